@@ -1,0 +1,1 @@
+"""The feature store: chunked Zarr arrays of backbone features with atomic commits, checksums and identity."""

@@ -1,0 +1,164 @@
+"""The command line that all stages share: `python -m <stage> <verb> key=value ... [--help] [--show]`."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from configs import loader
+from configs.console import get_logger, logging_to
+from configs.errors import ConfigError, SpatialprobeError
+from configs.options import option, options_of
+from configs.paths import logs_path
+
+
+@dataclasses.dataclass
+class RootConfig:
+    """What every verb takes."""
+
+    root: str | None = option(None, "artifact root; default $SPATIALPROBE_HOME, else ./artifacts")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """The dataclass that a verb fills for given arguments, and the YAML values below the overrides."""
+
+    schema: type
+    values: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+    """One command of a stage.
+
+    Attributes:
+        name: what the user types.
+        help: one line.
+        config: the dataclass that the arguments fill; or a function from the raw `key=value` mapping to `Layers`,
+            where the dataclass or the YAML files depend on them (`dataset=`, `preset=`, `model=`).
+        run: does the work; returns the exit code (None counts as 0). Import heavy modules inside it.
+        writes: whether the verb changes anything below the artifact root, and so keeps a log there.
+    """
+
+    name: str
+    help: str
+    config: type | Callable[[Mapping[str, str]], Layers]
+    run: Callable[[Any], int | None]
+    writes: bool = False
+
+
+def main(stage: str, about: str, verbs: Sequence[Verb], words: Sequence[str] | None = None) -> int:
+    """Run one verb of a stage and return the exit code.
+
+    0 done, 1 failed, 2 wrong arguments, 130 interrupted. Expected errors print one message without a traceback.
+    """
+    arguments = list(sys.argv[1:] if words is None else words)
+    try:
+        return _dispatch(stage, about, verbs, arguments)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output, `head` for example, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(stage: str, about: str, verbs: Sequence[Verb], arguments: list[str]) -> int:
+    flags = {word for word in arguments if word in ("--help", "-h", "--show")}
+    words = [word for word in arguments if word not in flags]
+    by_name = {verb.name: verb for verb in verbs}
+    if not words or "=" in words[0]:
+        _print_stage(stage, about, verbs)
+        return 0 if flags or not words else 2
+    if words[0] not in by_name:
+        raise ConfigError(f"unknown command {words[0]!r} of {stage}", fix=loader.closest(words[0], by_name))
+    verb, overrides = by_name[words[0]], loader.parse_overrides(words[1:])
+    layers = Layers(verb.config) if isinstance(verb.config, type) else verb.config(overrides)
+    if flags & {"--help", "-h"}:
+        _print_verb(stage, verb, layers)
+        return 0
+    config = loader.resolve(layers.schema, layers.values, overrides)
+    if "--show" in flags:
+        print(loader.to_yaml(config), end="")
+        return 0
+    return _run(stage, verb, config)
+
+
+def _run(stage: str, verb: Verb, config: Any) -> int:
+    log = None
+    if verb.writes:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        log = Path(logs_path(getattr(config, "root", None))) / f"{stage}-{verb.name}-{stamp}-{os.getpid()}.jsonl"
+    with logging_to(log):
+        logger = get_logger(stage)
+        logger.debug("start", extra={"fields": {"verb": verb.name, "config": loader.to_yaml(config)}})
+        try:
+            return verb.run(config) or 0
+        except ConfigError:
+            raise
+        except SpatialprobeError as error:
+            logger.debug("failed", exc_info=True)
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            logger.debug("interrupted")
+            print(f"interrupted; the same `python -m {stage} {verb.name}` command continues", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            logger.debug("failed", exc_info=True)
+            print(f"error: {_explain(error)}", file=sys.stderr)
+            return 1
+        except Exception:
+            logger.debug("failed", exc_info=True)
+            raise
+
+
+def _explain(error: OSError) -> str:
+    fixes = {
+        errno.ENOSPC: "free some space, or choose another disk with root=...; the same command then continues",
+        errno.EDQUOT: "the quota is used up: free some space or choose another disk with root=...",
+        errno.EROFS: "the file system is read-only: choose another place with root=...",
+        errno.EACCES: "no permission: choose another place with root=... or change the owner",
+    }
+    fix = fixes.get(error.errno or 0)
+    return f"{error}" + (f"\n  fix:      {fix}" if fix else "")
+
+
+def _print_stage(stage: str, about: str, verbs: Sequence[Verb]) -> None:
+    print(f"{about}\n\nusage: python -m {stage} <command> key=value ... [--show] [--help]\n")
+    width = max(len(verb.name) for verb in verbs)
+    for verb in verbs:
+        print(f"  {verb.name.ljust(width)}  {verb.help}")
+    print(f"\n`python -m {stage} <command> --help` lists its keys; `--show` prints the resolved configuration only.")
+
+
+def _print_verb(stage: str, verb: Verb, layers: Layers) -> None:
+    from textwrap import fill
+
+    print(f"{verb.help}\n\nusage: python -m {stage} {verb.name} key=value ... [--show] [--help]\n")
+    set_by_yaml: dict[str, Any] = {}
+    known = {item.key: item for item in options_of(layers.schema)}
+    for values in layers.values:
+        set_by_yaml.update(loader._flatten(values, known))
+    for item in known.values():
+        default = set_by_yaml.get(item.key, item.default)
+        shown = "must be given" if isinstance(default, str) and default == "???" else f"default {_show(default)}"
+        print(f"  {item.key}  ({loader.type_name(item.type)}, {shown})")
+        choices = f" One of: {', '.join(item.choices)}." if item.choices else ""
+        print(fill(f"{item.help}{choices}", 100, initial_indent="      ", subsequent_indent="      "))
+
+
+def _show(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if value == "" else str(value)

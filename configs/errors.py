@@ -1,0 +1,104 @@
+"""The exceptions of the whole project, on one page.
+
+Every message says what is wrong and, where it applies, what was expected, what was found, where, and the command
+that fixes it. Each class also derives from the builtin that a caller would catch without knowing this module.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = [
+    "ConfigError",
+    "CorruptionError",
+    "DatasetError",
+    "MissingError",
+    "ModelError",
+    "NonFiniteError",
+    "SpatialprobeError",
+    "StaleError",
+    "StorageError",
+    "StoreError",
+    "VersionError",
+]
+
+
+class SpatialprobeError(Exception):
+    """Base of all errors that the project raises on purpose.
+
+    Args:
+        problem: one sentence that says what is wrong.
+        expected: what would have been right.
+        found: what was there instead.
+        where: the file, key or clip concerned.
+        fix: the command or edit that helps.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        expected: object = None,
+        found: object = None,
+        where: str | os.PathLike[str] | None = None,
+        fix: str | None = None,
+    ) -> None:
+        self.problem = problem
+        self.expected = expected
+        self.found = found
+        self.where = Path(where) if isinstance(where, os.PathLike) else where
+        self.fix = fix
+        details = [("where", self.where), ("expected", expected), ("found", found), ("fix", fix)]
+        lines = [problem] + [f"  {name + ':':<10}{value}" for name, value in details if value is not None]
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive the trip between worker processes with all fields."""
+        return (_rebuild, (type(self), self.problem, self.expected, self.found, self.where, self.fix))
+
+
+def _rebuild(
+    kind: type[SpatialprobeError], problem: str, expected: object, found: object, where: str | None, fix: str | None
+) -> SpatialprobeError:
+    return kind(problem, expected=expected, found=found, where=where, fix=fix)
+
+
+class ConfigError(SpatialprobeError, ValueError):
+    """A key, name or value of the configuration is wrong."""
+
+
+class DatasetError(SpatialprobeError, ValueError):
+    """A prepared dataset, or raw data offered to an importer, can't be used as it is."""
+
+
+class StoreError(SpatialprobeError, RuntimeError):
+    """A feature store is missing, ambiguous or used against its contract."""
+
+
+class ModelError(SpatialprobeError, RuntimeError):
+    """A backbone or its weights can't be loaded or run."""
+
+
+class MissingError(SpatialprobeError, LookupError):
+    """Something that was asked for by name is not there: a clip, an array, a row, a label, a file."""
+
+
+class StaleError(SpatialprobeError, ValueError):
+    """What is on disk was made with other parameters than the ones asked for."""
+
+
+class VersionError(SpatialprobeError, ValueError):
+    """A file was written by another, usually newer, version of the format."""
+
+
+class CorruptionError(SpatialprobeError, ValueError):
+    """Bytes on disk are not the bytes that were written."""
+
+
+class NonFiniteError(SpatialprobeError, ValueError):
+    """NaN or infinite values where only finite ones are legal."""
+
+
+class StorageError(SpatialprobeError, OSError):
+    """The file system refuses: full disk, read-only directory, vanished mount."""

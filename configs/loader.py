@@ -1,0 +1,213 @@
+"""From a dataclass, YAML files and `key=value` overrides to one checked, typed configuration object.
+
+Values are data only: interpolation (`${...}`) is refused, so no resolver ever runs. Unknown keys and names fail and
+name the closest known ones.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from configs.errors import ConfigError
+from configs.options import Option, options_of
+
+CONFIG_FOLDER = Path(__file__).parent
+T = TypeVar("T")
+
+
+def closest(name: str, known: Iterable[str]) -> str:
+    """Return a sentence that helps after a wrong name: the closest known ones, or all if none is close."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"known: {', '.join(names)}" if names else "none are known"
+
+
+def known_names(group: str) -> list[str]:
+    """Return the names of the YAML files in `configs/<group>/`, sorted."""
+    return sorted(path.stem for path in (CONFIG_FOLDER / group).glob("*.yaml"))
+
+
+def load_named(group: str, name: str, *, kind: str | None = None) -> dict[str, Any]:
+    """Return the values of `configs/<group>/<name>.yaml`.
+
+    Args:
+        group: folder below configs/, with slashes.
+        name: file name without `.yaml`.
+        kind: what to call it in messages; default the last part of `group`.
+
+    Raises:
+        ConfigError: no such file; the message names the closest known ones.
+    """
+    label = kind or group.rsplit("/", 1)[-1]
+    if name not in known_names(group):
+        raise ConfigError(
+            f"unknown {label} {name!r}", where=CONFIG_FOLDER / group, fix=closest(name, known_names(group))
+        )
+    return read_yaml(CONFIG_FOLDER / group / f"{name}.yaml")
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file as plain Python values.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML or holds no mapping.
+    """
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except FileNotFoundError:
+        raise ConfigError("no such configuration file", where=path) from None
+    except (YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"not a readable YAML file: {error}", where=path) from error
+    if not isinstance(loaded, dict):
+        raise ConfigError("a configuration file must hold `key: value` lines", found=type(loaded).__name__, where=path)
+    return {str(key): value for key, value in loaded.items()}
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, str]:
+    """Split `key=value` words. Later ones win.
+
+    Raises:
+        ConfigError: a word has no `=` or no key.
+    """
+    values: dict[str, str] = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals or not key or key.startswith("-"):
+            raise ConfigError(f"can't read the argument {word!r}", expected="key=value", fix="add --help to see all keys")
+        values[key] = text
+    return values
+
+
+def resolve(schema: type[T], layers: Sequence[Mapping[str, Any]], overrides: Mapping[str, str]) -> T:
+    """Return an instance of `schema` filled by YAML layers, then overrides; all checked.
+
+    Raises:
+        ConfigError: unknown key, wrong type, value out of range, missing mandatory value, or an interpolation.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    known = {option.key: option for option in options_of(schema)}
+    config = OmegaConf.structured(schema)
+    flat: dict[str, Any] = {}
+    for layer in layers:
+        flat.update(_flatten(layer, known))
+    for key, text in overrides.items():
+        flat[key] = _parse(text, _known_option(key, known))
+    for key, value in flat.items():
+        option = _known_option(key, known)
+        _refuse_interpolation(key, value)
+        try:
+            OmegaConf.update(config, key, value, merge=False)
+        except OmegaConfBaseException as error:
+            raise ConfigError(
+                f"wrong type for {key}", expected=type_name(option.type), found=repr(value), fix=option.help or None
+            ) from error
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(
+            f"{', '.join(missing)} must be given", fix=f"add {' '.join(f'{key}=...' for key in missing)}"
+        )
+    for option in known.values():
+        _check(option, OmegaConf.select(config, option.key))
+    result = OmegaConf.to_object(config)
+    assert isinstance(result, schema)
+    return result
+
+
+def to_yaml(config: object) -> str:
+    """Return a configuration object as YAML text, keys in declaration order."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
+
+
+def type_name(kind: Any) -> str:
+    """Return a type as a person would write it: `int`, `list of str`, `float or none`."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return " or ".join("none" if arg is NoneType else type_name(arg) for arg in args)
+    if origin in (list, tuple):
+        return f"list of {type_name(args[0])}" if args else "list"
+    if origin is dict:
+        return "mapping"
+    return {"str": "text"}.get(getattr(kind, "__name__", str(kind)), getattr(kind, "__name__", str(kind)))
+
+
+def _known_option(key: str, known: Mapping[str, Option]) -> Option:
+    if key not in known:
+        inside = [name for name in known if name.startswith(key + ".")]
+        if inside:
+            raise ConfigError(f"{key} is a group of keys", expected=", ".join(inside))
+        raise ConfigError(f"unknown key {key!r}", fix=closest(key, known))
+    return known[key]
+
+
+def _flatten(layer: Mapping[str, Any], known: Mapping[str, Option], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in layer.items():
+        key = prefix + str(name)
+        if isinstance(value, Mapping) and key not in known:
+            flat.update(_flatten(value, known, key + "."))
+        else:
+            flat[key] = value
+    return flat
+
+
+def _accepts(kind: Any, wanted: type) -> bool:
+    if get_origin(kind) in (Union, UnionType):
+        return any(_accepts(arg, wanted) for arg in get_args(kind))
+    return kind is wanted or get_origin(kind) is wanted
+
+
+def _parse(text: str, option: Option) -> Any:
+    """Read an override: text fields keep it letter for letter, lists may be written `1,2,3`."""
+    from omegaconf import OmegaConf
+    from yaml import YAMLError
+
+    if text.strip().lower() in ("null", "none") and _accepts(option.type, NoneType):
+        return None
+    if _accepts(option.type, list) and not text.lstrip().startswith("["):
+        text = f"[{text}]"
+    elif _accepts(option.type, str):
+        return text
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"]  # type: ignore[index,call-overload]
+    except (YAMLError, ValueError) as error:
+        raise ConfigError(
+            f"can't read the value of {option.key}", expected=type_name(option.type), found=repr(text)
+        ) from error
+
+
+def _refuse_interpolation(key: str, value: Any) -> None:
+    items = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
+    if any(isinstance(item, str) and "${" in item for item in items):
+        raise ConfigError(f"{key} holds an interpolation", found=repr(value), fix="write the value itself")
+
+
+def _check(option: Option, value: Any) -> None:
+    from omegaconf import ListConfig
+
+    if value is None:
+        return
+    for item in value if isinstance(value, (list, ListConfig)) else [value]:
+        if option.choices and item not in option.choices:
+            raise ConfigError(f"unknown {option.key} {item!r}", fix=closest(str(item), option.choices))
+        if isinstance(item, bool) or not isinstance(item, (int, float)):
+            continue
+        if isinstance(item, float) and not math.isfinite(item):
+            raise ConfigError(f"{option.key} must be finite", found=item)
+        low, high = option.minimum, option.maximum
+        if (low is not None and item < low) or (high is not None and item > high):
+            limits = f"at least {low:g}" if high is None else f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
+            raise ConfigError(f"{option.key} is out of range", expected=limits, found=item)

@@ -1,0 +1,1 @@
+"""Raw data to prepared datasets: the embedded rooms, importers, splits, view plans and what probes read of them."""

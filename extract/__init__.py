@@ -1,0 +1,1 @@
+"""Frozen backbones to feature stores: one adapter per model family and the job runner."""

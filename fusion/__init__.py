@@ -1,0 +1,1 @@
+"""Several feature stores read as one: aligned, normalised, concatenated."""

@@ -1,0 +1,1 @@
+"""Probes, losses, metrics and results on cached features; never imports a backbone library."""
