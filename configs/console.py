@@ -80,7 +80,13 @@ class Progress:
         from tqdm import tqdm
 
         self._bar = tqdm(
-            total=total, desc=description, unit=f" {unit}", file=sys.stderr, disable=None, dynamic_ncols=True, leave=True
+            total=total,
+            desc=description,
+            unit=f" {unit}",
+            file=sys.stderr,
+            disable=None,
+            dynamic_ncols=True,
+            leave=True,
         )
 
     def advance(self, count: int = 1) -> None:
@@ -106,14 +112,20 @@ def progress(total: int | None, description: str, unit: str = "clips") -> Iterat
         bar.close()
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, notes: Sequence[str] = ()) -> None:
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, notes: Sequence[str] = ()
+) -> None:
     """Print a plain table to standard output; numbers are aligned right. Readable when piped into a file."""
     cells = [[_cell(value) for value in row] for row in rows]
     widths = [max([len(name)] + [len(row[i]) for row in cells]) for i, name in enumerate(columns)]
-    right = [bool(rows) and all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(columns))]
+    right = [
+        bool(rows) and all(isinstance(row[i], (int, float, type(None))) for row in rows) for i in range(len(columns))
+    ]
 
     def line(values: Sequence[str]) -> str:
-        return "  ".join(v.rjust(w) if r else v.ljust(w) for v, w, r in zip(values, widths, right, strict=True)).rstrip()
+        return "  ".join(
+            v.rjust(w) if r else v.ljust(w) for v, w, r in zip(values, widths, right, strict=True)
+        ).rstrip()
 
     print(title)
     print(line(list(columns)))

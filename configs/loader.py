@@ -83,7 +83,9 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key or key.startswith("-"):
-            raise ConfigError(f"can't read the argument {word!r}", expected="key=value", fix="add --help to see all keys")
+            raise ConfigError(
+                f"can't read the argument {word!r}", expected="key=value", fix="add --help to see all keys"
+            )
         values[key] = text
     return values
 
@@ -115,9 +117,7 @@ def resolve(schema: type[T], layers: Sequence[Mapping[str, Any]], overrides: Map
             ) from error
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
-        raise ConfigError(
-            f"{', '.join(missing)} must be given", fix=f"add {' '.join(f'{key}=...' for key in missing)}"
-        )
+        raise ConfigError(f"{', '.join(missing)} must be given", fix=f"add {' '.join(f'{key}=...' for key in missing)}")
     for option in known.values():
         _check(option, OmegaConf.select(config, option.key))
     result = OmegaConf.to_object(config)
@@ -209,5 +209,7 @@ def _check(option: Option, value: Any) -> None:
             raise ConfigError(f"{option.key} must be finite", found=item)
         low, high = option.minimum, option.maximum
         if (low is not None and item < low) or (high is not None and item > high):
-            limits = f"at least {low:g}" if high is None else f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
+            limits = (
+                f"at least {low:g}" if high is None else f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
+            )
             raise ConfigError(f"{option.key} is out of range", expected=limits, found=item)

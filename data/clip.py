@@ -45,6 +45,8 @@ class Clip:
         clip_id: unique in the dataset; letters, digits, `_`, `-` and `.`.
         group_id: room or scene; a group is never cut by a split.
         frames: T encoded JPEG images of one size.
+        positions: (T,) increasing clip positions of the frames; None means 0..T-1. A clip of which only the query
+            frames exist has T = 20 and positions {0, 1, 5, ..., 73}.
         frame_size: (height, width) of the frames in pixels.
         frame_src: (T,) number of each frame in the raw recording.
         frame_dup: (T,) bool, True where a position repeats an earlier frame.
@@ -85,6 +87,7 @@ class Clip:
     split: str | None = None
     depth_kind: str = "none"
     pose_kind: str = "none"
+    positions: NDArray[np.int32] | None = None
     facts: Mapping[str, float | int | str | bool | None] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,105 @@
+"""`python -m data prepare|inspect|verify|preview`: make prepared datasets and look at them."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any
+
+from configs.cli import RootConfig, Verb, main
+from configs.options import option
+from configs.paths import artifact_root, dataset_path
+from data.sources import KINDS, prepare_layers
+
+
+@dataclasses.dataclass
+class InspectConfig(RootConfig):
+    """Options of `inspect`."""
+
+    dataset: str = option("rooms", "name of the prepared dataset")
+
+
+@dataclasses.dataclass
+class VerifyConfig(InspectConfig):
+    """Options of `verify`."""
+
+    workers: int = option(0, "processes; 0 = one per core", minimum=0)
+    pairs: int = option(6, "neighbouring frame pairs per clip to reproject", minimum=1)
+
+
+@dataclasses.dataclass
+class PreviewConfig(InspectConfig):
+    """Options of `preview`."""
+
+    clips: list[str] = option(help="clip ids; default the first `count`", factory=list)
+    count: int = option(4, "how many clips to draw when none is named", minimum=1)
+    out: str | None = option(None, "folder of the PNG files; default <artifacts>/previews/<dataset>")
+
+
+def _prepare(config: Any) -> int:
+    from data.layout import check_clip_id
+    from data.prepare import prepare
+
+    kind = KINDS[config.dataset]
+    source = kind.source(config)
+    name = check_clip_id(config.name)
+    path = dataset_path(config.root, name)
+    summary = prepare(
+        source,
+        path,
+        plans=config.plans,
+        select=config.select,
+        report=config.report,
+        workers=config.workers,
+        allowed_failures=config.allowed_failures,
+    )
+    kind.finish(path, source)
+    print(f"{name}: {summary.made} clips made, {summary.kept} already there, {len(summary.failed)} failed", end="")
+    print(f", {summary.seconds:.0f} s\n{path}\nnext: python -m data inspect dataset={name}")
+    return 0
+
+
+def _inspect(config: InspectConfig) -> int:
+    from data.dataset import PreparedDataset
+    from data.inspection import inspect
+
+    inspect(PreparedDataset.open(config.dataset, config.root))
+    return 0
+
+
+def _verify(config: VerifyConfig) -> int:
+    from data.dataset import PreparedDataset
+    from data.verification import verify
+
+    return (
+        1
+        if verify(PreparedDataset.open(config.dataset, config.root), workers=config.workers, pairs=config.pairs)
+        else 0
+    )
+
+
+def _preview(config: PreviewConfig) -> int:
+    from pathlib import Path
+
+    from data.dataset import PreparedDataset
+    from data.preview import write_previews
+
+    dataset = PreparedDataset.open(config.dataset, config.root)
+    chosen = config.clips or list(dataset.clips["clip_id"])[: config.count]
+    folder = Path(config.out) if config.out else artifact_root(config.root) / "previews" / dataset.name
+    for path in write_previews(dataset, chosen, folder):
+        print(path)
+    return 0
+
+
+VERBS = (
+    Verb(
+        "prepare", "Make a prepared dataset, or finish one that was interrupted.", prepare_layers, _prepare, writes=True
+    ),
+    Verb("inspect", "Print what is in a prepared dataset.", InspectConfig, _inspect),
+    Verb("verify", "Re-hash every file and re-check the geometry by reprojection.", VerifyConfig, _verify),
+    Verb("preview", "Draw contact sheets: frames, depth, instances, camera path.", PreviewConfig, _preview),
+)
+
+if __name__ == "__main__":
+    sys.exit(main("data", "Prepared datasets: make them, look at them, check them.", VERBS))

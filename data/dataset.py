@@ -1,0 +1,232 @@
+"""Reads a prepared dataset: small ground truth from tables loaded once, frames and dense ground truth on demand."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import CorruptionError, MissingError
+from configs.loader import closest
+from configs.paths import artifact_root, dataset_path
+from data.clip import QUERY_POSITIONS
+from data.dense import read_dense
+from data.identity import read_identity
+from data.layout import clip_folder, frame_name
+from data.splits import members
+from data.tables import read_tables
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from data.plans import ViewPlan
+
+
+class Cameras(NamedTuple):
+    """Cameras at n positions: `intrinsics` (n, 3, 3) float32 in pixels of the ground truth, `cam2world` (n, 4, 4)
+    float32, `valid` (n,) bool."""
+
+    intrinsics: NDArray[np.float32]
+    cam2world: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+class PreparedDataset:
+    """A finished prepared dataset, opened for reading.
+
+    Attributes:
+        path: its folder.
+        identity: content of dataset.json.
+        clips: index, one row per clip, indexed by clip id.
+        class_names: names of the classes in index order.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open the dataset in a folder.
+
+        Raises:
+            MissingError: no dataset there, or one that `prepare` has not finished.
+            CorruptionError, VersionError, DatasetError: it can't be used; the message names the file.
+        """
+        self.path = Path(path)
+        self.identity = read_identity(self.path)
+        tables = read_tables(self.path)
+        self.clips: pd.DataFrame = tables["index.parquet"].set_index("clip_id", drop=False)
+        self._instances = tables["instances.parquet"]
+        self.class_names: tuple[str, ...] = tuple(self.identity["class_names"])
+        frames = tables["frames.parquet"]
+        count = len(frames)
+        self._positions = frames["position"].to_numpy(np.int32)
+        self._source = frames["frame_src"].to_numpy(np.int64)
+        self._duplicate = frames["frame_dup"].to_numpy(np.bool_)
+        self._valid = frames["pose_valid"].to_numpy(np.bool_)
+        self._cam2world = _stack(frames["cam2world"], np.float32).reshape(count, 4, 4)
+        self._intrinsics = _stack(frames["intrinsics"], np.float32).reshape(count, 3, 3)
+        counts = frames["class_pixels"]
+        self._has_counts = counts.notna().to_numpy()
+        blank = np.zeros(len(self.class_names), np.int32)
+        self._counts = _stack([blank if c is None else c for c in counts], np.int32).reshape(count, -1)
+        self._rows = {
+            clip_id: slice(int(rows.min()), int(rows.max()) + 1)
+            for clip_id, rows in frames.groupby("clip_id", sort=False).indices.items()
+        }
+
+    @classmethod
+    def open(cls, name: str, root: str | os.PathLike[str] | None = None) -> PreparedDataset:
+        """Open a dataset by name below the artifact root.
+
+        Raises:
+            MissingError: no such dataset; the message lists those there are and how to make one.
+        """
+        path = dataset_path(root, name)
+        if not (path / "dataset.json").is_file():
+            folder = artifact_root(root) / "datasets"
+            known = sorted(p.parent.name for p in folder.glob("*/dataset.json"))
+            raise MissingError(
+                f"no prepared dataset {name!r}",
+                where=folder,
+                found=closest(name, known),
+                fix=f"make data DATASET={name}",
+            )
+        return cls(path)
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset's folder."""
+        return self.path.name
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that the dataset was made from."""
+        return str(self.identity["parameters_sha256"])
+
+    def split(self, split: str, scheme: str = "standard") -> list[str]:
+        """Return the sorted clip ids of "train", "select" or "report" (see `data.splits.members`)."""
+        return members(dict(zip(self.clips["clip_id"], self.clips["split"], strict=True)), split, scheme)
+
+    def positions(self, clip_id: str) -> NDArray[np.int32]:
+        """Return the clip positions that have a frame, (T,) int32, increasing."""
+        return self._positions[self._slice(clip_id)]
+
+    def query_positions(self, clip_id: str) -> tuple[int, ...]:
+        """Return the query positions {0, 1, 5, ..., 73} that this clip has."""
+        return tuple(sorted(set(QUERY_POSITIONS) & set(self.positions(clip_id).tolist())))
+
+    def sources(self, clip_id: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Return for all T positions the frame number in the raw recording and whether it repeats an earlier one."""
+        rows = self._slice(clip_id)
+        return self._source[rows], self._duplicate[rows]
+
+    def cameras(self, clip_id: str, positions: Sequence[int]) -> Cameras:
+        """Return the cameras at some positions."""
+        rows = self._find(clip_id, positions)
+        return Cameras(self._intrinsics[rows], self._cam2world[rows], self._valid[rows])
+
+    def class_pixels(self, clip_id: str, positions: Sequence[int]) -> NDArray[np.int32]:
+        """Return pixels of each class at some positions, (n, C) int32, counted at the size of the ground truth.
+
+        Raises:
+            MissingError: the clip is not annotated.
+        """
+        rows = self._find(clip_id, positions)
+        if not self._has_counts[rows].all():
+            raise MissingError("this clip has no class counts", where=f"{self.name}/{clip_id}")
+        return self._counts[rows]
+
+    def instances(self, clip_id: str) -> pd.DataFrame:
+        """Return the instances of a clip: instance, class_index, raw_label, is_thing, source_id, n_views, pixels."""
+        self._slice(clip_id)
+        return self._instances_by_clip.get(clip_id, self._instances.iloc[:0])
+
+    @cached_property
+    def _instances_by_clip(self) -> dict[str, pd.DataFrame]:
+        return {str(key): rows.reset_index(drop=True) for key, rows in self._instances.groupby("clip_id", sort=False)}
+
+    def frame_bytes(self, clip_id: str, position: int) -> bytes:
+        """Return the stored JPEG of one position."""
+        self._find(clip_id, [position])
+        path = clip_folder(self.path, clip_id) / frame_name(position)
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise CorruptionError("a frame is missing", where=path, fix=self._mend(clip_id)) from None
+
+    def frames(self, clip_id: str, positions: Sequence[int]) -> NDArray[np.uint8]:
+        """Return decoded frames, (n, H, W, 3) uint8 RGB.
+
+        Raises:
+            MissingError: no such clip or position.
+            CorruptionError: a JPEG can't be decoded.
+        """
+        from PIL import Image
+
+        self._find(clip_id, positions)
+        row = self.clips.loc[clip_id]
+        result = np.empty((len(positions), int(row["rgb_h"]), int(row["rgb_w"]), 3), np.uint8)
+        for i, position in enumerate(positions):
+            content = self.frame_bytes(clip_id, int(position))
+            try:
+                with Image.open(io.BytesIO(content)) as image:
+                    result[i] = np.asarray(image.convert("RGB"))
+            except (OSError, ValueError, SyntaxError) as error:
+                path = clip_folder(self.path, clip_id) / frame_name(int(position))
+                raise CorruptionError(f"not a readable JPEG: {error}", where=path, fix=self._mend(clip_id)) from error
+        return result
+
+    def depth(self, clip_id: str, positions: Sequence[int]) -> NDArray[np.float32]:
+        """Return depth (n, H, W) float32 in the dataset's units, 0 = unknown."""
+        return self._dense(clip_id, "depth", positions)
+
+    def instance_maps(self, clip_id: str, positions: Sequence[int]) -> NDArray[np.uint16]:
+        """Return instance ids (n, H, W) uint16, 0 = none."""
+        return self._dense(clip_id, "instance", positions)
+
+    def confidence(self, clip_id: str, positions: Sequence[int]) -> NDArray[np.float16] | None:
+        """Return the confidence of depth (n, H, W) float16 in [0, 1], or None: 1 wherever depth is known."""
+        if not (clip_folder(self.path, clip_id) / "gt.zarr" / "confidence").is_dir():
+            return None
+        return self._dense(clip_id, "confidence", positions)
+
+    def plan(self, name: str) -> ViewPlan:
+        """Return a frozen evaluation view plan; it is made and frozen on first use (see `data.plans`)."""
+        from data.plans import load_plan
+
+        return load_plan(self, name)
+
+    def _dense(self, clip_id: str, name: str, positions: Sequence[int]) -> NDArray[Any]:
+        self._slice(clip_id)
+        return read_dense(clip_folder(self.path, clip_id) / "gt.zarr", name, positions)
+
+    def _slice(self, clip_id: str) -> Any:
+        rows = self._rows.get(clip_id)
+        if rows is None:
+            raise MissingError(
+                f"no clip {clip_id!r} in {self.name}", where=self.path, found=closest(clip_id, self._rows)
+            )
+        return rows
+
+    def _find(self, clip_id: str, positions: Sequence[int]) -> NDArray[np.intp]:
+        rows = self._slice(clip_id)
+        have, wanted = self._positions[rows], np.asarray(positions)
+        found = np.searchsorted(have, wanted)
+        bad = (found >= len(have)) | (have[np.minimum(found, len(have) - 1)] != wanted)
+        if bad.any():
+            raise MissingError(
+                f"clip {clip_id} has no position {wanted[bad][0]}",
+                expected=f"one of {have.tolist()}",
+                where=self.path,
+            )
+        return found + rows.start  # type: ignore[no-any-return]
+
+    def _mend(self, clip_id: str) -> str:
+        return f"delete {clip_folder(self.path, clip_id)} and run the same `python -m data prepare` again"
+
+
+def _stack(values: Any, dtype: Any) -> NDArray[Any]:
+    return np.stack(list(values)).astype(dtype, copy=False) if len(values) else np.empty((0,), dtype)

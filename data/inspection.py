@@ -1,0 +1,90 @@
+"""`python -m data inspect`: what is in a prepared dataset, as tables for a person."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from configs.console import print_table
+from data.check import SPLITS
+from data.dataset import PreparedDataset
+from data.files import read_json
+from data.layout import plan_path
+from data.targets import pixel_threshold
+
+
+def positive_rates(dataset: PreparedDataset, split: str, *, min_views: int = 2) -> np.ndarray[Any, Any]:
+    """Return for each class the share of a split's clips in which it is present, (C,) float64.
+
+    All positions of a clip count, with the pixel threshold of the labels and at least `min_views` positions
+    (protocol, data 3.4). Clips without annotation are left out; NaN if none is left.
+    """
+    rows = []
+    for clip_id in dataset.split(split):
+        record = dataset.clips.loc[clip_id]
+        if not record["has_tags"]:
+            continue
+        counts = dataset.class_pixels(clip_id, dataset.positions(clip_id).tolist()).astype(np.int64)
+        enough = counts.sum(0) >= pixel_threshold((int(record["gt_h"]), int(record["gt_w"])))
+        rows.append(enough & ((counts > 0).sum(0) >= min_views))
+    if not rows:
+        return np.full(len(dataset.class_names), np.nan)
+    return np.stack(rows).mean(0)
+
+
+def inspect(dataset: PreparedDataset) -> None:
+    """Print clips, splits, groups, sizes, classes and warnings."""
+    clips, identity = dataset.clips, dataset.identity
+    print(f"{dataset.name}: {identity['kind']}, {len(clips)} clips, parameters {dataset.fingerprint[:12]}")
+    print(f"folder {dataset.path}\nlicence: {identity['licence']}\n")
+    rows = []
+    for split in SPLITS:
+        part = clips[clips["split"] == split]
+        frames = [int(part["n_frames"].sum()), int(part["n_pose_invalid"].sum()), int(part["n_dup_frames"].sum())]
+        rows.append([split, len(part), part["group_id"].nunique(), *frames])
+    print_table("Splits", ["split", "clips", "groups", "frames", "invalid poses", "repeated frames"], rows)
+    empty = [row[0] for row in rows if row[1] == 0]
+    if empty:
+        print(f"warning: no clip in {' and '.join(map(str, empty))}; probes need all three splits")
+    sizes = clips.groupby(["rgb_h", "rgb_w", "gt_h", "gt_w", "n_frames"]).size()
+    print()
+    print_table(
+        "Sizes", ["frame", "ground truth", "frames per clip", "clips"],
+        [[f"{k[1]}x{k[0]}", f"{k[3]}x{k[2]}", int(k[4]), int(n)] for k, n in sizes.items()],
+    )  # fmt: skip
+    if len(dataset.class_names):
+        print()
+        _print_classes(dataset)
+    print()
+    numbers = clips.select_dtypes("number").drop(columns=["rgb_h", "rgb_w", "gt_h", "gt_w"])
+    print_table(
+        "Numbers per clip", ["column", "min", "median", "max"],
+        [[c, float(numbers[c].min()), float(numbers[c].median()), float(numbers[c].max())] for c in numbers],
+    )  # fmt: skip
+    plans = sorted(path.stem.split(".")[0] for path in plan_path(dataset.path, "x").parent.glob("*.parquet"))
+    print(f"\nView plans: {', '.join(plans) or 'none'}")
+    warnings = clips[clips["warnings"] != ""]
+    for clip_id, text in zip(warnings["clip_id"], warnings["warnings"], strict=True):
+        print(f"warning: {clip_id}: {text}")
+    for path in sorted((dataset.path / "quarantine").glob("*.json")):
+        record = read_json(path, fix="delete the file")
+        print(f"quarantined: {record['clip_id']}: {record['reason'].splitlines()[0]}")
+
+
+def _print_classes(dataset: PreparedDataset) -> None:
+    rates = {split: positive_rates(dataset, split) for split in SPLITS}
+    sizes = {split: len(dataset.split(split)) for split in SPLITS}
+    instances = dataset._instances.groupby("class_index").size()
+    rows: list[list[object]] = []
+    order = np.argsort(-np.nan_to_num(rates["train"]), kind="stable")
+    for c in order:
+        positives = [None if np.isnan(rates[s][c]) else round(float(rates[s][c]) * sizes[s]) for s in SPLITS]
+        rate = None if np.isnan(rates["train"][c]) else float(rates["train"][c])
+        rows.append([dataset.class_names[c], *positives, rate, int(instances.get(c, 0))])
+    print_table(
+        "Classes: clips in which each is present (whole clip, at least 2 frames)",
+        ["class", *SPLITS, "train rate", "instances"],
+        rows,
+        notes=[f"instances outside the taxonomy: {int(instances.get(-1, 0))}"],
+    )

@@ -1,0 +1,193 @@
+"""A torch dataset of probe targets that gives each task only what it asks for.
+
+Features are not here: probes read them from a feature store for the same clip and views. Pixels are decoded only with
+`with_frames=True`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from configs.errors import ConfigError, DatasetError, MissingError
+from configs.loader import closest
+from data.dataset import PreparedDataset
+from data.plans import ViewPlan
+from data.targets import MIN_PIXELS, geometry_targets, sample_pixels, tag_labels
+from data.views import clip_rng, draw_views
+
+TASKS = ("tagging", "instance", "geometry")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """What a sample holds besides clip id and views.
+
+    Attributes:
+        task: "tagging", "instance" or "geometry".
+        pixels: pixels per clip for the instance loss.
+        balanced: draw them evenly over instances instead of over pixels.
+        with_maps: also the whole instance maps (evaluation).
+        size: (height, width) of geometry targets; None = as stored.
+        min_pixels: pixel threshold of tagging labels at 540 x 720.
+        with_frames: also the RGB frames.
+    """
+
+    task: str
+    pixels: int = 2048
+    balanced: bool = False
+    with_maps: bool = False
+    size: tuple[int, int] | None = None
+    min_pixels: float = MIN_PIXELS
+    with_frames: bool = False
+
+
+class ClipSamples(Dataset[dict[str, Any]]):
+    """Targets of clips: training draws keyed by (seed, epoch, clip), or the frozen views of a plan.
+
+    A sample is a dict with `clip_id` str, `views` (V,) int64 and, by task:
+        tagging: `labels` (C,) float32
+        instance: `coordinates` (P, 3) int64 view/row/column, `ids` (P,) int64, `valid` (P,) bool;
+            with maps `maps` (V, H, W) int32 and `things` (N + 1,) bool by instance id
+        geometry: `depth` (V, h, w), `points` (V, h, w, 3), `confidence` (V, h, w), `world2cam` (V, 4, 4),
+            `intrinsics` (V, 3, 3), all float32, `scale` float64, `usable` bool
+        with frames: `frames` (V, H, W, 3) uint8
+    """
+
+    def __init__(
+        self,
+        dataset: PreparedDataset,
+        clip_ids: Sequence[str],
+        options: SampleOptions,
+        *,
+        plan: ViewPlan | None = None,
+        sampler: str = "random_start",
+        n_views: int = 8,
+        seed: int = 0,
+        positions: Sequence[int] | None = None,
+    ) -> None:
+        """Choose clips and views.
+
+        Args:
+            dataset: an open prepared dataset.
+            clip_ids: the clips, in sample order.
+            options: what samples hold.
+            plan: frozen views (evaluation); else views are drawn (training).
+            sampler, n_views, seed: of the drawn views.
+            positions: positions that features exist for; default all query positions.
+
+        Raises:
+            ConfigError: unknown task.
+            MissingError: a clip lacks the ground truth of the task, or is not in the plan; all such clips are named.
+        """
+        if options.task not in TASKS:
+            raise ConfigError(f"unknown task {options.task!r}", fix=closest(options.task, TASKS))
+        self.dataset, self.clip_ids, self.options, self.plan = dataset, list(clip_ids), options, plan
+        self.sampler, self.n_views, self.seed = sampler, n_views, seed
+        self._positions = None if positions is None else set(positions)
+        self._epoch = 0
+        self._check()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose views and pixels the next samples draw."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        """Return sample `i` of the epoch set by `set_epoch`."""
+        return self.sample(self.clip_ids[i], self._epoch)
+
+    def views(self, clip_id: str, epoch: int) -> tuple[int, ...]:
+        """Return the views of a clip in an epoch: the plan's draw `epoch % draws`, or a drawn set."""
+        if self.plan is not None:
+            return self.plan.of(clip_id, epoch % len(self.plan.views[clip_id]))
+        legal = self._legal(clip_id)
+        cameras = self.dataset.cameras(clip_id, legal)
+        centres = np.where(cameras.valid[:, None], cameras.cam2world[:, :3, 3], np.nan).astype(np.float64)
+        return draw_views(
+            self.sampler, self.n_views, clip_id=clip_id, seed=self.seed, epoch=epoch, legal=legal, centres=centres
+        )
+
+    def sample(self, clip_id: str, epoch: int) -> dict[str, Any]:
+        """Return the sample of a clip in an epoch; depends on nothing else."""
+        views = self.views(clip_id, epoch)
+        result: dict[str, Any] = {"clip_id": clip_id, "views": torch.tensor(views)}
+        result |= {"tagging": self._tagging, "instance": self._instance, "geometry": self._geometry}[self.options.task](
+            clip_id, views, epoch
+        )
+        if self.options.with_frames:
+            result["frames"] = torch.from_numpy(self.dataset.frames(clip_id, views))
+        return result
+
+    def _tagging(self, clip_id: str, views: tuple[int, ...], epoch: int) -> dict[str, Any]:
+        row = self.dataset.clips.loc[clip_id]
+        counts = self.dataset.class_pixels(clip_id, views)
+        labels = tag_labels(counts, (int(row["gt_h"]), int(row["gt_w"])), self.options.min_pixels)
+        return {"labels": torch.from_numpy(labels)}
+
+    def _instance(self, clip_id: str, views: tuple[int, ...], epoch: int) -> dict[str, Any]:
+        maps = self.dataset.instance_maps(clip_id, views)
+        rng = clip_rng(self.seed, epoch, clip_id, "pixels")
+        drawn = sample_pixels(maps, self.options.pixels, rng, balanced=self.options.balanced)
+        result = {
+            "coordinates": torch.from_numpy(drawn.coordinates),
+            "ids": torch.from_numpy(drawn.ids),
+            "valid": torch.from_numpy(drawn.valid),
+        }
+        if self.options.with_maps:
+            result["maps"] = torch.from_numpy(maps.astype(np.int32))
+            things = self.dataset.instances(clip_id)["is_thing"].to_numpy(np.bool_)
+            result["things"] = torch.from_numpy(np.concatenate([[False], things]))
+        return result
+
+    def _geometry(self, clip_id: str, views: tuple[int, ...], epoch: int) -> dict[str, Any]:
+        cameras = self.dataset.cameras(clip_id, views)
+        target = geometry_targets(
+            self.dataset.depth(clip_id, views),
+            *cameras,
+            confidence=self.dataset.confidence(clip_id, views),
+            size=self.options.size,
+        )
+        arrays = ("depth", "points", "confidence", "world2cam", "intrinsics")
+        result: dict[str, Any] = {name: torch.from_numpy(getattr(target, name)) for name in arrays}
+        return result | {"scale": target.scale, "usable": target.usable}
+
+    def _legal(self, clip_id: str) -> list[int]:
+        legal = self.dataset.query_positions(clip_id)
+        return [p for p in legal if self._positions is None or p in self._positions]
+
+    def _check(self) -> None:
+        """Name every clip that lacks something before the first sample is asked for."""
+        column = {"tagging": "has_tags", "instance": "has_instance", "geometry": "has_depth"}[self.options.task]
+        unknown = [c for c in self.clip_ids if c not in self.dataset.clips.index]
+        if unknown:
+            raise MissingError(
+                f"{len(unknown)} clips are not in the dataset", where=self.dataset.path, found=unknown[:5]
+            )
+        lacking = [c for c in self.clip_ids if not self.dataset.clips.at[c, column]]
+        if lacking:
+            raise MissingError(
+                f"{len(lacking)} of {len(self.clip_ids)} clips have no ground truth for {self.options.task}",
+                where=self.dataset.path,
+                found=", ".join(lacking[:5]),
+            )
+        if self.plan is not None:
+            absent = [c for c in self.clip_ids if c not in self.plan.views]
+            if absent:
+                raise MissingError(
+                    f"plan {self.plan.name} leaves out {len(absent)} of these clips", found=", ".join(absent[:5])
+                )
+            illegal = [
+                c for c in self.clip_ids if not {v for d in self.plan.views[c] for v in d} <= set(self._legal(c))
+            ]
+            if illegal:
+                raise MissingError(f"plan {self.plan.name} asks for views without features", found=illegal[:5])
+        elif self.clip_ids and min(len(self._legal(c)) for c in self.clip_ids) < self.n_views:
+            raise DatasetError(f"some clips have fewer than {self.n_views} usable views", where=self.dataset.path)

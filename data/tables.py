@@ -1,0 +1,119 @@
+"""The small tables of a dataset: built from the finished clips, written whole, checked when read."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import CorruptionError, MissingError
+from data.files import json_bytes, read_json, sha256_bytes, sha256_file, write_atomic
+from data.layout import TABLES, clip_folder
+from data.splits import assign_splits
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def build_tables(dataset: Path, clip_ids: Sequence[str], splits: dict[str, Any]) -> None:
+    """Write index, frames and instances of the given finished clips, then the manifest.
+
+    Raises:
+        DatasetError: official splits cut a group.
+        CorruptionError: a clip's own record can't be read.
+    """
+    import pandas as pd
+
+    records = {clip_id: read_clip_record(dataset, clip_id) for clip_id in clip_ids}
+    rows = [record["index"] for record in records.values()]
+    assigned = assign_splits(
+        {row["clip_id"]: row["group_id"] for row in rows},
+        {row["clip_id"]: row["split"] for row in rows},
+        select=splits["select"],
+        report=splits["report"],
+        salt=splits["salt"],
+    )
+    facts = sorted({key for record in records.values() for key in record["facts"]})
+    index, instances = [], []
+    for clip_id, record in records.items():
+        extra = {key: record["facts"].get(key) for key in facts}
+        digest = sha256_file(clip_folder(dataset, clip_id) / "clip.json")
+        note = "; ".join(record["warnings"])
+        index.append({**record["index"], **extra, "split": assigned[clip_id], "warnings": note, "clip_sha256": digest})
+        instances += [{"clip_id": clip_id, **row} for row in record["instances"]]
+    frames = [pd.read_parquet(clip_folder(dataset, clip_id) / "frames.parquet") for clip_id in clip_ids]
+    columns = ["clip_id", "instance", "class_index", "raw_label", "is_thing", "source_id", "n_views", "pixels"]
+    tables = {
+        "index.parquet": pd.DataFrame(index),
+        "frames.parquet": pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),
+        "instances.parquet": pd.DataFrame(instances, columns=columns),
+    }
+    manifest: dict[str, Any] = {"clips": len(records), "tables": {}}
+    for name in TABLES:
+        content = parquet_bytes(tables[name])
+        manifest["tables"][name] = sha256_bytes(content)
+        _write_if_changed(dataset / name, content)
+    _write_if_changed(dataset / "manifest.json", json_bytes(manifest))
+
+
+def parquet_bytes(table: pd.DataFrame) -> bytes:
+    """Return a table as Parquet; the same table gives the same bytes."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()
+
+
+def read_tables(dataset: Path) -> dict[str, pd.DataFrame]:
+    """Read the three tables and check them against the manifest.
+
+    Raises:
+        MissingError: the dataset is unfinished.
+        CorruptionError: a table is not the one that was written.
+    """
+    try:
+        return _read_tables(dataset)
+    except CorruptionError:
+        time.sleep(0.5)  # another process may just have been replacing them one by one
+        return _read_tables(dataset)
+
+
+def _read_tables(dataset: Path) -> dict[str, pd.DataFrame]:
+    again = f"python -m data prepare dataset={dataset.name} finishes it; finished clips are kept"
+    manifest = read_json(dataset / "manifest.json", fix=again)
+    return {name: read_parquet(dataset / name, manifest.get("tables", {}).get(name)) for name in TABLES}
+
+
+def read_parquet(path: Path, sha256: str | None) -> pd.DataFrame:
+    """Read a Parquet table whose digest is known.
+
+    Raises:
+        MissingError: no such file.
+        CorruptionError: other bytes than those that were written.
+    """
+    import pandas as pd
+
+    rebuild = "delete this file and manifest.json, then run the same `python -m data prepare` again: clips are kept"
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise MissingError("a table of the dataset is missing", where=path, fix=rebuild) from None
+    if sha256_bytes(content) != sha256:
+        raise CorruptionError("this table is not the one that was written", where=path, fix=rebuild)
+    return pd.read_parquet(io.BytesIO(content))
+
+
+def read_clip_record(dataset: Path, clip_id: str) -> dict[str, Any]:
+    """Return clip.json of a finished clip."""
+    path = clip_folder(dataset, clip_id) / "clip.json"
+    record = read_json(path, fix=f"delete {path.parent} and run `python -m data prepare` again")
+    if not {"index", "instances", "facts", "warnings", "files"} <= record.keys():
+        raise CorruptionError("fields are missing", where=path, fix=f"delete {path.parent} and prepare again")
+    return record
+
+
+def _write_if_changed(path: Path, content: bytes) -> None:
+    """Leave equal files alone, so that a second run never disturbs readers."""
+    if not path.is_file() or path.read_bytes() != content:
+        write_atomic(path, content)
