@@ -1,0 +1,248 @@
+"""Where weights come from, and how only the tensors that the asked-for blocks need are read.
+
+Nothing here executes code from a checkpoint: safetensors only, into classes of the installed libraries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
+    from torch import Tensor, nn
+
+INDEX_SUFFIX = ".safetensors.index.json"
+PROVENANCE = "spatialprobe.json"
+"""File that `python -m extract download` leaves beside the weights: {"hub_id": ..., "revision": ...}."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The safetensors files of one folder, one or many, read tensor by tensor.
+
+    A folder where the shards of unneeded blocks are absent is fine as long as the index file is there.
+    """
+
+    folder: Path
+
+    @cached_property
+    def files(self) -> Mapping[str, str]:
+        """Tensor name -> file name, from the index file or the headers."""
+        indices = sorted(self.folder.glob("*" + INDEX_SUFFIX))
+        if indices:
+            table: dict[str, str] = json.loads(indices[0].read_text())["weight_map"]
+            return table
+        return {name: file.name for file in sorted(self.folder.glob("*.safetensors")) for name in read_header(file)}
+
+    @property
+    def names(self) -> set[str]:
+        """All tensor names of the checkpoint, whether or not their file is present."""
+        return set(self.files)
+
+    def read(self, names: Iterable[str], device: str | torch.device = "cpu") -> Iterator[tuple[str, Tensor]]:
+        """Yield (name, tensor) of the named tensors, file by file; other tensors are never touched.
+
+        Raises:
+            ModelError: a shard is absent or is not a safetensors file.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        by_file: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(names):
+            by_file[self.files[name]].append(name)
+        for file, inside in by_file.items():
+            path = self.folder / file
+            try:
+                with safe_open(path, framework="pt", device=str(device)) as handle:
+                    for name in inside:
+                        yield name, handle.get_tensor(name)
+            except FileNotFoundError:
+                raise ModelError(
+                    "a file of the weights is missing",
+                    where=path,
+                    fix="python -m extract download model=... gets the rest",
+                ) from None
+            except SafetensorError as error:
+                raise ModelError(
+                    f"not a readable safetensors file: {error}", where=path, fix="download it again"
+                ) from error
+
+
+def read_header(file: Path) -> dict[str, Any]:
+    """Return the header of a safetensors file: tensor name -> dtype, shape and byte range.
+
+    Raises:
+        ModelError: the file is cut short or is no safetensors file.
+    """
+    try:
+        with file.open("rb") as handle:
+            header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
+    except (OSError, ValueError, OverflowError, MemoryError) as error:
+        raise ModelError("not a readable safetensors file", where=file, fix="download it again") from error
+    header.pop("__metadata__", None)
+    return {str(name): entry for name, entry in header.items()}
+
+
+def fill(
+    module: nn.Module,
+    checkpoint: Checkpoint,
+    *,
+    dropped: Callable[[str], bool] = lambda name: False,
+    rename: Callable[[str], str] = lambda name: name,
+    dtype: torch.dtype | None = None,
+    float32: Callable[[str], bool] = lambda name: False,
+    device: str | torch.device = "cpu",
+) -> nn.Module:
+    """Give a module built on the meta device the tensors of a checkpoint, and check that nothing is left over.
+
+    Args:
+        module: the trimmed network, parameters on the meta device.
+        checkpoint: the files.
+        dropped: whether a tensor name of the checkpoint belongs to a part left out on purpose (deeper blocks, heads).
+        rename: tensor name in the checkpoint -> name in the module.
+        dtype: dtype of the floating-point tensors; None keeps the stored one.
+        float32: module names that stay in float32 whatever `dtype` says.
+        device: where the tensors go.
+
+    Returns:
+        The module, in evaluation mode, without gradients.
+
+    Raises:
+        ModelError: a tensor is missing, unexpected, of another shape, or a file is absent.
+    """
+    import torch
+
+    wanted = module.state_dict()
+    source = {rename(name): name for name in checkpoint.names}
+    missing = sorted(set(wanted) - set(source))
+    unexpected = sorted(name for target, name in source.items() if target not in wanted and not dropped(name))
+    if missing or unexpected:
+        raise ModelError(
+            f"the weights don't fit {type(module).__name__}",
+            where=checkpoint.folder,
+            expected=f"every tensor of the network; {len(missing)} missing, first {missing[:3]}" if missing else None,
+            found=f"{len(unexpected)} unexpected tensors, first {unexpected[:3]}" if unexpected else None,
+            fix="check that weights= names this model, and download it again if it does",
+        )
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in checkpoint.read((source[target] for target in wanted), device):
+        target = rename(name)
+        if tensor.shape != wanted[target].shape:
+            raise ModelError(
+                f"tensor {name} has another shape", where=checkpoint.folder, expected=list(wanted[target].shape),
+                found=list(tensor.shape), fix="check that weights= names this model",
+            )  # fmt: skip
+        if tensor.is_floating_point():
+            tensor = tensor.to(torch.float32 if float32(target) else dtype or tensor.dtype)
+        tensors[target] = tensor
+    module.load_state_dict(tensors, strict=True, assign=True)
+    return module.to(device).eval().requires_grad_(False)
+
+
+@contextmanager
+def on_meta() -> Iterator[None]:
+    """Build modules without memory for parameters; buffers (rotary tables) are computed as usual."""
+    from accelerate import init_empty_weights  # type: ignore[import-untyped]
+
+    with init_empty_weights(include_buffers=False):
+        yield
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Run the library's own initialisation from `seed`, without touching the global random state."""
+    import torch
+
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def find(weights: str, hub_id: str | None, revision: str | None, *, model: str) -> Path:
+    """Return the folder that holds the weights of a model; downloads nothing.
+
+    Args:
+        weights: "hub" for the model's own repository, a local folder, or another hub id.
+        hub_id, revision: the model's own repository and pinned commit.
+        model: name for the message.
+
+    Raises:
+        ModelError: they are not on this machine; the message says how to get them, and how to do without.
+    """
+    local = Path(weights).expanduser()
+    if weights != "hub" and local.is_dir():
+        return local
+    repository = hub_id if weights == "hub" else weights
+    if repository is not None and (weights == "hub" or _looks_like_hub_id(weights)):
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        pinned = revision if weights == "hub" else None
+        try:
+            return Path(snapshot_download(repository, revision=pinned, local_files_only=True))
+        except (LocalEntryNotFoundError, HfHubHTTPError, ValueError, OSError):
+            pass
+    raise ModelError(
+        f"the weights of {model} are not on this machine",
+        expected=f"{repository}"
+        + (f" at {revision}" if revision and weights == "hub" else "")
+        + ", in the hub's cache, or a folder",
+        found="nothing" if repository else f"no folder {weights}",
+        fix=f"python -m extract download model={model}   (needs a network)\n"
+        f"            or weights=/path/to/folder with a copy of the repository\n"
+        f"            or the untrained twin: python -m extract run model={model} weights=random size=tiny",
+    )
+
+
+def identity_of(folder: Path) -> dict[str, str]:
+    """Return what identifies weights in a fingerprint: hub id and commit where known, else a hash of the content."""
+    provenance = folder / PROVENANCE
+    if provenance.is_file():
+        noted = json.loads(provenance.read_text())
+        return {"hub_id": str(noted["hub_id"]), "revision": str(noted["revision"])}
+    if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+        return {
+            "hub_id": folder.parent.parent.name.removeprefix("models--").replace("--", "/"),
+            "revision": folder.name,
+        }
+    return {"content": content_hash(folder)}
+
+
+def content_hash(folder: Path, sample: int = 4096) -> str:
+    """Return a SHA-256 over all safetensors headers, both ends (`sample` bytes) of every tensor, and all configs.
+
+    Reading whole checkpoints of tens of gigabytes at every start would cost minutes; any training step changes the
+    sampled bytes of nearly every tensor.
+    """
+    total = hashlib.sha256()
+    for file in sorted(folder.rglob("*.safetensors")):
+        header = read_header(file)
+        total.update(f"{file.relative_to(folder)} {json.dumps(header, sort_keys=True)}".encode())
+        with file.open("rb") as handle:
+            start = 8 + int.from_bytes(handle.read(8), "little")
+            for name in sorted(header):
+                begin, end = header[name]["data_offsets"]
+                handle.seek(start + begin)
+                total.update(handle.read(min(sample, end - begin)))
+                handle.seek(start + max(begin, end - sample))
+                total.update(handle.read(min(sample, end - begin)))
+    for file in sorted(folder.rglob("*config.json")):
+        total.update(f"{file.relative_to(folder)} ".encode() + file.read_bytes())
+    return total.hexdigest()
+
+
+def _looks_like_hub_id(text: str) -> bool:
+    return text.count("/") == 1 and not text.startswith((".", "~", os.sep)) and not text.endswith("/")
