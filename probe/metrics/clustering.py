@@ -1,0 +1,90 @@
+"""From per-cell embeddings to one label map per view: PCA, HDBSCAN over all views jointly, nearest upsampling."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import NonFiniteError
+from probe.metrics.score import FloatArray, IntArray, require_shape
+
+__all__ = ["NOISE", "cluster_cells", "count_clusters", "upsample_labels"]
+
+NOISE = -1
+"""Label of cells that belong to no cluster."""
+
+
+def cluster_cells(
+    embeddings: FloatArray, *, min_cluster_size: int = 30, min_samples: int = 5, dims: int = 8
+) -> NDArray[np.int32]:
+    """Cluster all cells of a clip together, which makes cluster ids consistent across views.
+
+    PCA to `dims` (centred, not whitened, fitted on this clip, not re-normalised), then HDBSCAN with excess-of-mass
+    selection. Noise stays noise. A clip that is one blob is all noise, as no single cluster is allowed.
+
+    Args:
+        embeddings: (S, h, w, D) head output, unit length over D, any float dtype; clustered in float64.
+        min_cluster_size: smallest cluster, in cells over all views. Cells cover different areas on different grids.
+        min_samples: neighbours of the core distance as the protocol counts them, **without** the point itself;
+            scikit-learn counts the point too and is given one more.
+        dims: PCA width; skipped when D is not larger.
+
+    Returns:
+        (S, h, w) int32, -1 noise.
+
+    Raises:
+        NonFiniteError: an embedding is NaN or infinite.
+        DatasetError: not four axes.
+    """
+    from sklearn.cluster import HDBSCAN
+    from sklearn.decomposition import PCA
+
+    require_shape(embeddings, (None, None, None, None), "instance embeddings")
+    if not np.isfinite(embeddings).all():
+        raise NonFiniteError(
+            "Instance embeddings contain NaN or infinite values",
+            expected="finite embeddings",
+            where="instance embeddings",
+            fix="lower lr= or set precision=32 and train the probe again",
+        )
+    grid = embeddings.shape[:3]
+    cells = np.asarray(embeddings, np.float64).reshape(-1, embeddings.shape[3])
+    # HDBSCAN needs as many points as neighbours, and fewer than one cluster's worth of cells can hold no cluster
+    if len(cells) < max(min_cluster_size, min_samples + 1) or np.ptp(cells, axis=0).max(initial=0.0) == 0.0:
+        return np.full(grid, NOISE, np.int32)
+    if cells.shape[1] > dims:
+        cells = PCA(n_components=min(dims, len(cells)), random_state=0).fit_transform(cells)
+    labels = HDBSCAN(
+        min_cluster_size=min_cluster_size,
+        min_samples=min_samples + 1,
+        metric="euclidean",
+        cluster_selection_method="eom",
+        allow_single_cluster=False,
+        copy=True,
+    ).fit_predict(cells)
+    return np.asarray(labels, np.int32).reshape(grid)
+
+
+def count_clusters(labels: IntArray) -> int:
+    """Number of clusters in a label map, noise not counted."""
+    return len(np.unique(labels[labels >= 0]))
+
+
+def upsample_labels(labels: IntArray, size: tuple[int, int]) -> IntArray:
+    """Bring label maps to mask resolution by nearest neighbour with floor indexing.
+
+    Source row = floor(row * h / H), in integers, columns likewise. This is torch's `mode="nearest"`, not the
+    centre-aligned `nearest-exact`. Rows and columns scale independently.
+
+    Args:
+        labels: (S, h, w).
+        size: (H, W).
+
+    Returns:
+        (S, H, W), same dtype.
+    """
+    require_shape(labels, (None, None, None), "label maps")
+    height, width = size
+    rows = np.arange(height) * labels.shape[1] // height
+    columns = np.arange(width) * labels.shape[2] // width
+    return labels[:, rows[:, None], columns]

@@ -1,0 +1,103 @@
+"""What every metric returns for one clip: numbers, counts, and the reason wherever a number is undefined."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import ConfigError, DatasetError
+
+__all__ = ["BoolArray", "ClipScore", "FloatArray", "IntArray", "Variant", "check_variant", "require_shape"]
+
+Variant: TypeAlias = Literal["standard", "paper"]
+"""`standard`: the corrected definitions. `paper`: the definitions as published, defects included."""
+
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+IntArray: TypeAlias = NDArray[np.integer[Any]]
+BoolArray: TypeAlias = NDArray[np.bool_]
+
+
+def check_variant(variant: str) -> None:
+    """Refuse anything but a known variant.
+
+    Raises:
+        ConfigError: the name is not one of `Variant`.
+    """
+    if variant not in get_args(Variant):
+        raise ConfigError(
+            "Unknown variant of a metric",
+            expected=" or ".join(get_args(Variant)),
+            found=repr(variant),
+            where="variant",
+            fix="set variant=standard (corrected) or variant=paper (as published)",
+        )
+
+
+def require_shape(array: NDArray[Any], shape: tuple[int | None, ...], name: str) -> None:
+    """Refuse an array of another shape.
+
+    Args:
+        array: the array to check.
+        shape: wanted extent per axis; None allows any.
+        name: what to call the array in the message.
+
+    Raises:
+        DatasetError: rank or extents differ.
+    """
+    if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
+        wanted = ", ".join("any" if extent is None else str(extent) for extent in shape)
+        raise DatasetError(
+            f"The {name} of a metric have the wrong shape",
+            expected=f"({wanted})",
+            found=array.shape,
+            where=name,
+            fix="resize prediction and ground truth to the same views and resolution before scoring",
+        )
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """Metric values of one clip, or of whatever else a metric was asked about.
+
+    Attributes:
+        values: metric key -> number. NaN where undefined, except where the published definition says 0.
+        counts: what the values rest on (pixels, pairs, objects), as integers.
+        undefined: metric key -> why it has no meaning here. Means over clips leave these keys out and count them.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    undefined: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Give every NaN a reason, so that no value can go missing silently."""
+        reasons = dict(self.undefined)
+        for key, value in self.values.items():
+            if math.isnan(value):
+                reasons.setdefault(key, "not a number")
+        object.__setattr__(self, "undefined", reasons)
+
+    def __or__(self, other: ClipScore) -> ClipScore:
+        """Join the scores of several metrics of the same clip; later keys win."""
+        return ClipScore(
+            {**self.values, **other.values}, {**self.counts, **other.counts}, {**self.undefined, **other.undefined}
+        )
+
+    @classmethod
+    def without_value(
+        cls, keys: tuple[str, ...], reason: str, counts: Mapping[str, int] | None = None, *, value: float = math.nan
+    ) -> ClipScore:
+        """Score whose metrics `keys` are all undefined for the same reason.
+
+        Args:
+            keys: metric keys.
+            reason: why, in a few words.
+            counts: what was counted all the same.
+            value: number to report; NaN unless the published definition names one.
+        """
+        return cls(dict.fromkeys(keys, value), dict(counts or {}), dict.fromkeys(keys, reason))

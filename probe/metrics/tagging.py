@@ -1,0 +1,227 @@
+"""Semantic tagging: average precision per class and its means over frequency buckets.
+
+Labels are (N, C) in {0, 1}, scores (N, C) raw logits, one row per clip of the whole split: average precision is
+computed once over the pooled set, never averaged over batches.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from configs.errors import DatasetError, MissingError, NonFiniteError
+from probe.metrics.f1 import f1_scores
+from probe.metrics.score import BoolArray, FloatArray, Variant, check_variant, require_shape
+
+__all__ = [
+    "TaggingScore",
+    "average_precision",
+    "bucket_means",
+    "frequency_buckets",
+    "presence_labels",
+    "ranking_scores",
+    "tagging_score",
+]
+
+
+@dataclass(frozen=True)
+class TaggingScore:
+    """Scores of a whole split.
+
+    Attributes:
+        values: `map`, `ap_head`, `ap_mid`, `ap_tail`, `mid_ratio`, `of1`, `cf1`; NaN where undefined.
+        ap: (C,) average precision per class, NaN without positives.
+        f1: (C,) F1 per class at its threshold, NaN without positives.
+        thresholds: (C,) probability threshold per class, NaN without positives.
+        n_positives: (C,) positives per class.
+        buckets: (C,) 0 head, 1 mid, 2 tail.
+    """
+
+    values: dict[str, float]
+    ap: FloatArray
+    f1: FloatArray
+    thresholds: FloatArray
+    n_positives: NDArray[np.int64]
+    buckets: NDArray[np.int64]
+
+
+def presence_labels(pixels: NDArray[Any], *, min_pixels: int = 200, min_views: int = 1) -> BoolArray:
+    """Which classes a clip shows, from pixel counts per view (published protocol: 200 pixels, 1 view).
+
+    Args:
+        pixels: (V, C) pixels of each class in each sampled view.
+        min_pixels: pixels needed over all views together.
+        min_views: views that must show at least one pixel; 2 for the rates of the training split.
+
+    Returns:
+        (C,) bool.
+    """
+    require_shape(pixels, (None, None), "pixel counts")
+    return np.asarray((pixels.sum(axis=0) >= min_pixels) & ((pixels > 0).sum(axis=0) >= min_views))
+
+
+def ranking_scores(scores: FloatArray, *, variant: Variant = "standard", from_logits: bool = True) -> FloatArray:
+    """Numbers that clips are ranked by.
+
+    The published code ranks sigmoid probabilities, in which large logits tie; logits themselves don't.
+    """
+    scores = np.asarray(scores, np.float64)
+    return np.asarray(expit(scores)) if from_logits and variant == "paper" else scores
+
+
+def average_precision(
+    labels: NDArray[Any], scores: FloatArray, *, variant: Variant = "standard", from_logits: bool = True
+) -> NDArray[np.float64]:
+    """Average precision of each class: the step integral of precision over recall.
+
+    `standard` takes one step per distinct score (equal to scikit-learn's `average_precision_score`); `paper` one
+    step per clip, so that clips of equal score keep the order of the file.
+
+    Args:
+        labels: (N, C) 0 or 1.
+        scores: (N, C) finite.
+        variant: see above.
+        from_logits: whether scores are logits; matters for `paper` only.
+
+    Returns:
+        (C,) in [0, 1]; NaN for a class without positives.
+
+    Raises:
+        DatasetError: shapes differ or labels are not 0 or 1.
+        NonFiniteError: a score is NaN or infinite.
+    """
+    check_variant(variant)
+    positive = _checked(labels, scores)
+    n_clips, n_classes = positive.shape
+    if n_clips == 0:
+        return np.full(n_classes, np.nan)
+    ranked = ranking_scores(scores, variant=variant, from_logits=from_logits)
+    order = np.argsort(-ranked, axis=0, kind="stable")
+    hit = np.take_along_axis(positive, order, axis=0)
+    true_positives = np.cumsum(hit, axis=0)
+    rank = np.arange(1, n_clips + 1)[:, None]
+    precision = true_positives / rank
+    if variant == "standard":
+        precision = np.take_along_axis(precision, _end_of_tie(np.take_along_axis(ranked, order, axis=0)), axis=0)
+    n_positives = true_positives[-1]
+    total = (precision * hit).sum(axis=0)
+    ap = np.full(n_classes, np.nan)
+    np.divide(total, n_positives, out=ap, where=n_positives > 0)
+    return ap
+
+
+def _end_of_tie(descending: FloatArray) -> NDArray[np.int64]:
+    """Index of the last row that has the same score, for every row of every column."""
+    last = len(descending) - 1
+    index = np.full(descending.shape, last)
+    index[:-1] = np.where(descending[:-1] != descending[1:], np.arange(last)[:, None], last)
+    return np.minimum.accumulate(index[::-1], axis=0)[::-1]
+
+
+def _checked(labels: NDArray[Any], scores: FloatArray) -> BoolArray:
+    labels = np.asarray(labels)
+    require_shape(labels, (None, None), "labels")
+    require_shape(np.asarray(scores), labels.shape, "scores")
+    if not np.isin(labels, (0, 1)).all():
+        raise DatasetError("Tag labels must be 0 or 1", expected="0 or 1", found=np.unique(labels)[:5], where="labels")
+    if not np.isfinite(scores).all():
+        raise NonFiniteError(
+            "Tag scores contain NaN or infinite values",
+            expected="finite scores",
+            found=f"{int((~np.isfinite(scores)).sum())} of {np.size(scores)} not finite",
+            where="scores",
+            fix="lower lr= or set precision=32 and train the probe again",
+        )
+    return labels.astype(bool)
+
+
+def frequency_buckets(train_positive_rate: FloatArray | None) -> NDArray[np.int64]:
+    """Head, mid and tail thirds of the classes, by their frequency in the training split.
+
+    A rank cut: with k = max(1, floor(C / 3)) the k most frequent classes are head, the next k mid, the rest tail.
+    Equal rates keep the order of the classes.
+
+    Args:
+        train_positive_rate: (C,) share of training clips that show the class, in [0, 1].
+
+    Returns:
+        (C,) 0 head, 1 mid, 2 tail.
+
+    Raises:
+        MissingError: no rates. Rates of the evaluation labels would silently change what the buckets mean.
+        NonFiniteError: a rate is NaN.
+        DatasetError: a rate lies outside [0, 1].
+    """
+    fix = "make data DATASET=<name> writes the positive rates of the training split next to the index"
+    if train_positive_rate is None:
+        raise MissingError("The positive rates of the training split are missing", where="train_positive_rate", fix=fix)
+    rate = np.asarray(train_positive_rate, np.float64)
+    require_shape(rate, (None,), "positive rates")
+    if not np.isfinite(rate).all():
+        raise NonFiniteError("A positive rate is not finite", found=rate, where="train_positive_rate", fix=fix)
+    if ((rate < 0) | (rate > 1)).any():
+        raise DatasetError("A positive rate is no share of clips", expected="[0, 1]", found=rate, fix=fix)
+    third = max(1, len(rate) // 3)
+    buckets = np.empty(len(rate), np.int64)
+    buckets[np.argsort(-rate, kind="stable")] = np.minimum(np.arange(len(rate)) // third, 2)
+    return buckets
+
+
+def bucket_means(ap: FloatArray, buckets: NDArray[np.int64]) -> dict[str, float]:
+    """`map`, `ap_head`, `ap_mid`, `ap_tail` and `mid_ratio` from average precision per class.
+
+    Means are over classes with a value; NaN when there is none. Mid Ratio is AP_mid / mAP of one model; an average
+    over models is the mean of ratios, not the ratio of means.
+    """
+    values = {"map": _mean(ap)}
+    values |= {f"ap_{name}": _mean(ap[buckets == index]) for index, name in enumerate(("head", "mid", "tail"))}
+    values["mid_ratio"] = values["ap_mid"] / values["map"] if values["map"] > 0 else math.nan
+    return values
+
+
+def _mean(values: FloatArray) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else math.nan
+
+
+def tagging_score(
+    labels: NDArray[Any],
+    scores: FloatArray,
+    train_positive_rate: FloatArray | None,
+    *,
+    variant: Variant = "standard",
+    from_logits: bool = True,
+    thresholds: float | FloatArray = 0.5,
+) -> TaggingScore:
+    """All tagging metrics of a split.
+
+    Args:
+        labels: (N, C) 0 or 1.
+        scores: (N, C) logits, or probabilities with `from_logits=False`.
+        train_positive_rate: (C,) for the buckets; required.
+        variant: definition of average precision and of F1 without any positive.
+        from_logits: whether scores are logits.
+        thresholds: probability threshold of F1, one for all or (C,).
+
+    Raises:
+        MissingError, NonFiniteError, DatasetError: see `average_precision` and `frequency_buckets`.
+    """
+    buckets = frequency_buckets(train_positive_rate)
+    require_shape(np.asarray(labels), (None, len(buckets)), "labels")
+    ap = average_precision(labels, scores, variant=variant, from_logits=from_logits)
+    positive = np.asarray(labels).astype(bool)
+    probabilities = np.asarray(expit(np.asarray(scores, np.float64)) if from_logits else scores, np.float64)
+    f1 = f1_scores(positive, probabilities, thresholds, variant=variant)
+    return TaggingScore(
+        values=bucket_means(ap, buckets) | {"of1": f1.of1, "cf1": f1.cf1},
+        ap=ap,
+        f1=f1.per_class,
+        thresholds=f1.thresholds,
+        n_positives=positive.sum(axis=0).astype(np.int64),
+        buckets=buckets,
+    )
