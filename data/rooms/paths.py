@@ -1,0 +1,114 @@
+"""Camera paths of the families walk, orbit, tunnel and static; one draw each, to be accepted or drawn again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.rooms.camera import Poses, look_at
+from data.rooms.scene import Scene
+
+Rng = np.random.Generator
+Clear = Callable[[Poses], NDArray[np.bool_]]
+"""Says of (N, 3) world positions whether the camera may be there."""
+_POINTS = 6
+
+
+def walk(scene: Scene, frames: int, rng: Rng, clear: Clear) -> Poses | None:
+    """Walk through free space at eye height while looking around, like a person who scans a room.
+
+    Args:
+        scene: the geometry.
+        frames: number of poses.
+        rng: the camera stream.
+        clear: where the camera may be.
+
+    Returns:
+        (T, 4, 4) camera-to-world, or None if no way was found.
+    """
+    w, d, h = scene.half
+    low, high = _heights(scene, 1.25, 1.65)
+    stops: list[NDArray[np.float64]] = []
+    for _ in range(_POINTS):
+        candidates = np.column_stack([rng.uniform(-w, w, 24), rng.uniform(-d, d, 24), -h + rng.uniform(low, high, 24)])
+        usable = clear(candidates)
+        if stops:
+            step = candidates - stops[-1]
+            length = np.linalg.norm(step[:, :2], axis=1)
+            usable &= (length > 0.3) & (length < 1.3)
+            between = stops[-1] + np.linspace(0, 1, 9)[:, None, None] * step
+            usable &= clear(between.reshape(-1, 3)).reshape(9, -1).all(axis=0)
+        if not usable.any():
+            return None
+        stops.append(candidates[int(np.argmax(usable))])
+    t = np.linspace(0, 1, frames)
+    eye = _spline(np.stack(stops), t)
+    gaze = np.array([rng.uniform(-0.4, 0.4) * w, rng.uniform(-0.4, 0.4) * d]) - eye[frames // 2, :2]
+    yaw = math.atan2(gaze[1], gaze[0]) + rng.uniform(-1.4, 1.4) * (t - 0.5)
+    for cycles, size in ((0.9, 0.45), (2.1, 0.12)):
+        yaw = yaw + size * rng.uniform(0.5, 1.2) * np.sin(2 * np.pi * (cycles * t + rng.random()))
+    yaw = yaw + np.cumsum(rng.normal(0, 0.006, frames))
+    pitch = rng.uniform(-0.42, -0.22) + 0.12 * np.sin(2 * np.pi * (1.5 * t + rng.random()))
+    forward = np.stack([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)], axis=1)
+    return look_at(eye, eye + forward, _sway(rng, frames))
+
+
+def orbit(scene: Scene, frames: int, rng: Rng, clear: Clear) -> Poses | None:
+    """Go part of an ellipse round the middle of the room, looking inwards at a drifting target."""
+    w, d, h = scene.half
+    low, high = _heights(scene, 1.2, 1.8)
+    t = np.linspace(0, 1, frames)
+    start, sweep = rng.uniform(0, 2 * math.pi), rng.uniform(2.0, 4.5) * rng.choice([-1.0, 1.0])
+    angle = start + t * sweep
+    size = rng.uniform(0.45, 0.85)
+    height = (low + high) / 2 + (high - low) / 2 * np.sin(3 * t + start)
+    eye = np.stack([size * w * np.cos(angle), size * d * np.sin(angle), -h + height], axis=1)
+    drift = rng.uniform(0.1, 0.3)
+    aim = np.stack([drift * np.sin(2 * angle), drift * np.cos(angle), np.full(frames, -h + 0.65)], axis=1)
+    return look_at(eye, aim, _sway(rng, frames))
+
+
+def tunnel(scene: Scene, frames: int, rng: Rng, clear: Clear) -> Poses | None:
+    """Move along the axis of a tunnel with a little sway, looking down its length."""
+    depth = scene.half[1]
+    t = np.linspace(0, 1, frames)
+    phase = rng.random()
+    eye = np.stack(
+        [
+            0.12 * np.sin(2 * np.pi * (t + phase)),
+            -depth + 0.6 + rng.uniform(0.6, 0.85) * t,
+            0.08 * np.cos(2 * np.pi * (t + phase)),
+        ],
+        axis=1,
+    )
+    return look_at(eye, np.tile([0.0, depth, 0.0], (frames, 1)), _sway(rng, frames))
+
+
+def standing(path: Poses) -> Poses:
+    """Return the path's first pose for all frames: no motion, no parallax."""
+    return np.repeat(path[:1], len(path), axis=0)
+
+
+def _heights(scene: Scene, low: float, high: float) -> tuple[float, float]:
+    """Return the range of eye heights above the floor, kept below the ceiling."""
+    ceiling = 2 * scene.half[2] - 0.45
+    return min(low, ceiling - 0.1), min(high, ceiling)
+
+
+def _sway(rng: Rng, frames: int) -> NDArray[np.float64]:
+    return np.cumsum(rng.normal(0, 0.0015, frames))
+
+
+def _spline(points: Poses, t: NDArray[np.float64]) -> Poses:
+    """Return a Catmull-Rom curve through points, with the ends repeated, at t in [0, 1]."""
+    padded = np.concatenate([points[:1], points, points[-1:]])
+    at = t * (len(points) - 1)
+    i = np.minimum(at.astype(int), len(points) - 2)
+    f = (at - i)[:, None]
+    p0, p1, p2, p3 = padded[i], padded[i + 1], padded[i + 2], padded[i + 3]
+    return np.asarray(
+        0.5 * (2 * p1 + (p2 - p0) * f + (2 * p0 - 5 * p1 + 4 * p2 - p3) * f**2 + (3 * p1 - p0 - 3 * p2 + p3) * f**3)
+    )

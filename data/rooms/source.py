@@ -1,0 +1,224 @@
+"""The rooms as a source of clips: any clip, in any process, from the configuration and its number alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import MissingError
+from configs.identity import digest
+from data.clip import Clip, DatasetInfo, Instance
+from data.rooms import sensor
+from data.rooms.config import PAIR_CELLS, RoomsConfig
+from data.rooms.frames import Frame, FrameRenderer
+from data.rooms.invariants import query_positions
+from data.rooms.scene import SHELL_LABELS
+from data.rooms.shortcuts import Shortcuts, count_pairs
+from data.rooms.world import World, build
+from data.taxonomy import SCANNET20
+
+__all__ = ["GENERATOR_VERSION", "RoomsConfig", "RoomsSource", "geometry_digest"]
+
+GENERATOR_VERSION = 1
+"""Raised whenever the same configuration would give another value."""
+_CYCLE = {3: "select", 10: "select", 16: "select", 6: "report", 13: "report", 19: "report"}
+"""Of every 20 rooms, 14 train, 3 select, 3 report; 8 rooms give 6, 1 and 1."""
+
+
+class RoomsSource:
+    """Makes the clips of one configuration.
+
+    Args:
+        config: checked on construction.
+
+    Raises:
+        ConfigError: keys contradict each other.
+    """
+
+    def __init__(self, config: RoomsConfig) -> None:
+        config.check()
+        self.config = config
+
+    @property
+    def info(self) -> DatasetInfo:
+        """What is true of the whole dataset; `parameters` holds everything that changes a value."""
+        return DatasetInfo(
+            name=self.config.name,
+            kind="rooms",
+            maker_version=GENERATOR_VERSION,
+            parameters=self.config.parameters(),
+            taxonomy=SCANNET20.name,
+            class_names=SCANNET20.names,
+            licence="generated; free of third-party content",
+        )
+
+    def clip_ids(self) -> Sequence[str]:
+        """Return the clips in order: `room00012`, with `-k` where several clips share a room."""
+        return [self._clip_id(number) for number in range(self.config.clips)]
+
+    def make(self, clip_id: str) -> Clip:
+        """Make one clip.
+
+        Raises:
+            MissingError: there is no such clip.
+            DatasetError: no camera path suits the room.
+        """
+        number = self._number(clip_id)
+        return _make(self.config, build(self.config, number), clip_id)
+
+    def world(self, clip_id: str) -> World:
+        """Return what a clip shows, for whoever wants to render it otherwise."""
+        return build(self.config, self._number(clip_id))
+
+    def _clip_id(self, number: int) -> str:
+        per_room = _per_room(self.config)
+        room, variant = divmod(number, per_room)
+        return f"{_prefix(self.config)}{room:05d}" + (f"-{variant}" if per_room > 1 else "")
+
+    def _number(self, clip_id: str) -> int:
+        room, _, variant = clip_id.removeprefix(_prefix(self.config)).partition("-")
+        number = int(room) * _per_room(self.config) + int(variant or 0) if (room + variant).isdigit() else -1
+        if not 0 <= number < self.config.clips or self._clip_id(number) != clip_id:
+            raise MissingError(
+                f"no clip {clip_id!r}", expected=f"{self._clip_id(0)} to {self._clip_id(self.config.clips - 1)}",
+                fix="choose one of them, or raise clips=",
+            )  # fmt: skip
+        return number
+
+
+def geometry_digest(instance: NDArray[np.uint16], depth: NDArray[np.float32]) -> str:
+    """Return the SHA-256 of the exact instance and depth arrays, in this order, little-endian."""
+    sha = hashlib.sha256(np.ascontiguousarray(instance, "<u2").tobytes())
+    sha.update(np.ascontiguousarray(depth, "<f4").tobytes())
+    return sha.hexdigest()
+
+
+def _per_room(config: RoomsConfig) -> int:
+    return PAIR_CELLS if config.mode == "tunnel_pair" else config.clips_per_room
+
+
+def _prefix(config: RoomsConfig) -> str:
+    return {"room": "room", "flip": "flip", "tunnel": "tunnel", "tunnel_pair": "pair"}[config.mode]
+
+
+def _make(config: RoomsConfig, world: World, clip_id: str) -> Clip:
+    """Render a world and pass it through the sensor."""
+    labels, streams = world.scene.labels, world.streams
+    faults = sensor.draw_faults(config, len(labels), len(SHELL_LABELS), streams.generator("sensor"))
+    wanted = query_positions(config.frames) if config.render == "query" else list(range(config.frames))
+    dense = wanted if config.dense == "all" else query_positions(config.frames)
+    renderer = FrameRenderer(world, config.supersample, config.motion_blur)
+
+    images: list[bytes] = []
+    exact_instance: list[NDArray[np.uint16]] = []
+    exact_depth: list[NDArray[np.float32]] = []
+    depth: list[NDArray[np.float32]] = []
+    counts = np.zeros((len(wanted), len(labels) + 1), np.int64)
+    frame: Frame | None = None
+    shown = -1
+    for row, position in enumerate(wanted):
+        origin = int(faults.source[position])
+        if frame is None or origin != shown:
+            frame, shown = renderer.render(origin), origin
+        assert frame.colour is not None
+        images.append(sensor.jpeg(sensor.exposed(frame.colour, float(faults.gain[origin])), config.jpeg_quality))
+        counts[row] = np.bincount(frame.instance.ravel(), minlength=len(labels) + 1)
+        if position in dense:
+            exact_instance.append(frame.instance)
+            exact_depth.append(frame.geometry.depth)
+            depth.append(_measured(config, renderer, frame, streams.generator("sensor", 2 + origin)))
+
+    keep = faults.annotated
+    compact = np.concatenate([[0], np.where(keep, np.cumsum(keep), 0)]).astype(np.uint16)
+    classes = np.array([SCANNET20.index(label) for label in labels])
+    class_pixels = np.zeros((len(wanted), len(SCANNET20)), np.int32)
+    for number in np.flatnonzero(keep & (classes >= 0)):
+        class_pixels[:, classes[number]] += counts[:, number + 1].astype(np.int32)
+    positions = np.array(wanted, np.int32)
+    source = faults.source[positions]
+    size = (world.camera.height, world.camera.width)
+    noisy = config.depth_noise > 0 or config.depth_dropout > 0
+    jittered = config.pose_jitter_m > 0 or config.pose_jitter_deg > 0 or config.invalid_pose_prob > 0
+    sampled = [0, len(dense) // 2, len(dense) - 1]
+    shortcuts = count_pairs((exact_instance[i], exact_depth[i]) for i in sampled)
+    return Clip(
+        clip_id=clip_id,
+        group_id=f"{_prefix(config)}{config.seed}-{streams.room:05d}",
+        frames=images,
+        frame_size=size,
+        positions=positions,
+        frame_src=source,
+        frame_dup=source != positions,
+        gt_size=size,
+        intrinsics=np.repeat(world.camera.matrix[None], len(wanted), axis=0),
+        cam2world=sensor.shaken(world.path[faults.source], faults.pose_valid, config, streams.generator("sensor", 1))[
+            positions
+        ],
+        pose_valid=faults.pose_valid[positions],
+        gt_frames=np.array(dense, np.int32),
+        instance=compact[np.stack(exact_instance)],
+        depth=np.stack(depth),
+        instances=[
+            Instance(
+                id=int(compact[number + 1]),
+                class_index=int(classes[number]),
+                raw_label=labels[number],
+                is_thing=SCANNET20.is_thing(int(classes[number])),
+                source_id=int(faults.source_id[number]),
+            )
+            for number in np.flatnonzero(keep)
+        ],
+        class_pixels=class_pixels,
+        split=_split(config, streams.room),
+        depth_kind="sensor" if noisy else "oracle",
+        pose_kind="sensor" if jittered else "oracle",
+        facts=_facts(config, world, shortcuts),
+        sources={
+            "parameters": digest({**config.parameters(), "version": GENERATOR_VERSION, "clip": clip_id}),
+            "geometry": geometry_digest(np.stack(exact_instance), np.stack(exact_depth)),
+        },
+    )
+
+
+def _measured(
+    config: RoomsConfig, renderer: FrameRenderer, frame: Frame, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return the stored depth of a frame: a noisy copy if the sensor is noisy."""
+    if config.depth_noise == 0 and config.depth_dropout == 0:
+        return frame.geometry.depth
+    return sensor.noisy_depth(frame.geometry.depth, renderer.facing(frame.geometry), config, rng)
+
+
+def _split(config: RoomsConfig, room: int) -> str | None:
+    if config.splits == "cycle":
+        return _CYCLE.get(room % 20, "train")
+    return "report" if config.splits == "report" else None
+
+
+def _facts(config: RoomsConfig, world: World, shortcuts: Shortcuts) -> dict[str, float | int | str | bool | None]:
+    """Return what the index says of the clip: what was asked for, and what came out of it."""
+    shares = shortcuts.shares()
+    consistent, counter, ambiguous = shares if shares else (None, None, None)
+    return {
+        "mode": config.mode,
+        "room_type": world.scene.room,
+        "camera_family": world.family,
+        "variant": world.streams.variant,
+        "varied_stream": world.streams.varied if _per_room(config) > 1 else None,
+        "gravity": -1 if config.mode == "flip" and world.streams.variant % 2 else 1,
+        "n_objects": len(world.scene.objects),
+        "vd_requested": config.vd if config.mode == "tunnel" else None,
+        "vd_spearman": shortcuts.spearman,
+        "pairs_consistent": consistent,
+        "pairs_counter": counter,
+        "pairs_ambiguous": ambiguous,
+        "n_pairs": shortcuts.pairs,
+        "path_attempts": world.attempts,
+        "clearance_m": world.findings.clearance,
+        "turn_deg": world.findings.turn,
+        "n_visible": world.findings.visible,
+        "overlap": world.findings.overlap,
+    }
