@@ -1,0 +1,1 @@
+"""Training losses, in the published form (`paper`) and a corrected one (`standard`)."""

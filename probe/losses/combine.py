@@ -1,0 +1,62 @@
+"""Weighted sums of loss terms, and one check per batch that numbers are finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from configs.errors import ConfigError, NonFiniteError
+
+Term = tuple[float, Callable[[], Tensor]]
+
+
+def weighted_sum(terms: Mapping[str, Term]) -> dict[str, Tensor]:
+    """Evaluate and add the terms whose weight isn't zero; the others are never computed.
+
+    Args:
+        terms: name -> (weight, function of no arguments that returns a scalar).
+
+    Returns:
+        The unweighted value of each evaluated term under its name, and their weighted sum under `loss`.
+
+    Raises:
+        ConfigError: all weights are zero.
+    """
+    values = {name: term() for name, (weight, term) in terms.items() if weight != 0}
+    if not values:
+        raise ConfigError("all terms of the loss have weight 0", fix=f"set one of {', '.join(terms)} above 0")
+    total = torch.stack([terms[name][0] * value for name, value in values.items()]).sum()
+    return {**values, "loss": total}
+
+
+def require_finite(tensors: Mapping[str, Tensor | None], where: str | None = None) -> None:
+    """Refuse NaN and infinite values, with one synchronisation for all tensors together.
+
+    Sums are tested first, which reads each tensor once and copies nothing; only if one of them isn't finite the
+    entries are looked at (a sum of finite numbers may overflow).
+
+    Args:
+        tensors: name -> tensor; none and integer tensors are passed over.
+        where: the clips or file the batch came from, for the message.
+
+    Raises:
+        NonFiniteError: names the tensors and counts their bad entries.
+    """
+    floating = {name: t for name, t in tensors.items() if t is not None and t.is_floating_point() and t.numel()}
+    if not floating:
+        return
+    wide = {name: t.detach().sum(dtype=torch.promote_types(t.dtype, torch.float32)) for name, t in floating.items()}
+    if bool(torch.stack([total.double() for total in wide.values()]).isfinite().all()):
+        return
+    bad = {name: int((~t.detach().isfinite()).sum()) for name, t in floating.items()}
+    bad = {name: count for name, count in bad.items() if count}
+    if bad:
+        raise NonFiniteError(
+            "NaN or infinite values in a batch",
+            expected="finite numbers",
+            found=", ".join(f"{name}: {count} of {floating[name].numel()} entries" for name, count in bad.items()),
+            where=where,
+            fix="python -m cache verify if features are named, python -m data check if targets are",
+        )

@@ -1,0 +1,96 @@
+"""Loss of a geometry probe: points, depth, cameras and, if asked for, spatial differences."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from configs.errors import ConfigError
+from probe.losses.camera import camera_paper, camera_standard
+from probe.losses.combine import weighted_sum
+from probe.losses.gradient import gradient_term
+from probe.losses.regression import dense_paper, dense_standard, normalised
+from probe.profiles import GeometryLossConfig
+
+
+def geometry_loss(
+    outputs: dict[str, Tensor], targets: dict[str, Tensor], config: GeometryLossConfig
+) -> dict[str, Tensor]:
+    """Add up the terms of non-zero weight.
+
+    Lengths are in units of the mean distance of view 0's points, poses relative to view 0.
+
+    `paper`: teacher confidences as raw weights, absolute depths, every pixel of the mask. `standard`: weights of mean 1
+    per clip, a robust error without clamps, logarithmic depths; pixels of unknown depth (0) never count.
+
+    Args:
+        outputs: `depth` (B, S, H, W), `points` (B, S, H, W, 3), `pose_steps` (L, B, S, 9).
+        targets: `depth` and `points` of the same shapes, `pose` (B, S, 9); optional `confidence` (B, S, H, W), default
+            1, `mask` (B, S, H, W), default all, and, standard form only, `pose_valid` (B, S), default all.
+        config: form and weights.
+
+    Returns:
+        `points`, `depth`, `camera`, `points_gradient`, `depth_gradient` as far as their weight isn't 0, and `loss`.
+
+    Raises:
+        ConfigError: maps of different sizes.
+    """
+    depth, points = outputs["depth"][..., None].float(), outputs["points"].float()
+    true_depth, true_points = targets["depth"][..., None].float(), targets["points"].float()
+    for name, found, expected in (("depth", depth, true_depth), ("points", points, true_points)):
+        if found.shape != expected.shape:
+            raise ConfigError(
+                f"predicted and true {name} differ in size",
+                expected=tuple(expected.shape),
+                found=tuple(found.shape),
+                fix="resize the targets to probe.heads.dpt.output_size(image_size, dpt.output_scale)",
+            )
+    given = targets.get("mask")
+    mask = torch.ones_like(targets["depth"]) if given is None else given
+    mask = mask.to(depth.dtype)
+    weight = targets.get("confidence")
+    steps, pose, pose_valid = outputs["pose_steps"].float(), targets["pose"].float(), targets.get("pose_valid")
+
+    if config.form == "paper":
+        raw = torch.ones_like(mask) if weight is None else weight.to(depth.dtype)
+        return weighted_sum(
+            {
+                "points": (
+                    config.points,
+                    lambda: dense_paper(normalised(points, mask), normalised(true_points, mask), raw, mask),
+                ),
+                "depth": (config.depth, lambda: dense_paper(depth, true_depth, raw, mask)),
+                "camera": (config.camera, lambda: camera_paper(steps, pose)),
+                "points_gradient": (
+                    config.points_gradient,
+                    lambda: gradient_term(normalised(points, mask), normalised(true_points, mask), raw, mask),
+                ),
+                "depth_gradient": (config.depth_gradient, lambda: gradient_term(depth, true_depth, raw, mask)),
+            }
+        )
+
+    # Unknown pixels may hold anything: replaced before any arithmetic, so that neither values nor gradients leak.
+    known = (mask > 0) & (true_depth[..., 0] > 0)
+    mask = known.to(depth.dtype)
+    log_depth = depth.where(known[..., None], 1.0).log()
+    true_log = true_depth.where(known[..., None], 1.0).log()
+    ones, dense = torch.ones_like(mask), partial(dense_standard, robust=config.robust, delta=config.delta)
+    weight = None if weight is None else weight.to(depth.dtype).where(known, 0.0)
+    seen, true_seen = points.where(known[..., None], 0.0), true_points.where(known[..., None], 0.0)
+    return weighted_sum(
+        {
+            "points": (
+                config.points,
+                lambda: dense(normalised(seen, mask), normalised(true_seen, mask), weight, mask),
+            ),
+            "depth": (config.depth, lambda: dense(log_depth, true_log, weight, mask)),
+            "camera": (config.camera, lambda: camera_standard(steps, pose, pose_valid)),
+            "points_gradient": (
+                config.points_gradient,
+                lambda: gradient_term(normalised(seen, mask), normalised(true_seen, mask), ones, mask),
+            ),
+            "depth_gradient": (config.depth_gradient, lambda: gradient_term(log_depth, true_log, ones, mask)),
+        }
+    )

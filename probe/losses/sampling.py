@@ -1,0 +1,75 @@
+"""Pixels for the instance loss: which ones, and the embedding found there."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def draw_pixels(
+    ids: NDArray[np.integer], count: int, generator: np.random.Generator, *, balance: str = "uniform"
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw labelled pixels of one clip, as a data loader does.
+
+    Args:
+        ids: (S, H, W) instance ids of all views, 0 = none.
+        count: number of pixels.
+        generator: the only source of randomness.
+        balance: `uniform` over labelled pixels, without replacement where there are enough (published); `instance`
+            draws an instance first and then one of its pixels, so that walls and floors don't make most pairs.
+
+    Returns:
+        (count, 3) view, row and column, and (count,) ids; all zero, hence ignored, if no pixel has an id.
+    """
+    flat = ids.reshape(-1)
+    valid = np.flatnonzero(flat)
+    if valid.size == 0:
+        return np.zeros((count, 3), np.int64), np.zeros(count, np.int64)
+    if balance == "instance":
+        ordered = valid[np.argsort(flat[valid], kind="stable")]
+        _, starts, sizes = np.unique(flat[ordered], return_index=True, return_counts=True)
+        chosen = generator.integers(len(starts), size=count)
+        picked = ordered[starts[chosen] + generator.integers(sizes[chosen])]
+    else:
+        picked = generator.choice(valid, count, replace=valid.size < count)
+    pixels = np.stack(np.unravel_index(picked, ids.shape), axis=-1)
+    return pixels.astype(np.int64), flat[picked].astype(np.int64)
+
+
+def embeddings_at(embeddings: Tensor, pixels: Tensor, mask_size: tuple[int, int]) -> Tensor:
+    """Read embeddings bilinearly at pixels of a larger mask and give them unit length again.
+
+    Equal to enlarging all maps to the mask's size (`align_corners=False`), normalising and picking, at a small part of
+    the cost: four cells per pixel are touched. Written as an index look-up rather than `grid_sample`, because pixels
+    of one clip lie in several views, and because its backward pass has a deterministic version on GPUs.
+
+    Args:
+        embeddings: (B, S, E, h, w).
+        pixels: (B, N, 3) view, row and column in the mask, integer or real; pixel i has its centre at i + 0.5.
+        mask_size: height and width of the mask.
+
+    Returns:
+        (B, N, E) unit vectors, float32.
+    """
+    b, s, e, h, w = embeddings.shape
+    table = embeddings.permute(0, 1, 3, 4, 2).reshape(-1, e).float()
+    view = pixels[..., 0].long()
+    top, down = _neighbours(pixels[..., 1], h, mask_size[0])
+    left, right = _neighbours(pixels[..., 2], w, mask_size[1])
+    first = (torch.arange(b, device=view.device)[:, None] * s + view) * (h * w)
+    total = table.new_zeros(*view.shape, e)
+    for row, row_weight in (top, down):
+        for column, column_weight in (left, right):
+            weight = (row_weight * column_weight)[..., None]
+            total = total + weight * table.index_select(0, (first + row * w + column).flatten()).view_as(total)
+    return torch.nn.functional.normalize(total, dim=-1, eps=1e-12)
+
+
+def _neighbours(pixel: Tensor, cells: int, size: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return the two cells next to a pixel's centre along one axis, each with its weight; borders are repeated."""
+    position = ((pixel.float() + 0.5) * (cells / size) - 0.5).clamp(0, cells - 1)
+    low = position.floor().long()
+    weight = position - low
+    return (low, 1 - weight), ((low + 1).clamp(max=cells - 1), weight)
