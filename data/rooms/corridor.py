@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from data.rooms.catalogue import WALL_MOUNTED
 from data.rooms.config import RoomsConfig
+from data.rooms.layout import TRIES, Block, block_of
 from data.rooms.scene import Placed, Scene
 from data.rooms.shapes import GRAMMARS, Part, extent
 
@@ -26,7 +27,7 @@ _LABELS = tuple(label for label in GRAMMARS if label not in WALL_MOUNTED)
 
 
 def correlated(config: RoomsConfig, rng: Rng) -> Scene:
-    """Draw a tunnel of floating objects whose heights and depths correlate as `vd` asks.
+    """Draw a tunnel of floating objects whose heights and depths correlate as `vd` asks; what finds no place is dropped.
 
     Args:
         config: `objects` and `vd` are used.
@@ -37,14 +38,21 @@ def correlated(config: RoomsConfig, rng: Rng) -> Scene:
     normal = np.array([NormalDist().inv_cdf((rank + 0.5) / count) for rank in range(count)])
     mixed = config.vd * normal + math.sqrt(1 - config.vd**2) * rng.standard_normal(count)
     heights = (np.argsort(np.argsort(mixed)) + 0.5) / count * 2 - 1
-    objects = []
-    for number, (depth, height) in enumerate(zip(depths, heights, strict=True)):
+    objects: list[Placed] = []
+    blocks: list[Block] = []
+    for depth, height in zip(depths, heights, strict=True):
         label = _LABELS[int(rng.integers(len(_LABELS)))]
         parts = GRAMMARS[label](rng)
-        x = rng.choice([-1.0, 1.0]) * rng.uniform(0.36, HALF[0] - REACH - 0.03)
-        objects.append(
-            _float(label, parts, (x, depth, height * (HALF[2] - REACH)), rng.uniform(0, 2 * math.pi), 1.0, number)
-        )
+        for _ in range(TRIES):
+            x = rng.choice([-1.0, 1.0]) * rng.uniform(0.36, HALF[0] - REACH - 0.03)
+            item = _float(
+                label, parts, (x, depth, height * (HALF[2] - REACH)), rng.uniform(0, 2 * math.pi), 1.0, len(objects)
+            )
+            block = block_of(item)
+            if not any(block.meets(other) for other in blocks):
+                objects.append(item)
+                blocks.append(block)
+                break
     return Scene("tunnel", HALF, tuple(objects))
 
 

@@ -61,69 +61,63 @@ def furnish(config: RoomsConfig, rng: Rng) -> Scene:
     half = (rng.uniform(1.9, 3.2), rng.uniform(1.9, 3.4), rng.uniform(1.2, 1.5))
     room = list(ROOM_TYPES)[int(rng.integers(len(ROOM_TYPES)))]
     placed: list[Placed] = []
-    blocks: list[tuple[str, Block]] = []
-    for label, parts, twin_of in _wanted(config, room, rng):
-        found = _place(label, parts, half, blocks, rng)
-        if found is None:
-            continue
-        position, yaw, block = found
+    blocks: list[Block] = []
+    for label, parts in _wanted(config, room, rng):
         number = len(placed)
-        original = next((i for i, item in enumerate(placed) if item.parts is parts), number) if twin_of else number
-        look = original if config.twin_same_look else number
-        placed.append(Placed(label, parts, position, yaw, 1.0, look))
-        blocks.append((label, block))
+        original = next((i for i, item in enumerate(placed) if item.parts is parts), number)
+        item = _place(label, parts, half, placed, blocks, original if config.twin_same_look else number, rng)
+        if item is not None:
+            placed.append(item)
+            blocks.append(block_of(item))
     return Scene(room, half, tuple(placed))
 
 
-def _wanted(config: RoomsConfig, room: str, rng: Rng) -> list[tuple[str, list[Part], bool]]:
-    """Draw categories and shapes, large things first so that they find room; twins follow their original."""
+def _wanted(config: RoomsConfig, room: str, rng: Rng) -> list[tuple[str, list[Part]]]:
+    """Draw categories and shapes, large things first so that they find room; twins share one list of parts."""
     names = [name for name in ROOM_TYPES[room] if rng.random() < KEEP[name] ** config.class_prior]
     extra = list(GRAMMARS)
     weights = np.array([KEEP[name] for name in extra]) ** (2 * config.class_prior)
     while len(names) < config.objects:
         names.append(extra[int(rng.choice(len(extra), p=weights / weights.sum()))])
-    wanted: list[tuple[str, list[Part], bool]] = []
+    wanted: list[tuple[str, list[Part]]] = []
     for name in names:
         parts = GRAMMARS[name](rng)
-        wanted.append((name, parts, False))
-        if rng.random() < config.twin_prob:
-            wanted.append((name, parts, True))
-    wanted = wanted[: config.objects]
+        wanted += [(name, parts)] * (2 if rng.random() < config.twin_prob else 1)
 
-    def rank(entry: tuple[str, list[Part], bool]) -> tuple[float, bool]:
+    def rank(entry: tuple[str, list[Part]]) -> float:
         low, high = extent(entry[1])
         first = {"door": -100.0, "window": -50.0, "chair": 100.0}.get(entry[0], 0.0)
-        return first - (high[0] - low[0]) * (high[1] - low[1]) * (high[2] - low[2]), entry[2]
+        return first - (high[0] - low[0]) * (high[1] - low[1]) * (high[2] - low[2])
 
-    return sorted(wanted, key=rank)
-
-
-Spot = tuple[tuple[float, float, float], float, Block]
+    return sorted(wanted[: config.objects], key=rank)
 
 
 def _place(
-    label: str, parts: list[Part], half: tuple[float, float, float], blocks: list[tuple[str, Block]], rng: Rng
-) -> Spot | None:
+    label: str,
+    parts: list[Part],
+    half: tuple[float, float, float],
+    placed: list[Placed],
+    blocks: list[Block],
+    look: int,
+    rng: Rng,
+) -> Placed | None:
+    """Find a place for an object that keeps it inside the room and off all others, or give up."""
     low, high = extent(parts)
-    if high[2] > 2 * half[2] - GAP:
-        return None
-    tables = [block for name, block in blocks if name in ("table", "desk")]
+    reach = max(math.hypot(a, b) for a in (low[0], high[0]) for b in (low[1], high[1])) + 0.1
+    tables = [block for item, block in zip(placed, blocks, strict=True) if item.label in ("table", "desk")]
     for _ in range(TRIES):
         if label in WALL_MOUNTED or label in AGAINST_WALL:
             x, y, yaw = _at_wall(low, high, half, 0.0 if label in WALL_MOUNTED else GAP, rng)
         elif label == "chair" and tables and rng.random() < 0.8:
             x, y, yaw = _at_table(high, tables[int(rng.integers(len(tables)))], rng)
         else:
-            reach = max(math.hypot(a, b) for a in (low[0], high[0]) for b in (low[1], high[1])) + 0.1
-            if reach >= min(half[0], half[1]):
-                return None
-            x, y = rng.uniform(reach - half[0], half[0] - reach), rng.uniform(reach - half[1], half[1] - reach)
+            x, y = (rng.uniform(-1, 1) * max(side - reach, 0.0) for side in half[:2])
             yaw = rng.uniform(0, 2 * math.pi)
-        block = _block(low, high, x, y, -half[2], yaw)
+        item = Placed(label, parts, (x, y, -half[2]), yaw, 1.0, look)
+        block = block_of(item)
         margin = -1e-6 if label in WALL_MOUNTED else GAP / 2
-        inside = _fits(block, half, margin)
-        if inside and not any(block.meets(other) for _, other in blocks):
-            return (x, y, -half[2]), yaw, block
+        if _fits(block, half, margin) and not any(block.meets(other) for other in blocks):
+            return item
     return None
 
 
@@ -153,18 +147,22 @@ def _at_table(high: tuple[float, ...], table: Block, rng: Rng) -> tuple[float, f
     return x, y, yaw
 
 
-def _block(low: tuple[float, ...], high: tuple[float, ...], x: float, y: float, floor: float, yaw: float) -> Block:
-    """Return the box of an object whose own origin stands at (x, y); the box need not be centred on it."""
-    cx, cy = (low[0] + high[0]) / 2, (low[1] + high[1]) / 2
-    c, s = math.cos(yaw), math.sin(yaw)
+def block_of(item: Placed) -> Block:
+    """Return the box around a placed object; it need not be centred on the object's origin."""
+    low, high = extent(item.parts)
+    k, (x, y, z) = item.scale, item.position
+    cx, cy = k * (low[0] + high[0]) / 2, k * (low[1] + high[1]) / 2
+    c, s = math.cos(item.yaw), math.sin(item.yaw)
     return Block(
-        x + c * cx - s * cy, y + s * cx + c * cy, (high[0] - low[0]) / 2, (high[1] - low[1]) / 2,
-        floor + low[2], floor + high[2], yaw,
+        x + c * cx - s * cy, y + s * cx + c * cy, k * (high[0] - low[0]) / 2, k * (high[1] - low[1]) / 2,
+        z + k * low[2], z + k * high[2], item.yaw,
     )  # fmt: skip
 
 
 def _fits(block: Block, half: tuple[float, ...], margin: float) -> bool:
+    """Return whether a box keeps a distance from the four walls and stays below the ceiling."""
     return (
-        abs(block.x) + block.reach((1.0, 0.0)) <= half[0] - margin
+        block.high <= half[2] - GAP
+        and abs(block.x) + block.reach((1.0, 0.0)) <= half[0] - margin
         and abs(block.y) + block.reach((0.0, 1.0)) <= half[1] - margin
     )

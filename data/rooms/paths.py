@@ -17,7 +17,7 @@ Clear = Callable[[Poses], NDArray[np.bool_]]
 _POINTS = 6
 
 
-def walk(scene: Scene, frames: int, rng: Rng, clear: Clear) -> Poses | None:
+def walk(scene: Scene, frames: int, rng: Rng, clear: Clear, *, level: bool = False) -> Poses | None:
     """Walk through free space at eye height while looking around, like a person who scans a room.
 
     Args:
@@ -25,12 +25,13 @@ def walk(scene: Scene, frames: int, rng: Rng, clear: Clear) -> Poses | None:
         frames: number of poses.
         rng: the camera stream.
         clear: where the camera may be.
+        level: stay halfway between floor and ceiling and look straight ahead on average.
 
     Returns:
         (T, 4, 4) camera-to-world, or None if no way was found.
     """
     w, d, h = scene.half
-    low, high = _heights(scene, 1.25, 1.65)
+    low, high = (h - 0.1, h + 0.1) if level else _heights(scene, 1.25, 1.65)
     stops: list[NDArray[np.float64]] = []
     for _ in range(_POINTS):
         candidates = np.column_stack([rng.uniform(-w, w, 24), rng.uniform(-d, d, 24), -h + rng.uniform(low, high, 24)])
@@ -51,15 +52,15 @@ def walk(scene: Scene, frames: int, rng: Rng, clear: Clear) -> Poses | None:
     for cycles, size in ((0.9, 0.45), (2.1, 0.12)):
         yaw = yaw + size * rng.uniform(0.5, 1.2) * np.sin(2 * np.pi * (cycles * t + rng.random()))
     yaw = yaw + np.cumsum(rng.normal(0, 0.006, frames))
-    pitch = rng.uniform(-0.42, -0.22) + 0.12 * np.sin(2 * np.pi * (1.5 * t + rng.random()))
+    pitch = (0.0 if level else rng.uniform(-0.42, -0.22)) + 0.12 * np.sin(2 * np.pi * (1.5 * t + rng.random()))
     forward = np.stack([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)], axis=1)
     return look_at(eye, eye + forward, _sway(rng, frames))
 
 
-def orbit(scene: Scene, frames: int, rng: Rng, clear: Clear) -> Poses | None:
+def orbit(scene: Scene, frames: int, rng: Rng, clear: Clear, *, level: bool = False) -> Poses | None:
     """Go part of an ellipse round the middle of the room, looking inwards at a drifting target."""
     w, d, h = scene.half
-    low, high = _heights(scene, 1.2, 1.8)
+    low, high = (h - 0.15, h + 0.15) if level else _heights(scene, 1.2, 1.8)
     t = np.linspace(0, 1, frames)
     start, sweep = rng.uniform(0, 2 * math.pi), rng.uniform(2.0, 4.5) * rng.choice([-1.0, 1.0])
     angle = start + t * sweep
@@ -67,11 +68,13 @@ def orbit(scene: Scene, frames: int, rng: Rng, clear: Clear) -> Poses | None:
     height = (low + high) / 2 + (high - low) / 2 * np.sin(3 * t + start)
     eye = np.stack([size * w * np.cos(angle), size * d * np.sin(angle), -h + height], axis=1)
     drift = rng.uniform(0.1, 0.3)
-    aim = np.stack([drift * np.sin(2 * angle), drift * np.cos(angle), np.full(frames, -h + 0.65)], axis=1)
+    aim = np.stack(
+        [drift * np.sin(2 * angle), drift * np.cos(angle), np.full(frames, 0.0 if level else 0.65 - h)], axis=1
+    )
     return look_at(eye, aim, _sway(rng, frames))
 
 
-def tunnel(scene: Scene, frames: int, rng: Rng, clear: Clear) -> Poses | None:
+def tunnel(scene: Scene, frames: int, rng: Rng) -> Poses:
     """Move along the axis of a tunnel with a little sway, looking down its length."""
     depth = scene.half[1]
     t = np.linspace(0, 1, frames)

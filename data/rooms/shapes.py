@@ -6,7 +6,7 @@ so that nothing but shape tells the category. Faces of touching parts never lie 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -260,7 +260,7 @@ GRAMMARS: dict[str, Callable[[Rng], list[Part]]] = {
 """The 18 movable categories: category -> builder of its parts from a generator."""
 
 
-def extent(parts: list[Part]) -> tuple[Vector, Vector]:
+def extent(parts: Sequence[Part]) -> tuple[Vector, Vector]:
     """Return the lowest and highest corner of the parts' common box in the object frame."""
     centre = np.array([part.centre for part in parts])
     half = np.array([part.half for part in parts])

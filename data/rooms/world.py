@@ -110,10 +110,15 @@ def _path(
         return np.asarray(np.min([scene.distance(points) for scene in scenes], axis=0) >= needed)
 
     in_tunnel = config.mode in ("tunnel", "tunnel_pair")
-    draw = paths.tunnel if in_tunnel else paths.orbit if family == "orbit" else paths.walk
+    family_of_room = paths.orbit if family == "orbit" else paths.walk
     broken = ["no free way through the furniture"]
+    path: Poses | None
     for attempt in range(ATTEMPTS):
-        path = draw(scenes[0], config.frames, streams.generator("camera", attempt), clear)
+        rng = streams.generator("camera", attempt)
+        if in_tunnel:
+            path = paths.tunnel(scenes[0], config.frames, rng)
+        else:
+            path = family_of_room(scenes[0], config.frames, rng, clear, level=config.mode == "flip")
         if path is None:
             continue
         if family == "static":
