@@ -1,1 +1,45 @@
-"""The feature store: chunked Zarr arrays of backbone features with atomic commits, checksums and identity."""
+"""The feature store: chunked Zarr arrays of backbone features with atomic commits, checksums and identity.
+
+`cache.FeatureStore`, `cache.ArraySpec`, `cache.ClipEntry`, `cache.FeatureLoader` and the other public names are
+imported on first use, so that `import cache` and the command line stay light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cache.clips import ClipEntry as ClipEntry
+    from cache.forecast import bytes_needed as bytes_needed
+    from cache.forecast import check_free_space as check_free_space
+    from cache.loader import FeatureLoader as FeatureLoader
+    from cache.locate import find_stores as find_stores
+    from cache.locate import locate_store as locate_store
+    from cache.locate import store_path as store_path
+    from cache.spec import ArraySpec as ArraySpec
+    from cache.spec import array_name as array_name
+    from cache.store import FeatureStore as FeatureStore
+    from cache.writer import ClipWriter as ClipWriter
+
+_HOME = {
+    "ArraySpec": "cache.spec",
+    "ClipEntry": "cache.clips",
+    "ClipWriter": "cache.writer",
+    "FeatureLoader": "cache.loader",
+    "FeatureStore": "cache.store",
+    "array_name": "cache.spec",
+    "bytes_needed": "cache.forecast",
+    "check_free_space": "cache.forecast",
+    "find_stores": "cache.locate",
+    "locate_store": "cache.locate",
+    "store_path": "cache.locate",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cache' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

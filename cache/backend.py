@@ -1,0 +1,150 @@
+"""The few operations on named bytes that a store needs, so that other kinds of storage can be added.
+
+A key is a relative path with `/`. Everything a store keeps is written through `stage` + `publish` (atomic and durable)
+or `create` (atomic, only if absent), and read through `read`, `open` and `names`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+"""A one-dimensional array of bytes."""
+
+
+class Handle(Protocol):
+    """An open object of known size; safe to use from several threads at once."""
+
+    size: int
+
+    def read_into(self, offset: int, buffers: Sequence[memoryview]) -> None:
+        """Fill `buffers` one after the other with the bytes from `offset` on.
+
+        Raises:
+            CorruptionError: the object ends before the buffers are full.
+            StorageError: the storage refuses.
+        """
+        ...
+
+
+class Stage(Protocol):
+    """Bytes on their way: invisible under their key until `publish`."""
+
+    key: str
+
+    def write(self, data: bytes | Bytes) -> None:
+        """Append bytes."""
+        ...
+
+    def finish(self) -> None:
+        """Make the staged bytes durable."""
+        ...
+
+    def publish(self) -> None:
+        """Put the bytes under their key, replacing what was there; `Backend.sync` makes the name durable."""
+        ...
+
+    def publish_new(self) -> bool:
+        """Put the bytes under their key unless something is there; return whether they were put."""
+        ...
+
+    def discard(self) -> None:
+        """Forget the staged bytes. Allowed at any time; does nothing after `publish`."""
+        ...
+
+
+class Backend(Protocol):
+    """Storage of one store."""
+
+    where: str
+
+    def stage(self, key: str) -> Stage:
+        """Begin to write the bytes of a key."""
+        ...
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put small bytes under a key unless something is there; return whether they were put. Not durable."""
+        ...
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Put small bytes under a key, atomically but not durably (heartbeats)."""
+        ...
+
+    def sync(self, folders: Iterable[str]) -> None:
+        """Make published names and deletions in these folders durable."""
+        ...
+
+    def read(self, key: str) -> bytes:
+        """Return all bytes of a key.
+
+        Raises:
+            MissingError: there is no such key.
+            StorageError: the storage refuses.
+        """
+        ...
+
+    def open(self, key: str) -> Handle:
+        """Return a handle on a key; errors as `read`."""
+        ...
+
+    def size(self, key: str) -> int | None:
+        """Return the number of bytes under a key, None if there is no such key."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names of objects and folders directly below a folder, in no order; empty if it does not exist."""
+        ...
+
+    def delete(self, key: str) -> bool:
+        """Remove a key; return whether it was there."""
+        ...
+
+    def make_folders(self, folders: Iterable[str]) -> None:
+        """Make folders durably; for storage without folders, nothing."""
+        ...
+
+    def keys(self, folder: str = "") -> list[str]:
+        """Return the keys of all objects below a folder, recursively, sorted."""
+        ...
+
+    def age(self, key: str) -> float | None:
+        """Seconds since a key was written by the clock of the storage itself, None if it is gone."""
+        ...
+
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+
+def put(backend: Backend, key: str, data: bytes) -> None:
+    """Write a small object atomically and durably, replacing what was there."""
+    stage = backend.stage(key)
+    try:
+        stage.write(data)
+        stage.finish()
+        stage.publish()
+    except BaseException:
+        stage.discard()
+        raise
+    backend.sync([folder_of(key)])
+
+
+def put_new(backend: Backend, key: str, data: bytes) -> bool:
+    """Write a small object atomically and durably unless something is there; return whether it was written."""
+    stage = backend.stage(key)
+    try:
+        stage.write(data)
+        stage.finish()
+        written = stage.publish_new()
+    except BaseException:
+        stage.discard()
+        raise
+    backend.sync([folder_of(key)])
+    return written
+
+
+def folder_of(key: str) -> str:
+    """Return the folder part of a key, "" at the top."""
+    return key.rpartition("/")[0]

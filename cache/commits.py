@@ -1,0 +1,226 @@
+"""Commit records: what makes a clip count, and the index of them that readers and resuming jobs ask."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cache import layout, records
+from cache.backend import Backend
+from configs.errors import CorruptionError, MissingError
+
+
+class ShardRecord(NamedTuple):
+    """What a commit record says about one shard.
+
+    Attributes:
+        bytes: size of the file.
+        crc32c: checksum of each row's uncompressed little-endian bytes.
+        absmax: largest absolute value.
+        chunks: (offset, bytes, crc32c) of each compressed row; None for uncompressed arrays.
+    """
+
+    bytes: int
+    crc32c: tuple[int, ...]
+    absmax: float
+    chunks: tuple[tuple[int, int, int], ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class CommitRecord:
+    """One commit: a set of arrays of one clip that was written together.
+
+    Attributes:
+        clip: index on the clip axis.
+        clip_id, input_sha256: copied from the clip table.
+        generation: 0 for the first commit of a clip, counting up as arrays are added.
+        fingerprint: digest of the store's fingerprint.
+        arrays: the shards by array name.
+        statistics_bytes, statistics_sha256: of the file of channel statistics.
+        run: host, process, run id, time and versions; differs between identical stores.
+    """
+
+    clip: int
+    clip_id: str
+    input_sha256: str
+    generation: int
+    fingerprint: str
+    arrays: Mapping[str, ShardRecord]
+    statistics_bytes: int
+    statistics_sha256: str
+    run: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Key of the record."""
+        return f"{layout.COMMITS}/{layout.commit_name(self.clip, self.generation)}"
+
+    def to_bytes(self) -> bytes:
+        """Return the record as bytes."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["arrays"] = {
+            name: {"nonfinite": 0, **{k: v for k, v in shard._asdict().items() if v is not None}}
+            for name, shard in self.arrays.items()
+        }
+        return records.render(values)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> CommitRecord:
+        """Read a record.
+
+        Raises:
+            CorruptionError, VersionError: see `cache.records.parse`.
+        """
+        values = records.parse(data, where)
+        try:
+            arrays = {name: _shard(shard) for name, shard in values.pop("arrays").items()}
+            del values["schema"]
+            return cls(arrays=arrays, **values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CorruptionError(f"a commit record lacks what it needs: {error!r}", where=where) from error
+
+
+def _shard(values: Mapping[str, Any]) -> ShardRecord:
+    chunks = values.get("chunks")
+    return ShardRecord(
+        int(values["bytes"]),
+        tuple(values["crc32c"]),
+        float(values["absmax"]),
+        None if chunks is None else tuple((offset, size, crc) for offset, size, crc in chunks),
+    )
+
+
+class CommitIndex:
+    """Which arrays of which clips are committed; records are read when first asked for.
+
+    Args:
+        backend: where the records are.
+        fingerprint: digest that every record must carry.
+    """
+
+    def __init__(self, backend: Backend, fingerprint: str) -> None:
+        self.backend, self.fingerprint = backend, fingerprint
+        self._names: set[str] = set()
+        self._generations: dict[int, set[int]] = {}
+        self._unread: dict[int, list[int]] = {}
+        self._shards: dict[tuple[int, str], tuple[int, ShardRecord]] = {}
+        self._statistics: dict[tuple[int, int], tuple[int, str]] = {}
+
+    def preload(self, rows: Iterable[tuple[str, int, int, str, ShardRecord, int, str]]) -> None:
+        """Take over records from a manifest: (file name, clip, generation, array, shard, statistics size, digest)."""
+        for name, clip, generation, array, shard, size, sha in rows:
+            self._names.add(name)
+            self._generations.setdefault(clip, set()).add(generation)
+            self._shards[clip, array] = (generation, shard)
+            self._statistics[clip, generation] = (size, sha)
+
+    def refresh(self) -> None:
+        """Look for records that were added or removed by other processes."""
+        names = set(self.backend.names(layout.COMMITS))
+        gone = [parsed for name in self._names - names if (parsed := layout.parse_commit_name(name))]
+        for clip, generation in gone:
+            self._generations[clip].discard(generation)
+            for key in [k for k, v in self._shards.items() if k[0] == clip and v[0] == generation]:
+                del self._shards[key]
+            self._statistics.pop((clip, generation), None)
+            if generation in self._unread.get(clip, ()):
+                self._unread[clip].remove(generation)
+        for name in names - self._names:
+            parsed = layout.parse_commit_name(name)
+            if parsed is not None:
+                self._generations.setdefault(parsed[0], set()).add(parsed[1])
+                self._unread.setdefault(parsed[0], []).append(parsed[1])
+        self._names = names
+
+    def shard(self, clip: int, array: str) -> ShardRecord | None:
+        """Return the record of one shard, None if it is not committed.
+
+        Raises:
+            CorruptionError: a commit record of this clip can't be trusted.
+        """
+        if clip in self._unread:
+            self._read(clip)
+        found = self._shards.get((clip, array))
+        return None if found is None else found[1]
+
+    def statistics(self, clip: int, array: str) -> tuple[int, int, str] | None:
+        """Return (generation, size, SHA-256) of the statistics file that covers one shard."""
+        if self.shard(clip, array) is None:
+            return None
+        generation = self._shards[clip, array][0]
+        return (generation, *self._statistics[clip, generation])
+
+    def committed(self, array: str) -> list[int]:
+        """Return the indexes of all clips that have an array, ascending."""
+        self.read_all()
+        return sorted(clip for clip, name in self._shards if name == array)
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of committed clips of each array."""
+        self.read_all()
+        counts: dict[str, int] = {}
+        for _, name in self._shards:
+            counts[name] = counts.get(name, 0) + 1
+        return counts
+
+    def generations(self, clip: int) -> list[int]:
+        """Return the generations of a clip's commit records, ascending."""
+        return sorted(self._generations.get(clip, ()))
+
+    def probe(self, clip: int) -> int:
+        """Look for records of one clip that others have added; return the next free generation.
+
+        Cheaper than `refresh`: new generations always count up, so one look behind the last known one is enough.
+        """
+        generation = max(self._generations.get(clip, ()), default=-1) + 1
+        while self.backend.size(f"{layout.COMMITS}/{layout.commit_name(clip, generation)}") is not None:
+            self._names.add(layout.commit_name(clip, generation))
+            self._generations.setdefault(clip, set()).add(generation)
+            self._unread.setdefault(clip, []).append(generation)
+            generation += 1
+        return generation
+
+    def read_all(self) -> None:
+        """Read every record that was not read yet."""
+        for clip in list(self._unread):
+            self._read(clip)
+
+    def add(self, record: CommitRecord) -> None:
+        """Take over a record that this process has just written."""
+        self._names.add(layout.commit_name(record.clip, record.generation))
+        self._generations.setdefault(record.clip, set()).add(record.generation)
+        self._statistics[record.clip, record.generation] = (record.statistics_bytes, record.statistics_sha256)
+        for name, shard in record.arrays.items():
+            self._shards[record.clip, name] = (record.generation, shard)
+
+    def _read(self, clip: int) -> None:
+        generations: Sequence[int] = sorted(self._unread.get(clip, ()))
+        for generation in generations:
+            try:
+                self.add(load_commit(self.backend, clip, generation, self.fingerprint))
+            except MissingError:  # repaired away since it was listed
+                self._names.discard(layout.commit_name(clip, generation))
+                self._generations[clip].discard(generation)
+        self._unread.pop(clip, None)
+
+
+def load_commit(backend: Backend, clip: int, generation: int, fingerprint: str) -> CommitRecord:
+    """Read one commit record and check that it belongs here.
+
+    Raises:
+        MissingError: there is no such record.
+        CorruptionError, VersionError: it can't be trusted.
+    """
+    key = f"{layout.COMMITS}/{layout.commit_name(clip, generation)}"
+    where = f"{backend.where}/{key}"
+    record = CommitRecord.from_bytes(backend.read(key), where)
+    if (record.clip, record.generation) != (clip, generation) or record.fingerprint != fingerprint:
+        raise CorruptionError(
+            "a commit record belongs to another clip or another store",
+            expected=f"clip {clip}, fingerprint {fingerprint[:12]}",
+            found=f"clip {record.clip} ({record.clip_id}), fingerprint {record.fingerprint[:12]}",
+            where=where,
+            fix=f"python -m cache repair store={backend.where}",
+        )
+    return record

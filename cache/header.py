@@ -1,0 +1,150 @@
+"""`store.json`: the identity of a store, its arrays, and the digests of the metadata files beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cache import layout, records
+from cache.backend import Backend
+from cache.spec import ArraySpec
+from configs.errors import CorruptionError, MissingError, StoreError
+from configs.identity import differences, digest
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """The content of `store.json`.
+
+    Attributes:
+        source: what made the features: a model, or a non-model source.
+        dataset: name of the prepared dataset.
+        fingerprint: everything that changes a value.
+        recorded: everything that does not: library versions, device, batch size.
+        arrays: the arrays in order of creation.
+        files: for each metadata file the accepted SHA-256 digests, the current one last. More than one only while
+            `initialise` is at work or after it was killed.
+    """
+
+    source: str
+    dataset: str
+    fingerprint: Mapping[str, Any]
+    recorded: Mapping[str, Any]
+    arrays: Sequence[ArraySpec]
+    files: Mapping[str, Sequence[str]]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must agree for two stores to be the same store."""
+        return {"source": self.source, "dataset": self.dataset, "fingerprint": dict(self.fingerprint)}
+
+    @property
+    def fingerprint_digest(self) -> str:
+        """SHA-256 of the canonical JSON of the fingerprint, 64 hexadecimal characters."""
+        return digest(self.fingerprint)
+
+    def to_bytes(self) -> bytes:
+        """Return `store.json`."""
+        return records.render(
+            {
+                "source": self.source,
+                "dataset": self.dataset,
+                "fingerprint": self.fingerprint,
+                "fingerprint_sha256": self.fingerprint_digest,
+                "recorded": self.recorded,
+                "arrays": [spec.to_json() for spec in self.arrays],
+                "files": {key: list(self.files[key]) for key in sorted(self.files)},
+            }
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> Header:
+        """Read `store.json`.
+
+        Raises:
+            CorruptionError, VersionError: see `cache.records.parse`.
+        """
+        values = records.parse(data, where)
+        try:
+            header = cls(
+                source=values["source"],
+                dataset=values["dataset"],
+                fingerprint=values["fingerprint"],
+                recorded=values["recorded"],
+                arrays=tuple(ArraySpec.from_json(spec) for spec in values["arrays"]),
+                files={key: tuple(shas) for key, shas in values["files"].items()},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CorruptionError(f"store.json lacks what a store needs: {error!r}", where=where) from error
+        if header.fingerprint_digest != values.get("fingerprint_sha256"):
+            raise CorruptionError("store.json contradicts itself about its fingerprint", where=where)
+        return header
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of some bytes, 64 hexadecimal characters."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_header(backend: Backend) -> Header:
+    """Read `store.json`.
+
+    Raises:
+        StoreError: there is no store here.
+        CorruptionError, VersionError, StorageError: it can't be used.
+    """
+    where = f"{backend.where}/{layout.STORE}"
+    try:
+        data = backend.read(layout.STORE)
+    except MissingError:
+        held = backend.names("")
+        if layout.GROUP in held or layout.COMMITS in held:
+            raise StoreError(
+                "the store has no store.json: its creation was interrupted, or the file is lost",
+                where=backend.where,
+                fix=f"run the same `python -m extract` command again, or python -m cache repair store={backend.where}",
+            ) from None
+        raise StoreError(
+            "this is not a feature store",
+            expected=f"a folder with {layout.STORE}",
+            found=", ".join(sorted(held)[:6]) or "an empty folder",
+            where=backend.where,
+            fix="python -m cache ls lists the stores there are",
+        ) from None
+    return Header.from_bytes(data, where)
+
+
+def load_covered(backend: Backend, header: Header, key: str) -> tuple[Header, bytes]:
+    """Return a metadata file whose digest `store.json` lists, and the header that lists it.
+
+    A store may grow between the two reads; then `store.json` is read again.
+
+    Raises:
+        CorruptionError: the file is missing or its bytes are not the written ones.
+    """
+    found = None
+    for attempt in range(3):
+        if attempt:
+            header = load_header(backend)
+        try:
+            data = backend.read(key)
+        except MissingError:
+            continue
+        found = sha256(data)
+        if found in header.files.get(key, ()):
+            return header, data
+    raise CorruptionError(
+        f"{key} is missing" if found is None else f"{key} is not the file that was written",
+        expected="SHA-256 " + " or ".join(sha[:12] for sha in header.files.get(key, ("(none listed)",))),
+        found=None if found is None else f"SHA-256 {found[:12]}",
+        where=f"{backend.where}/{key}",
+        fix=f"python -m cache repair store={backend.where}",
+    )
+
+
+def identity_differences(header: Header, source: str, dataset: str, fingerprint: Mapping[str, Any]) -> list[str]:
+    """Return readable differences between a store and what is asked for, e.g. `prompt: '' -> 'a room'`."""
+    asked = {"source": source, "dataset": dataset, "fingerprint": dict(fingerprint)}
+    return [str(difference).removeprefix("fingerprint.") for difference in differences(header.identity, asked)]

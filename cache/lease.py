@@ -1,0 +1,185 @@
+"""Who works on what: one small file per claimed name, taken by exclusive creation and kept alive by a heartbeat.
+
+No clock of two machines is ever compared. A lease ends when its process is known to be dead (same machine), or when
+its file has not changed for `timeout` seconds of the observer's own time. A lease only avoids double work; even a
+holder that slept through its timeout can't damage a committed clip (`cache.writer`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+from typing import Any
+
+from cache import layout
+from cache.backend import Backend
+from cache.process import Holder, this_process
+from configs.console import get_logger
+from configs.errors import MissingError, StorageError
+
+TIMEOUT = 120.0
+"""Seconds without a heartbeat after which another machine may take over."""
+
+
+def _now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+@dataclasses.dataclass(eq=False)
+class Lease:
+    """The right to work on one name; release it, or use it as a context manager."""
+
+    board: LeaseBoard
+    name: str
+    number: int
+    beat: int = 0
+    beaten_at: float = dataclasses.field(default_factory=_now)
+    lost: bool = False
+
+    @property
+    def key(self) -> str:
+        """Key of the lease file."""
+        return _key(self.name, self.number)
+
+    def holds(self) -> bool:
+        """Whether nobody else can have taken over by now."""
+        return not self.lost and _now() - self.beaten_at < 0.8 * self.board.timeout
+
+    def release(self) -> None:
+        """Give the name back."""
+        self.board.forget(self)
+        if not self.lost:
+            self.lost = True
+            self.board.backend.delete(self.key)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class LeaseBoard:
+    """Takes and keeps leases of one store for this process."""
+
+    def __init__(self, backend: Backend, timeout: float = TIMEOUT) -> None:
+        self.backend, self.timeout = backend, timeout
+        self._held: dict[str, Lease] = {}
+        self._seen: dict[str, tuple[bytes, float]] = {}
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def take(self, name: str) -> Lease | None:
+        """Return a lease on a name, or None while somebody else holds one."""
+        if name in self._held:
+            return None
+        others = self._files(name)
+        if any(not self._ended(key) for key in others.values()):
+            return None
+        lease = Lease(self, name, max(others, default=-1) + 1)
+        if not self.backend.create(lease.key, self._content(lease)):
+            return None
+        # somebody may have come and gone, or come, since the files were listed: then both step back
+        if set(self._files(name)) - set(others) != {lease.number}:
+            self.backend.delete(lease.key)
+            return None
+        for key in others.values():
+            self.backend.delete(key)
+            self._seen.pop(key, None)
+        with self._lock:
+            self._held[name] = lease
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._keep_alive, name="lease heartbeat", daemon=True)
+                self._thread.start()
+        return lease
+
+    def held(self, name: str) -> Lease | None:
+        """Return the lease that this process holds on a name."""
+        return self._held.get(name)
+
+    def forget(self, lease: Lease) -> None:
+        """Stop the heartbeat of a lease."""
+        with self._lock:
+            if self._held.get(lease.name) is lease:
+                del self._held[lease.name]
+            if not self._held:
+                self._wake.set()
+
+    def holder(self, name: str) -> str | None:
+        """Return who holds a name, for messages."""
+        for key in self._files(name).values():
+            holder = self._holder(self._content_of(key))
+            if holder is not None:
+                return f"process {holder.pid} on {holder.host}"
+        return None
+
+    def _files(self, name: str) -> dict[int, str]:
+        files = {}
+        for file in self.backend.names(layout.LEASES):
+            stem, _, number = file.removesuffix(".json").rpartition(".")
+            if stem == name and number.isdecimal():
+                files[int(number)] = f"{layout.LEASES}/{file}"
+        return files
+
+    def _content(self, lease: Lease) -> bytes:
+        return json.dumps({"holder": dataclasses.asdict(this_process()), "beat": lease.beat}).encode()
+
+    def _content_of(self, key: str) -> bytes | None:
+        try:
+            return self.backend.read(key)
+        except MissingError:
+            return None
+
+    @staticmethod
+    def _holder(content: bytes | None) -> Holder | None:
+        try:
+            values: dict[str, Any] = json.loads(content or b"")
+            return Holder.from_json(values["holder"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def _ended(self, key: str) -> bool:
+        content = self._content_of(key)
+        if content is None:
+            return True
+        holder = self._holder(content)
+        if holder is not None and holder.lives() is False:
+            return True
+        before = self._seen.get(key)
+        if before is None or before[0] != content:
+            self._seen[key] = (content, _now())
+            return False
+        return _now() - before[1] > self.timeout and (holder is None or holder.lives() is not True)
+
+    def _keep_alive(self) -> None:
+        while True:
+            self._wake.wait(self.timeout / 6)
+            with self._lock:
+                self._wake.clear()
+                leases = list(self._held.values())
+                if not leases:
+                    self._thread = None
+                    return
+            for lease in leases:
+                self._beat(lease)
+
+    def _beat(self, lease: Lease) -> None:
+        try:
+            files = self._files(lease.name)
+            if lease.number not in files or max(files) > lease.number:
+                lease.lost = self._held.get(lease.name) is lease
+                return
+            lease.beat += 1
+            self.backend.replace(lease.key, self._content(lease))
+            lease.beaten_at = _now()
+            if self._held.get(lease.name) is not lease:  # released meanwhile: the file must not come back
+                self.backend.delete(lease.key)
+        except (StorageError, MissingError) as error:
+            get_logger("cache").warning("a lease could not be renewed: %s", error)
+
+
+def _key(name: str, number: int) -> str:
+    return f"{layout.LEASES}/{name}.{number:04d}.json"

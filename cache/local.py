@@ -1,0 +1,319 @@
+"""The backend on a local or network file system.
+
+Bytes are staged in `tmp/<session>/` of the same store, made durable, and renamed to their final name; a crash leaves
+only files there. Nothing here creates folders on the way, so that a vanished mount is noticed and never filled.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from cache.backend import Bytes
+from cache.process import this_process
+from configs.errors import CorruptionError, MissingError, StorageError
+
+TEMPORARY = "tmp"
+"""Folder of staged files, one sub-folder per writing process."""
+
+_MAX_BUFFERS = 512  # below IOV_MAX everywhere
+_MAX_BYTES = 1 << 30  # one system call moves at most 2 GiB
+
+_FIXES = {
+    errno.ENOSPC: "free some space or choose another disk with root=...; the same command then continues",
+    errno.EDQUOT: "the quota is used up: free some space or choose another disk; the same command then continues",
+    errno.EROFS: "the file system is mounted read-only: remount it, or choose another place with root=...",
+    errno.EACCES: "no permission: change the owner or mode, or choose another place with root=...",
+    errno.EPERM: "no permission: change the owner or mode, or choose another place with root=...",
+    errno.EIO: "the disk reports errors: check it, then run `python -m cache verify`",
+    errno.ESTALE: "the network mount has changed: remount it, then run the same command again",
+    errno.ENOTCONN: "the network mount is gone: remount it, then run the same command again",
+    errno.EMFILE: "too many open files: raise the limit with `ulimit -n`",
+    errno.EFBIG: "the file would exceed the size limit of this process or file system: see `ulimit -f`",
+}
+
+
+class LocalBackend:
+    """Objects as files below `root`.
+
+    Args:
+        root: folder of the store.
+        durable: flush files and folders to the disk; False for scratch disks that may lose everything anyway.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], *, durable: bool = True) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self.where = str(self.root)
+        self.durable = durable
+        self._counter = itertools.count()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_rebuild, (self.where, self.durable))
+
+    def path(self, key: str) -> str:
+        """Return the path of a key."""
+        return f"{self.where}/{key}" if key else self.where
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        """Turn system errors into messages that say what to do."""
+        try:
+            yield
+        except (CorruptionError, MissingError, StorageError):
+            raise
+        except OSError as error:
+            path = self.path(key)
+            if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                if self.root.is_dir():
+                    raise MissingError("no such file", where=path) from error
+                raise StorageError(
+                    "the folder of the feature store is not there (any more)",
+                    where=self.where,
+                    fix="mount the disk again, or check the path; nothing is recreated in its place",
+                ) from error
+            raise StorageError(
+                f"the file system refuses: {error.strerror}", where=path, fix=_FIXES.get(error.errno or 0)
+            ) from error
+
+    def stage(self, key: str) -> _LocalStage:
+        """Begin to write the bytes of a key."""
+        session = f"{TEMPORARY}/{this_process().session}"
+        temporary = f"{session}/{next(self._counter):06d}"
+        with self._errors(temporary):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            try:
+                file = os.open(self.path(temporary), flags, 0o666)
+            except FileExistsError:  # another store object of this process has the same counter
+                return self.stage(key)
+            except FileNotFoundError:
+                _make_folder(self.path(session))
+                file = os.open(self.path(temporary), flags, 0o666)
+        return _LocalStage(self, key, temporary, file)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put small bytes under a key unless something is there."""
+        stage = self.stage(key)
+        try:
+            stage.write(data)
+            return stage.publish_new()
+        finally:
+            stage.discard()
+
+    def replace(self, key: str, data: bytes) -> None:
+        """Put small bytes under a key atomically, without waiting for the disk."""
+        stage = self.stage(key)
+        try:
+            stage.write(data)
+            stage.publish()
+        finally:
+            stage.discard()
+
+    def sync(self, folders: Iterable[str]) -> None:
+        """Make names in these folders durable."""
+        if not self.durable:
+            return
+        for folder in folders:
+            with self._errors(folder):
+                directory = os.open(self.path(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(directory)
+                except OSError as error:
+                    if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems have no such call
+                        raise
+                finally:
+                    os.close(directory)
+
+    def read(self, key: str) -> bytes:
+        """Return all bytes of a key."""
+        with self._errors(key):
+            return Path(self.path(key)).read_bytes()
+
+    def open(self, key: str) -> LocalHandle:
+        """Return a handle on a key."""
+        try:
+            return LocalHandle(self.path(key))
+        except OSError:
+            with self._errors(key):
+                raise
+
+    def size(self, key: str) -> int | None:
+        """Return the number of bytes under a key."""
+        try:
+            with self._errors(key):
+                return os.stat(self.path(key)).st_size  # noqa: PTH116
+        except MissingError:
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        """Return the names directly below a folder."""
+        if not folder and not self.root.exists():
+            return []
+        try:
+            with self._errors(folder):
+                return os.listdir(self.path(folder))  # noqa: PTH208
+        except MissingError:
+            return []
+
+    def delete(self, key: str) -> bool:
+        """Remove a key, or an empty folder."""
+        try:
+            with self._errors(key):
+                try:
+                    os.unlink(self.path(key))  # noqa: PTH108
+                except (IsADirectoryError, PermissionError):
+                    os.rmdir(self.path(key))  # noqa: PTH106
+        except MissingError:
+            return False
+        return True
+
+    def make_folders(self, folders: Iterable[str]) -> None:
+        """Make folders below the root, and the root itself, durably."""
+        missing: list[Path] = []
+        for folder in folders:
+            path = Path(self.path(folder))
+            while not path.is_dir():
+                missing.append(path)
+                path = path.parent
+        for path in sorted(set(missing), key=lambda p: len(p.parts)):
+            with self._errors(str(path)):
+                _make_folder(str(path))
+                if self.durable:
+                    directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+                    try:
+                        os.fsync(directory)
+                    finally:
+                        os.close(directory)
+
+    def keys(self, folder: str = "") -> list[str]:
+        """Return the keys of all files below a folder."""
+        found = []
+        for base, _, files in os.walk(self.path(folder)):
+            relative = os.path.relpath(base, self.where)
+            found += [name if relative == "." else f"{relative}/{name}" for name in files]
+        return sorted(found)
+
+    def age(self, key: str) -> float | None:
+        """Seconds since a key was written, by the clock of the file system: this machine's may be wrong."""
+        stage = self.stage("")
+        try:
+            with self._errors(key):
+                return os.stat(self.path(stage.temporary)).st_mtime - os.stat(self.path(key)).st_mtime  # noqa: PTH116
+        except MissingError:
+            return None
+        finally:
+            stage.discard()
+
+
+def _rebuild(root: str, durable: bool) -> LocalBackend:
+    return LocalBackend(root, durable=durable)
+
+
+def _make_folder(path: str) -> None:
+    try:
+        os.mkdir(path)  # noqa: PTH102
+    except FileExistsError:
+        if not Path(path).is_dir():
+            raise
+
+
+class LocalHandle:
+    """An open file; closed when the last user lets go of it."""
+
+    __slots__ = ("_file", "path", "size")
+
+    def __init__(self, path: str) -> None:
+        self._file = -1
+        self.path = path
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._file).st_size
+
+    def __del__(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+
+    def read_into(self, offset: int, buffers: Sequence[memoryview]) -> None:
+        """Fill buffers one after the other with the bytes from `offset` on."""
+        wanted = sum(map(len, buffers))
+        if len(buffers) <= _MAX_BUFFERS and wanted <= _MAX_BYTES:
+            try:
+                if os.preadv(self._file, buffers, offset) == wanted:
+                    return
+            except OSError as error:
+                raise self._error(error) from error
+        for buffer in buffers:  # short reads, and requests beyond the limits of one call
+            done = 0
+            while done < len(buffer):
+                try:
+                    count = os.preadv(self._file, [buffer[done : done + _MAX_BYTES]], offset)
+                except OSError as error:
+                    raise self._error(error) from error
+                if count == 0:
+                    raise CorruptionError("the file ends too early", where=self.path)
+                done += count
+                offset += count
+
+    def _error(self, error: OSError) -> StorageError:
+        return StorageError(f"reading failed: {error.strerror}", where=self.path, fix=_FIXES.get(error.errno or 0))
+
+
+class _LocalStage:
+    def __init__(self, backend: LocalBackend, key: str, temporary: str, file: int) -> None:
+        self._backend, self.key, self.temporary, self._file = backend, key, temporary, file
+        self._pending = True
+
+    def write(self, data: bytes | Bytes) -> None:
+        view = memoryview(data)  # type: ignore[arg-type]  # NumPy arrays are buffers
+        with self._backend._errors(self.key):
+            while len(view):
+                view = view[os.write(self._file, view[:_MAX_BYTES]) :]
+
+    def finish(self) -> None:
+        with self._backend._errors(self.key):
+            if self._backend.durable:
+                os.fdatasync(self._file)
+            self._close()
+
+    def _close(self) -> None:
+        file, self._file = self._file, -1
+        if file >= 0:
+            os.close(file)  # reports what a network file system could not write earlier
+
+    def publish(self) -> None:
+        with self._backend._errors(self.key):
+            self._close()
+            os.replace(self._backend.path(self.temporary), self._backend.path(self.key))  # noqa: PTH105
+            self._pending = False
+
+    def publish_new(self) -> bool:
+        temporary, final = self._backend.path(self.temporary), self._backend.path(self.key)
+        with self._backend._errors(self.key):
+            self._close()
+            try:
+                os.link(temporary, final)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                    raise
+                # a file system without hard links: the name is claimed first, then filled atomically
+                try:
+                    os.close(os.open(final, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC))
+                except FileExistsError:
+                    return False
+                os.replace(temporary, final)  # noqa: PTH105
+                self._pending = False
+            return True
+
+    def discard(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        if self._pending:
+            self._pending = False
+            with suppress(OSError):  # already gone, or the disk is: what stays is removed by `python -m cache prune`
+                os.unlink(self._backend.path(self.temporary))  # noqa: PTH108

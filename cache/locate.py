@@ -1,0 +1,73 @@
+"""Where stores lie below the artifact root, and which one a name means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cache import layout
+from configs.errors import MissingError, StoreError
+from configs.identity import digest
+from configs.paths import features_path
+
+FINGERPRINT_DIGITS = 12
+"""Digits of the fingerprint's digest that name the folder."""
+
+
+def store_path(root: str | os.PathLike[str] | None, dataset: str, source: str, fingerprint: Mapping[str, Any]) -> Path:
+    """Return the folder of the store with a fingerprint: `<root>/features/<dataset>/<source>/<fp12>`."""
+    return features_path(root, dataset, source) / digest(fingerprint)[:FINGERPRINT_DIGITS]
+
+
+def find_stores(
+    root: str | os.PathLike[str] | None, dataset: str | None = None, source: str | None = None
+) -> list[Path]:
+    """Return the folders of all stores below the artifact root, of one dataset or one source, sorted."""
+    pattern = f"{dataset or '*'}/{source or '*'}/*/{layout.STORE}"
+    return sorted(path.parent for path in features_path(root).glob(pattern))
+
+
+def locate_store(
+    root: str | os.PathLike[str] | None, dataset: str | None, source: str | None, store: str | None = None
+) -> Path:
+    """Return the folder of the one store that is meant.
+
+    Args:
+        root: artifact root.
+        dataset: name of the dataset, None for any.
+        source: name of the source, None for any.
+        store: the beginning of a fingerprint, or the folder itself; needed when several stores fit.
+
+    Raises:
+        MissingError: no store fits; StoreError: several do. Both list the candidates.
+    """
+    if store and (Path(store).expanduser() / layout.STORE).is_file():
+        return Path(store).expanduser().absolute()
+    candidates = find_stores(root, dataset, source)
+    fitting = [path for path in candidates if store is None or path.name.startswith(store)]
+    if len(fitting) == 1:
+        return fitting[0]
+    wanted = ", ".join(
+        f"{key}={value}" for key, value in (("dataset", dataset), ("source", source), ("store", store)) if value
+    )
+    if not fitting:
+        others = candidates or find_stores(root)
+        raise MissingError(
+            f"no feature store for {wanted or 'this root'}",
+            found=_listing(others) if others else "no store at all",
+            where=features_path(root),
+            fix="extract the features first: python -m extract run model=... dataset=...",
+        )
+    raise StoreError(
+        f"several feature stores fit {wanted or 'this root'}",
+        found=_listing(fitting),
+        where=features_path(root),
+        fix="choose one with store=<first digits of its fingerprint>; `python -m cache diff` shows how they differ",
+    )
+
+
+def _listing(paths: list[Path]) -> str:
+    names = ["/".join(path.parts[-3:]) for path in paths]
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -1,0 +1,178 @@
+"""Writing one clip: everything is staged, then published, and counts from the moment its commit record exists."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from cache import layout, moments
+from cache.backend import Stage, put, put_new
+from cache.commits import CommitRecord, ShardRecord, load_commit
+from cache.lease import Lease
+from cache.process import this_process
+from configs.console import get_logger
+from configs.errors import MissingError, StoreError
+
+if TYPE_CHECKING:
+    from cache.shard import Features
+    from cache.store import FeatureStore
+
+
+class ClipWriter:
+    """Writes arrays of one clip and commits them together when the block ends without an error.
+
+    Use `with store.writer(clip_id) as writer: writer.put(name, tensor)`. Nothing is visible before the end of the
+    block; after it everything is durable. One writer belongs to one thread.
+
+    Args:
+        store: the store.
+        clip_id: the clip.
+        lease: the right to write it.
+        run: what to note in the commit record, JSON types: run id, device, seconds. Not part of the store's identity.
+    """
+
+    def __init__(self, store: FeatureStore, clip_id: str, lease: Lease, run: Mapping[str, Any]) -> None:
+        self.store, self.clip_id, self.lease, self.run = store, clip_id, lease, run
+        self.clip = store.clip_index(clip_id)
+        self._stages: dict[str, Stage] = {}
+        self._shards: dict[str, ShardRecord] = {}
+        self._moments: dict[str, moments.Moments] = {}
+        self._flushing: list[Future[None]] = []
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="feature writer")
+        self._started = time.monotonic()
+        self._taken = False
+
+    def put(self, array: str, features: Features) -> None:
+        """Stage one array of the clip: (rows, height, width, channels).
+
+        The tensor may be reused when this returns. A tensor in the stored dtype is written without a copy; others are
+        rounded row by row.
+
+        Raises:
+            NonFiniteError: NaN, infinity, or a value that overflows the stored dtype.
+            StoreError: wrong shape, or the array is already committed for this clip.
+            MissingError: no such array.
+            StorageError: the disk refuses.
+        """
+        from cache.shard import write_shard
+
+        spec = self.store.array(array)
+        if array in self._shards or self.store.index.shard(self.clip, array) is not None:
+            raise StoreError(
+                f"array {array} of clip {self.clip_id} is already there; committed features are never rewritten",
+                where=self.store.where,
+            )
+        stage = self.store.backend.stage(layout.shard_key(array, self.clip))
+        self._stages[array] = stage
+        self._shards[array], self._moments[array] = write_shard(stage, features, spec, self._executor)
+        self._flushing.append(self._executor.submit(stage.finish))  # the disk works while the next array is computed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._commit()
+        finally:
+            self._executor.shutdown(wait=True)
+            for stage in self._stages.values():
+                stage.discard()
+            self.lease.release()
+
+    def _commit(self) -> None:
+        if not self._shards:
+            raise StoreError(f"nothing was written for clip {self.clip_id}", where=self.store.where)
+        for future in self._flushing:
+            future.result()
+        backend, index = self.store.backend, self.store.index
+        generation = index.probe(self.clip)
+        if self._overtaken():
+            return
+        if not self.lease.holds():
+            raise StoreError(
+                f"the lease on clip {self.clip_id} has run out while it was written; nothing was committed",
+                where=self.store.where,
+                fix="run the same command again; if this comes back, the storage stalls for minutes",
+            )
+        for stage in self._stages.values():
+            stage.publish()
+        backend.sync([layout.array_folder(array) for array in self._stages])
+        while True:
+            record = self._record(generation)
+            put(backend, layout.statistics_key(self.clip, generation), moments.to_bytes(self._moments))
+            if put_new(backend, record.key, record.to_bytes()):
+                break
+            self._settle(generation)
+            generation = index.probe(self.clip)
+            if self._overtaken():
+                return
+        index.add(record)
+        self.store.clear_quarantine(self.clip_id)
+
+    def _record(self, generation: int) -> CommitRecord:
+        statistics = moments.to_bytes(self._moments)
+        entry = self.store.entry(self.clip_id)
+        from cache.header import sha256
+
+        return CommitRecord(
+            clip=self.clip,
+            clip_id=self.clip_id,
+            input_sha256=entry.input_sha256,
+            generation=generation,
+            fingerprint=self.store.fingerprint_digest,
+            arrays=dict(sorted(self._shards.items())),
+            statistics_bytes=len(statistics),
+            statistics_sha256=sha256(statistics),
+            run={
+                **self.run,
+                "host": this_process().host,
+                "pid": this_process().pid,
+                "seconds": round(time.monotonic() - self._started, 3),
+                "committed_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            },
+        )
+
+    def _overtaken(self) -> bool:
+        """Whether somebody else has committed the same values meanwhile.
+
+        Raises:
+            StoreError: other values were committed.
+        """
+        shards = {name: self.store.index.shard(self.clip, name) for name in self._shards}
+        if not any(shards.values()):
+            return False
+        if all(shard is None or shard.crc32c == self._shards[name].crc32c for name, shard in shards.items()):
+            get_logger("cache").info("clip %s was committed by another process meanwhile", self.clip_id)
+            return True
+        raise StoreError(
+            f"another process has committed other values for clip {self.clip_id} meanwhile; its values are kept",
+            where=self.store.where,
+            fix="run one job per (model, dataset), or make the backbone deterministic",
+        )
+
+    def _settle(self, generation: int) -> None:
+        """After losing a race with shards already in place: withdraw a commit whose bytes are no longer its own.
+
+        Reached only by a holder that slept between its lease check and its commit for longer than the lease lasts.
+        """
+        try:
+            winner = load_commit(self.store.backend, self.clip, generation, self.store.fingerprint_digest)
+        except MissingError:
+            return
+        mine = {name: self._shards[name] for name in self._shards if name in winner.arrays}
+        if all(winner.arrays[name].crc32c == shard.crc32c for name, shard in mine.items()):
+            return
+        self.store.backend.delete(layout.MANIFEST)
+        self.store.backend.delete(winner.key)
+        self.store.backend.sync(["", layout.COMMITS])
+        raise StoreError(
+            f"two processes wrote different values for clip {self.clip_id}; its commit was withdrawn",
+            where=self.store.where,
+            fix="run the same command again: it redoes this clip",
+        )
