@@ -27,7 +27,7 @@ KEEP: dict[str, float] = dict(
         strict=True,
     )
 )
-"""Probability that a category of the room's list is kept; its square weighs what fills the room up. Gives the class
+"""Probability that a category of the room's list is kept, and weight of what fills the room up. Gives the class
 frequencies a head and a tail."""
 
 WALL_MOUNTED = frozenset({"door", "window", "picture", "curtain", "shower curtain"})

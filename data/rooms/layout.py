@@ -76,7 +76,7 @@ def _wanted(config: RoomsConfig, room: str, rng: Rng) -> list[tuple[str, list[Pa
     """Draw categories and shapes, large things first so that they find room; twins share one list of parts."""
     names = [name for name in ROOM_TYPES[room] if rng.random() < KEEP[name] ** config.class_prior]
     extra = list(GRAMMARS)
-    weights = np.array([KEEP[name] for name in extra]) ** (2 * config.class_prior)
+    weights = np.array([KEEP[name] for name in extra]) ** config.class_prior
     while len(names) < config.objects:
         names.append(extra[int(rng.choice(len(extra), p=weights / weights.sum()))])
     wanted: list[tuple[str, list[Part]]] = []

@@ -1,0 +1,187 @@
+"""Facts about a set of rooms that scores are read against: ceilings per grid, and what sampled views get to see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.console import print_table
+from configs.errors import DatasetError
+from data.clip import Clip, ClipSource
+from data.dataset import PreparedDataset
+from data.files import json_bytes, write_atomic
+from data.rooms.ceiling import GRIDS, depth_floor, instance_score, perfect_cells
+from data.targets import pixel_threshold
+from data.views import draw_views
+
+VIEWS = 8
+"""Views of one sample, as for tagging and instances (published protocol)."""
+REPORT = "report.json"
+
+
+class Truth(NamedTuple):
+    """The dense ground truth of one clip.
+
+    Attributes:
+        clip_id: names the clip and keys the draw of its views.
+        positions: (G,) positions with ground truth.
+        instance: (G, H, W) ids, 0 = none.
+        depth: (G, H, W) metres.
+        class_pixels: (G, C) pixels of each class.
+        things: ids of the annotated things.
+    """
+
+    clip_id: str
+    positions: Sequence[int]
+    instance: NDArray[np.uint16]
+    depth: NDArray[np.float32]
+    class_pixels: NDArray[np.int32]
+    things: Sequence[int]
+
+
+def truth_of_clip(clip: Clip) -> Truth:
+    """Return the ground truth of a clip in memory."""
+    assert clip.instance is not None and clip.depth is not None and clip.class_pixels is not None
+    stored = list(range(len(clip.frames))) if clip.positions is None else clip.positions.tolist()
+    dense = clip.gt_frames.tolist()
+    counts = clip.class_pixels[[stored.index(position) for position in dense]]
+    things = [item.id for item in clip.instances if item.is_thing]
+    return Truth(clip.clip_id, dense, clip.instance, clip.depth, counts, things)
+
+
+def truths_of_source(source: ClipSource) -> Iterator[Truth]:
+    """Make all clips of a source and yield their ground truth."""
+    return (truth_of_clip(source.make(clip_id)) for clip_id in source.clip_ids())
+
+
+def truths_of_dataset(dataset: PreparedDataset) -> Iterator[Truth]:
+    """Read the ground truth of a prepared dataset at the query positions, clip by clip."""
+    for clip_id in dataset.clips["clip_id"]:
+        query = list(dataset.query_positions(clip_id))
+        table = dataset.instances(clip_id)
+        yield Truth(
+            clip_id,
+            query,
+            dataset.instance_maps(clip_id, query),
+            dataset.depth(clip_id, query),
+            dataset.class_pixels(clip_id, query),
+            table["instance"][table["is_thing"]].tolist(),
+        )
+
+
+def report(truths: Iterable[Truth], class_names: Sequence[str], *, views: int = VIEWS) -> dict[str, Any]:
+    """Summarise the ground truth of all clips.
+
+    Views are drawn once per clip with the published distribution (seed 0, epoch 0); clips with fewer query positions
+    than `views` use all of them.
+
+    Args:
+        truths: ground truth, clip by clip; consumed once.
+        class_names: names in index order.
+        views: views per sample.
+
+    Returns:
+        JSON types only. `ceilings`: per grid T-mIoU and T-SR of perfect cells, relative and root mean square depth
+        error of cell means, means over clips. `classes`: per class the share of clips in which it is positive in all
+        query frames and in the sampled views, and the mean number of sampled views that show it where it is
+        positive. `instances`: objects per clip, how many sampled views show each, and the share seen in two or more.
+
+    Raises:
+        DatasetError: there is no clip.
+    """
+    scores: dict[int, list[tuple[float, float, float, float]]] = {grid: [] for grid in GRIDS}
+    full, sampled, class_views, seen_in, objects = [], [], [], [], []
+    for truth in truths:
+        rows = _sample(truth, views)
+        instance, depth = truth.instance[rows], truth.depth[rows]
+        for grid in GRIDS:
+            if grid <= min(instance.shape[1:]):
+                found = instance_score(perfect_cells(instance, grid), instance)
+                scores[grid].append((found.t_miou, found.t_sr, *depth_floor(depth, grid)))
+        threshold = pixel_threshold((instance.shape[1], instance.shape[2]))
+        full.append(truth.class_pixels.sum(axis=0) >= threshold)
+        sampled.append(truth.class_pixels[rows].sum(axis=0) >= threshold)
+        class_views.append((truth.class_pixels[rows] > 0).sum(axis=0))
+        counts = np.array([[(view == thing).any() for thing in truth.things] for view in instance], int)
+        shown = counts.reshape(len(rows), -1).sum(axis=0)
+        seen_in.extend(shown[shown > 0].tolist())
+        objects.append(int((shown > 0).sum()))
+    if not full:
+        raise DatasetError("there is no clip to report on", fix="prepare the dataset first: make data")
+    positive, drawn, counted = np.array(full), np.array(sampled), np.array(class_views)
+    shown_in = np.array(seen_in or [0])
+    return {
+        "clips": len(full),
+        "views": views,
+        "ceilings": {f"{grid}x{grid}": _means(values) for grid, values in scores.items() if values},
+        "classes": {
+            name: {
+                "clips_positive": float(positive[:, c].mean()),
+                "clips_positive_in_views": float(drawn[:, c].mean()),
+                "views_when_positive": float(counted[drawn[:, c], c].mean()) if drawn[:, c].any() else None,
+            }
+            for c, name in enumerate(class_names)
+        },
+        "positives_lost_by_sampling": float((positive & ~drawn).sum() / max(int(positive.sum()), 1)),
+        "instances": {
+            "objects_per_clip": float(np.mean(objects)),
+            "views_per_object": float(shown_in.mean()),
+            "seen_in_two_or_more": float((shown_in >= 2).mean()),
+            "views_histogram": np.bincount(shown_in, minlength=views + 1)[1:].tolist(),
+        },
+    }
+
+
+def _sample(truth: Truth, views: int) -> list[int]:
+    """Return the rows of a clip's ground truth that one sample looks at."""
+    positions = list(truth.positions)
+    if len(positions) <= views or max(positions) < (views - 1) * 5:
+        return list(range(min(views, len(positions))))
+    chosen = draw_views("paper", views, clip_id=truth.clip_id, seed=0, epoch=0, legal=positions)
+    return [positions.index(position) for position in chosen]
+
+
+def _means(values: list[tuple[float, float, float, float]]) -> dict[str, float]:
+    mean = np.mean(values, axis=0).tolist()
+    return dict(zip(("t_miou", "t_sr", "depth_abs_rel", "depth_rmse"), mean, strict=True))
+
+
+def store_report(folder: Path) -> Path:
+    """Compute the report of a prepared dataset and store it as report.json in its folder; return the file."""
+    dataset = PreparedDataset(folder)
+    path = folder / REPORT
+    write_atomic(path, json_bytes(report(truths_of_dataset(dataset), dataset.class_names)))
+    return path
+
+
+def print_report(content: Mapping[str, Any]) -> None:
+    """Print ceilings, classes and instances as tables for a person."""
+    rows = [[grid, *values.values()] for grid, values in content["ceilings"].items()]
+    print_table(
+        "Best possible per grid", ["grid", "T-mIoU", "T-SR", "depth abs rel", "depth rmse"], rows,
+        notes=["perfect cells: every cell knows its most frequent instance and its mean depth"],
+    )  # fmt: skip
+    print()
+    order = sorted(content["classes"].items(), key=lambda item: -item[1]["clips_positive"])
+    print_table(
+        f"Classes in {content['views']} sampled views",
+        ["class", "clips positive", "in the views", "views that show it"],
+        [[name, *values.values()] for name, values in order],
+        notes=[f"{content['positives_lost_by_sampling']:.1%} of the positives are lost by sampling"],
+    )
+    print()
+    found = content["instances"]
+    histogram = found["views_histogram"]
+    print_table(
+        f"Objects in {content['views']} sampled views",
+        ["seen in views", *[str(k + 1) for k in range(len(histogram))]],
+        [["objects", *histogram]],
+        notes=[
+            f"{found['objects_per_clip']:.1f} objects per clip, each in {found['views_per_object']:.1f} views, "
+            f"{found['seen_in_two_or_more']:.0%} in two or more"
+        ],
+    )
