@@ -83,7 +83,7 @@ def _dispatch(stage: str, about: str, verbs: Sequence[Verb], arguments: list[str
     if flags & {"--help", "-h"}:
         _print_verb(stage, verb, layers)
         return 0
-    config = loader.resolve(layers.schema, layers.values, overrides)
+    config: Any = loader.resolve(layers.schema, layers.values, overrides)
     if "--show" in flags:
         print(loader.to_yaml(config), end="")
         return 0

@@ -21,7 +21,7 @@ def dataset_path(root: str | os.PathLike[str] | None, dataset: str) -> Path:
 
 
 def features_path(root: str | os.PathLike[str] | None, dataset: str | None = None, source: str | None = None) -> Path:
-    """Folder of all feature stores, of those of one dataset, or of one source (design: one folder per fingerprint below it)."""
+    """Folder of all feature stores, of those of one dataset, or of one source; one folder per fingerprint below it."""
     path = artifact_root(root) / "features"
     for part in (dataset, source):
         if part is None:

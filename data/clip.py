@@ -52,7 +52,8 @@ class Clip:
         frame_dup: (T,) bool, True where a position repeats an earlier frame.
         gt_size: (height, width) of the dense ground truth.
         intrinsics: (T, 3, 3) float32 camera matrices in pixels of `gt_size`.
-        cam2world: (T, 4, 4) float32 poses; where `pose_valid` is False the values are kept as they came, NaN or -inf included.
+        cam2world: (T, 4, 4) float32 poses; where `pose_valid` is False the values are kept as they
+            came, NaN or -inf included.
         pose_valid: (T,) bool.
         gt_frames: (G,) positions that have dense ground truth, increasing.
         instance: (G, H, W) uint16, 0 = none, else `Instance.id`; None if the source has no annotation.
@@ -60,7 +61,8 @@ class Clip:
         confidence: (G, H, W) float16 in [0, 1], 1 = sure; None means 1 wherever depth is known.
         instances: the annotated objects.
         class_pixels: (T, C) int32 pixels of each class at `gt_size`, for all T positions; None without annotation.
-        split: the official split if the source has one ("train", "select" or "report"), else None (hash split by group).
+        split: the official split if the source has one ("train", "select" or "report"), else None (a hash of
+            the group decides).
         depth_kind: "oracle", "sensor", a teacher's name, or "none".
         pose_kind: the same for poses.
         facts: further numbers or short texts for the index, for example `vd_spearman`; the same keys in all clips.

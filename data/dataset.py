@@ -72,10 +72,7 @@ class PreparedDataset:
         self._has_counts = counts.notna().to_numpy()
         blank = np.zeros(len(self.class_names), np.int32)
         self._counts = _stack([blank if c is None else c for c in counts], np.int32).reshape(count, -1)
-        self._rows = {
-            clip_id: slice(int(rows.min()), int(rows.max()) + 1)
-            for clip_id, rows in frames.groupby("clip_id", sort=False).indices.items()
-        }
+        self._rows = _slices(frames["clip_id"].to_list())
 
     @classmethod
     def open(cls, name: str, root: str | os.PathLike[str] | None = None) -> PreparedDataset:
@@ -110,9 +107,18 @@ class PreparedDataset:
         """Return the sorted clip ids of "train", "select" or "report" (see `data.splits.members`)."""
         return members(dict(zip(self.clips["clip_id"], self.clips["split"], strict=True)), split, scheme)
 
+    def frame_size(self, clip_id: str) -> tuple[int, int]:
+        """Return (height, width) of a clip's frames."""
+        return self._size(clip_id, "rgb")
+
+    def gt_size(self, clip_id: str) -> tuple[int, int]:
+        """Return (height, width) of a clip's dense ground truth."""
+        return self._size(clip_id, "gt")
+
     def positions(self, clip_id: str) -> NDArray[np.int32]:
         """Return the clip positions that have a frame, (T,) int32, increasing."""
-        return self._positions[self._slice(clip_id)]
+        result: NDArray[np.int32] = self._positions[self._slice(clip_id)]
+        return result
 
     def query_positions(self, clip_id: str) -> tuple[int, ...]:
         """Return the query positions {0, 1, 5, ..., 73} that this clip has."""
@@ -167,8 +173,7 @@ class PreparedDataset:
         from PIL import Image
 
         self._find(clip_id, positions)
-        row = self.clips.loc[clip_id]
-        result = np.empty((len(positions), int(row["rgb_h"]), int(row["rgb_w"]), 3), np.uint8)
+        result = np.empty((len(positions), *self.frame_size(clip_id), 3), np.uint8)
         for i, position in enumerate(positions):
             content = self.frame_bytes(clip_id, int(position))
             try:
@@ -203,6 +208,11 @@ class PreparedDataset:
         self._slice(clip_id)
         return read_dense(clip_folder(self.path, clip_id) / "gt.zarr", name, positions)
 
+    def _size(self, clip_id: str, what: str) -> tuple[int, int]:
+        self._slice(clip_id)
+        row = self.clips.loc[clip_id].to_dict()
+        return int(row[f"{what}_h"]), int(row[f"{what}_w"])
+
     def _slice(self, clip_id: str) -> Any:
         rows = self._rows.get(clip_id)
         if rows is None:
@@ -226,6 +236,12 @@ class PreparedDataset:
 
     def _mend(self, clip_id: str) -> str:
         return f"delete {clip_folder(self.path, clip_id)} and run the same `python -m data prepare` again"
+
+
+def _slices(clip_ids: Sequence[str]) -> dict[str, slice]:
+    """Rows of each clip in a table whose rows are grouped by clip."""
+    starts = [i for i, clip_id in enumerate(clip_ids) if i == 0 or clip_id != clip_ids[i - 1]]
+    return {clip_ids[i]: slice(i, j) for i, j in zip(starts, [*starts[1:], len(clip_ids)], strict=True)}
 
 
 def _stack(values: Any, dtype: Any) -> NDArray[Any]:

@@ -1,7 +1,8 @@
 """Dense ground truth of one clip as a plain Zarr v3 group: one chunk per frame, one shard per array.
 
 Depth passes numcodecs' BitRound before Zarr's own zstd, ids go through Zarr's own Blosc, and each chunk carries a
-CRC-32C: standard codecs, so that any Zarr reader opens the group and none returns damaged values. BitRound is applied to the values, not recorded as a filter: decoding needs nothing.
+CRC-32C: standard codecs, so that any Zarr reader opens the group and none returns damaged values. BitRound is applied
+to the values, not recorded as a filter: decoding needs nothing.
 """
 
 from __future__ import annotations

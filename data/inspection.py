@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from configs.console import print_table
 from data.check import SPLITS
@@ -14,7 +15,7 @@ from data.layout import plan_path
 from data.targets import pixel_threshold
 
 
-def positive_rates(dataset: PreparedDataset, split: str, *, min_views: int = 2) -> np.ndarray[Any, Any]:
+def positive_rates(dataset: PreparedDataset, split: str, *, min_views: int = 2) -> NDArray[np.float64]:
     """Return for each class the share of a split's clips in which it is present, (C,) float64.
 
     All positions of a clip count, with the pixel threshold of the labels and at least `min_views` positions
@@ -22,15 +23,15 @@ def positive_rates(dataset: PreparedDataset, split: str, *, min_views: int = 2) 
     """
     rows = []
     for clip_id in dataset.split(split):
-        record = dataset.clips.loc[clip_id]
-        if not record["has_tags"]:
+        if not dataset.clips.at[clip_id, "has_tags"]:
             continue
         counts = dataset.class_pixels(clip_id, dataset.positions(clip_id).tolist()).astype(np.int64)
-        enough = counts.sum(0) >= pixel_threshold((int(record["gt_h"]), int(record["gt_w"])))
+        enough = counts.sum(0) >= pixel_threshold(dataset.gt_size(clip_id))
         rows.append(enough & ((counts > 0).sum(0) >= min_views))
     if not rows:
         return np.full(len(dataset.class_names), np.nan)
-    return np.stack(rows).mean(0)
+    rates: NDArray[np.float64] = np.stack(rows).mean(0)
+    return rates
 
 
 def inspect(dataset: PreparedDataset) -> None:
@@ -47,12 +48,10 @@ def inspect(dataset: PreparedDataset) -> None:
     empty = [row[0] for row in rows if row[1] == 0]
     if empty:
         print(f"warning: no clip in {' and '.join(map(str, empty))}; probes need all three splits")
-    sizes = clips.groupby(["rgb_h", "rgb_w", "gt_h", "gt_w", "n_frames"]).size()
+    sizes = Counter((dataset.frame_size(c), dataset.gt_size(c), len(dataset.positions(c))) for c in clips["clip_id"])
+    size_rows = [[f"{w}x{h}", f"{gw}x{gh}", t, n] for ((h, w), (gh, gw), t), n in sorted(sizes.items())]
     print()
-    print_table(
-        "Sizes", ["frame", "ground truth", "frames per clip", "clips"],
-        [[f"{k[1]}x{k[0]}", f"{k[3]}x{k[2]}", int(k[4]), int(n)] for k, n in sizes.items()],
-    )  # fmt: skip
+    print_table("Sizes (width x height)", ["frame", "ground truth", "frames per clip", "clips"], size_rows)
     if len(dataset.class_names):
         print()
         _print_classes(dataset)

@@ -86,7 +86,7 @@ class ViewPlan:
 
 
 def make_plan(dataset: PreparedDataset, name: str) -> pd.DataFrame:
-    """Return a plan as a table: clip_id, split, draw, views (list of positions); clips that are too short are left out."""
+    """Return a plan as a table: clip_id, split, draw, views (list of positions); too short clips are left out."""
     import pandas as pd
 
     plan = PlanName.parse(name)
@@ -94,21 +94,20 @@ def make_plan(dataset: PreparedDataset, name: str) -> pd.DataFrame:
     place: dict[str, int] = {}
     for part in (dataset.split("train"), dataset.split("report", "paper")):
         place.update({clip_id: i for i, clip_id in enumerate(part)})
-    rows, short = [], []
+    rows: list[tuple[str, str, int, tuple[int, ...]]] = []
+    short: list[str] = []
     for clip_id in dataset.clips["clip_id"]:
         legal = dataset.query_positions(clip_id)
         try:
-            for draw in range(plan.draws):
-                rows.append(
-                    (clip_id, split[clip_id], draw, _views(dataset, plan, clip_id, place[clip_id], draw, legal))
-                )
+            drawn = [_views(dataset, plan, clip_id, place[clip_id], draw, legal) for draw in range(plan.draws)]
         except DatasetError as error:
             short.append(clip_id)
             log.debug("clip %s is not in plan %s: %s", clip_id, name, error)
+            continue
+        rows += [(clip_id, split[clip_id], draw, views) for draw, views in enumerate(drawn)]
     if short:
         log.warning("plan %s leaves out %d clips that can't give %d views: %s", name, len(short), plan.views, short[:5])
-    table = pd.DataFrame(rows, columns=["clip_id", "split", "draw", "views"])
-    return table[~table["clip_id"].isin(short)]
+    return pd.DataFrame(rows, columns=["clip_id", "split", "draw", "views"])
 
 
 def _views(

@@ -1,4 +1,4 @@
-"""Makes a prepared dataset from a source of clips: in parallel, resumable, the same bytes however often it is cut off."""
+"""Makes a prepared dataset from a source of clips: in parallel, resumable, the same bytes however often cut off."""
 
 from __future__ import annotations
 

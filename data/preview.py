@@ -34,7 +34,8 @@ def preview_sheet(dataset: PreparedDataset, clip_id: str, columns: int = 8) -> I
     legal = dataset.query_positions(clip_id) or tuple(dataset.positions(clip_id).tolist())
     count = min(columns, len(legal))
     chosen = [legal[i] for i in np.round(np.linspace(0, len(legal) - 1, count)).astype(int)]
-    height = max(1, round(CELL_WIDTH * int(row["rgb_h"]) / int(row["rgb_w"])))
+    frame_size = dataset.frame_size(clip_id)
+    height = max(1, round(CELL_WIDTH * frame_size[0] / frame_size[1]))
     size = (CELL_WIDTH, height)
     rows: list[list[Image.Image]] = [
         [_fit(frame, size, Image.Resampling.BILINEAR) for frame in dataset.frames(clip_id, chosen)]
@@ -50,8 +51,9 @@ def preview_sheet(dataset: PreparedDataset, clip_id: str, columns: int = 8) -> I
     width = MARGIN + count * (CELL_WIDTH + MARGIN) + path.width + MARGIN
     sheet = Image.new("RGB", (width, top + max(len(rows) * (height + MARGIN), path.height) + MARGIN), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
-    facts = f"{clip_id}   group {row['group_id']}   {row['split']}   {row['n_frames']} frames   {row['n_instances']} instances"
-    draw.text((MARGIN, 3), facts, "black", font)
+    facts = [clip_id, f"group {row['group_id']}", row["split"], f"{row['n_frames']} frames"]
+    facts.append(f"{row['n_instances']} instances")
+    draw.text((MARGIN, 3), "   ".join(map(str, facts)), "black", font)
     for i, position in enumerate(chosen):
         x = MARGIN + i * (CELL_WIDTH + MARGIN)
         valid = dataset.cameras(clip_id, [position]).valid[0]
@@ -129,7 +131,7 @@ def _path_picture(dataset: PreparedDataset, clip_id: str, chosen: list[int], sid
     poses = cameras.cam2world.astype(np.float64)
     axes = _ground_axes(poses[cameras.valid])
     cloud = _cloud(dataset, clip_id, chosen) @ axes.T
-    centres = poses[:, :3, 3] @ axes.T
+    centres = np.where(cameras.valid[:, None], poses[:, :3, 3], 0) @ axes.T
     points = np.concatenate([centres[cameras.valid], cloud]) if len(cloud) else centres[cameras.valid]
     low, high = np.percentile(points, (1, 99), axis=0) if len(cloud) else (points.min(0), points.max(0))
     low, high = np.minimum(low, centres[cameras.valid].min(0)), np.maximum(high, centres[cameras.valid].max(0))

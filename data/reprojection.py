@@ -1,4 +1,8 @@
-"""Checks depth, poses and intrinsics against each other by moving the pixels of one frame into another."""
+"""Checks depth, poses and intrinsics against each other by moving the pixels of one frame into another.
+
+A moved pixel falls between four pixel centres of the other frame. It agrees if its depth lies within the range of their
+depths, widened by a tolerance: at coarse resolution the nearest pixel alone would differ on every slanted surface.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +16,9 @@ class Agreement(NamedTuple):
     """How well two frames agree.
 
     Attributes:
-        covisible: pixels of frame i that land in frame j, on a known depth, not behind its surface.
+        covisible: pixels of frame i that land in frame j, amid known depths, not behind its surface.
         depth: share of them whose depth agrees within the tolerance.
-        instance: share of those that carry the same instance id; NaN without ids.
+        instance: share of those whose instance id is among the four pixels'; NaN without ids.
     """
 
     covisible: int
@@ -32,7 +36,7 @@ def reproject(
     tolerance: float = 0.01,
     occlusion: float = 0.05,
 ) -> Agreement:
-    """Compare frame i, moved into camera j, with frame j.
+    """Compare frame i, moved into camera j, with frame j; both of the same size.
 
     Args:
         depth_i, depth_j: (H, W) z depth, 0 = unknown.
@@ -51,16 +55,18 @@ def reproject(
     front = moved[2] > 1e-6
     v, u, moved = v[front], u[front], moved[:, front]
     pixel = intrinsics[1].astype(np.float64) @ moved
-    x, y = np.floor(pixel[0] / pixel[2]), np.floor(pixel[1] / pixel[2])
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    x, y = pixel[0] / pixel[2] - 0.5, pixel[1] / pixel[2] - 0.5  # in pixel centres
+    inside = (x >= 0) & (x < width - 1) & (y >= 0) & (y < height - 1)
     v, u, z = v[inside], u[inside], moved[2, inside]
     xi, yi = x[inside].astype(np.int64), y[inside].astype(np.int64)
-    there = depth_j[yi, xi].astype(np.float64)
-    seen = (there > 0) & (z < there * (1 + occlusion))
-    agrees = seen & (np.abs(z - there) <= tolerance * there)
+    corners = [(yi + dy, xi + dx) for dy in (0, 1) for dx in (0, 1)]
+    around = np.stack([depth_j[corner] for corner in corners]).astype(np.float64)
+    near, far = around.min(0), around.max(0)
+    seen = (near > 0) & (z < far * (1 + occlusion))
+    agrees = seen & (z >= near * (1 - tolerance)) & (z <= far * (1 + tolerance))
     count = int(seen.sum())
-    if ids is None or not agrees.any():
-        same = float("nan")
-    else:
-        same = float((ids[0][v, u] == ids[1][yi, xi])[agrees].mean())
+    same = float("nan")
+    if ids is not None and agrees.any():
+        there = np.stack([ids[1][corner] for corner in corners])
+        same = float((ids[0][v, u] == there).any(0)[agrees].mean())
     return Agreement(count, float(agrees.sum() / count) if count else float("nan"), same)

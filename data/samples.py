@@ -127,9 +127,8 @@ class ClipSamples(Dataset[dict[str, Any]]):
         return result
 
     def _tagging(self, clip_id: str, views: tuple[int, ...], epoch: int) -> dict[str, Any]:
-        row = self.dataset.clips.loc[clip_id]
         counts = self.dataset.class_pixels(clip_id, views)
-        labels = tag_labels(counts, (int(row["gt_h"]), int(row["gt_w"])), self.options.min_pixels)
+        labels = tag_labels(counts, self.dataset.gt_size(clip_id), self.options.min_pixels)
         return {"labels": torch.from_numpy(labels)}
 
     def _instance(self, clip_id: str, views: tuple[int, ...], epoch: int) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def tag_labels(
     """
     total = class_pixels.astype(np.int64).sum(axis=0)
     views = (class_pixels > 0).sum(axis=0)
-    return ((total >= pixel_threshold(gt_size, min_pixels)) & (views >= min_views)).astype(np.float32)
+    present: NDArray[np.float32] = ((total >= pixel_threshold(gt_size, min_pixels)) & (views >= min_views)).astype("f4")
+    return present
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,74 @@
+"""The arrows between the stages, the size of modules, and what may not be imported where."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STAGES = ("configs", "data", "cache", "extract", "probe", "fusion")
+ALLOWED = {
+    "configs": set(),
+    "data": {"configs"},
+    "cache": {"configs"},
+    "extract": {"configs", "data", "cache"},
+    "fusion": {"configs", "cache"},
+    "probe": {"configs", "data", "cache", "fusion"},
+}
+BACKBONE_LIBRARIES = {"diffusers", "transformers"}
+
+
+def modules(stage: str) -> list[Path]:
+    return sorted((ROOT / stage).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Top-level names that a module imports anywhere, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_arrows(stage: str) -> None:
+    for path in modules(stage):
+        wrong = imported(path) & set(STAGES) - ALLOWED[stage] - {stage}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
+
+
+@pytest.mark.parametrize("stage", ["configs", "data", "cache", "probe", "fusion"])
+def test_backbone_libraries_stay_in_extract(stage: str) -> None:
+    for path in modules(stage):
+        assert not imported(path) & BACKBONE_LIBRARIES, path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_modules_are_small_and_documented(stage: str) -> None:
+    for path in modules(stage):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 300, f"{path.relative_to(ROOT)} is too long"
+        assert ast.get_docstring(ast.parse(text)), f"{path.relative_to(ROOT)} has no docstring"
+        assert path.stem not in ("utils", "helpers", "misc", "common")
+
+
+def test_no_code_from_text() -> None:
+    for stage in STAGES:
+        for path in modules(stage):
+            calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+            names = {f.id for f in calls if isinstance(f, ast.Name)}
+            assert not names & {"eval", "exec", "compile", "__import__"}, path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_import_lightly(stage: str) -> None:
+    heavy = {"torch", "zarr", "pandas", "lightning", "transformers", "diffusers", "dask"}
+    code = f"import {stage}, sys; found = {heavy!r} & set(sys.modules); assert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True)
