@@ -1,0 +1,250 @@
+"""What all vision-language backbones do alike: 20 frames as images of one prompt, one forward, features at the images.
+
+A family (one module of `extract/backbones/`) says how pixels become inputs and how tensors are called; the rest is
+here. Tap `llm` is the language model's residual stream at the visual tokens after block k; tap `vision` is what the
+vision tower and its projector hand to the language model, the control that has seen neither text nor other frames.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from configs.errors import ConfigError
+from extract import vlm_weights, weights
+from extract.adapter import BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
+from extract.frames import SLOTS, image_plan
+from extract.model import ModelConfig
+from extract.preprocess_image import PREPROCESS_VERSION, normalise, resize_frames
+from extract.tiny.tokenizer import byte_tokenizer
+from extract.tiny.vlm import save_snapshot
+from extract.vlm_text import Markup, Prompt, chat_text, load_tokenizer, token_sequence
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+VERSION = 1
+"""Raised when the code shared by the families would give other values."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Sizes of one model at one size.
+
+    Attributes:
+        resize: sizes (height, width) that a frame is squeezed to, in turn.
+        grid: (rows, columns) of visual tokens per image.
+        blocks: decoder blocks of the whole language model.
+        width: channels of its residual stream.
+    """
+
+    resize: tuple[tuple[int, int], ...]
+    grid: tuple[int, int]
+    blocks: int
+    width: int
+
+
+class Family(Protocol):
+    """What one family adds."""
+
+    @property
+    def name(self) -> str:
+        """Module of `extract/backbones/`."""
+
+    @property
+    def version(self) -> int:
+        """Raised when the family's own code would give other values."""
+
+    @property
+    def markup(self) -> Markup:
+        """Special tokens around an image."""
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """Mean of the training pixels, on the scale 0..1."""
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """Their standard deviation."""
+
+    def layout(self, model: ModelConfig, *, tiny: bool) -> Layout:
+        """Return the sizes of a model."""
+
+    def architecture(self, model: ModelConfig, *, tiny: bool) -> Mapping[str, Any]:
+        """Return the constructor arguments of the library's configuration, for untrained weights."""
+
+    def config(self, architecture: Mapping[str, Any], token_id: Callable[[str], int]) -> Any:
+        """Make the library's configuration; `token_id` gives the ids of the special tokens."""
+
+    def read_config(self, folder: Path) -> Any:
+        """Read the library's configuration from a snapshot."""
+
+    def checkpoint(self, folder: Path) -> weights.Checkpoint:
+        """Open the tensors of a snapshot."""
+
+    def rename(self, name: str) -> str:
+        """Return the library's name, in the base model, of a tensor of any published layout."""
+
+    def image_arguments(self, images: Tensor) -> dict[str, Tensor]:
+        """Turn normalised images (N, 3, H, W) into arguments of the network."""
+
+    def positions(self, network: Any, ids: Tensor, grid: tuple[int, int]) -> Tensor | None:
+        """Return the (k, 1, L) position ids of one clip's tokens (1, L); None lets the network count them."""
+
+    def vision_end(self, network: Any) -> nn.Module:
+        """Return the module whose output the language model receives."""
+
+    def vision_tokens(self, output: Any) -> Tensor:
+        """Return all visual tokens, image by image, row-major, from what that module returns."""
+
+
+class VisionLanguageAdapter:
+    """One vision-language model in one variant; see `extract.adapter.Adapter`."""
+
+    def __init__(self, model: ModelConfig, variant: Variant, family: Family) -> None:
+        self._model, self._variant, self._family = model, variant, family
+        self._tiny = variant.size == "tiny"
+        self._layout = layout = family.layout(model, tiny=self._tiny)
+        self._prompt = Prompt(**model.settings["prompt"])
+        automatic = "float32" if variant.device == "cpu" else model.dtype
+        self.spec = BackboneSpec(
+            name=model.name,
+            family=family.name,
+            frames=image_plan(),
+            input_size=layout.resize[-1],
+            taps={
+                "llm": TapSpec(blocks=layout.blocks, grid=layout.grid, channels=layout.width),
+                "vision": TapSpec(blocks=0, grid=layout.grid, channels=layout.width),
+            },
+            compute_dtype=automatic if variant.dtype == "auto" else variant.dtype,
+            store_dtype=model.dtype,
+        )
+
+    def identity(self) -> Mapping[str, Any]:
+        """See `Adapter.identity`. The attention kernel is the library's `sdpa` on every device."""
+        return {
+            "adapter": {"family": self._family.name, "version": self._family.version, "shared": VERSION},
+            "weights": self._weights_identity(),
+            "preprocess": {
+                "version": PREPROCESS_VERSION,
+                "filter": "pillow bicubic",
+                "resize": self._layout.resize,
+                "mean": self._family.mean,
+                "std": self._family.std,
+            },
+            "frames": self.spec.frames.positions,
+            "prompt": dataclasses.asdict(self._prompt),
+            "compute_dtype": self.spec.compute_dtype,
+        }
+
+    def preprocess(self, clip: ClipInput) -> Mapping[str, Tensor]:
+        """See `Adapter.preprocess`: `pixels` (20, H, W, 3) uint8; what follows the resize runs on the device."""
+        import torch
+
+        return {"pixels": torch.from_numpy(resize_frames(clip.frames, *self._layout.resize))}
+
+    def load(self, taps: Sequence[Tap]) -> None:
+        """See `Adapter.load`."""
+        import torch
+
+        if not taps:
+            raise ConfigError("no tap is asked for", expected="at least one block of tap llm, or tap vision")
+        for tap in taps:
+            self.spec.check(tap)
+        self._depth = max(tap.block or 0 for tap in taps)
+        with self._snapshot() as folder:
+            tokenizer = load_tokenizer(folder) if folder else byte_tokenizer(self._family.markup)
+            self._network: Any = self._build(folder, tokenizer)
+        rows, columns = grid = self._layout.grid
+        text = chat_text(self._prompt, self._family.markup, SLOTS)
+        sequence = token_sequence(tokenizer, text, self._family.markup, [rows * columns] * SLOTS)
+        self._ids = torch.tensor([sequence.ids], device=self._variant.device)
+        self._positions = self._family.positions(self._network, self._ids, grid) if self._depth else None
+        visual = torch.tensor(sequence.visual, device=self._variant.device)
+        self._readers = {tap.key: self._reader(tap, visual) for tap in taps}
+
+    def forward(self, batch: Batch) -> Mapping[str, Tensor]:
+        """See `Adapter.forward`."""
+        import torch
+
+        pixels = batch.inputs["pixels"]
+        clips, images = pixels.shape[:2]
+        with torch.inference_mode(), _collect(self._readers) as seen:
+            normal = normalise(pixels.flatten(0, 1), self._family.mean, self._family.std)
+            inputs = self._family.image_arguments(normal.to(getattr(torch, self.spec.compute_dtype)))
+            if self._depth == 0:
+                self._network.get_image_features(**inputs)
+            else:
+                positions = None if self._positions is None else self._positions.expand(-1, clips, -1)
+                self._network(input_ids=self._ids.expand(clips, -1), position_ids=positions, use_cache=False, **inputs)
+            return {key: tokens.reshape(clips, images, *self._layout.grid, -1) for key, tokens in seen.items()}
+
+    def _reader(self, tap: Tap, visual: Tensor) -> _Reader:
+        if tap.block is None:
+            return self._family.vision_end(self._network), self._family.vision_tokens
+        block = self._network.language_model.layers[tap.block - 1]
+        return block, lambda output: (output[0] if isinstance(output, tuple) else output)[:, visual]
+
+    def _build(self, folder: Path | None, tokenizer: Any) -> nn.Module:
+        import torch
+
+        family, layout = self._family, self._layout
+        place = {"dtype": getattr(torch, self.spec.compute_dtype), "device": self._variant.device}
+        if folder is None:
+            architecture = family.architecture(self._model, tiny=self._tiny)
+            config = family.config(architecture, tokenizer.convert_tokens_to_ids)
+            return vlm_weights.untrained_network(config, depth=self._depth, seed=self._variant.init_seed, **place)
+        config = family.read_config(folder)
+        vlm_weights.check_config(config, blocks=layout.blocks, width=layout.width, where=folder)
+        config.image_token_id = tokenizer.convert_tokens_to_ids(family.markup.image)  # not stated in every layout
+        return vlm_weights.load_network(config, family.checkpoint(folder), family.rename, depth=self._depth, **place)
+
+    @property
+    def _folder(self) -> Path | None:
+        """Snapshot with the weights; None for untrained ones that have none yet."""
+        variant = self._variant
+        if variant.weights == "random" or (self._tiny and variant.weights == "hub"):
+            return None
+        return weights.find(variant.weights, self._model.hub_id, self._model.revision, model=self._model.name)
+
+    def _weights_identity(self) -> Mapping[str, Any]:
+        if self._folder is not None:
+            return weights.identity_of(self._folder)
+        return {
+            "random": self._variant.init_seed, "size": self._variant.size, "version": vlm_weights.INIT_VERSION
+        }  # fmt: skip
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[Path | None]:
+        """Yield the folder to load from; a tiny twin is first built there, full-size untrained weights have none."""
+        if self._folder is not None or not self._tiny:
+            yield self._folder
+            return
+        with tempfile.TemporaryDirectory(prefix="tiny-") as folder:
+            save_snapshot(self._family, self._model, Path(folder), seed=self._variant.init_seed)
+            yield Path(folder)
+
+
+_Reader = tuple["nn.Module", "Callable[[Any], Tensor]"]
+
+
+@contextmanager
+def _collect(readers: Mapping[str, _Reader]) -> Iterator[dict[str, Tensor]]:
+    """Keep what the readers pick from the outputs of their modules while the network runs."""
+    seen: dict[str, Tensor] = {}
+    handles = []
+    for key, (module, pick) in readers.items():
+
+        def keep(_module: nn.Module, _inputs: Any, output: Any, key: str = key, pick: Any = pick) -> None:
+            seen[key] = pick(output)
+
+        handles.append(module.register_forward_hook(keep))
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,133 @@
+"""Networks of vision-language models without language head, final norm and deeper blocks: from files, or untrained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import ModelError
+from configs.identity import digest
+from extract.weights import Checkpoint, fill, on_meta, seeded
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+INIT_VERSION = 1
+"""Raised when `initialise` would draw other numbers; part of the identity of untrained weights."""
+
+_BLOCK = re.compile(r"language_model\.layers\.(\d+)\.")
+
+
+def trimmed_network(config: Any, depth: int) -> nn.Module:
+    """Build a network with the first `depth` decoder blocks, parameters on the meta device.
+
+    The final norm is left out: the map of a block is its own output, never the normalised one. With depth 0 only the
+    vision tower and its projector remain.
+    """
+    import torch
+    from transformers import AutoModel
+
+    text = config.get_text_config()
+    text.num_hidden_layers = depth
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:depth]
+    with on_meta():
+        network: Any = AutoModel.from_config(config, attn_implementation="sdpa")
+    if depth == 0:
+        network.language_model = torch.nn.Identity()
+    else:
+        network.language_model.norm = torch.nn.Identity()
+    return network.eval()  # type: ignore[no-any-return]
+
+
+def load_network(
+    config: Any,
+    checkpoint: Checkpoint,
+    rename: Callable[[str], str],
+    *,
+    depth: int,
+    dtype: torch.dtype,
+    device: str,
+) -> nn.Module:
+    """Read the tensors that `depth` blocks need, and no others, into the trimmed network.
+
+    Args:
+        config: configuration of the whole network.
+        checkpoint: its files.
+        rename: tensor name of the checkpoint -> name in the library's base model; names of heads stay as they are.
+        depth: decoder blocks to keep.
+        dtype: dtype of all parameters; the rotary tables stay in float32.
+        device: where they go.
+
+    Raises:
+        ModelError: the files don't fit the configuration.
+    """
+
+    def dropped(name: str) -> bool:
+        target = rename(name)
+        block = _BLOCK.match(target)
+        deeper = block is not None and int(block[1]) >= depth
+        unused = "lm_head.", "language_model.norm.", *(["language_model."] if depth == 0 else [])
+        return deeper or target.startswith(tuple(unused)) or target.endswith(".inv_freq")
+
+    return fill(trimmed_network(config, depth), checkpoint, dropped=dropped, rename=rename, dtype=dtype, device=device)
+
+
+def untrained_network(config: Any, *, depth: int, seed: int, dtype: torch.dtype, device: str) -> nn.Module:
+    """Build the trimmed network with the library's own initialisation; equal in all blocks that two depths share."""
+    return initialise(trimmed_network(config, depth), seed, dtype=dtype, device=device)
+
+
+def initialise(network: nn.Module, seed: int, *, dtype: torch.dtype, device: str) -> nn.Module:
+    """Draw all parameters with the library's own rules, every module from a seed of its own name.
+
+    So a block's weights depend neither on how many blocks follow it nor on the order of construction. Numbers are
+    drawn in float32 on the CPU, the same for every dtype and device.
+
+    Args:
+        network: a transformers model, parameters on any device; their values are replaced.
+        seed: 0, 1, 2, ...
+        dtype, device: of the parameters in the end.
+
+    Raises:
+        ModelError: the library has no rule for a parameter.
+    """
+    import torch
+
+    owners: dict[str, Any] = {}
+    for name, module in network.named_modules():
+        owner: Any = module if hasattr(module, "_init_weights") else owners[name.rpartition(".")[0]]
+        owners[name] = owner
+        own = list(module.named_parameters(recurse=False))
+        for key, old in own:
+            blank = torch.full(old.shape, torch.nan)
+            module.register_parameter(key, torch.nn.Parameter(blank, requires_grad=False))
+        with seeded(int(digest([seed, name])[:12], 16)), torch.no_grad():
+            owner._init_weights(module)
+        for key, _ in own:
+            drawn = module.get_parameter(key)
+            if drawn.isnan().any():
+                raise ModelError(
+                    f"the library has no initialisation for {name}.{key}", fix="use trained weights for this model"
+                )
+            placed = drawn.to(device=device, dtype=dtype)
+            module.register_parameter(key, torch.nn.Parameter(placed, requires_grad=False))
+    return network.to(device).eval()
+
+
+def check_config(config: Any, *, blocks: int, width: int, where: object) -> None:
+    """Refuse a snapshot of another model than the one its configuration file describes.
+
+    Raises:
+        ModelError: depth or width differ.
+    """
+    text = config.get_text_config()
+    found: Mapping[str, int] = {"blocks": text.num_hidden_layers, "width": text.hidden_size}
+    expected = {"blocks": blocks, "width": width}
+    if found != expected:
+        raise ModelError(
+            "the snapshot belongs to another model", where=str(where), expected=expected, found=dict(found),
+            fix="choose the matching model=, or another weights=",
+        )  # fmt: skip

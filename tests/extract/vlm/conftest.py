@@ -1,0 +1,157 @@
+"""Tiny snapshots of every family, adapters that load them, clips, and the library's own forward as oracle."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from extract.adapter import Batch, ClipInput, Tap, Variant
+from extract.frames import image_plan
+from extract.model import load_model
+
+
+class Kit:
+    """What the tests of vision-language adapters do again and again; everything slow is done once per session."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def make(self, name: str, **variant: Any) -> Any:
+        """Build an adapter through the family module that the model's file names."""
+        model = load_model(name)
+        return importlib.import_module(f"extract.backbones.{model.family}").build(model, Variant(**variant))
+
+    @functools.cache  # noqa: B019
+    def snapshot(self, name: str) -> Path:
+        """Folder of a tiny snapshot whose weights make successive blocks differ clearly."""
+        from extract.tiny.vlm import save_snapshot
+
+        folder = self.root / name
+        save_snapshot(self.make(name)._family, load_model(name), folder, seed=0, spread=True)
+        return folder
+
+    def copy(self, name: str, folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Path:
+        """Copy a tiny snapshot; `change` maps its tensors to other ones."""
+        from safetensors.torch import load_file, save_file
+
+        shutil.copytree(self.snapshot(name), folder)
+        tensors = change(load_file(folder / "model.safetensors"))
+        save_file({key: value.clone().contiguous() for key, value in tensors.items()}, folder / "model.safetensors")
+        return folder
+
+    @functools.cache  # noqa: B019
+    def loaded(self, name: str, *taps: Tap) -> Any:
+        """Adapter of the tiny snapshot with the given taps loaded."""
+        adapter = self.make(name, size="tiny", weights=str(self.snapshot(name)))
+        adapter.load(taps)
+        return adapter
+
+    def llm(self, *blocks: int) -> list[Tap]:
+        return [Tap(name="llm", block=block) for block in blocks]
+
+    def clip(self, seed: int = 0, size: tuple[int, int] = (128, 128), length: int = 81) -> ClipInput:
+        """A clip of coloured squares as the reader hands it over, determined by seed and position."""
+        frames = []
+        for position in image_plan().decode(length):
+            rng = np.random.default_rng([seed, position])
+            squares = rng.integers(0, 256, (size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
+            frames.append(squares.repeat(8, 0).repeat(8, 1))
+        return ClipInput(clip_id=f"clip{seed}", frames=np.stack(frames), length=length)
+
+    def run(self, adapter: Any, *clips: ClipInput) -> dict[str, Any]:
+        import torch
+
+        inputs = [adapter.preprocess(clip) for clip in clips]
+        stacked = {key: torch.stack([item[key] for item in inputs]) for key in inputs[0]}
+        return dict(adapter.forward(Batch(clip_ids=[clip.clip_id for clip in clips], inputs=stacked)))
+
+    @functools.cache  # noqa: B019
+    def features(self, name: str) -> dict[str, Any]:
+        """Features of `clip()` from all blocks and the vision tower."""
+        return self.run(self.loaded(name, *self.llm(1, 2, 3, 4, 5, 6), Tap(name="vision")), self.clip())
+
+    @functools.cache  # noqa: B019
+    def library(self, name: str) -> Library:
+        return Library(self.make(name, size="tiny"), self.snapshot(name))
+
+
+class Library:
+    """The whole network, loaded and run by transformers, on pixels from its own Pillow processor."""
+
+    def __init__(self, adapter: Any, folder: Path) -> None:
+        from transformers import AutoModelForImageTextToText
+
+        whole, report = AutoModelForImageTextToText.from_pretrained(
+            folder, local_files_only=True, output_loading_info=True
+        )
+        assert not report["missing_keys"]
+        self.adapter, self.folder, self.network = adapter, folder, whole.model.eval()
+        self.qwen = hasattr(self.network, "visual")
+
+    def pixels(self, clip: ClipInput) -> dict[str, Any]:
+        """Arguments of the network, from frames squeezed to the first target size."""
+        from PIL import Image
+        from transformers import GotOcr2ImageProcessorPil, Qwen2VLImageProcessorPil
+
+        family, (rows, columns) = self.adapter._family, self.adapter._layout.resize[0]
+        frames = [Image.fromarray(frame).resize((columns, rows), Image.Resampling.BICUBIC) for frame in clip.frames]
+        look: dict[str, Any] = {"image_mean": list(family.mean), "image_std": list(family.std)}
+        if not self.qwen:
+            processor = GotOcr2ImageProcessorPil(size={"height": rows, "width": columns}, crop_to_patches=False, **look)
+            return {"pixel_values": processor(frames, return_tensors="pt")["pixel_values"]}
+        low, high = self.adapter._model.settings["pixel_budget"]
+        processor = Qwen2VLImageProcessorPil(
+            patch_size=family.patch, size={"shortest_edge": low, "longest_edge": high}, **look
+        )
+        return dict(processor(frames, return_tensors="pt"))
+
+    def hidden_states(self, clip: ClipInput, tail: str | None = None) -> tuple[list[Any], list[Any]]:
+        """`hidden_states` at the visual tokens, each (20, y, x, C), and what entered each decoder layer there.
+
+        Args:
+            clip: the frames.
+            tail: text after the last image; None ends the sequence at the last visual token.
+        """
+        import torch
+
+        from extract.vlm_text import chat_text, load_tokenizer
+
+        tokenizer: Any = load_tokenizer(self.folder)
+        markup, (rows, columns) = self.adapter._family.markup, self.adapter._layout.grid
+        text = chat_text(self.adapter._prompt, markup, 20).replace(markup.image, markup.image * rows * columns)
+        ids = tokenizer(text + (tail or ""), return_tensors="pt").input_ids
+        visual = ids[0] == tokenizer.convert_tokens_to_ids(markup.image)
+        if tail is None:
+            end = int(visual.nonzero()[-1]) + 1
+            ids, visual = ids[:, :end], visual[:end]
+        kinds = {"mm_token_type_ids": visual[None].int()} if self.qwen else {}
+        entered: list[Any] = []
+        hooks = [
+            layer.register_forward_pre_hook(lambda _module, inputs: entered.append(inputs[0][0][visual]))
+            for layer in self.network.language_model.layers
+        ]
+        with torch.inference_mode():
+            out = self.network(input_ids=ids, **kinds, **self.pixels(clip), output_hidden_states=True, use_cache=False)
+        for hook in hooks:
+            hook.remove()
+        states = [state[0][visual].reshape(20, rows, columns, -1) for state in out.hidden_states]
+        return states, [tokens.reshape(20, rows, columns, -1) for tokens in entered]
+
+
+@pytest.fixture(scope="session")
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    """See `Kit`."""
+    return Kit(tmp_path_factory.mktemp("vlm"))
+
+
+@pytest.fixture(scope="session", params=["qwen3-vl-8b", "qwen2.5-vl-7b", "internvl3.5-8b"])
+def name(request: pytest.FixtureRequest) -> str:
+    """One model of every family."""
+    return str(request.param)
