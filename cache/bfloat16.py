@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal, Self, TypeGuard, overload
 
 import ml_dtypes
 import numpy as np
+from zarr.core.buffer.cpu import Buffer as Buffer  # for the entry point `zarr.buffer`, see below
+from zarr.core.dtype import data_type_registry
 from zarr.core.dtype.common import (
     DataTypeValidationError,
     DTypeConfig_V2,
@@ -15,8 +17,6 @@ from zarr.core.dtype.common import (
     HasEndianness,
     HasItemSize,
 )
-from zarr.core.buffer.cpu import Buffer as Buffer  # for the entry point `zarr.buffer`, see below
-from zarr.core.dtype import data_type_registry
 from zarr.core.dtype.wrapper import TBaseDType, ZDType
 
 NUMPY_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

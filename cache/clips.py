@@ -58,7 +58,7 @@ def merged(old: Sequence[ClipEntry], new: Iterable[ClipEntry], where: str) -> li
                 expected=before.input_sha256 or "(none)",
                 found=entry.input_sha256 or "(none)",
                 where=where,
-                fix="prepare the changed dataset under another name (dataset=...), its features then get their own store",
+                fix="prepare the changed data under another name (dataset=...): its features then get their own store",
             )
     return result
 

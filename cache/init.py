@@ -108,7 +108,7 @@ def _refuse_stale(backend: Backend, header: Header, source: str, dataset: str, f
             "the store was made with other parameters",
             found="; ".join(found),
             where=backend.where,
-            fix="keep the old parameters, or let the new ones go to a folder of their own (`cache.store_path` names it)",
+            fix="keep the old parameters, or let the new ones have their own folder (`cache.store_path` names it)",
         )
 
 
@@ -117,11 +117,10 @@ def _complete(
 ) -> None:
     """Bring all metadata files to the wanted state. Order matters: see `initialise`."""
     known: list[ClipEntry] = []
-    if old is not None:
-        # killed between store.json and clips.parquet of the very first initialisation: no table yet, and no commit
-        if backend.size(layout.CLIPS) is not None or backend.names(layout.COMMITS):
-            header, data = load_covered(backend, header, layout.CLIPS)
-            known = clips.from_parquet(data, f"{backend.where}/{layout.CLIPS}")
+    # no table and no commit: killed between store.json and clips.parquet of the very first initialisation
+    if old is not None and (backend.size(layout.CLIPS) is not None or backend.names(layout.COMMITS)):
+        header, data = load_covered(backend, header, layout.CLIPS)
+        known = clips.from_parquet(data, f"{backend.where}/{layout.CLIPS}")
     table = clips.merged(known, entries, backend.where)
     if not table:
         raise StoreError("a store needs at least one clip", where=backend.where)

@@ -77,7 +77,12 @@ def preload(backend: Backend, header: Header, index: CommitIndex) -> None:
     """
     if backend.size(layout.MANIFEST) is None:
         return
-    _, data = load_covered(backend, header, layout.MANIFEST)
+    try:
+        _, data = load_covered(backend, header, layout.MANIFEST)
+    except CorruptionError:
+        if backend.size(layout.MANIFEST) is None:  # dropped a moment ago, because a commit record changes
+            return
+        raise
     index.preload(_rows(data, f"{backend.where}/{layout.MANIFEST}"))
 
 

@@ -85,6 +85,13 @@ class ShardReader:
                 done.result()
         return tensors
 
+    def nbytes(self, items: Sequence[ReadItem]) -> int:
+        """See `FeatureStore.nbytes`."""
+        specs = [self.store.array(array) for _, array, _ in items]
+        sizes = [len(item[2]) * spec.row_bytes for item, spec in zip(items, specs, strict=True)]
+        shapes = {(len(item[2]), spec.shape[1:], spec.dtype) for item, spec in zip(items, specs, strict=True)}
+        return sum(sizes) if len(shapes) < 2 else sum(map(_aligned, sizes))
+
     def _part(
         self, clip_id: str, array: str, rows: Sequence[int], spec: ArraySpec, target: memoryview, allow_partial: bool
     ) -> _Part | None:
@@ -218,8 +225,12 @@ def _tensors(
     tensors, start = [], 0
     for shape, spec in zip(shapes, specs, strict=True):
         tensors.append(_tensor(shape, spec.dtype, out[start:]))
-        start += -(-math.prod(shape) * ITEM_BYTES[spec.dtype] // 64) * 64  # aligned, so that any dtype can start here
+        start += _aligned(math.prod(shape) * ITEM_BYTES[spec.dtype])
     return tensors
+
+
+def _aligned(size: int) -> int:
+    return -(-size // 64) * 64  # so that any dtype can start here
 
 
 def _fill_with_nan(target: memoryview, dtype: str) -> None:

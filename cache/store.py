@@ -288,6 +288,10 @@ class FeatureStore:
         """
         return self._reader.read(items, out, verify, allow_partial)
 
+    def nbytes(self, items: Sequence[ReadItem]) -> int:
+        """Return the bytes that a flat uint8 `out` of `read` must have for some items."""
+        return self._reader.nbytes(items)
+
     def moments(self, array: str, clip_ids: Iterable[str]) -> Moments:
         """Return the channel statistics of an array over some clips, merged exactly from what was kept per clip.
 
