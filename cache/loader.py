@@ -161,7 +161,7 @@ class FeatureLoader:
         if buffer is None:
             return None
         features = []
-        for column, part in zip(columns, buffer.split(sizes), strict=True):
+        for column, part in zip(columns, torch.split(buffer, sizes), strict=True):
             features.append(self.source.read(column, part, verify=self.verify, allow_partial=self.allow_partial))
         batch = {"index": torch.from_numpy(numbers.copy()), "features": features[0] if single else features}
         if self.attach is not None:

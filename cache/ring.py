@@ -59,7 +59,7 @@ class BufferRing:
     def _give_back(self, base: Base) -> None:
         event = None
         if self._pin:
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
         with self._changed:
             self._free.append((base, event))

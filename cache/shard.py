@@ -12,7 +12,7 @@ import torch
 from cache import codec, layout
 from cache.backend import Bytes, Stage
 from cache.commits import ShardRecord
-from cache.moments import BLOCK_VALUES, Moments
+from cache.moments import Moments, MomentsBuilder
 from cache.spec import ITEM_BYTES, ArraySpec
 from configs.errors import NonFiniteError, StoreError
 
@@ -42,34 +42,24 @@ def write_shard(stage: Stage, features: Features, spec: ArraySpec, executor: Exe
         moments = channel_moments(source, spec)
     finally:
         crcs, size, chunks = writing.result()
-    if not np.isfinite(moments.absmax):
+    absmax = float(np.max(moments.absmax))
+    if not np.isfinite(absmax):
         raise _not_finite(source, spec)
-    return ShardRecord(size, tuple(crcs), moments.absmax, chunks), moments
+    return ShardRecord(size, tuple(crcs), absmax, chunks), moments
 
 
 def channel_moments(source: torch.Tensor, spec: ArraySpec) -> Moments:
     """Return the statistics of the values as stored; bit-identical for identical values, whatever the threads."""
-    moments = Moments.empty(spec.channels)
-    step = max(1, BLOCK_VALUES // spec.channels) * spec.channels * ITEM_BYTES[spec.dtype]
-    with np.errstate(all="ignore"):  # NaN and infinity are reported by the caller
-        for row in range(spec.rows):
-            data = row_bytes(source, row, spec)
-            for start in range(0, len(data), step):
-                moments.add_cells(as_float32(data[start : start + step], spec.dtype).reshape(-1, spec.channels))
-    return moments
+    builder = MomentsBuilder(spec.channels, spec.dtype)
+    for row in range(spec.rows):
+        builder.add(row_bytes(source, row, spec))
+    return builder.moments
 
 
 def row_bytes(source: torch.Tensor, row: int, spec: ArraySpec) -> Bytes:
     """Return one row as stored, little-endian; a view when the tensor has the stored dtype."""
     values = source[row].to("cpu", TORCH_DTYPE[spec.dtype]).contiguous().reshape(-1).view(torch.uint8).numpy()
     return np.asarray(values, np.uint8)
-
-
-def as_float32(data: Bytes, dtype: str) -> npt.NDArray[np.float32]:
-    """Return stored bytes as float32 values, exactly."""
-    if dtype == "bfloat16":
-        return np.left_shift(data.view("<u2").astype(np.uint32), 16).view(np.float32)
-    return np.asarray(data.view({"float16": "<f2", "float32": "<f4"}[dtype]), np.float32)
 
 
 def _write_rows(
