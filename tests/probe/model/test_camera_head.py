@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from configs.errors import ConfigError
+from probe.heads.camera import CameraHead, activate_pose
+from probe.profiles import CameraConfig
+
+PAPER = CameraConfig(depth=2, heads=2, at_depth_0="constant", form="paper")
+STANDARD = CameraConfig(width=16, depth=1, heads=2, tokens="both", at_depth_0="pooled")
+
+
+def test_equals_the_published_refinement() -> None:
+    head = CameraHead(24, 4, PAPER)
+    torch.nn.init.normal_(head.empty_pose)
+    stage = torch.randn(2, 3, 5 + 6, 24)
+    tokens = head.token_norm(stage[:, :, 0])
+    pose, expected = None, []
+    for _ in range(4):
+        code = head.embed_pose(head.empty_pose.expand(2, 3, -1) if pose is None else pose.detach())
+        shift, scale, gate = head.modulation(F.silu(code)).chunk(3, dim=-1)
+        x = tokens + gate * (F.layer_norm(tokens, (24,), eps=1e-6) * (1 + scale) + shift)
+        for block in head.blocks:
+            x = block(x)
+        step = head.branch(head.norm(x))
+        pose = step if pose is None else pose.detach() + step
+        expected.append(torch.cat([pose[..., :7], pose[..., 7:].relu()], dim=-1))
+    torch.testing.assert_close(head(stage, 5), torch.stack(expected))
+
+
+def test_paper_form_leaves_negative_fields_of_view_without_gradient() -> None:
+    raw = torch.full((1, 2, 9), -0.5, requires_grad=True)
+    activate_pose(raw, "paper").sum().backward()
+    assert (raw.grad[..., 7:] == 0).all()
+    assert (raw.grad[..., :7] == 1).all()
+
+
+def test_standard_form_keeps_a_gradient_and_fixes_view_0() -> None:
+    raw = torch.full((1, 3, 9), -0.5, requires_grad=True)
+    pose = activate_pose(raw, "standard")
+    assert pose[0, 0, :7].tolist() == [0, 0, 0, 0, 0, 0, 1]
+    assert (pose[..., 7:] > 0).all()
+    pose.sum().backward()
+    assert (raw.grad[..., 7:] > 0).all()
+    assert (raw.grad[:, 1:, :7] == 1).all()
+    assert (raw.grad[:, 0, :7] == 0).all()
+
+
+def test_paper_camera_is_constant_without_trunk_blocks() -> None:
+    head = CameraHead(24, 0, PAPER)
+    stage = torch.randn(2, 3, 11, 24)
+    stage[:, :, 0] = stage[:1, :1, 0]
+    poses = head(stage, 5)
+    assert torch.allclose(poses, poses[:, :1, :1].expand_as(poses), atol=1e-6)
+
+
+def test_standard_camera_reads_patches_without_trunk_blocks() -> None:
+    head = CameraHead(24, 0, STANDARD)
+    stage = torch.randn(2, 3, 11, 24)
+    stage[:, :, :5] = 0.0
+    poses = head(stage, 5)
+    assert (poses[-1, 0] - poses[-1, 1]).abs().max() > 1e-3
+
+
+def test_refusal_without_trunk_blocks() -> None:
+    with pytest.raises(ConfigError, match="camera.at_depth_0=pooled"):
+        CameraHead(24, 0, dataclasses.replace(STANDARD, at_depth_0="refuse"))
+    CameraHead(24, 1, dataclasses.replace(STANDARD, at_depth_0="refuse"))
+
+
+@pytest.mark.parametrize("tokens", ["camera", "pooled", "both"])
+@pytest.mark.parametrize("width", [0, 16])
+def test_sources_and_widths(tokens: str, width: int) -> None:
+    head = CameraHead(24, 1, dataclasses.replace(STANDARD, tokens=tokens, width=width))
+    poses = head(torch.randn(2, 3, 11, 24), 5)
+    assert tuple(poses.shape) == (4, 2, 3, 9)
+    assert poses.isfinite().all()
+
+
+def test_one_view() -> None:
+    assert tuple(CameraHead(24, 1, STANDARD)(torch.randn(2, 1, 11, 24), 5).shape) == (4, 2, 1, 9)

@@ -1,0 +1,212 @@
+"""Whole probes: outputs, compilation, precision and whether they can learn one batch by heart."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from configs.errors import ConfigError
+from configs.loader import known_names
+from probe.heads.dpt import output_size
+from probe.losses.asymmetric import tagging_loss
+from probe.losses.contrastive import instance_loss
+from probe.losses.geometry import geometry_loss
+from probe.models import build_probe
+from probe.optim import build_optimizer
+from probe.profiles import READOUTS, TASKS, load_profile
+
+CHANNELS, GRID, IMAGE, CLASSES = 24, (4, 6), (32, 48), 5
+
+
+def make(task: str, profile: str = "debug", **overrides: str) -> nn.Module:
+    values = {f"{task}.{key.replace('__', '.')}": text for key, text in overrides.items()}
+    settings = getattr(load_profile(profile, values), task)
+    return build_probe(task, CHANNELS, GRID, settings, num_classes=CLASSES, image_size=IMAGE)
+
+
+def batch(task: str, clips: int = 2, views: int = 3) -> tuple[Tensor, dict[str, Tensor]]:
+    features = torch.randn(clips, views, *GRID, CHANNELS)
+    if task == "tagging":
+        return features, {"labels": torch.randint(2, (clips, CLASSES))}
+    if task == "instance":
+        pixels = torch.stack([torch.randint(high, (clips, 40)) for high in (views, *IMAGE)], dim=-1)
+        return features, {"pixels": pixels, "ids": 1 + (pixels[..., 2] * 3) // IMAGE[1]}
+    height, width = output_size(IMAGE, 0.25)
+    depth = 1 + torch.rand(clips, views, height, width)
+    pose = torch.cat([torch.randn(clips, views, 3) / 3, torch.randn(clips, views, 4), torch.ones(clips, views, 2)], -1)
+    pose[..., 3:7] = nn.functional.normalize(pose[..., 3:7], dim=-1)
+    pose[:, 0, :7] = torch.tensor([0.0, 0, 0, 0, 0, 0, 1])
+    points = torch.randn(clips, views, height, width, 3)
+    return features, {"depth": depth, "points": points, "pose": pose, "confidence": 1 + depth}
+
+
+def loss_of(task: str, outputs: dict[str, Tensor], targets: dict[str, Tensor], profile: str = "debug") -> Tensor:
+    config = getattr(load_profile(profile), task).loss
+    if task == "tagging":
+        return tagging_loss(outputs, targets, config)["loss"]
+    if task == "instance":
+        return instance_loss(outputs, targets, IMAGE, config)["loss"]
+    return geometry_loss(outputs, targets, config)["loss"]
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+def test_outputs(readout: str) -> None:
+    features = torch.randn(2, 3, *GRID, CHANNELS)
+    logits = make("tagging", readout=readout)(features)["logits"]
+    embeddings = make("instance", readout=readout)(features)["embeddings"]
+    geometry = make("geometry", readout=readout)(features, IMAGE)
+    assert tuple(logits.shape) == (2, CLASSES)
+    assert tuple(embeddings.shape) == (2, 3, 8, *GRID)
+    torch.testing.assert_close(embeddings.norm(dim=2), torch.ones(2, 3, *GRID))
+    assert tuple(geometry["depth"].shape) == (2, 3, 8, 12)
+    assert tuple(geometry["points"].shape) == (2, 3, 8, 12, 3)
+    assert tuple(geometry["pose"].shape) == (2, 3, 9)
+    assert torch.equal(geometry["pose_steps"][-1], geometry["pose"])
+    assert (geometry["depth"] > 0).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_compiles_into_one_graph(task: str) -> None:
+    features, targets = batch(task)
+    probe = make(task, trunk__checkpointing="on")
+    with torch.no_grad():
+        expected = probe(features, IMAGE)
+    compiled = torch.compile(probe, fullgraph=True, backend="eager")
+    found = compiled(features, IMAGE)
+    torch.testing.assert_close(found, expected)
+    loss_of(task, found, targets).backward()
+    gradients = [parameter.grad for parameter in probe.parameters() if parameter.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_paper_geometry_compiles_under_autocast() -> None:
+    small = {
+        "trunk__width": "32", "trunk__heads": "2", "trunk__depth": "1", "dpt__features": "8", "camera__heads": "2",
+        "camera__depth": "1", "dpt__stage_channels": "8,8,8,8",
+    }  # fmt: skip
+    probe = make("geometry", "paper", **small)
+    features = torch.randn(1, 2, *GRID, CHANNELS).half()
+    compiled = torch.compile(probe, fullgraph=True, backend="eager")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = compiled(features, IMAGE)
+    assert all(value.dtype is torch.float32 and value.isfinite().all() for value in found.values())
+    assert tuple(found["depth"].shape) == (1, 2, *IMAGE)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("task", TASKS)
+def test_compiles_with_autograd_traced(task: str) -> None:
+    features, targets = batch(task)
+    probe = make(task)
+    found = torch.compile(probe, fullgraph=True, backend="aot_eager")(features, IMAGE)
+    torch.testing.assert_close(found, probe(features, IMAGE))
+    loss_of(task, found, targets).backward()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_learns_one_batch_by_heart(task: str) -> None:
+    probe = make(task)
+    features, targets = batch(task)
+    recipe = dataclasses.replace(getattr(load_profile("debug"), task).recipe, lr=3e-3, weight_decay=0.0)
+    optimizer = build_optimizer(probe, recipe)
+    losses = []
+    for _ in range(60):
+        loss = loss_of(task, probe(features, IMAGE), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.45 * losses[0]
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("task", TASKS)
+def test_every_parameter_gets_a_gradient(task: str, readout: str) -> None:
+    probe = make(task, readout=readout)
+    features, targets = batch(task)
+    loss_of(task, probe(features, IMAGE), targets).backward()
+    idle = [name for name, p in probe.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    # The last global block's effect on register tokens reaches no head; nothing else may idle.
+    assert idle == []
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_bfloat16_features_and_autocast(task: str) -> None:
+    probe = make(task)
+    features, targets = batch(task)
+    expected = probe(features.bfloat16().float(), IMAGE)
+    torch.testing.assert_close(probe(features.bfloat16(), IMAGE), expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = probe(features.bfloat16(), IMAGE)
+    assert all(value.dtype is torch.float32 for value in mixed.values())
+    loss_of(task, mixed, targets).backward()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_depth_0_runs_in_every_profile(task: str) -> None:
+    for profile in ("compact", "cpu", "smoke", "debug"):
+        probe = make(task, profile, trunk__depth="0").eval()
+        first, second = (probe(torch.randn(1, 2, *GRID, CHANNELS), IMAGE) for _ in range(2))
+        for name, value in first.items():
+            assert not torch.equal(value, second[name]), name
+
+
+@pytest.mark.parametrize("profile", known_names("profile"))
+def test_profiles_name_their_selection_and_sizes(profile: str) -> None:
+    loaded = load_profile(profile)
+    for task in TASKS:
+        recipe = getattr(loaded, task).recipe
+        assert recipe.select_mode == ("max" if task == "tagging" else "min")
+        assert 0 < recipe.final_lr < recipe.lr
+        assert recipe.warmup < recipe.length
+
+
+def test_published_recipe() -> None:
+    paper = load_profile("paper")
+    found = {
+        task: (r.lr, r.weight_decay, r.warmup, r.length, r.unit, r.batch, r.views, r.betas, r.grad_clip, r.decay)
+        for task, r in ((task, getattr(paper, task).recipe) for task in TASKS)
+    }
+    assert found == {
+        "geometry": (1e-4, 0.05, 10, 60, "epochs", 10, 4, [0.9, 0.95], None, "paper"),
+        "instance": (1e-3, 0.01, 2, 40, "epochs", 8, 8, [0.9, 0.95], None, "paper"),
+        "tagging": (3e-4, 0.05, 2, 10, "epochs", 8, 8, [0.9, 0.95], None, "paper"),
+    }
+    assert [getattr(paper, task).trunk.dropout for task in TASKS] == [0.3, 0.1, 0.1]
+    assert [getattr(paper, task).loss.form for task in TASKS] == ["paper"] * 3
+
+
+@pytest.mark.parametrize(
+    ("task", "overrides", "message"),
+    [
+        ("tagging", {"trunk__heads": "3"}, "trunk.width"),
+        ("tagging", {"head__heads": "5"}, "head.width"),
+        ("geometry", {"camera__heads": "5"}, "multiple of 5"),
+    ],
+)
+def test_sizes_that_do_not_fit(task: str, overrides: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(task, **overrides)
+
+
+def test_wrong_tasks() -> None:
+    profile = load_profile("debug")
+    with pytest.raises(ConfigError, match="no probe for task 'depth'"):
+        build_probe("depth", 8, GRID, profile.tagging, num_classes=2)
+    with pytest.raises(ConfigError, match="no probe for task 'geometry'"):
+        build_probe("geometry", 8, GRID, profile.tagging, num_classes=2)
+    with pytest.raises(ConfigError, match="number of classes"):
+        build_probe("tagging", 8, GRID, profile.tagging)
+
+
+def test_no_backbone_library_is_imported() -> None:
+    code = (
+        "import sys, probe.models, probe.optim, probe.losses.geometry, probe.checkpoint_import; "
+        "sys.exit(any(name in sys.modules for name in ('diffusers', 'transformers', 'lightning')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

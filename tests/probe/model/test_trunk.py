@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from configs.errors import ConfigError
+from probe.profiles import TrunkConfig
+from probe.trunk import SAVED_PER_TOKEN, Trunk
+
+SMALL = TrunkConfig(width=32, depth=2, heads=4, dropout=0.0, layer_scale=0.5)
+
+
+def make(grid: tuple[int, int] = (3, 4), channels: int = 10, **changes: object) -> Trunk:
+    return Trunk(channels, grid, dataclasses.replace(SMALL, **changes))
+
+
+def test_stages_have_the_width_of_two_blocks() -> None:
+    trunk = make()
+    stages = trunk(torch.randn(2, 3, 3, 4, 10), (0, 1, -1))
+    assert [tuple(stage.shape) for stage in stages] == [(2, 3, 5 + 12, 64)] * 3
+    assert stages[1] is stages[2]
+    assert not torch.equal(stages[0], stages[1])
+
+
+def test_other_views_may_be_permuted() -> None:
+    trunk = make().eval()
+    features = torch.randn(2, 5, 3, 4, 10)
+    order = torch.tensor([0, 3, 1, 4, 2])
+    straight, permuted = trunk(features)[0], trunk(features[:, order])[0]
+    torch.testing.assert_close(permuted, straight[:, order], atol=1e-5, rtol=0)
+
+
+def test_the_first_view_is_special() -> None:
+    trunk = make().eval()
+    torch.nn.init.normal_(trunk.camera_token)
+    features = torch.randn(1, 3, 3, 4, 10)
+    swapped = torch.tensor([1, 0, 2])
+    assert not torch.allclose(trunk(features)[0][:, swapped], trunk(features[:, swapped])[0], atol=1e-3)
+
+
+def test_view_time_starts_silent_and_then_tells_views_apart() -> None:
+    trunk = make(view_time=True).eval()
+    features = torch.randn(1, 4, 3, 4, 10)
+    order, times = torch.tensor([0, 2, 1, 3]), torch.tensor([[0.0, 5.0, 9.0, 30.0]])
+    torch.testing.assert_close(trunk(features, view_times=times)[0], trunk(features)[0])
+    torch.nn.init.normal_(trunk.view_time.proj.weight)
+    straight = trunk(features, view_times=times)[0]
+    assert not torch.allclose(trunk(features[:, order], view_times=times)[0], straight[:, order], atol=1e-3)
+    again = trunk(features[:, order], view_times=times[:, order])[0]
+    torch.testing.assert_close(again, straight[:, order], atol=1e-5, rtol=1e-5)
+
+
+def test_frame_blocks_see_one_view_and_global_blocks_all() -> None:
+    trunk = make(depth=1).eval()
+    features = torch.randn(1, 3, 3, 4, 10)
+    changed = features.clone()
+    changed[:, 2] = torch.randn(3, 4, 10)
+    difference = (trunk(features)[0] - trunk(changed)[0]).abs().amax(dim=(0, 2))
+    assert difference[0, :32].max() == 0
+    assert difference[0, 32:].max() > 1e-6
+
+
+def test_depth_0_is_the_projection_twice() -> None:
+    trunk = make(depth=0)
+    features = torch.randn(2, 3, 3, 4, 10)
+    stages = trunk(features, (0, 1, 2, 3, -1))
+    assert all(stage is stages[0] for stage in stages)
+    expected = trunk.input_proj(trunk.input_norm(features)).flatten(2, 3)
+    torch.testing.assert_close(stages[0][:, :, 5:, :32], expected)
+    torch.testing.assert_close(stages[0][..., :32], stages[0][..., 32:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_any_floating_features(dtype: torch.dtype) -> None:
+    trunk = make()
+    features = torch.randn(1, 2, 3, 4, 10).to(dtype)
+    torch.testing.assert_close(trunk(features)[0], trunk(features.float())[0])
+
+
+def test_autocast_keeps_the_residual_stream_in_float32() -> None:
+    trunk = make()
+    features = torch.randn(1, 2, 3, 4, 10)
+    exact = trunk(features)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = trunk(features.bfloat16())[0]
+    assert mixed.dtype is torch.float32
+    torch.testing.assert_close(mixed, exact, atol=0.2, rtol=0)
+
+
+def gradients(trunk: Trunk, features: Tensor) -> list[Tensor]:
+    trunk.zero_grad()
+    trunk(features)[0].square().mean().backward()
+    return [parameter.grad.clone() for parameter in trunk.parameters()]
+
+
+def test_recomputation_changes_nothing() -> None:
+    trunk, features = make(), torch.randn(1, 2, 3, 4, 10)
+    for setting in ("off", "on"):
+        trunk.config.checkpointing = setting
+        found = gradients(trunk, features)
+        if setting == "off":
+            expected = found
+    torch.testing.assert_close(found, expected)
+
+
+def saved_values(trunk: Trunk, features: Tensor) -> int:
+    sizes: dict[int, int] = {}
+    weights = {parameter.untyped_storage().data_ptr() for parameter in trunk.parameters()}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        kept = trunk(features)
+    assert kept
+    return sum(sizes.values())
+
+
+def test_auto_recomputes_above_its_budget() -> None:
+    trunk = make(grid=(6, 8), width=64, depth=1, dropout=0.1, checkpointing="auto")
+    features = torch.randn(1, 4, 6, 8, 10)
+    estimate = 4 * SAVED_PER_TOKEN * 4 * (5 + 48) * 64 * 2
+    without = saved_values(trunk, features)
+    assert 0.7 * without < estimate < 1.3 * without
+    trunk.config.activation_budget_gib = 0.9 * estimate / 2**30
+    assert saved_values(trunk, features) < 0.5 * without
+    trunk.config.activation_budget_gib = 1.1 * estimate / 2**30
+    assert saved_values(trunk, features) == without
+    trunk.config.checkpointing = "on"
+    trunk.eval()
+    assert saved_values(trunk, features) > 0.5 * without
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 4, 3, 10), (1, 2, 3, 4, 9), (2, 3, 4, 10)])
+def test_features_of_another_grid_or_width(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"\(B, S, 3, 4, 10\)"):
+        make()(torch.randn(shape))
+
+
+def test_heads_must_divide_the_width() -> None:
+    with pytest.raises(ConfigError, match="multiple of"):
+        make(heads=5)
