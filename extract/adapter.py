@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from configs.errors import ConfigError
 from extract.frames import FramePlan
-from extract.noise import NoiseLevel
+from extract.noise import NoiseLevel, NoiseSchedule
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,6 +79,7 @@ class BackboneSpec:
         compute_dtype: "float32", "bfloat16" or "float16": the dtype of the network's arithmetic on the chosen device.
         store_dtype: dtype that loses nothing worth keeping, the store's default.
         ground_truth: names of the ground-truth arrays that `preprocess` reads; empty for every real backbone.
+        schedule: turns what the user writes into noise levels; None where no noise is added.
     """
 
     name: str
@@ -89,6 +90,7 @@ class BackboneSpec:
     compute_dtype: str
     store_dtype: str
     ground_truth: tuple[str, ...] = ()
+    schedule: NoiseSchedule | None = None
 
     @property
     def rows(self) -> int:

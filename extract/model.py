@@ -1,7 +1,5 @@
 """What `configs/model/<name>.yaml` says about one model, and how names and family aliases find it."""
 
-# ruff: noqa: RUF009  (`option` makes a dataclass field, no shared default)
-
 from __future__ import annotations
 
 from dataclasses import dataclass
