@@ -107,12 +107,8 @@ class Backend(Protocol):
         """Make folders durably; for storage without folders, nothing."""
         ...
 
-    def keys(self, folder: str = "") -> list[str]:
-        """Return the keys of all objects below a folder, recursively, sorted."""
-        ...
-
-    def age(self, key: str) -> float | None:
-        """Seconds since a key was written by the clock of the storage itself, None if it is gone."""
+    def modified(self, key: str) -> float | None:
+        """Return when a key was written, in seconds by the storage's own clock; None if it is gone."""
         ...
 
     def __reduce__(self) -> tuple[Any, ...]: ...

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cache import layout, records
-from cache.backend import Backend
+from cache.backend import Backend, put
+from cache.moments import Moments, to_bytes
 from configs.errors import CorruptionError, MissingError
 
 
@@ -153,8 +155,12 @@ class CommitIndex:
 
     def committed(self, array: str) -> list[int]:
         """Return the indexes of all clips that have an array, ascending."""
+        return [clip for clip, _ in self.shards(array)]
+
+    def shards(self, array: str) -> list[tuple[int, ShardRecord]]:
+        """Return (clip, record) of all committed shards of an array, ascending."""
         self.read_all()
-        return sorted(clip for clip, name in self._shards if name == array)
+        return sorted((clip, found[1]) for (clip, name), found in self._shards.items() if name == array)
 
     def counts(self) -> dict[str, int]:
         """Return the number of committed clips of each array."""
@@ -224,3 +230,27 @@ def load_commit(backend: Backend, clip: int, generation: int, fingerprint: str) 
             fix=f"python -m cache repair store={backend.where}",
         )
     return record
+
+
+def rewrite_commit(
+    backend: Backend, old: CommitRecord, arrays: Mapping[str, ShardRecord], moments: Mapping[str, Moments]
+) -> None:
+    """Replace a commit by one of a new generation with other arrays and statistics, or by none if no array is left.
+
+    The old record goes last: a kill in between leaves both, and what they share is the same. Call it with the store's
+    metadata held and the manifest dropped.
+    """
+    if arrays:
+        data = to_bytes(moments)
+        pairs = (layout.parse_commit_name(name) for name in backend.names(layout.COMMITS))
+        new = dataclasses.replace(
+            old,
+            generation=1 + max(pair[1] for pair in pairs if pair and pair[0] == old.clip),
+            arrays=arrays,
+            statistics_bytes=len(data),
+            statistics_sha256=hashlib.sha256(data).hexdigest(),
+        )
+        put(backend, layout.statistics_key(new.clip, new.generation), data)
+        put(backend, new.key, new.to_bytes())
+    backend.delete(old.key)
+    backend.sync([layout.COMMITS])

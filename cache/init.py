@@ -13,6 +13,7 @@ from cache.backend import Backend, put
 from cache.clips import ClipEntry
 from cache.header import Header, identity_differences, load_covered, load_header, sha256
 from cache.lease import LeaseBoard
+from cache.process import session_lives
 from cache.spec import ArraySpec, by_name
 from configs.console import get_logger
 from configs.errors import MissingError, StaleError, StorageError, StoreError
@@ -87,6 +88,17 @@ def initialise(
             old = header = load_header(backend)
             _refuse_stale(backend, header, source, dataset, fingerprint)
         _complete(backend, old, header, entries, arrays)
+        _sweep(backend)
+
+
+def _sweep(backend: Backend) -> None:
+    """Remove what killed processes of this machine have left behind; `python -m cache prune` does so for others."""
+    for session in backend.names(layout.TEMPORARY):
+        if session_lives(session) is False:
+            folder = f"{layout.TEMPORARY}/{session}"
+            for name in backend.names(folder):
+                backend.delete(f"{folder}/{name}")
+            backend.delete(folder)
 
 
 def _refuse_foreign(backend: Backend) -> None:

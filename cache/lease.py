@@ -116,6 +116,22 @@ class LeaseBoard:
                 return f"process {holder.pid} on {holder.host}"
         return None
 
+    def active(self) -> set[str]:
+        """Return the names that some process holds, or may hold."""
+        return {name for name, key in self._all() if not self._ended(key)}
+
+    def dead(self) -> list[str]:
+        """Return the keys of lease files whose holders are known to be gone."""
+        return [key for _, key in self._all() if self._ended(key)]
+
+    def _all(self) -> list[tuple[str, str]]:
+        found = []
+        for file in self.backend.names(layout.LEASES):
+            name, _, number = file.removesuffix(".json").rpartition(".")
+            if number.isdecimal():
+                found.append((name, f"{layout.LEASES}/{file}"))
+        return found
+
     def _files(self, name: str) -> dict[int, str]:
         files = {}
         for file in self.backend.names(layout.LEASES):

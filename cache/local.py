@@ -189,24 +189,13 @@ class LocalBackend:
                     finally:
                         os.close(directory)
 
-    def keys(self, folder: str = "") -> list[str]:
-        """Return the keys of all files below a folder."""
-        found = []
-        for base, _, files in os.walk(self.path(folder)):
-            relative = os.path.relpath(base, self.where)
-            found += [name if relative == "." else f"{relative}/{name}" for name in files]
-        return sorted(found)
-
-    def age(self, key: str) -> float | None:
-        """Seconds since a key was written, by the clock of the file system: this machine's may be wrong."""
-        stage = self.stage("")
+    def modified(self, key: str) -> float | None:
+        """Return when a key was written, by the clock of the file system: this machine's may differ."""
         try:
             with self._errors(key):
-                return os.stat(self.path(stage.temporary)).st_mtime - os.stat(self.path(key)).st_mtime  # noqa: PTH116
+                return os.stat(self.path(key)).st_mtime  # noqa: PTH116
         except MissingError:
             return None
-        finally:
-            stage.discard()
 
 
 def _rebuild(root: str, durable: bool) -> LocalBackend:

@@ -68,6 +68,17 @@ def locate_store(
     )
 
 
+def locate_damaged(
+    root: str | os.PathLike[str] | None, dataset: str | None, source: str | None, store: str | None
+) -> Path:
+    """Return the folder of a store that may have lost its `store.json`; else as `locate_store`."""
+    if store:
+        folder = Path(store).expanduser()
+        if (folder / layout.BACKUP).is_dir() or (folder / layout.COMMITS).is_dir():
+            return folder.absolute()
+    return locate_store(root, dataset, source, store)
+
+
 def _listing(paths: list[Path]) -> str:
     names = ["/".join(path.parts[-3:]) for path in paths]
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

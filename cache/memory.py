@@ -76,15 +76,9 @@ class MemoryBackend:
     def make_folders(self, folders: Iterable[str]) -> None:
         """Nothing to do."""
 
-    def keys(self, folder: str = "") -> list[str]:
-        """Return the keys of all objects below a folder."""
-        prefix = f"{folder}/" if folder else ""
-        return sorted(key for key in list(self.objects) if key.startswith(prefix))
-
-    def age(self, key: str) -> float | None:
-        """Seconds since a key was written."""
-        written = self.times.get(key)
-        return None if written is None else time.monotonic() - written
+    def modified(self, key: str) -> float | None:
+        """Return when a key was written."""
+        return self.times.get(key)
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("a store in memory can't be sent to another process")

@@ -1,0 +1,91 @@
+"""What a person wants to know of a store: size, coverage, age, and how its values are distributed."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from cache import layout
+from cache.store import FeatureStore
+
+MAX_ROWS = 64
+"""Rows that `histogram` reads at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySummary:
+    """One array of a store.
+
+    Attributes:
+        name, dtype, compression, shape: as in its spec; shape is (rows, height, width, channels).
+        committed: clips that have it.
+        bytes: of all its committed shards.
+        absmax: largest absolute value.
+        mean, std: over all cells and channels of the committed clips; NaN if there are none.
+        outliers: channels whose largest absolute value exceeds 100 times the median channel's.
+    """
+
+    name: str
+    dtype: str
+    compression: str
+    shape: tuple[int, int, int, int]
+    committed: int
+    bytes: int
+    absmax: float
+    mean: float
+    std: float
+    outliers: int
+
+
+def summarise(store: FeatureStore, name: str) -> ArraySummary:
+    """Return the summary of one array; works on unfinished stores."""
+    spec = store.array(name)
+    shards = [shard for _, shard in store.index.shards(name)]
+    moments = store.moments(name, store.committed(name))
+    mean = float(moments.mean.mean()) if moments.count else float("nan")
+    spread = float(np.sqrt(np.mean(moments.variance + (moments.mean - mean) ** 2))) if moments.count else float("nan")
+    typical = float(np.median(moments.absmax))
+    return ArraySummary(
+        name=name,
+        dtype=spec.dtype,
+        compression=spec.compression,
+        shape=spec.shape,
+        committed=len(shards),
+        bytes=sum(shard.bytes for shard in shards),
+        absmax=max((shard.absmax for shard in shards), default=0.0),
+        mean=mean,
+        std=spread,
+        outliers=int(np.sum(moments.absmax > 100 * typical)) if typical > 0 else 0,
+    )
+
+
+def histogram(store: FeatureStore, name: str, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Return how many values fall between edges, from at most 64 rows spread evenly over the committed clips."""
+    spec = store.array(name)
+    rows = [(clip_id, row) for clip_id in store.committed(name) for row in range(spec.rows)]
+    counts = np.zeros(len(edges) - 1, np.int64)
+    for clip_id, row in rows[:: max(1, len(rows) // MAX_ROWS)][:MAX_ROWS]:
+        features = store.read([(clip_id, name, (row,))], verify=True)[0]
+        values = features.float().numpy().reshape(-1)
+        counts += np.histogram(values, edges)[0]
+    return counts
+
+
+def total_bytes(store: FeatureStore) -> int:
+    """Return the bytes of all committed shards."""
+    return sum(shard.bytes for name in store.arrays for _, shard in store.index.shards(name))
+
+
+def age_days(store: FeatureStore) -> float:
+    """Return the days since the store was created or grown; wrong by as much as the two clocks differ."""
+    return (time.time() - (store.backend.modified(layout.STORE) or time.time())) / 86400
+
+
+def bars(counts: Sequence[int], width: int = 40) -> list[str]:
+    """Return a histogram as text, one bar per bin."""
+    largest = max(max(counts, default=0), 1)
+    return ["#" * round(width * count / largest) for count in counts]

@@ -1,0 +1,99 @@
+"""Passes over whole stores with Dask: statistics after resampling, covariances for PCA. Never used while training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cache.moments import Moments, merged
+from cache.store import FeatureStore
+
+if TYPE_CHECKING:
+    import dask.array
+
+Transform = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+"""Maps the features of one clip (rows, height, width, channels) to others of any shape (..., channels)."""
+
+
+def as_dask(store: FeatureStore, array: str, clip_ids: Sequence[str]) -> dask.array.Array:
+    """Return clips of an array as a lazy float32 Dask array (clips, rows, height, width, channels), a clip per chunk.
+
+    Raises:
+        MissingError: a clip is not committed.
+    """
+    import dask
+    import dask.array as da
+
+    spec = store.array(array)
+    for clip_id in clip_ids:
+        store.moments(array, [clip_id])
+    blocks = [
+        da.from_delayed(dask.delayed(_load)(store, clip_id, array)[None], (1, *spec.shape), np.float32)
+        for clip_id in clip_ids
+    ]
+    return da.concatenate(blocks)
+
+
+def channel_statistics(
+    store: FeatureStore, array: str, clip_ids: Sequence[str], transform: Transform | None = None
+) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return (count, mean, variance) per channel in float64 over some clips, after a transform such as resampling.
+
+    Without a transform `FeatureStore.statistics` gives the same without reading the features.
+    """
+    import dask
+
+    parts = dask.compute(*[dask.delayed(_clip_moments)(store, clip_id, array, transform) for clip_id in clip_ids])
+    total = merged(parts, len(parts[0].mean))
+    return total.count, total.mean, total.variance
+
+
+def covariance(
+    store: FeatureStore, array: str, clip_ids: Sequence[str], transform: Transform | None = None
+) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return (count, mean (C,), covariance (C, C)) in float64 over all cells of some clips, as PCA needs them.
+
+    Every clip adds its products about a common centre, the stored mean where there is no transform.
+    """
+    import dask
+
+    _, centre, _ = channel_statistics(store, array, clip_ids, transform)
+    jobs = [dask.delayed(_clip_products)(store, clip_id, array, centre, transform) for clip_id in clip_ids]
+    count, first, second = 0, np.zeros(len(centre)), np.zeros((len(centre), len(centre)))
+    for clip_count, clip_first, clip_second in dask.compute(*jobs):
+        count += clip_count
+        first += clip_first
+        second += clip_second
+    shift = first / count
+    return count, centre + shift, second / count - np.outer(shift, shift)
+
+
+def _load(store: FeatureStore, clip_id: str, array: str) -> npt.NDArray[np.float32]:
+    features: Any = store.read([(clip_id, array, range(store.array(array).rows))], verify=True)[0]
+    return np.asarray(features.float().numpy(), np.float32)
+
+
+def _cells(store: FeatureStore, clip_id: str, array: str, transform: Transform | None) -> npt.NDArray[np.float32]:
+    features = _load(store, clip_id, array)
+    if transform is not None:
+        features = transform(features)
+    return np.ascontiguousarray(features.reshape(-1, features.shape[-1]), np.float32)
+
+
+def _clip_moments(store: FeatureStore, clip_id: str, array: str, transform: Transform | None) -> Moments:
+    from cache.moments import MomentsBuilder
+
+    cells = _cells(store, clip_id, array, transform)
+    builder = MomentsBuilder(cells.shape[1], "float32")
+    builder.add(cells.reshape(-1).view(np.uint8))
+    return builder.moments
+
+
+def _clip_products(
+    store: FeatureStore, clip_id: str, array: str, centre: npt.NDArray[np.float64], transform: Transform | None
+) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    cells = _cells(store, clip_id, array, transform).astype(np.float64) - centre
+    return len(cells), cells.sum(axis=0), cells.T @ cells

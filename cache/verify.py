@@ -1,0 +1,203 @@
+"""Re-reads every byte of a store and compares it with what was recorded when it was written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from cache import codec, layout, records
+from cache.backend import Backend, Bytes, Handle
+from cache.clips import ClipEntry, from_parquet
+from cache.commits import CommitRecord, ShardRecord, load_commit
+from cache.header import Header, load_header, sha256
+from cache.manifest import record_digests
+from cache.spec import ITEM_BYTES, ArraySpec
+from configs.errors import CorruptionError, MissingError, SpatialprobeError
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One thing that is not as written.
+
+    Attributes:
+        kind: `header`, `metadata`, `clips`, `manifest`, `backup`, `commit`, `statistics`, `shard`, `quarantine` or
+            `foreign`.
+        key: the file.
+        message: what is wrong.
+        clip, generation: of the commit concerned; -1 for none.
+        array: the array concerned.
+    """
+
+    kind: str
+    key: str
+    message: str
+    clip: int = -1
+    generation: int = -1
+    array: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.message}"
+
+
+def verify(backend: Backend, advance: Callable[[int], None] = lambda count: None) -> list[Problem]:
+    """Return all that is wrong with a store; an empty list if every byte is as written.
+
+    Args:
+        backend: the store.
+        advance: called with 1 after each commit record, for progress.
+
+    Raises:
+        StoreError: there is no store; VersionError: it has another version of the format.
+    """
+    try:
+        header = load_header(backend)
+    except CorruptionError as error:
+        return [Problem("header", layout.STORE, error.problem)]
+    problems, entries = _metadata(backend, header)
+    shas: dict[str, str] = {}
+    for name in sorted(backend.names(layout.COMMITS)):
+        parsed = layout.parse_commit_name(name)
+        key = f"{layout.COMMITS}/{name}"
+        advance(1)
+        if parsed is None:
+            problems.append(Problem("foreign", key, "not a commit record"))
+            continue
+        try:
+            shas[name] = sha256(backend.read(key))
+            record = load_commit(backend, *parsed, header.fingerprint_digest)
+        except MissingError:
+            continue
+        except SpatialprobeError as error:
+            problems.append(Problem("commit", key, error.problem, *parsed))
+            continue
+        problems += _commit(backend, header, record, entries)
+    problems += _manifest(backend, header, shas)
+    problems += _quarantine(backend)
+    return problems
+
+
+def _metadata(backend: Backend, header: Header) -> tuple[list[Problem], list[ClipEntry] | None]:
+    """Check the files whose digests `store.json` lists, and the spare copies."""
+    problems = []
+    entries: list[ClipEntry] | None = None
+    needed = {layout.CLIPS, f"{layout.GROUP}/zarr.json"}
+    needed |= {f"{layout.array_folder(spec.name)}/zarr.json" for spec in header.arrays}
+    for key in sorted(needed | set(header.files) - {layout.MANIFEST}):
+        kind = "clips" if key == layout.CLIPS else "metadata"
+        try:
+            data = backend.read(key)
+        except MissingError:
+            problems.append(Problem(kind, key, "is missing"))
+            continue
+        if sha256(data) not in header.files.get(key, ()):
+            problems.append(Problem(kind, key, "is not the file that was written"))
+        elif key == layout.CLIPS:
+            entries = from_parquet(data, key)
+    for name in (layout.STORE, layout.CLIPS):
+        key = f"{layout.BACKUP}/{name}"
+        try:
+            data = backend.read(key)
+            intact = data == header.to_bytes() if name == layout.STORE else sha256(data) in header.files[layout.CLIPS]
+        except MissingError:
+            intact = False
+        if not intact:
+            problems.append(Problem("backup", key, "the spare copy is missing, out of date or changed"))
+    return problems, entries
+
+
+def _commit(
+    backend: Backend, header: Header, record: CommitRecord, entries: list[ClipEntry] | None
+) -> Iterator[Problem]:
+    clip, generation = record.clip, record.generation
+    if entries is not None and (clip >= len(entries) or entries[clip].clip_id != record.clip_id):
+        yield Problem("commit", record.key, "names a clip that the clip table does not have there", clip, generation)
+        return
+    key = layout.statistics_key(clip, generation)
+    try:
+        data = backend.read(key)
+        if sha256(data) != record.statistics_sha256:
+            yield Problem("statistics", key, "channel statistics are not the written ones", clip, generation)
+    except MissingError:
+        yield Problem("statistics", key, "channel statistics are missing", clip, generation)
+    specs = {spec.name: spec for spec in header.arrays}
+    for array, shard in record.arrays.items():
+        if array not in specs:
+            yield Problem("commit", record.key, f"names the unknown array {array}", clip, generation)
+            continue
+        key = layout.shard_key(array, clip)
+        message = check_shard(backend, key, specs[array], shard)
+        if message:
+            yield Problem("shard", key, message, clip, generation, array)
+
+
+def check_shard(backend: Backend, key: str, spec: ArraySpec, record: ShardRecord) -> str:
+    """Return what is wrong with one shard, "" if nothing is."""
+    try:
+        handle = backend.open(key)
+        if handle.size != record.bytes:
+            return f"has {handle.size} bytes instead of {record.bytes}"
+        for row in range(spec.rows):
+            read_row(handle, spec, record, row)
+    except MissingError:
+        return "the shard is missing"
+    except SpatialprobeError as error:
+        return error.problem
+    ranges = [(row * spec.row_bytes, spec.row_bytes) for row in range(spec.rows)]
+    if record.chunks is not None:
+        ranges = [(offset, size) for offset, size, _ in record.chunks]
+    return _check_index(handle, layout.shard_index(ranges))
+
+
+def read_row(handle: Handle, spec: ArraySpec, record: ShardRecord, row: int) -> Bytes:
+    """Return the uncompressed bytes of one row, compared with the checksums of the commit record.
+
+    Raises:
+        CorruptionError: they differ.
+    """
+    out = np.empty(spec.row_bytes, np.uint8)
+    if record.chunks is None:
+        handle.read_into(row * spec.row_bytes, [out.data])
+    else:
+        offset, size, crc = record.chunks[row]
+        data = bytearray(size)
+        handle.read_into(offset, [memoryview(data)])
+        if layout.crc32c(bytes(data)) != crc:
+            raise CorruptionError(f"row {row} is not what was written")
+        codec.decode(bytes(data), out.data, spec.compression, ITEM_BYTES[spec.dtype], spec.name)
+    if layout.crc32c(out) != record.crc32c[row]:
+        raise CorruptionError(f"row {row} is not what was written")
+    return out
+
+
+def _check_index(handle: Handle, expected: bytes) -> str:
+    found = bytearray(len(expected))
+    handle.read_into(handle.size - len(expected), [memoryview(found)])
+    return "" if bytes(found) == expected else "the shard index is not what was written"
+
+
+def _manifest(backend: Backend, header: Header, shas: dict[str, str]) -> Iterator[Problem]:
+    try:
+        data = backend.read(layout.MANIFEST)
+    except MissingError:
+        return
+    if sha256(data) not in header.files.get(layout.MANIFEST, ()):
+        yield Problem("manifest", layout.MANIFEST, "is not the file that was written")
+        return
+    for name, sha in record_digests(data, layout.MANIFEST).items():
+        if name not in shas:
+            yield Problem("manifest", layout.MANIFEST, f"names the commit {name}, which is gone")
+        elif shas[name] != sha:
+            yield Problem("manifest", layout.MANIFEST, f"was made from another version of {name}")
+
+
+def _quarantine(backend: Backend) -> Iterator[Problem]:
+    for name in sorted(backend.names(layout.QUARANTINE)):
+        key = f"{layout.QUARANTINE}/{name}"
+        try:
+            records.parse(backend.read(key), key)
+        except MissingError:
+            continue
+        except SpatialprobeError as error:
+            yield Problem("quarantine", key, error.problem)
