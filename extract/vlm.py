@@ -8,19 +8,23 @@ vision tower and its projector hand to the language model, the control that has 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from configs.errors import ConfigError
+from configs.identity import digest
 from extract import vlm_weights, weights
 from extract.adapter import BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
 from extract.frames import SLOTS, image_plan
 from extract.model import ModelConfig
+from extract.network import compute_dtype, model_dtype, quiet_libraries, torch_dtype
 from extract.preprocess_image import PREPROCESS_VERSION, normalise, resize_frames
+from extract.tiny.snapshot import tiny_snapshot
 from extract.tiny.tokenizer import byte_tokenizer
+from extract.tiny.vlm import VERSION as TINY_VERSION
 from extract.tiny.vlm import save_snapshot
 from extract.vlm_text import Markup, Prompt, chat_text, load_tokenizer, token_sequence
 
@@ -110,7 +114,6 @@ class VisionLanguageAdapter:
         self._tiny = variant.size == "tiny"
         self._layout = layout = family.layout(model, tiny=self._tiny)
         self._prompt = Prompt(**model.settings["prompt"])
-        automatic = "float32" if variant.device == "cpu" else model.dtype
         self.spec = BackboneSpec(
             name=model.name,
             family=family.name,
@@ -120,8 +123,8 @@ class VisionLanguageAdapter:
                 "llm": TapSpec(blocks=layout.blocks, grid=layout.grid, channels=layout.width),
                 "vision": TapSpec(blocks=0, grid=layout.grid, channels=layout.width),
             },
-            compute_dtype=automatic if variant.dtype == "auto" else variant.dtype,
-            store_dtype=model.dtype,
+            compute_dtype=compute_dtype(model, variant),
+            store_dtype=model_dtype(model, variant),
         )
 
     def identity(self) -> Mapping[str, Any]:
@@ -156,16 +159,16 @@ class VisionLanguageAdapter:
         for tap in taps:
             self.spec.check(tap)
         self._depth = max(tap.block or 0 for tap in taps)
-        with self._snapshot() as folder:
-            tokenizer = load_tokenizer(folder) if folder else byte_tokenizer(self._family.markup)
-            self._network: Any = self._build(folder, tokenizer)
+        tokenizer = load_tokenizer(self._folder) if self._folder else byte_tokenizer(self._family.markup)
+        with quiet_libraries():
+            self._network: Any = self._build(self._folder, tokenizer)
         rows, columns = grid = self._layout.grid
         text = chat_text(self._prompt, self._family.markup, SLOTS)
         sequence = token_sequence(tokenizer, text, self._family.markup, [rows * columns] * SLOTS)
         self._ids = torch.tensor([sequence.ids], device=self._variant.device)
         self._positions = self._family.positions(self._network, self._ids, grid) if self._depth else None
-        visual = torch.tensor(sequence.visual, device=self._variant.device)
-        self._readers = {tap.key: self._reader(tap, visual) for tap in taps}
+        self._visual = torch.tensor(sequence.visual, device=self._variant.device)
+        self._readers = {tap.key: self._reader(tap) for tap in taps}
 
     def forward(self, batch: Batch) -> Mapping[str, Tensor]:
         """See `Adapter.forward`."""
@@ -175,7 +178,7 @@ class VisionLanguageAdapter:
         clips, images = pixels.shape[:2]
         with torch.inference_mode(), _collect(self._readers) as seen:
             normal = normalise(pixels.flatten(0, 1), self._family.mean, self._family.std)
-            inputs = self._family.image_arguments(normal.to(getattr(torch, self.spec.compute_dtype)))
+            inputs = self._family.image_arguments(normal.to(torch_dtype(self.spec.compute_dtype)))
             if self._depth == 0:
                 self._network.get_image_features(**inputs)
             else:
@@ -183,50 +186,49 @@ class VisionLanguageAdapter:
                 self._network(input_ids=self._ids.expand(clips, -1), position_ids=positions, use_cache=False, **inputs)
             return {key: tokens.reshape(clips, images, *self._layout.grid, -1) for key, tokens in seen.items()}
 
-    def _reader(self, tap: Tap, visual: Tensor) -> _Reader:
+    def _reader(self, tap: Tap) -> _Reader:
         if tap.block is None:
             return self._family.vision_end(self._network), self._family.vision_tokens
         block = self._network.language_model.layers[tap.block - 1]
-        return block, lambda output: (output[0] if isinstance(output, tuple) else output)[:, visual]
+        return block, lambda output: (output[0] if isinstance(output, tuple) else output)[:, self._visual]
 
     def _build(self, folder: Path | None, tokenizer: Any) -> nn.Module:
-        import torch
-
         family, layout = self._family, self._layout
-        place = {"dtype": getattr(torch, self.spec.compute_dtype), "device": self._variant.device}
+        place: dict[str, Any] = {"dtype": torch_dtype(self.spec.compute_dtype), "device": self._variant.device}
         if folder is None:
             architecture = family.architecture(self._model, tiny=self._tiny)
             config = family.config(architecture, tokenizer.convert_tokens_to_ids)
             return vlm_weights.untrained_network(config, depth=self._depth, seed=self._variant.init_seed, **place)
         config = family.read_config(folder)
-        vlm_weights.check_config(config, blocks=layout.blocks, width=layout.width, where=folder)
+        vlm_weights.check_snapshot(folder, config, layout.blocks, layout.width, family.mean, family.std)
         config.image_token_id = tokenizer.convert_tokens_to_ids(family.markup.image)  # not stated in every layout
         return vlm_weights.load_network(config, family.checkpoint(folder), family.rename, depth=self._depth, **place)
 
     @property
+    def _untrained(self) -> bool:
+        return self._variant.weights == "random" or (self._tiny and self._variant.weights == "hub")
+
+    @cached_property
     def _folder(self) -> Path | None:
-        """Snapshot with the weights; None for untrained ones that have none yet."""
-        variant = self._variant
-        if variant.weights == "random" or (self._tiny and variant.weights == "hub"):
+        """Snapshot to load, made first for a tiny twin; None for untrained weights at full size."""
+        model, variant = self._model, self._variant
+        if not self._untrained:
+            return weights.find(variant.weights, model.hub_id, model.revision, model=model.name)
+        if not self._tiny:
             return None
-        return weights.find(variant.weights, self._model.hub_id, self._model.revision, model=self._model.name)
+        write = partial(save_snapshot, self._family, model, seed=variant.init_seed)
+        return tiny_snapshot(model.name, self._architecture, TINY_VERSION, variant, write)
+
+    @property
+    def _architecture(self) -> str:
+        return digest(self._family.architecture(self._model, tiny=self._tiny))[:12]
 
     def _weights_identity(self) -> Mapping[str, Any]:
-        if self._folder is not None:
+        if not self._untrained and self._folder:
             return weights.identity_of(self._folder)
-        return {
-            "random": self._variant.init_seed, "size": self._variant.size, "version": vlm_weights.INIT_VERSION
-        }  # fmt: skip
-
-    @contextmanager
-    def _snapshot(self) -> Iterator[Path | None]:
-        """Yield the folder to load from; a tiny twin is first built there, full-size untrained weights have none."""
-        if self._folder is not None or not self._tiny:
-            yield self._folder
-            return
-        with tempfile.TemporaryDirectory(prefix="tiny-") as folder:
-            save_snapshot(self._family, self._model, Path(folder), seed=self._variant.init_seed)
-            yield Path(folder)
+        init, version = ("fan-in", TINY_VERSION) if self._tiny else ("library", vlm_weights.INIT_VERSION)
+        known = {"random": init, "version": version, "architecture": self._architecture}
+        return {**known, "size": self._variant.size, "seed": self._variant.init_seed}
 
 
 _Reader = tuple["nn.Module", "Callable[[Any], Tensor]"]

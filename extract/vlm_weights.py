@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import ModelError
@@ -117,17 +119,33 @@ def initialise(network: nn.Module, seed: int, *, dtype: torch.dtype, device: str
     return network.to(device).eval()
 
 
-def check_config(config: Any, *, blocks: int, width: int, where: object) -> None:
-    """Refuse a snapshot of another model than the one its configuration file describes.
+def check_snapshot(
+    folder: Path, config: Any, blocks: int, width: int, mean: Sequence[float], std: Sequence[float]
+) -> None:
+    """Refuse a snapshot that belongs to another model, or whose pixels are normalised in another way.
+
+    Args:
+        folder: the snapshot.
+        config: its configuration, read.
+        blocks, width: depth and width of the language model.
+        mean, std: normalisation that will be applied.
 
     Raises:
-        ModelError: depth or width differ.
+        ModelError: something differs.
     """
     text = config.get_text_config()
-    found: Mapping[str, int] = {"blocks": text.num_hidden_layers, "width": text.hidden_size}
-    expected = {"blocks": blocks, "width": width}
+    expected: dict[str, Any] = {"blocks": blocks, "width": width}
+    found: dict[str, Any] = {"blocks": text.num_hidden_layers, "width": text.hidden_size}
+    pixels = folder / "preprocessor_config.json"
+    if pixels.is_file():
+        noted = json.loads(pixels.read_text())
+        expected |= {"image_mean": list(mean), "image_std": list(std)}
+        found |= {key: noted.get(key, expected[key]) for key in ("image_mean", "image_std")}
     if found != expected:
         raise ModelError(
-            "the snapshot belongs to another model", where=str(where), expected=expected, found=dict(found),
+            "the snapshot belongs to another model",
+            where=folder,
+            expected=expected,
+            found=found,
             fix="choose the matching model=, or another weights=",
-        )  # fmt: skip
+        )

@@ -28,13 +28,9 @@ class Kit:
         model = load_model(name)
         return importlib.import_module(f"extract.backbones.{model.family}").build(model, Variant(**variant))
 
-    @functools.cache  # noqa: B019
     def snapshot(self, name: str) -> Path:
-        """Folder of a tiny snapshot whose weights make successive blocks differ clearly."""
-        from extract.tiny.vlm import save_snapshot
-
-        folder = self.root / name
-        save_snapshot(self.make(name)._family, load_model(name), folder, seed=0, spread=True)
+        """Folder of the tiny snapshot, whose weights make successive blocks differ clearly."""
+        folder: Path = self.loaded(name, *self.llm(3))._folder
         return folder
 
     def copy(self, name: str, folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Path:
@@ -49,7 +45,7 @@ class Kit:
     @functools.cache  # noqa: B019
     def loaded(self, name: str, *taps: Tap) -> Any:
         """Adapter of the tiny snapshot with the given taps loaded."""
-        adapter = self.make(name, size="tiny", weights=str(self.snapshot(name)))
+        adapter = self.make(name, size="tiny", cache=str(self.root))
         adapter.load(taps)
         return adapter
 
@@ -79,29 +75,31 @@ class Kit:
 
     @functools.cache  # noqa: B019
     def library(self, name: str) -> Library:
-        return Library(self.make(name, size="tiny"), self.snapshot(name))
+        return Library(self.make(name, size="tiny"), self.snapshot(name), self.clip())
 
 
 class Library:
     """The whole network, loaded and run by transformers, on pixels from its own Pillow processor."""
 
-    def __init__(self, adapter: Any, folder: Path) -> None:
+    def __init__(self, adapter: Any, folder: Path, clip: ClipInput) -> None:
         from transformers import AutoModelForImageTextToText
 
         whole, report = AutoModelForImageTextToText.from_pretrained(
             folder, local_files_only=True, output_loading_info=True
         )
         assert not report["missing_keys"]
-        self.adapter, self.folder, self.network = adapter, folder, whole.model.eval()
+        self.adapter, self.folder, self.clip, self.network = adapter, folder, clip, whole.model.eval()
         self.qwen = hasattr(self.network, "visual")
 
-    def pixels(self, clip: ClipInput) -> dict[str, Any]:
-        """Arguments of the network, from frames squeezed to the first target size."""
+    def pixels(self) -> dict[str, Any]:
+        """Arguments of the network, from the frames of `clip` squeezed to the first target size."""
         from PIL import Image
         from transformers import GotOcr2ImageProcessorPil, Qwen2VLImageProcessorPil
 
         family, (rows, columns) = self.adapter._family, self.adapter._layout.resize[0]
-        frames = [Image.fromarray(frame).resize((columns, rows), Image.Resampling.BICUBIC) for frame in clip.frames]
+        frames = [
+            Image.fromarray(frame).resize((columns, rows), Image.Resampling.BICUBIC) for frame in self.clip.frames
+        ]
         look: dict[str, Any] = {"image_mean": list(family.mean), "image_std": list(family.std)}
         if not self.qwen:
             processor = GotOcr2ImageProcessorPil(size={"height": rows, "width": columns}, crop_to_patches=False, **look)
@@ -112,11 +110,11 @@ class Library:
         )
         return dict(processor(frames, return_tensors="pt"))
 
-    def hidden_states(self, clip: ClipInput, tail: str | None = None) -> tuple[list[Any], list[Any]]:
+    @functools.cache  # noqa: B019
+    def hidden_states(self, tail: str | None = None) -> tuple[list[Any], list[Any]]:
         """`hidden_states` at the visual tokens, each (20, y, x, C), and what entered each decoder layer there.
 
         Args:
-            clip: the frames.
             tail: text after the last image; None ends the sequence at the last visual token.
         """
         import torch
@@ -138,7 +136,7 @@ class Library:
             for layer in self.network.language_model.layers
         ]
         with torch.inference_mode():
-            out = self.network(input_ids=ids, **kinds, **self.pixels(clip), output_hidden_states=True, use_cache=False)
+            out = self.network(input_ids=ids, **kinds, **self.pixels(), output_hidden_states=True, use_cache=False)
         for hook in hooks:
             hook.remove()
         states = [state[0][visual].reshape(20, rows, columns, -1) for state in out.hidden_states]

@@ -19,6 +19,7 @@ from configs.errors import ConfigError, MissingError
 from configs.identity import digest
 from data.clip import QUERY_POSITIONS
 from extract.adapter import ClipInput, Tap
+from extract.model import load_model
 
 BATCH_TOLERANCE = 1e-5
 """Largest difference, relative to the largest value, that batching clips may make in float32."""
@@ -26,14 +27,14 @@ BATCH_TOLERANCE = 1e-5
 
 def test_every_block_equals_the_library_bit_for_bit(kit: Any, name: str) -> None:
     """Own loading, input building, positions and hooks against transformers' whole network and Pillow processor."""
-    states, _ = kit.library(name).hidden_states(kit.clip())
+    states, _ = kit.library(name).hidden_states()
     features = kit.features(name)
     for block in range(1, 6):
         assert torch.equal(features[f"llm.b{block}"][0], states[block]), block
 
 
 def test_last_block_is_not_normalised(kit: Any, name: str) -> None:
-    states, _ = kit.library(name).hidden_states(kit.clip())
+    states, _ = kit.library(name).hidden_states()
     last = kit.features(name)["llm.b6"][0]
     assert not torch.allclose(last, states[6])
     assert torch.equal(kit.library(name).network.language_model.norm(last), states[6])
@@ -55,7 +56,7 @@ def test_blocks_differ(kit: Any, name: str) -> None:
 
 def test_vision_tap_is_the_tower_alone(kit: Any, name: str) -> None:
     """It equals what enters the first decoder layer, and needs no language model."""
-    _, entered = kit.library(name).hidden_states(kit.clip())
+    _, entered = kit.library(name).hidden_states()
     adapter = kit.loaded(name, Tap(name="vision"))
     assert not any("language_model" in key for key, _ in adapter._network.named_parameters())
     alone = kit.run(adapter, kit.clip())["vision"]
@@ -114,19 +115,20 @@ def test_maps_are_row_major(kit: Any, name: str) -> None:
 def test_text_after_the_last_image_changes_nothing(kit: Any, name: str) -> None:
     """The published question and answer turn are left out; with them the features are the same to rounding."""
     tail = kit.make(name)._family.markup.end + "\nDescribe what you see.<|im_end|>\n<|im_start|>assistant\n"
-    states, _ = kit.library(name).hidden_states(kit.clip(), tail=tail)
+    states, _ = kit.library(name).hidden_states(tail)
     for block in (1, 3, 5):
         ours = kit.features(name)[f"llm.b{block}"][0]
         assert (states[block] - ours).abs().max() < 1e-5 * ours.abs().max()
 
 
 def test_text_before_the_images_does_matter(kit: Any, name: str) -> None:
-    adapter = kit.make(name, size="tiny", weights=str(kit.snapshot(name)))
-    adapter._model.settings["prompt"] = {**adapter._model.settings["prompt"], "label": "View {k}: "}
-    other = type(adapter)(adapter._model, adapter._variant, adapter._family)
+    adapter = kit.loaded(name, *kit.llm(3))
+    model = load_model(name)
+    model.settings["prompt"]["label"] = "View {k}: "
+    other = type(adapter)(model, adapter._variant, adapter._family)
     other.load(kit.llm(3))
     assert not torch.allclose(kit.run(other, kit.clip())["llm.b3"], kit.features(name)["llm.b3"], rtol=1e-3)
-    assert digest(other.identity()) != digest(kit.make(name, size="tiny", weights=str(kit.snapshot(name))).identity())
+    assert digest(other.identity()) != digest(adapter.identity())
 
 
 def test_a_batch_gives_what_single_clips_give(kit: Any, name: str) -> None:
@@ -158,7 +160,7 @@ def test_dtype_follows_the_device(kit: Any, name: str) -> None:
     assert kit.make(name).spec.compute_dtype == "float32"
     assert kit.make(name, device="cuda:0").spec.compute_dtype == "bfloat16"
     assert kit.make(name).spec.store_dtype == "bfloat16"
-    adapter = kit.make(name, size="tiny", weights=str(kit.snapshot(name)), dtype="bfloat16")
+    adapter = kit.make(name, size="tiny", cache=str(kit.root), dtype="bfloat16")
     adapter.load(kit.llm(3))
     low, high = kit.run(adapter, kit.clip())["llm.b3"], kit.features(name)["llm.b3"]
     assert low.dtype == torch.bfloat16
@@ -207,11 +209,11 @@ def other_process() -> dict[str, str]:
 
 def test_a_seed_means_the_same_in_every_process(kit: Any, name: str, other_process: dict[str, str]) -> None:
     frames = np.random.default_rng(3).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8)
-    hashes = []
-    for seed in (7, 8):
-        adapter = kit.make(name, size="tiny", init_seed=seed)
-        adapter.load(kit.llm(4))
-        maps = kit.run(adapter, ClipInput(clip_id="c", frames=frames, length=81))["llm.b4"]
-        hashes.append(hashlib.sha256(maps.numpy().tobytes()).hexdigest())
-    assert hashes[0] == other_process[name]
-    assert hashes[1] != other_process[name]
+    adapter = kit.make(name, size="tiny", init_seed=7)
+    adapter.load(kit.llm(4))
+    maps = kit.run(adapter, ClipInput(clip_id="c", frames=frames, length=81))["llm.b4"]
+    assert hashlib.sha256(maps.numpy().tobytes()).hexdigest() == other_process[name]
+    other = kit.loaded(name, *kit.llm(3))  # seed 0
+    mine, its = (dict(one._network.named_parameters()) for one in (adapter, other))
+    key = "language_model.layers.0.mlp.up_proj.weight"
+    assert not torch.equal(mine[key], its[key])

@@ -1,0 +1,43 @@
+"""SenseNova-SI: the base families with other prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from configs.errors import ConfigError
+from extract.adapter import Variant
+from extract.backbones.sensenova import build
+from extract.model import load_model
+from extract.vlm_text import chat_text
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "text"),
+    [
+        ("sensenova-qwen3-vl-8b", "qwen3-vl-8b", "user\n<|vision_start|><|image_pad|><|vision_end|><|vision_start|>"),
+        ("sensenova-internvl3-8b", "internvl3-8b", "user\nImage-1: <img><IMG_CONTEXT></img>\nImage-2: <img>"),
+    ],
+)
+def test_only_the_prompt_differs_from_the_base(kit: Any, name: str, base: str, text: str) -> None:
+    adapter = kit.make(name, size="tiny", weights=str(kit.snapshot(base)))
+    assert adapter.spec.family == "sensenova"
+    assert text in chat_text(adapter._prompt, adapter._family.markup, 2)
+    adapter.load(kit.llm(3))
+    maps = kit.run(adapter, kit.clip())["llm.b3"]
+    assert maps.shape == kit.run(kit.loaded(base, *kit.llm(3)), kit.clip())["llm.b3"].shape
+    adapter._prompt = kit.make(base)._prompt
+    adapter.load(kit.llm(3))
+    assert not torch.allclose(maps, kit.run(adapter, kit.clip())["llm.b3"], rtol=1e-3)
+    assert torch.equal(
+        kit.run(adapter, kit.clip())["llm.b3"], kit.run(kit.loaded(base, *kit.llm(3)), kit.clip())["llm.b3"]
+    )
+
+
+def test_an_unknown_base_is_refused() -> None:
+    model = load_model("sensenova")
+    model.settings["base"] = "llava"
+    with pytest.raises(ConfigError, match=r"settings\.base"):
+        build(model, Variant())
