@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.errors import DatasetError, MissingError
+from configs.errors import DatasetError, MissingError, VersionError
 from data.clip import QUERY_POSITIONS
 from data.dataset import PreparedDataset
 from data.dense import round_depth
@@ -173,3 +173,18 @@ class BareSource(ToySource):
         return dataclasses.replace(
             super().make(clip_id), depth=None, instance=None, instances=(), class_pixels=None, depth_kind="none"
         )
+
+
+def test_newer_version_is_refused(toy_path: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    path = Path(shutil.copytree(toy_path, tmp_path / "d")) / "dataset.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"version": 2}))
+    with pytest.raises(VersionError, match="another format version") as caught:
+        PreparedDataset(path.parent)
+    assert "update spatialprobe" in str(caught.value)
+    path.write_text(json.dumps({"anything": 1}))
+    with pytest.raises(DatasetError, match="not a prepared dataset"):
+        PreparedDataset(path.parent)
