@@ -27,7 +27,10 @@ class Attention(nn.Module):
         super().__init__()
         if width % heads:
             raise ConfigError(
-                "attention heads don't divide the width", expected=f"a multiple of {heads}", found=width, fix="set heads"
+                "attention heads don't divide the width",
+                expected=f"a multiple of {heads}",
+                found=width,
+                fix="set heads",
             )
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)

@@ -60,5 +60,5 @@ def test_wrong_use() -> None:
     outputs, labels = {"logits": torch.zeros(2, 3)}, torch.zeros(2, 3)
     with pytest.raises(ConfigError, match="differ in shape"):
         tagging_loss(outputs, {"labels": torch.zeros(2, 4)}, TaggingLossConfig())
-    with pytest.raises(ConfigError, match="loss.clip=0"):
+    with pytest.raises(ConfigError, match=r"loss\.clip=0"):
         tagging_loss(outputs, {"labels": labels}, TaggingLossConfig(clip=0.05))

@@ -40,7 +40,8 @@ def naive_dense(x: Tensor, y: Tensor, q: Tensor, m: Tensor, normalise: bool) -> 
     if normalise:
         for clip in range(len(x)):
             for maps in (x, y):
-                total = sum(float(p.norm()) * float(w) for p, w in zip(maps[clip].reshape(-1, x.shape[-1]), m[clip].flatten(), strict=True))  # fmt: skip
+                lengths = maps[clip].norm(dim=-1).flatten().tolist()
+                total = sum(n * w for n, w in zip(lengths, m[clip].flatten().tolist(), strict=True))
                 maps[clip] /= min(max(total / (float(m[clip].sum()) + 1e-3), 1e-3), 1e3)
     values = []
     for a, b, weight, valid in zip(
@@ -118,7 +119,7 @@ def test_paper_clamp_takes_the_gradient_and_standard_keeps_it() -> None:
         x = torch.full_like(target, error).requires_grad_()
         value = dense_paper(x, target, q * ones, ones)
         value.backward()
-        assert (float(value), float(x.grad)) == (pytest.approx(loss), slope)
+        assert (value.item(), float(x.grad)) == (pytest.approx(loss), slope)
     for q, error in ((30.0, 5.0), (1.0, 1e4)):
         x = torch.full_like(target, error).requires_grad_()
         dense_standard(x, target, q * ones, ones, robust="huber", delta=0.1).backward()

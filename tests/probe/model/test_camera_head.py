@@ -67,7 +67,7 @@ def test_standard_camera_reads_patches_without_trunk_blocks() -> None:
 
 
 def test_refusal_without_trunk_blocks() -> None:
-    with pytest.raises(ConfigError, match="camera.at_depth_0=pooled"):
+    with pytest.raises(ConfigError, match=r"camera\.at_depth_0=pooled"):
         CameraHead(24, 0, dataclasses.replace(STANDARD, at_depth_0="refuse"))
     CameraHead(24, 1, dataclasses.replace(STANDARD, at_depth_0="refuse"))
 

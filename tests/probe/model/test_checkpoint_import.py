@@ -23,8 +23,8 @@ SMALL = {
     "tagging": {"trunk.width": "16", "trunk.heads": "2", "trunk.depth": "1", "head.width": "8", "head.heads": "2"},
     "instance": {"trunk.width": "16", "trunk.heads": "2", "trunk.depth": "1"},
     "geometry": {
-        "trunk.width": "16", "trunk.heads": "2", "trunk.depth": "1", "dpt.features": "8", "dpt.stage_channels": "8,8,8,8",
-        "camera.heads": "2", "camera.depth": "1",
+        "trunk.width": "16", "trunk.heads": "2", "trunk.depth": "1", "dpt.features": "8",
+        "dpt.stage_channels": "8,8,8,8", "camera.heads": "2", "camera.depth": "1",
     },
 }  # fmt: skip
 
@@ -51,7 +51,7 @@ def published_names(probe: nn.Module) -> dict[str, Tensor]:
         if name.startswith("head.classifier"):
             kind = name.rpartition(".")[2]
             for row, values in enumerate(tensor):
-                state[f"probe.semantic_tag_head.cls_heads.{row}.{kind}"] = values.reshape(1, -1) if kind == "weight" else values.reshape(1)  # fmt: skip
+                state[f"probe.semantic_tag_head.cls_heads.{row}.{kind}"] = values[None]
             continue
         if re.fullmatch(r"head\.proj\d\.weight", name):
             tensor = tensor[:, :, None, None]

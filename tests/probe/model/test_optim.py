@@ -77,8 +77,11 @@ def test_decay_groups(task: str) -> None:
     assert {"trunk.input_proj.weight", "trunk.frame_blocks.0.attn.qkv.weight"} <= decayed
     assert {"trunk.camera_token", "trunk.register_token", "trunk.input_norm.weight"} <= spared
     assert not any(name.endswith(("bias", "gamma", "norm1.weight", "_token")) for name in decayed)
-    special = {"tagging": ("head.queries", False), "instance": ("head.proj1.weight", True), "geometry": ("camera_head.empty_pose", False)}  # fmt: skip
-    name, decays = special[task]
+    name, decays = {
+        "tagging": ("head.queries", False),
+        "instance": ("head.proj1.weight", True),
+        "geometry": ("camera_head.empty_pose", False),
+    }[task]
     assert (name in decayed) is decays
     if task == "tagging":
         assert "head.layers.0.self_attn.in_proj_weight" in decayed
