@@ -27,7 +27,7 @@ _LABELS = tuple(label for label in GRAMMARS if label not in WALL_MOUNTED)
 
 
 def correlated(config: RoomsConfig, rng: Rng) -> Scene:
-    """Draw a tunnel of floating things whose heights and depths correlate as `vd` asks, but for those that find no place.
+    """Draw a tunnel of floating things whose heights and depths correlate as `vd` asks; some may find no place.
 
     Args:
         config: `objects` and `vd` are used.

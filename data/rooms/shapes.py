@@ -106,7 +106,7 @@ def _desk(rng: Rng) -> list[Part]:
     w, d = rng.uniform(0.5, 0.8), rng.uniform(0.3, 0.4)
     parts = [box(0, 0, 0.73, w, d, 0.025), box(w * 0.72, 0.01, 0.35, w * 0.22, d * 0.9, 0.35, 1)]
     parts += [box(w * 0.72, d * 0.92, 0.14 + 0.23 * k, w * 0.19, 0.012, 0.1, 0) for k in range(3)]
-    parts += [box(-w * 0.94, b * d * 0.88, 0.35, 0.025, 0.025, 0.36, 1) for b in (-1, 1)]
+    parts += [box(-w * 0.94, b * d * 0.88, 0.355, 0.025, 0.025, 0.355, 1) for b in (-1, 1)]
     x = rng.uniform(-0.4, 0.2) * w
     parts += [box(x, -d * 0.4, 1.02, 0.28, 0.02, 0.18, 2), box(x, -d * 0.4, 0.8, 0.04, 0.03, 0.05, 2)]
     return parts
@@ -114,7 +114,7 @@ def _desk(rng: Rng) -> list[Part]:
 
 def _door(rng: Rng) -> list[Part]:
     w, h = rng.uniform(0.38, 0.46), rng.uniform(0.97, 1.05)
-    frame = [box(a * (w + 0.03), 0.03, h, 0.035, 0.05, h + 0.01, 2) for a in (-1, 1)]
+    frame = [box(a * (w + 0.03), 0.03, h + 0.005, 0.035, 0.05, h + 0.005, 2) for a in (-1, 1)]
     top = box(0, 0.03, 2 * h + 0.03, w + 0.07, 0.052, 0.035, 2)
     panels = [box(0, 0.05, h * z, w * 0.68, 0.012, h * 0.33, 1) for z in (0.52, 1.45)]
     return [box(0, 0.02, h, w, 0.03, h), *panels, ball(w * 0.82, 0.09, h, 0.035, 0.035, 0.035, 2), *frame, top]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -79,8 +80,8 @@ class RoomsSource:
         return f"{_prefix(self.config)}{room:05d}" + (f"-{variant}" if per_room > 1 else "")
 
     def _number(self, clip_id: str) -> int:
-        room, _, variant = clip_id.removeprefix(_prefix(self.config)).partition("-")
-        number = int(room) * _per_room(self.config) + int(variant or 0) if (room + variant).isdigit() else -1
+        found = re.fullmatch(r"[a-z]+([0-9]{5,9})(?:-([0-9]{1,6}))?", clip_id)
+        number = int(found[1]) * _per_room(self.config) + int(found[2] or 0) if found else -1
         if not 0 <= number < self.config.clips or self._clip_id(number) != clip_id:
             raise MissingError(
                 f"no clip {clip_id!r}", expected=f"{self._clip_id(0)} to {self._clip_id(self.config.clips - 1)}",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from configs.errors import DatasetError
 from data.rooms import corridor, paths
-from data.rooms.camera import Pinhole, Poses
+from data.rooms.camera import Pinhole, Poses, turn_degrees
 from data.rooms.config import PAIR_CELLS, RoomsConfig
 from data.rooms.invariants import Findings, measure, problems, required_clearance
 from data.rooms.layout import furnish
@@ -20,6 +20,8 @@ from data.rooms.streams import Streams
 
 ATTEMPTS = 400
 """Paths drawn before a room is given up."""
+FULL_LENGTH = 81
+"""Positions that a path is drawn for; a clip with fewer has the beginning of it, at the same speed."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def _path(
     def clear(points: Poses) -> NDArray[np.bool_]:
         return np.asarray(np.min([scene.distance(points) for scene in scenes], axis=0) >= needed)
 
+    length = max(config.frames, FULL_LENGTH)
     in_tunnel = config.mode in ("tunnel", "tunnel_pair")
     family_of_room = paths.orbit if family == "orbit" else paths.walk
     broken = ["no free way through the furniture"]
@@ -116,15 +119,19 @@ def _path(
     for attempt in range(ATTEMPTS):
         rng = streams.generator("camera", attempt)
         if in_tunnel:
-            path = paths.tunnel(scenes[0], config.frames, rng)
+            path = paths.tunnel(scenes[0], length, rng)
         else:
-            path = family_of_room(scenes[0], config.frames, rng, clear, level=config.mode == "flip")
+            path = family_of_room(scenes[0], length, rng, clear, level=config.mode == "flip")
         if path is None:
             continue
+        path = path[: config.frames]
         if family == "static":
             path = paths.standing(path)
         if not clear(path[:, :3, 3]).all():
             broken = ["the path comes too close to something"]
+            continue
+        if np.median(turn_degrees(path)) >= config.max_turn:
+            broken = [f"the camera turns faster than max_turn={config.max_turn:g}"]
             continue
         findings = measure(scenes, camera, path)
         broken = problems(config, camera, findings, len(scenes[0].objects))

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from configs.errors import DatasetError
+from data.clip import Clip
+from data.rooms.ceiling import cells, depth_floor, instance_score, perfect_cells
+from data.rooms.config import RoomsConfig
+from data.rooms.frames import FrameRenderer
+from data.rooms.invariants import query_positions
+from data.rooms.report import Truth, print_report, report, truth_of_clip
+from data.rooms.world import build
+from data.taxonomy import SCANNET20
+
+
+def slow_score(predicted: NDArray[np.int64], instance: NDArray[np.uint16]) -> tuple[float, float]:
+    """T-mIoU and T-SR by definition, with boolean masks."""
+    valid = instance > 0
+    ious, successes = [], []
+    for number in np.unique(instance[valid]):
+        truth = instance == number
+        clusters = [c for c in np.unique(predicted[valid]) if c >= 0]
+        best = max(
+            clusters, key=lambda c: ((predicted == c) & truth).sum() / (((predicted == c) & valid) | truth).sum()
+        )
+        guess = (predicted == best) & valid
+        views = [v for v in range(len(instance)) if truth[v].any()]
+        per_view = [(guess[v] & truth[v]).sum() / (guess[v] | truth[v]).sum() for v in views]
+        ious.append(np.mean(per_view))
+        successes.append(min(per_view) >= 0.5)
+    return float(np.mean(ious)), float(np.mean(successes))
+
+
+def test_scores_match_the_definition() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        instance = rng.integers(0, 4, (3, 6, 8)).astype(np.uint16)
+        predicted = np.where(rng.random((3, 6, 8)) < 0.6, instance.astype(int) - 1, rng.integers(-1, 4, (3, 6, 8)))
+        found = instance_score(predicted, instance)
+        assert found[:2] == pytest.approx(slow_score(predicted, instance))
+        assert found.objects == 3
+
+
+def test_objects_are_matched_over_the_volume_not_the_collapsed_views() -> None:
+    instance, predicted = np.zeros((2, 1, 4), np.uint16), np.full((2, 1, 4), -1)
+    instance[0, 0, :2], instance[1, 0, 2:] = 1, 1
+    instance[0, 0, 2:], instance[1, 0, :2] = 2, 2
+    predicted[instance == 1], predicted[instance == 2] = 5, 3
+    assert instance_score(predicted, instance)[:2] == (1.0, 1.0)
+
+
+def test_nothing_to_score() -> None:
+    blank = np.zeros((2, 4, 4), np.uint16)
+    assert instance_score(np.full((2, 4, 4), -1), blank) == (0.0, 0.0, 0)
+    assert instance_score(np.full((2, 4, 4), -1), blank + 1) == (0.0, 0.0, 1)
+
+
+def test_perfect_cells_vote_per_cell() -> None:
+    instance = np.array([[[1, 1, 2, 0], [1, 2, 0, 0]]], np.uint16)
+    np.testing.assert_array_equal(perfect_cells(instance, 2), [[[1, 1, -1, -1], [1, 1, -1, -1]]])
+    np.testing.assert_array_equal(perfect_cells(instance[:, :, :2].repeat(2, 1), 1), np.ones((1, 4, 2)))
+    np.testing.assert_array_equal(cells(4, 6, 2), np.repeat([[0, 0, 0, 1, 1, 1], [2, 2, 2, 3, 3, 3]], 2, axis=0))
+
+
+def test_depth_floor_is_the_error_of_cell_means() -> None:
+    depth = np.array([[[1.0, 3.0, 2.0, 2.0], [1.0, 3.0, 0.0, 2.0]]], np.float32)
+    floor = depth_floor(depth, 2)  # cells of one row and two columns
+    assert floor.abs_rel == pytest.approx((1 + 1 / 3 + 1 + 1 / 3) / 7)
+    assert floor.rmse == pytest.approx(np.sqrt(4 / 7))
+    assert depth_floor(np.full((1, 8, 8), 2.0, np.float32), 4) == (0.0, 0.0)
+
+
+def geometry(number: int) -> Truth:
+    """Ground truth of one default room without rendering colour."""
+    world = build(RoomsConfig(), number)
+    renderer, query = FrameRenderer(world), query_positions(81)
+    frames = [renderer.render(position, colour=False) for position in query]
+    counts = np.zeros((len(query), 20), np.int32)
+    things = list(range(7, 7 + len(world.scene.objects)))
+    instance = np.stack([frame.instance for frame in frames])
+    return Truth(f"room{number:05d}", query, instance, np.stack([f.geometry.depth for f in frames]), counts, things)
+
+
+def test_ceilings_are_near_those_of_the_reference_rooms() -> None:
+    found = report((geometry(number) for number in range(6)), SCANNET20.names)["ceilings"]
+    assert found["8x8"]["t_miou"] == pytest.approx(0.54, abs=0.08)
+    assert found["16x16"]["t_miou"] == pytest.approx(0.70, abs=0.08)
+    assert found["32x32"]["t_miou"] == pytest.approx(0.82, abs=0.08)
+    errors = [found[grid]["depth_abs_rel"] for grid in ("8x8", "16x16", "32x32")]
+    assert 0.15 > errors[0] > errors[1] > errors[2] > 0
+
+
+def test_a_report_says_what_sampled_views_see(make: Callable[..., Clip], capsys: pytest.CaptureFixture[str]) -> None:
+    clips = [make(number, frames=41) for number in (0, 1)]
+    content = report((truth_of_clip(clip) for clip in clips), SCANNET20.names)
+    assert content["clips"] == 2 and content["views"] == 8
+    wall = content["classes"]["wall"]
+    assert wall == {"clips_positive": 1.0, "clips_positive_in_views": 1.0, "views_when_positive": 8.0}
+    for row in content["classes"].values():
+        assert row["clips_positive_in_views"] <= row["clips_positive"]
+    objects = content["instances"]
+    assert sum(objects["views_histogram"]) == 2 * objects["objects_per_clip"]
+    print_report(content)
+    printed = capsys.readouterr().out
+    assert "T-mIoU" in printed and "shower curtain" in printed
+
+
+def test_a_report_on_nothing_is_refused() -> None:
+    with pytest.raises(DatasetError, match="no clip"):
+        report([], SCANNET20.names)
