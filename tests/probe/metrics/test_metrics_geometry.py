@@ -131,6 +131,13 @@ def test_degenerate_clouds_have_no_alignment(points: np.ndarray) -> None:
     assert align_similarity(target, points) == "points leave the alignment open"
 
 
+def test_mirror_image_without_a_preferred_axis_has_no_alignment() -> None:
+    corners = np.concatenate([np.eye(3), -np.eye(3)])
+    assert align_similarity(corners, corners * [1, 1, -1]) == "points leave the alignment open"
+    found = align_similarity(corners, corners * [3, 2, -1])  # the shortest axis is the one to give up
+    np.testing.assert_allclose(found.rotation, np.eye(3), atol=1e-9)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_error_is_invariant_to_similarity_transforms_of_the_prediction(seed: int) -> None:
     prediction, truth, confidence = clip(seed)
@@ -178,6 +185,15 @@ def test_points_without_meaning(variant: str) -> None:
     assert "pmap_err" in flat.undefined
     weightless = pointmap_score(point_distances(prediction, truth, mask, usable), 0 * confidence)
     assert weightless.undefined == {"pmap_err": "confidences sum to zero"}
+
+
+def test_tiny_weights_count_in_full_unless_as_published() -> None:
+    prediction, truth, _ = clip(shape=(1, 2, 2))
+    every, weights = np.ones((1, 2, 2), bool), np.full((1, 2, 2), 2.5e-7)  # they sum to 1e-6
+    distances = point_distances(prediction, truth, every, every)
+    standard = pointmap_score(distances, weights).values["pmap_err"]
+    assert standard == pytest.approx(distances.distance.mean())
+    assert pointmap_score(distances, weights, variant="paper").values["pmap_err"] == pytest.approx(standard / 2)
 
 
 def test_mask_keeps_the_top_quarter_of_the_clip() -> None:
@@ -268,6 +284,12 @@ def test_lower_median_in_paper() -> None:
     every = np.ones((1, 1, 2), bool)
     assert depth_score(prediction, truth, every, variant="paper").values["abs_rel"] == pytest.approx(0.25)
     assert depth_score(prediction, truth, every).values["abs_rel"] == pytest.approx((0.5 + 0.25) / 2)
+
+
+def test_scale_is_limited_in_paper() -> None:
+    truth, every = np.array([[[8.0, 8.0, 8.0]]]), np.ones((1, 1, 3), bool)
+    assert depth_score(0 * truth + 1e-6, truth, every, variant="paper").values["abs_rel"] == pytest.approx(7 / 8)
+    assert depth_score(0 * truth + 1e-6, truth, every).values["abs_rel"] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_delta_is_strict() -> None:

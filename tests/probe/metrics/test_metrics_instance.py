@@ -202,6 +202,7 @@ def test_ceiling_loses_small_objects_and_takes_majorities() -> None:
     labels = majority_labels(truth, (2, 4), min_cells=1)
     assert labels[0].tolist() == [[0, 0, 0, 2], [0, 0, 0, 2]]
     assert majority_labels(truth, (2, 4), min_cells=3)[0].tolist() == [[0, 0, 0, -1], [0, 0, 0, -1]]
+    np.testing.assert_array_equal(majority_labels(truth, (2, 4), min_cells=2), labels)  # two cells are enough for two
     got = grid_ceiling(truth, (2, 4), min_cells=1)
     assert got.values["t_miou"] == pytest.approx((23 / 24 + 1 / 24 + 1) / 3)
     assert grid_ceiling(np.zeros((1, 4, 8), int), (2, 4)).undefined["t_miou"] == "no objects"

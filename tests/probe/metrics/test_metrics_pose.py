@@ -208,6 +208,7 @@ def test_predictions_that_are_not_finite() -> None:
     broken[1] = np.nan
     assert set(pose_score(broken, truth).undefined.values()) == {"predicted poses are not finite"}
     assert pose_score(broken, truth, variant="paper").values["auc_30"] == pytest.approx(1 / 3)
+    assert (pair_errors(broken, truth, variant="paper").translation[[0, 2]] > 1e6).all()
     with pytest.raises(NonFiniteError, match="pose_valid"):
         pose_score(truth, broken)
     with pytest.raises(DatasetError):
