@@ -118,6 +118,7 @@ class GeometryLossConfig:
     form: str = option("standard", "published or corrected formula", choices=FORMS)
     robust: str = option("huber", "standard form: shape of the error", choices=("huber", "log1p"))
     delta: float = option(0.1, "standard form: error at which huber turns linear", minimum=1e-6)
+    camera_delta: float = option(0.05, "standard form: the same for poses, in their units and radians", minimum=1e-6)
     points: float = option(1.0, "weight of the point maps", minimum=0)
     depth: float = option(1.0, "weight of the depth maps", minimum=0)
     camera: float = option(1.0, "weight of the cameras", minimum=0)

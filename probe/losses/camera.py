@@ -29,7 +29,7 @@ def camera_paper(steps: Tensor, target: Tensor) -> Tensor:
     return total
 
 
-def camera_standard(steps: Tensor, target: Tensor, valid: Tensor | None = None) -> Tensor:
+def camera_standard(steps: Tensor, target: Tensor, valid: Tensor | None = None, *, delta: float) -> Tensor:
     """Corrected form: no clamp, normalised weights, unit quaternions of matching sign, the trivial view 0 left out.
 
     View 0 has a field of view to learn but no motion. A clip of one view thus has fields of view only.
@@ -38,6 +38,7 @@ def camera_standard(steps: Tensor, target: Tensor, valid: Tensor | None = None) 
         steps: (L, B, S, 9) poses of all iterations.
         target: (B, S, 9).
         valid: (B, S), which poses are known; default all.
+        delta: error at which Huber turns linear, with slope 1.
     """
     known = torch.ones_like(target[..., 0]) if valid is None else valid.to(target.dtype)
     moving = torch.cat([torch.zeros_like(known[:, :1]), known[:, 1:]], dim=1)
@@ -47,7 +48,7 @@ def camera_standard(steps: Tensor, target: Tensor, valid: Tensor | None = None) 
     # q and -q are one rotation: compare with the one that's closer.
     sign = torch.where((rotation * target[..., 3:7]).sum(-1, keepdim=True) < 0, -1.0, 1.0).detach()
     poses = torch.cat([steps[..., :3], sign * rotation, steps[..., 7:]], dim=-1)
-    error = F.huber_loss(poses, target.expand_as(poses), reduction="none")
+    error = F.huber_loss(poses, target.expand_as(poses), reduction="none", delta=delta) / delta
     weights = DECAY ** torch.arange(len(steps) - 1, -1, -1, device=steps.device, dtype=steps.dtype)
     weights = weights / weights.sum()
     total = steps.new_zeros(())

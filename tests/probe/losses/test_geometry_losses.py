@@ -177,18 +177,19 @@ def test_standard_camera() -> None:
     target[..., 6] = 1.0
     steps = torch.zeros(4, 1, 3, 9)
     steps[..., 6] = -2.0  # the same rotation, other sign and length
-    assert float(camera_standard(steps, target)) == pytest.approx(0.0, abs=1e-12)
+    assert float(camera_standard(steps, target, delta=1.0)) == pytest.approx(0.0, abs=1e-12)
     steps[:, :, 0, :3] = 5.0  # motion of view 0 doesn't count
-    assert float(camera_standard(steps, target)) == pytest.approx(0.0, abs=1e-12)
+    assert float(camera_standard(steps, target, delta=1.0)) == pytest.approx(0.0, abs=1e-12)
     steps[:, :, 1, :3] = 0.6
-    assert float(camera_standard(steps, target)) == pytest.approx(0.5 * 0.36 / 2, rel=1e-5)
-    one_view = camera_standard(steps[:, :, :1] + 1.0, target[:, :1])
+    assert float(camera_standard(steps, target, delta=1.0)) == pytest.approx(0.5 * 0.36 / 2, rel=1e-5)
+    assert float(camera_standard(steps, target, delta=0.1)) == pytest.approx((0.6 - 0.05) / 2, rel=1e-5)
+    one_view = camera_standard(steps[:, :, :1] + 1.0, target[:, :1], delta=1.0)
     assert float(one_view) == pytest.approx(0.5 * 0.5, rel=1e-5)
 
 
 def test_standard_camera_keeps_a_gradient_far_away() -> None:
     steps = torch.full((4, 1, 2, 9), 1e4, requires_grad=True)
-    camera_standard(steps, torch.zeros(1, 2, 9)).backward()
+    camera_standard(steps, torch.zeros(1, 2, 9), delta=0.05).backward()
     assert (steps.grad[:, 0, 1, :3] > 0).all()
     paper = torch.full((4, 1, 2, 9), 1e4, requires_grad=True)
     camera_paper(paper, torch.zeros(1, 2, 9)).backward()
