@@ -284,6 +284,8 @@ class _LocalStage:
             self._close()
             try:
                 os.link(temporary, final)
+                os.unlink(temporary)  # noqa: PTH108
+                self._pending = False
             except FileExistsError:
                 return False
             except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -101,3 +102,27 @@ def make_store(
             for spec in specs:
                 writer.put(spec.name, make_features(spec, clip))
     return store
+
+
+def fill_store(store: FeatureStore) -> int:
+    """Write all missing clips of a synthetic store as one of any number of jobs would; return how many.
+
+    Waits for clips that other jobs hold, and takes them over when those die.
+    """
+    written = 0
+    while missing := store.missing():
+        before = written
+        for clip_id in missing:
+            absent = [name for name in store.arrays if store.index.shard(store.clip_index(clip_id), name) is None]
+            lease = store.claim(clip_id, absent)
+            if lease is None:
+                continue
+            with store.writer(clip_id, lease) as writer:
+                for name in absent:
+                    if store.index.shard(store.clip_index(clip_id), name) is None:
+                        writer.put(name, make_features(store.array(name), store.clip_index(clip_id)))
+            written += 1
+        store.index.refresh()
+        if written == before:
+            time.sleep(0.01)
+    return written

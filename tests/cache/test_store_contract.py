@@ -150,9 +150,9 @@ class StoreContract:
         store = make_store(backend, [spec], 1, written=[])
         features = make_features(spec, 0)
         features[2, 1, 3, 4] = bad
-        with pytest.raises(NonFiniteError, match="1 of 480 feature values are NaN or infinite"):
-            with store.writer("scene0000") as writer:
-                writer.put(spec.name, features)
+        says = "1 of 480 feature values are NaN or infinite"
+        with pytest.raises(NonFiniteError, match=says), store.writer("scene0000") as writer:
+            writer.put(spec.name, features)
         assert store.missing() == ["scene0000"]
         assert backend.names("commits") == []
         assert backend.names("features.zarr/" + spec.name) == ["zarr.json"]
