@@ -159,9 +159,10 @@ class VisionLanguageAdapter:
         for tap in taps:
             self.spec.check(tap)
         self._depth = max(tap.block or 0 for tap in taps)
+        self._network: Any = None  # an earlier one must go before the next one comes
         tokenizer = load_tokenizer(self._folder) if self._folder else byte_tokenizer(self._family.markup)
         with quiet_libraries():
-            self._network: Any = self._build(self._folder, tokenizer)
+            self._network = self._build(self._folder, tokenizer)
         rows, columns = grid = self._layout.grid
         text = chat_text(self._prompt, self._family.markup, SLOTS)
         sequence = token_sequence(tokenizer, text, self._family.markup, [rows * columns] * SLOTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,15 +26,12 @@ def test_only_the_prompt_differs_from_the_base(kit: Any, name: str, base: str, t
     adapter = kit.make(name, size="tiny", weights=str(kit.snapshot(base)))
     assert adapter.spec.family == "sensenova"
     assert text in chat_text(adapter._prompt, adapter._family.markup, 2)
+    assert replace(adapter._family, name=kit.make(base)._family.name) == kit.make(base)._family
     adapter.load(kit.llm(3))
     maps = kit.run(adapter, kit.clip())["llm.b3"]
-    assert maps.shape == kit.run(kit.loaded(base, *kit.llm(3)), kit.clip())["llm.b3"].shape
-    adapter._prompt = kit.make(base)._prompt
-    adapter.load(kit.llm(3))
-    assert not torch.allclose(maps, kit.run(adapter, kit.clip())["llm.b3"], rtol=1e-3)
-    assert torch.equal(
-        kit.run(adapter, kit.clip())["llm.b3"], kit.run(kit.loaded(base, *kit.llm(3)), kit.clip())["llm.b3"]
-    )
+    plain = kit.run(kit.loaded(base, *kit.llm(3)), kit.clip())["llm.b3"]
+    assert maps.shape == plain.shape
+    assert not torch.allclose(maps, plain, rtol=1e-3)
 
 
 def test_an_unknown_base_is_refused() -> None:

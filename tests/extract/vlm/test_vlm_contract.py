@@ -97,7 +97,7 @@ def test_maps_are_row_major(kit: Any, name: str) -> None:
     adapter = kit.loaded(name, Tap(name="llm", block=1), Tap(name="vision"))
     rows, columns = adapter.spec.taps["llm"].grid
     side = adapter.spec.input_size[0]
-    cells = [(3, 1, 6), (3, 6, 1), (11, 0, columns - 1)]
+    cells = [(3, 1, 6), (11, columns - 1, 0)]
     clips = [kit.clip(size=(side - side % 8, side - side % 8))]
     step = clips[0].frames.shape[1] / rows
     for slot, y, x in cells:
@@ -134,8 +134,8 @@ def test_text_before_the_images_does_matter(kit: Any, name: str) -> None:
 def test_a_batch_gives_what_single_clips_give(kit: Any, name: str) -> None:
     adapter = kit.loaded(name, *kit.llm(3))
     both = kit.run(adapter, kit.clip(), kit.clip(seed=5))["llm.b3"]
-    for together, clip in zip(both, (kit.clip(), kit.clip(seed=5)), strict=True):
-        alone = kit.run(adapter, clip)["llm.b3"][0]
+    singles = kit.features(name)["llm.b3"], kit.run(adapter, kit.clip(seed=5))["llm.b3"]
+    for together, (alone,) in zip(both, singles, strict=True):
         assert (together - alone).abs().max() <= BATCH_TOLERANCE * alone.abs().max()
 
 
@@ -160,6 +160,12 @@ def test_dtype_follows_the_device(kit: Any, name: str) -> None:
     assert kit.make(name).spec.compute_dtype == "float32"
     assert kit.make(name, device="cuda:0").spec.compute_dtype == "bfloat16"
     assert kit.make(name).spec.store_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    "name", ["internvl3.5-8b", *(pytest.param(n, marks=pytest.mark.full) for n in ("qwen3-vl-8b", "qwen2.5-vl-7b"))]
+)
+def test_bfloat16_is_close_to_float32(kit: Any, name: str) -> None:
     adapter = kit.make(name, size="tiny", cache=str(kit.root), dtype="bfloat16")
     adapter.load(kit.llm(3))
     low, high = kit.run(adapter, kit.clip())["llm.b3"], kit.features(name)["llm.b3"]

@@ -71,7 +71,7 @@ def count(kit: Any, name: str, depth: int) -> int:
     return sum(parameter.numel() for parameter in parameters)
 
 
-@pytest.mark.parametrize("name", ["qwen3-vl-8b", "qwen2.5-vl-7b", "internvl3-8b", "internvl3.5-4b"])
+@pytest.mark.parametrize("name", ["qwen3-vl-8b", "internvl3.5-4b"])
 def test_full_size_networks_have_the_published_number_of_parameters(kit: Any, name: str) -> None:
     """Built on the meta device; a truncated one is smaller by its blocks."""
     block, blocks, _, _, billions = TABLE[name]
