@@ -45,7 +45,7 @@ def violations(world: World, longest: int, positions: list[int]) -> list[str]:
     if min(np.percentile(buffer.depth, 1) for buffer in buffers.values()) < 0.25:
         broken.append("depth")
     seen: Counter[int] = Counter()
-    for position in QUERY_POSITIONS:
+    for position in sorted(set(positions) & set(QUERY_POSITIONS)):
         ids, counts = np.unique(caster.instance(buffers[position]), return_counts=True)
         seen.update(ids[counts >= 0.0017 * camera.height * camera.width].tolist())
     objects = sum(1 for number, views in seen.items() if number > len(SHELL_LABELS) and views >= 2)
@@ -75,8 +75,10 @@ def ci_worlds() -> list[World]:
 
 
 def test_no_clip_of_the_default_preset_breaks_an_invariant(ci_worlds: list[World]) -> None:
-    found = {number: violations(world, 48, list(QUERY_POSITIONS)) for number, world in enumerate(ci_worlds)}
-    assert {number: broken for number, broken in found.items() if broken} == {}
+    # An object seen in two of six query frames is seen in two of all twenty; where six don't do, all are counted.
+    suspects = [world for world in ci_worlds if violations(world, 48, [0, 13, 29, 45, 61, 73])]
+    assert len(suspects) < 20
+    assert [violations(world, 48, list(QUERY_POSITIONS)) for world in suspects] == [[]] * len(suspects)
 
 
 @pytest.mark.full
