@@ -21,6 +21,8 @@ from data.views import draw_views
 VIEWS = 8
 """Views of one sample, as for tagging and instances (published protocol)."""
 REPORT = "report.json"
+CEILINGS = ("t_miou", "t_sr", "depth_abs_rel", "depth_rmse")
+CLASS_FACTS = ("clips_positive", "clips_positive_in_views", "views_when_positive")
 
 
 class Truth(NamedTuple):
@@ -147,7 +149,7 @@ def _sample(truth: Truth, views: int) -> list[int]:
 
 def _means(values: list[tuple[float, float, float, float]]) -> dict[str, float]:
     mean = np.mean(values, axis=0).tolist()
-    return dict(zip(("t_miou", "t_sr", "depth_abs_rel", "depth_rmse"), mean, strict=True))
+    return dict(zip(CEILINGS, mean, strict=True))
 
 
 def store_report(folder: Path) -> Path:
@@ -160,7 +162,8 @@ def store_report(folder: Path) -> Path:
 
 def print_report(content: Mapping[str, Any]) -> None:
     """Print ceilings, classes and instances as tables for a person."""
-    rows = [[grid, *values.values()] for grid, values in content["ceilings"].items()]
+    grids = sorted(content["ceilings"].items(), key=lambda item: int(item[0].partition("x")[0]))
+    rows = [[grid, *(values[name] for name in CEILINGS)] for grid, values in grids]
     print_table(
         "Best possible per grid", ["grid", "T-mIoU", "T-SR", "depth abs rel", "depth rmse"], rows,
         notes=["perfect cells: every cell knows its most frequent instance and its mean depth"],
@@ -170,7 +173,7 @@ def print_report(content: Mapping[str, Any]) -> None:
     print_table(
         f"Classes in {content['views']} sampled views",
         ["class", "clips positive", "in the views", "views that show it"],
-        [[name, *values.values()] for name, values in order],
+        [[name, *(values[key] for key in CLASS_FACTS)] for name, values in order],
         notes=[f"{content['positives_lost_by_sampling']:.1%} of the positives are lost by sampling"],
     )
     print()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +15,8 @@ from data.rooms.ceiling import cells, depth_floor, instance_score, perfect_cells
 from data.rooms.config import RoomsConfig
 from data.rooms.frames import FrameRenderer
 from data.rooms.invariants import query_positions
-from data.rooms.report import Truth, print_report, report, truth_of_clip
+from data.rooms.report import Truth, print_report, report, store_report, truth_of_clip, truths_of_source
+from data.rooms.source import RoomsSource
 from data.rooms.world import build
 from data.taxonomy import SCANNET20
 
@@ -104,9 +108,23 @@ def test_a_report_says_what_sampled_views_see(make: Callable[..., Clip], capsys:
         assert row["clips_positive_in_views"] <= row["clips_positive"]
     objects = content["instances"]
     assert sum(objects["views_histogram"]) == 2 * objects["objects_per_clip"]
-    print_report(content)
-    printed = capsys.readouterr().out
-    assert "T-mIoU" in printed and "shower curtain" in printed
+    print_report(json.loads(json.dumps(content, sort_keys=True)))  # as it comes back from report.json
+    printed = [line.split() for line in capsys.readouterr().out.splitlines()]
+    row = next(words for words in printed if words[:1] == ["8x8"])
+    assert float(row[1]) == pytest.approx(content["ceilings"]["8x8"]["t_miou"], rel=1e-3)
+    assert ["wall", "1", "1", "8"] in printed
+
+
+def test_the_report_of_a_prepared_dataset_is_that_of_its_source(small: RoomsConfig, tmp_path: Path) -> None:
+    from data.prepare import prepare
+
+    source = RoomsSource(replace(small, clips=2, frames=41, render="query", splits="hash"))
+    prepare(source, tmp_path / "rooms", plans=[], workers=1)
+    stored = json.loads(store_report(tmp_path / "rooms").read_text())
+    direct = report(truths_of_source(source), SCANNET20.names)
+    assert stored["classes"] == direct["classes"] and stored["instances"] == direct["instances"]
+    for grid, values in direct["ceilings"].items():
+        assert stored["ceilings"][grid] == pytest.approx(values, abs=1e-4)  # stored depth is rounded
 
 
 def test_a_report_on_nothing_is_refused() -> None:
