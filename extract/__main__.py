@@ -1,0 +1,99 @@
+"""`python -m extract run|plan|models|doctor|download`: frozen backbones to feature stores."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from configs.cli import RootConfig, Verb, main
+from configs.options import option
+from extract.config import RunConfig
+from extract.doctor import DoctorConfig
+from extract.download import DownloadConfig
+
+
+@dataclass(kw_only=True)
+class ModelsConfig(RootConfig):
+    """Options of `models`."""
+
+    kind: str = option("all", "which ones", choices=["all", "vgm", "vlm", "control"])
+
+
+def _run(config: RunConfig) -> int:
+    from extract.job import run
+
+    return run(config)
+
+
+def _plan(config: RunConfig) -> int:
+    from extract.device import visible_devices
+    from extract.plan import make_plan
+    from extract.request import resolve_request
+
+    plan = make_plan(resolve_request(config, visible_devices(config.device)[0]), config, measure=True)
+    print(plan.describe())
+    plan.check_disk()
+    return 0
+
+
+def _models(config: ModelsConfig) -> int:
+    from configs.console import print_table
+    from extract.model import alias_names, load_model, model_names
+
+    models = [load_model(name) for name in model_names()]
+    rows = [
+        [
+            m.name, m.kind, m.blocks or None, _blocks(m.paper_blocks), m.width or None, _grid(m.grid),
+            _grid(m.probe_grid), m.hub_id,
+        ]
+        for m in models
+        if config.kind in ("all", m.kind)
+    ]  # fmt: skip
+    notes = [f"{alias} stands for {name}" for alias, name in sorted(alias_names().items())]
+    columns = ["model", "kind", "blocks", "paper reads", "width", "grid", "probe grid", "repository"]
+    print_table("models and sources", columns, rows, notes=notes)
+    return 0
+
+
+def _blocks(blocks: dict[str, int]) -> str | None:
+    return "/".join(str(block) for block in sorted(set(blocks.values()))) or None
+
+
+def _grid(grid: list[int]) -> str | None:
+    return "x".join(str(size) for size in grid) or None
+
+
+def _doctor(config: DoctorConfig) -> int:
+    from extract.doctor import doctor
+
+    return doctor(config)
+
+
+def _download(config: DownloadConfig) -> int:
+    from extract.download import download
+
+    return download(config)
+
+
+VERBS = (
+    Verb(
+        "run",
+        "Extract features into a store, or finish what was interrupted.",
+        RunConfig,
+        _run,
+        writes=True,
+    ),
+    Verb("plan", "Print what `run` would do and need, without doing it.", RunConfig, _plan),
+    Verb("models", "List the models and sources.", ModelsConfig, _models),
+    Verb("doctor", "Check devices, memory, disk, libraries, and which weights are here.", DoctorConfig, _doctor),
+    Verb(
+        "download",
+        "Fetch the weights that the asked-for blocks need.",
+        DownloadConfig,
+        _download,
+        writes=True,
+    ),
+)
+
+if __name__ == "__main__":
+    sys.exit(main("extract", "Features of frozen backbones: computed once, kept in a store.", VERBS))

@@ -1,0 +1,91 @@
+"""What a user can choose about an extraction: `python -m extract run key=value ...`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from configs.cli import RootConfig
+from configs.errors import ConfigError
+from configs.options import option
+
+
+@dataclass(kw_only=True)
+class RunConfig(RootConfig):
+    """Options of `run` and `plan`."""
+
+    model: str = option(help="name of a model, a family's alias, or a source that is no model; `extract models` lists")
+    dataset: str = option("rooms", "name of the prepared dataset")
+    layers: list[str] = option(
+        help="transformer blocks counted from 1, or: paper (those of the paper), all, even4 (4 evenly spaced)",
+        factory=lambda: ["paper"],
+    )
+    noise: list[str] = option(help="noise levels: index:749, t:250 or a coefficient; default the model's", factory=list)
+    tap: list[str] = option(help="where to read: dit, vae, llm, vision; default the model's first", factory=list)
+    grid: list[str] = option(
+        help="grids to store: probe (the paper's for this model), native, or rows x columns such as 15x26",
+        factory=lambda: ["probe"],
+    )
+    weights: str = option("hub", "hub (the model's own), random, a local folder, or another hub id")
+    size: str = option("full", "full, or tiny: the small untrained twin", choices=["full", "tiny"])
+    protocol: str = option(
+        "standard", "standard, or paper: the published inputs as they were", choices=["standard", "paper"]
+    )
+    temporal: str = option(
+        "paper", "windows of CogVideoX and Aether, see docs/extraction.md", choices=["paper", "aligned"]
+    )
+    groups: list[str] = option(
+        help="oracle only: colour, normal, depth, rays, code, classes; default all", factory=list
+    )
+    oracle_noise: float = option(0.0, "oracle only: standard deviation of noise added to the features", minimum=0)
+    dtype: str = option(
+        "auto", "arithmetic: auto (the model's own on a GPU, float32 on CPU) or a dtype",
+        choices=["auto", "float32", "bfloat16", "float16"],
+    )  # fmt: skip
+    store_dtype: str = option(
+        "auto", "what is stored: auto (the model's own) or a dtype", choices=["auto", "float32", "bfloat16", "float16"]
+    )
+    clips: list[str] = option(help="clip ids; default all clips of the dataset", factory=list)
+    limit: int = option(0, "only the first so many clips; 0 = all", minimum=0)
+    part: str = option(
+        "0/1", "which share of the work this job does, for example 3/16; jobs of all parts share one store"
+    )
+    workers: int = option(0, "processes; 0 = one per visible GPU, or one on a machine without", minimum=0)
+    device: str = option("auto", "auto (a GPU if there is one), cpu, cuda, cuda:1, ...")
+    threads: int = option(
+        1, "CPU threads of one process's arithmetic; fixed, so that results don't depend on it", minimum=1
+    )
+    batch: int = option(1, "clips per forward; 0 = as many as memory allows (backs off, recorded)", minimum=0)
+    readers: int = option(2, "threads that decode and resize frames ahead of the device", minimum=1)
+    noise_seed: int = option(0, "seed of all noise, together with the clip's id")
+    init_seed: int = option(0, "seed of random weights")
+    cache_latents: bool = option(False, "keep VAE latents, shared by models with the same VAE and input")
+    retry: bool = option(True, "also try clips again that failed in an earlier run")
+
+    def share(self) -> tuple[int, int]:
+        """Return (index, count) of `part`.
+
+        Raises:
+            ConfigError: not i/N with 0 <= i < N.
+        """
+        index, slash, count = self.part.partition("/")
+        if not slash or not index.isdigit() or not count.isdigit() or not int(index) < int(count):
+            raise ConfigError(f"can't read part={self.part}", expected="i/N with i from 0 to N-1, for example part=0/4")
+        return int(index), int(count)
+
+
+def command(verb: str, config: RunConfig) -> str:
+    """Return the command line that repeats a configuration, for messages."""
+    default = RunConfig(model="")
+    words = [f"python -m extract {verb}"]
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.name == "model" or value != getattr(default, field.name):
+            words.append(f"{field.name}={_written(value)}")
+    return " ".join(words)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(str(item) for item in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

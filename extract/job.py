@@ -1,0 +1,145 @@
+"""A whole extraction: plan, processes, interrupts, summary."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from configs.console import get_logger
+from extract.config import RunConfig, command
+from extract.device import visible_devices
+from extract.plan import Plan, make_plan
+from extract.progress import Tracker, rates, save_log
+from extract.request import resolve_request
+from extract.runner import Record, Runner
+
+
+@dataclass
+class Outcome:
+    """What one process, or all of them, did."""
+
+    records: list[Record] = field(default_factory=list)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def failed(self) -> list[Record]:
+        """Records of the clips that failed."""
+        return [record for record in self.records if record.status == "failed"]
+
+
+def run(config: RunConfig) -> int:
+    """Extract; returns 1 if any clip failed, else 0.
+
+    Raises:
+        KeyboardInterrupt: after an interrupt, once the clips in hand are committed.
+        SpatialprobeError: nothing can be done; the message says why.
+    """
+    devices = visible_devices(config.device)
+    count = config.workers or (len(devices) if devices[0].startswith("cuda") else 1)
+    request = resolve_request(config, devices[0])
+    plan = make_plan(request, config)
+    print(plan.describe(), flush=True)
+    if not plan.clips:
+        return 0
+    plan.check_disk()
+    request.store(config.root, recorded(devices[0]))
+    started = time.perf_counter()
+    with interruptible() as stop_file:
+        if count == 1:
+            outcome = run_process(config, devices[0], stop_file=stop_file)
+        else:
+            from extract.workers import run_workers
+
+            outcome = run_workers(config, devices, count, plan, stop_file)
+        interrupted = Path(stop_file).exists()
+    outcome.seconds = time.perf_counter() - started
+    _summarise(outcome, config, plan)
+    if interrupted:
+        raise KeyboardInterrupt
+    return 1 if outcome.failed else 0
+
+
+def run_process(
+    config: RunConfig, device: str, index: int = 0, count: int = 1, stop_file: str = "", quiet: bool = False
+) -> Outcome:
+    """Do one process's work: all groups of the job's part, beginning at another place than its siblings."""
+    import torch
+
+    torch.set_num_threads(config.threads)
+    request = resolve_request(config, device)
+    store = request.store(config.root, recorded(device))
+
+    def stop() -> bool:
+        return bool(stop_file) and os.path.exists(stop_file)  # noqa: PTH110  (asked between all clips)
+
+    runner = Runner(
+        request, store, batch=config.batch, readers=config.readers, share=config.share(), start=index / count,
+        stop=stop, retry=config.retry,
+    )  # fmt: skip
+    todo = sum(len(group) for group in runner.todo())
+    with Tracker(todo, request.source) as tracker:
+        runner.done = tracker.add
+        started = time.perf_counter()
+        runner.run()
+        return Outcome(tracker.records, time.perf_counter() - started)
+
+
+def recorded(device: str) -> dict[str, Any]:
+    """Return what is noted of the circumstances of a store's first run; changes no value's meaning."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {}
+    for package in ("torch", "diffusers", "transformers", "numpy", "pillow"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return {"versions": versions, "device": device.partition(":")[0]}
+
+
+@contextmanager
+def interruptible() -> Iterator[str]:
+    """Turn the first SIGINT or SIGTERM into a file that all processes look for; the second one is the usual kind."""
+    folder = tempfile.TemporaryDirectory(prefix="spatialprobe-stop-")
+    path = Path(folder.name) / "stop"
+    before: dict[int, Any] = {}
+
+    def handle(number: int, _frame: object) -> None:
+        path.touch()
+        get_logger("extract").warning("finishing the clips in hand; once more to stop at once")
+        for known, old in before.items():
+            signal.signal(known, old)
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                before[number] = signal.signal(number, handle)
+            except ValueError:  # not in the main thread: whoever runs us handles interrupts
+                break
+        yield str(path)
+    finally:
+        for known, old in before.items():
+            signal.signal(known, old)
+        folder.cleanup()
+
+
+def _summarise(outcome: Outcome, config: RunConfig, plan: Plan) -> None:
+    done = [record for record in outcome.records if record.status == "done"]
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{plan.source}-{os.getpid()}"
+    log = save_log(outcome.records, config.root, name)
+    print(f"{len(done)} clips in {outcome.seconds:.1f} s ({rates(outcome.records, outcome.seconds)})")
+    for record in outcome.failed[:10]:
+        print(f"failed: {record.clip_id}: {record.reason}")
+    if len(outcome.failed) > 10:
+        print(f"... and {len(outcome.failed) - 10} more; {plan.path}/quarantine holds all reasons")
+    if outcome.failed:
+        print(f"to try them again: {command('run', config)}")
+    print(f"store: {plan.path}" + (f"\nlog:   {log}" if log else ""))

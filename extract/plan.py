@@ -1,0 +1,138 @@
+"""What a job will do and need, told before the first forward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cache.forecast import bytes_needed, check_free_space, format_bytes, free_bytes
+from cache.spec import ArraySpec
+from extract.config import RunConfig
+from extract.request import Request, feature_folder
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One job.
+
+    Attributes:
+        source, dataset: names.
+        path: folder of the store.
+        clips: clips that lack an array.
+        complete: clips that have all.
+        arrays: what is stored.
+        new_bytes: disk that the missing clips will take.
+        depth: deepest block that runs, and blocks of the whole network; None for sources that are no model.
+        frames: frames read per clip.
+        weight_bytes: memory of the loaded weights; None where it was not asked for.
+        device, dtype: where and in what the arithmetic runs.
+    """
+
+    source: str
+    dataset: str
+    path: Path
+    clips: int
+    complete: int
+    arrays: Sequence[ArraySpec]
+    new_bytes: int
+    depth: tuple[int, int] | None
+    frames: int
+    weight_bytes: int | None
+    device: str
+    dtype: str
+
+    def describe(self) -> str:
+        """Return the plan as a person reads it."""
+        lines = [
+            f"{self.source} on {self.dataset}: {self.clips} clips to do, {self.complete} complete",
+            f"  arrays   {', '.join(spec.name for spec in self.arrays)} ({self.arrays[0].dtype})",
+            f"  frames   {self.frames} per clip, {self.arrays[0].rows} maps kept",
+            f"  device   {self.device}, {self.dtype}",
+        ]
+        if self.depth:
+            lines.append(f"  blocks   {self.depth[0]} of {self.depth[1]} loaded and run")
+        if self.weight_bytes is not None:
+            lines.append(f"  memory   {format_bytes(self.weight_bytes)} of weights, activations come on top")
+        lines.append(f"  disk     {format_bytes(self.new_bytes)} of {format_bytes(free_bytes(self.path))} free")
+        lines.append(f"  store    {self.path}")
+        return "\n".join(lines)
+
+    def check_disk(self) -> None:
+        """Refuse a job that the disk can't hold.
+
+        Raises:
+            StorageError: it can't.
+        """
+        check_free_space(self.path, self.arrays, self.clips)
+
+
+def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> Plan:
+    """Find out what is left to do.
+
+    Args:
+        request: what was asked for.
+        config: the options, for the job's share.
+        measure: build the network without memory to add up its weights; takes some seconds.
+    """
+    from cache.layout import STORE
+    from cache.store import FeatureStore
+
+    path = feature_folder(config.root, request)
+    ids = [entry.clip_id for entry in request.clips]
+    lacking, missing_bytes = len(ids), bytes_needed(request.specs, len(ids))
+    if (path / STORE).is_file():
+        store = FeatureStore.open(path)
+        done = {
+            spec.name: set(store.committed(spec.name)) if spec.name in store.arrays else set() for spec in request.specs
+        }
+        absent = [[spec for spec in request.specs if clip not in done[spec.name]] for clip in ids]
+        lacking = sum(bool(specs) for specs in absent)
+        missing_bytes = sum(bytes_needed(specs, 1) for specs in absent if specs)
+    _, parts = config.share()
+    if parts > 1:
+        lacking, missing_bytes = -(-lacking // parts), -(-missing_bytes // parts)
+    deepest = [(tap.block, spec.blocks_total) for tap, spec in request.arrays.values() if tap.block]
+    return Plan(
+        source=request.source,
+        dataset=request.dataset.name,
+        path=path,
+        clips=lacking,
+        complete=len(ids) - lacking if parts == 1 else 0,
+        arrays=request.specs,
+        new_bytes=missing_bytes,
+        depth=max((block, total or 0) for block, total in deepest) if deepest else None,
+        frames=len(request.adapter.spec.frames.positions),
+        weight_bytes=weight_bytes(request) if measure and deepest else None,
+        device=request.variant.device,
+        dtype=request.adapter.spec.compute_dtype,
+    )
+
+
+def weight_bytes(request: Request) -> int:
+    """Return the bytes of the weights that the request's taps need, from networks built without memory."""
+    from dataclasses import replace
+
+    from torch import nn
+
+    from extract.backbones import build_adapter
+
+    dtype = request.adapter.spec.compute_dtype
+    variant = replace(request.variant, device="meta", weights="random", size="full", dtype=dtype, cache=None)
+    adapter = build_adapter(request.model, variant)
+    if request.variant.size == "tiny":
+        return 0
+    adapter.load([tap for tap, _ in request.arrays.values()])
+    found: list[nn.Module] = []
+    for owner in (adapter, getattr(adapter, "_network", None)):
+        found += [value for value in vars(owner).values() if isinstance(value, nn.Module)] if owner is not None else []
+    unique = {id(module): module for module in found}
+    return sum(_bytes(module) for module in unique.values())
+
+
+def _bytes(module: nn.Module) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())

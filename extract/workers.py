@@ -1,0 +1,74 @@
+"""Several processes on one machine, started through Dask: one per GPU, or as many as asked for on CPU.
+
+The processes share nothing but the store: each goes through the same list of clips from another place on and claims
+what it takes, so a killed one costs the clip in its hands and nobody waits for a slow one.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from configs.console import progress
+from extract.config import RunConfig
+from extract.job import Outcome, run_process
+from extract.plan import Plan
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+POLL_SECONDS = 1.0
+
+
+def run_workers(config: RunConfig, devices: Sequence[str], count: int, plan: Plan, stop_file: str) -> Outcome:
+    """Run `count` processes to the end and add up what they did.
+
+    Args:
+        config: the options.
+        devices: devices that the processes take in turn.
+        count: processes.
+        plan: for the progress bar.
+        stop_file: once it exists, all processes finish the clips in hand and end.
+
+    Raises:
+        SpatialprobeError: what the first failing process raised, after all have ended.
+    """
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):  # fmt: skip
+        client.run(_ignore_interrupts)
+        futures = [
+            client.submit(run_process, config, devices[index % len(devices)], index, count, stop_file, pure=False)
+            for index in range(count)
+        ]
+        _watch(client, futures, plan)
+        outcomes: list[Outcome] = client.gather(futures)
+    return Outcome([record for outcome in outcomes for record in outcome.records])
+
+
+def _watch(client: Client, futures: Sequence[Future], plan: Plan) -> None:
+    """Show how many clips have been committed until all processes have ended."""
+    from cache.store import FeatureStore
+
+    with progress(plan.clips, plan.source) as bar:
+        shown = 0
+        while not all(future.done() for future in futures):
+            time.sleep(POLL_SECONDS)
+            store = FeatureStore.open(plan.path)
+            done = min((len(store.committed(spec.name)) for spec in plan.arrays), default=0) - plan.complete
+            bar.advance(max(0, done - shown))
+            shown = max(done, shown)
+
+
+def _ignore_interrupts() -> None:
+    """Leave Ctrl-C to the parent, which tells the workers through the stop file."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
