@@ -211,7 +211,7 @@ def test_all_depths_unknown(config: GeometryLossConfig) -> None:
         assert float(half["depth"]) == pytest.approx(float(geometry_loss(alone[0], alone[1], config)["depth"]))
     targets["mask"][:] = False
     none = geometry_loss(outputs, targets, config)
-    assert float(none["depth"]) == float(none["points"]) == 0.0
+    assert none["depth"].item() == none["points"].item() == 0.0
     none["loss"].backward()
     assert all(value.grad.isfinite().all() for value in outputs.values())
 

@@ -84,16 +84,17 @@ def test_compiles_into_one_graph(task: str) -> None:
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-def test_paper_geometry_compiles_under_autocast() -> None:
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.full)])
+def test_paper_geometry_under_autocast(compiled: bool) -> None:
     small = {
         "trunk__width": "32", "trunk__heads": "2", "trunk__depth": "1", "dpt__features": "8", "camera__heads": "2",
         "camera__depth": "1", "dpt__stage_channels": "8,8,8,8",
     }  # fmt: skip
     probe = make("geometry", "paper", **small)
     features = torch.randn(1, 2, *GRID, CHANNELS).half()
-    compiled = torch.compile(probe, fullgraph=True, backend="eager")
+    run = torch.compile(probe, fullgraph=True, backend="eager") if compiled else probe
     with torch.autocast("cpu", torch.bfloat16):
-        found = compiled(features, IMAGE)
+        found = run(features, IMAGE)
     assert all(value.dtype is torch.float32 and value.isfinite().all() for value in found.values())
     assert tuple(found["depth"].shape) == (1, 2, *IMAGE)
 
@@ -115,13 +116,13 @@ def test_learns_one_batch_by_heart(task: str) -> None:
     recipe = dataclasses.replace(getattr(load_profile("debug"), task).recipe, lr=3e-3, weight_decay=0.0)
     optimizer = build_optimizer(probe, recipe)
     losses = []
-    for _ in range(30):
+    for _ in range(20):
         loss = loss_of(task, probe(features, IMAGE), targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.6 * losses[0]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 @pytest.mark.parametrize("readout", READOUTS)
