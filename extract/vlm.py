@@ -160,8 +160,8 @@ class VisionLanguageAdapter:
             self.spec.check(tap)
         self._depth = max(tap.block or 0 for tap in taps)
         self._network: Any = None  # an earlier one must go before the next one comes
-        tokenizer = load_tokenizer(self._folder) if self._folder else byte_tokenizer(self._family.markup)
         with quiet_libraries():
+            tokenizer = load_tokenizer(self._folder) if self._folder else byte_tokenizer(self._family.markup)
             self._network = self._build(self._folder, tokenizer)
         rows, columns = grid = self._layout.grid
         text = chat_text(self._prompt, self._family.markup, SLOTS)

