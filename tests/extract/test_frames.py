@@ -1,0 +1,89 @@
+"""Windows, rows and the query map of every family, against the published tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from configs.errors import DatasetError, MissingError
+from data.clip import QUERY_POSITIONS
+from extract.frames import aligned, consecutive, image_plan, interleaved, latent_frames, slot_of_frame, video_plan
+
+ONE_EACH = tuple(range(20))
+SHARED = (0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10)
+
+
+@pytest.mark.parametrize(
+    ("plan", "rows", "tokens"),
+    [
+        (consecutive(81), ONE_EACH, 21),
+        (consecutive(129), ONE_EACH, 33),
+        (interleaved(49), SHARED, 13),
+        (interleaved(41), SHARED, 11),
+        (aligned(49), ONE_EACH, 13),
+        (aligned(41), ONE_EACH, 11),
+        (image_plan(), ONE_EACH, 20),
+    ],
+)
+def test_query_map(plan, rows, tokens):
+    assert plan.row_of_slot == rows
+    assert plan.tokens == tokens
+    for slot, position in enumerate(QUERY_POSITIONS):
+        row = plan.rows[plan.row_of_frame(position)]
+        assert position in row.source_frames
+        assert plan.row_of_frame(position) == rows[slot]
+    with pytest.raises(MissingError, match="no features are stored for this frame"):
+        plan.row_of_frame(2)
+
+
+def test_wan_latents_cover_the_frames_that_follow_a_query_frame():
+    plan = consecutive(81)
+    assert plan.rows[0].source_frames == (0,)
+    for slot in range(1, 20):
+        assert plan.rows[slot].source_frames == tuple(range(4 * slot - 3, 4 * slot + 1))
+
+
+def test_interleaved_windows_are_the_published_ones():
+    (window,) = interleaved(49).windows
+    assert window == (0, *range(1, 96, 2))
+    assert interleaved(41).windows == ((0, *range(1, 80, 2)),)
+    assert interleaved(49).rows[1].source_frames == (1, 3, 5, 7)
+    assert interleaved(49).rows[10].source_frames == (73, 75, 77, 79)
+
+
+@pytest.mark.parametrize("frames", [49, 41])
+def test_aligned_windows_give_every_slot_the_same_frames_as_wan(frames):
+    assert [row.source_frames for row in aligned(frames).rows] == [
+        row.source_frames for row in consecutive(81).rows[:20]
+    ]
+    assert max(aligned(frames).positions) == 76
+
+
+def test_latent_frames():
+    assert [latent_frames(n) for n in (1, 81, 49, 41, 129)] == [1, 21, 13, 11, 33]
+    for wrong in (0, 8, 80, 82):
+        with pytest.raises(DatasetError, match="4k \\+ 1"):
+            latent_frames(wrong)
+
+
+def test_a_window_must_hold_every_query_frame():
+    with pytest.raises(MissingError, match="no window holds"):
+        video_plan([range(41)])
+    with pytest.raises(MissingError):
+        slot_of_frame(74)
+
+
+def test_short_clips_repeat_their_last_frame_and_shift_nothing():
+    plan = consecutive(81)
+    read = plan.decode(30)
+    assert read[:30] == tuple(range(30))
+    assert set(read[30:]) == {29}
+    assert image_plan().decode(75) == QUERY_POSITIONS
+    assert image_plan().decode(60)[:15] == QUERY_POSITIONS[:15]
+    with pytest.raises(DatasetError):
+        plan.decode(0)
+
+
+def test_gather_restores_the_windows():
+    plan = aligned(49)
+    for window, indices in zip(plan.windows, plan.gather, strict=True):
+        assert tuple(plan.positions[i] for i in indices) == window
