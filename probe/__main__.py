@@ -1,0 +1,50 @@
+"""`python -m probe train|evaluate|predict|runs`: probes on cached features."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from configs.cli import Verb, main
+from probe.config import EvaluateConfig, PredictConfig, RunsConfig, train_layers
+
+
+def _train(config: Any) -> int:
+    from probe.runs import print_results
+    from probe.train import train
+
+    print_results(train(config), config.root)
+    return 0
+
+
+def _evaluate(config: EvaluateConfig) -> int:
+    from probe.predict import evaluate
+    from probe.runs import print_summary
+
+    print_summary(evaluate(config))
+    return 0
+
+
+def _predict(config: PredictConfig) -> int:
+    from probe.predict import predict
+
+    print(predict(config))
+    return 0
+
+
+def _runs(config: RunsConfig) -> int:
+    from probe.runs import print_runs
+
+    print_runs(config)
+    return 0
+
+
+VERBS = (
+    Verb("train", "Train and evaluate probes on one store.", train_layers, _train, writes=True),
+    Verb("evaluate", "Score a finished run on other clips, views or metrics.", EvaluateConfig, _evaluate, writes=True),
+    Verb("predict", "Write a finished run's predictions and pictures.", PredictConfig, _predict, writes=True),
+    Verb("runs", "List finished or interrupted runs.", RunsConfig, _runs),
+)
+
+if __name__ == "__main__":
+    sys.exit(main("probe", "Probes: train them on cached features, score them, look at them.", VERBS))

@@ -1,0 +1,108 @@
+"""Batches of a pass: features of all arrays read once, targets made in the background, both for the same views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from cache.loader import FeatureLoader
+from cache.order import Indices
+from cache.reader import ReadItem
+from cache.spec import ArraySpec
+from cache.store import FeatureStore
+from data.clip import QUERY_POSITIONS
+from probe.module import Batch, Targets
+from probe.schedule import Schedule
+
+SLOT = {position: slot for slot, position in enumerate(QUERY_POSITIONS)}
+
+
+class ProbeData(L.LightningDataModule):
+    """Training batches in rounds, and evaluation batches over frozen views.
+
+    A batch is a dict: `features`, one tensor (B, V, h, w, C) per array, and `targets`; with twins on shuffled targets
+    also `control`. Targets hold `clip_id`, `views` and whatever the task makes.
+
+    Args:
+        store: where features are read.
+        arrays: the arrays to read, each once per batch.
+        schedule: of training.
+        targets: of training.
+        donors: clip -> the clip whose targets its twin gets; None without twins.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        arrays: Sequence[ArraySpec],
+        schedule: Schedule,
+        targets: Targets,
+        donors: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.store, self.arrays, self.schedule = store, list(arrays), schedule
+        self.targets, self.donors = targets, donors
+        self.first_round = 0
+        self._samples = lru_cache(maxsize=2)(schedule.samples)
+        self._loader = FeatureLoader(
+            store, self._items, schedule.batch, shuffle=False, attach=self._attach, pin_memory=None
+        )
+
+    def train_dataloader(self) -> FeatureLoader:
+        """Return the loader, set to the trainer's round; called once per round."""
+        trainer = self.trainer
+        done = trainer.current_epoch if trainer is not None else 0
+        self._loader.set_epoch(self.first_round + done)
+        return self._loader
+
+    def evaluation(self, clip_ids: Sequence[str], targets: Targets, donors: dict[str, str] | None, draws: int) -> Any:
+        """Return a loader over the frozen views of some clips, all draws of a clip one after another."""
+        samples = [(clip_id, draw) for clip_id in clip_ids for draw in range(draws)]
+
+        def attach(numbers: Indices, epoch: int) -> dict[str, Any]:
+            chosen = [samples[int(i)] for i in numbers]
+            return attached(targets, donors, chosen)
+
+        items = [read_items(self.arrays, clip_id, targets.views(clip_id, draw)) for clip_id, draw in samples]
+        return FeatureLoader(self.store, items, self.schedule.batch, shuffle=False, attach=attach)
+
+    def _items(self, round_: int) -> list[Sequence[ReadItem]]:
+        return [
+            read_items(self.arrays, clip_id, self.targets.views(clip_id, epoch))
+            for clip_id, epoch in self._samples(round_)
+        ]
+
+    def _attach(self, numbers: Indices, round_: int) -> dict[str, Any]:
+        samples = self._samples(round_)
+        return attached(self.targets, self.donors, [samples[int(i)] for i in numbers])
+
+
+def read_items(arrays: Sequence[ArraySpec], clip_id: str, views: Sequence[int]) -> list[ReadItem]:
+    """Return what to read for the views of a clip, one item per array."""
+    slots = [SLOT[view] for view in views]
+    return [(clip_id, array.name, array.rows_of(slots)) for array in arrays]
+
+
+def attached(targets: Targets, donors: dict[str, str] | None, samples: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """Return the targets of a batch, and those of the donors for twins."""
+    batch: dict[str, Any] = {"targets": collate([targets.sample(*sample) for sample in samples])}
+    if donors is not None:
+        # The donor's own draw: its targets needn't fit the twin's views, they mustn't.
+        borrowed = [{**targets.sample(donors[c], epoch), "clip_id": c} for c, epoch in samples]
+        batch["control"] = collate(borrowed)
+    return batch
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> Batch:
+    """Stack tensors of one shape; everything else becomes a list."""
+    batch: Batch = {}
+    for name in samples[0]:
+        values = [sample[name] for sample in samples]
+        same = all(isinstance(value, Tensor) and value.shape == values[0].shape for value in values)
+        batch[name] = torch.stack(values) if same else values
+    return batch

@@ -1,0 +1,168 @@
+"""One probe as a LightningModule: network, loss, optimiser; the tasks' modules fill in what differs."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from data.dataset import PreparedDataset
+from data.plans import ViewPlan
+from probe.losses.combine import require_finite
+from probe.optim import build_optimizer, build_schedule
+from probe.scores import Scores
+
+Batch = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What a probe must know of features and dataset to be built.
+
+    Attributes:
+        channels: width of the features it reads.
+        grid: their rows and columns.
+        gt_size: height and width of the ground truth.
+        class_names: names of the dataset's classes.
+        train_rates: share of training clips that show each class.
+    """
+
+    channels: int
+    grid: tuple[int, int]
+    gt_size: tuple[int, int]
+    class_names: tuple[str, ...] = ()
+    train_rates: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetOptions:
+    """Which clips and views targets are made for.
+
+    Attributes:
+        clip_ids: the clips.
+        plan: frozen views (evaluation); None draws views (training).
+        sampler, n_views, seed: of drawn views.
+        positions: clip positions that features exist for.
+    """
+
+    clip_ids: Sequence[str]
+    plan: ViewPlan | None
+    sampler: str
+    n_views: int
+    seed: int
+    positions: Sequence[int]
+
+
+class Targets(Protocol):
+    """Makes the targets of clips; `data.samples.ClipSamples` is one."""
+
+    def views(self, clip_id: str, epoch: int) -> tuple[int, ...]:
+        """Return the clip positions that the sample of a clip in an epoch looks at."""
+        ...
+
+    def sample(self, clip_id: str, epoch: int) -> dict[str, Any]:
+        """Return the targets for those views as tensors; `usable` False leaves the sample out."""
+        ...
+
+
+class Evaluator(Protocol):
+    """Turns predictions of single clips into metrics of a split; numpy in float64, outside autocast."""
+
+    def add(self, clip_id: str, views: Sequence[int], outputs: Batch, targets: Batch) -> None:
+        """Take the prediction of one clip and its targets: arrays without a batch axis, floats as float32."""
+        ...
+
+    def finish(self) -> Scores:
+        """Return the scores of all clips added."""
+        ...
+
+
+class ProbeModule(L.LightningModule):
+    """Base of the tasks' modules. Trains alone with a Lightning `Trainer`, or several side by side in a `ProbePass`.
+
+    Args:
+        options: the task's part of the configuration.
+        facts: of features and dataset.
+        total_steps: updates of the whole run, for the schedule.
+
+    Attributes:
+        cheap_metrics: metrics that the evaluator returns without `full`, besides losses.
+    """
+
+    cheap_metrics: tuple[str, ...] = ()
+
+    def __init__(self, options: Any, facts: Facts, total_steps: int) -> None:
+        super().__init__()
+        self.options, self.facts, self.total_steps = options, facts, total_steps
+        self.probe = self.build()
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """Return the network, freshly initialised."""
+
+    @abstractmethod
+    def loss(self, outputs: Batch, targets: Batch) -> dict[str, Tensor]:
+        """Return `loss` and its terms for a batch."""
+
+    @classmethod
+    @abstractmethod
+    def targets(cls, dataset: PreparedDataset, options: Any, wanted: TargetOptions, *, evaluation: bool) -> Targets:
+        """Return what makes the targets; with `evaluation` also what only the metrics need."""
+
+    @abstractmethod
+    def evaluator(self, variant: str, *, full: bool) -> Evaluator:
+        """Return what scores predictions; without `full` only what is cheap, for picking checkpoints."""
+
+    def forward(self, features: Tensor) -> Batch:
+        """Map features (B, V, h, w, C) to the network's predictions."""
+        outputs: Batch = self.probe(features, self.facts.gt_size)
+        return outputs
+
+    def one_of(self, outputs: Batch, i: int) -> Batch:
+        """Return the predictions of one sample as a batch of one; for outputs whose first axis is the batch."""
+        return {name: value[i : i + 1] for name, value in outputs.items()}
+
+    def compute(self, features: Tensor, targets: Batch) -> tuple[Batch, dict[str, Tensor]]:
+        """Return predictions and losses of a batch.
+
+        Raises:
+            NonFiniteError: features or targets hold NaN or infinite values; the message names the clips.
+        """
+        floating = {name: value for name, value in targets.items() if isinstance(value, Tensor)}
+        require_finite({"features": features, **floating}, ", ".join(targets["clip_id"]))
+        outputs = self(features)
+        return outputs, self.loss(outputs, targets)
+
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Return the loss of one batch."""
+        return self.compute(batch["features"], batch["targets"])[1]["loss"]
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW and the schedule of the recipe."""
+        optimizer = build_optimizer(self.probe, self.options.recipe)
+        schedule = build_schedule(optimizer, self.options.recipe, self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def usable(targets: Mapping[str, Any]) -> list[int]:
+    """Return the samples of a batch that can be learned from."""
+    marks = targets.get("usable")
+    return [i for i, mark in enumerate(marks) if mark] if marks is not None else list(range(len(targets["clip_id"])))
+
+
+def pick(values: Batch, samples: Sequence[int]) -> Batch:
+    """Return some samples of a batch; all of them without copying."""
+    if len(samples) == len(values["clip_id"]):
+        return values
+    index = list(samples)
+    return {
+        name: value[torch.tensor(index, device=value.device)]
+        if isinstance(value, Tensor)
+        else [value[i] for i in index]
+        for name, value in values.items()
+    }

@@ -1,0 +1,5 @@
+"""Placeholder."""
+
+
+def draw(*args: object) -> None:
+    """Draw nothing."""

@@ -1,0 +1,71 @@
+"""Point-map error, depth and pose metrics of clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import torch
+
+from probe.metrics import ClipGeometry, ClipScore, Variant, geometry_score
+from probe.module import Batch
+from probe.pose import decode_pose
+from probe.scores import Scores, flat
+
+KEYS = ("pmap_err", "abs_rel", "auc_30")
+
+
+class GeometryEvaluator:
+    """Scores each clip at the size of the predicted maps.
+
+    Args:
+        variant: definition of the metrics.
+        full: False skips all metrics: only the loss is of interest.
+    """
+
+    def __init__(self, variant: str, *, full: bool) -> None:
+        self.variant, self.full = cast(Variant, variant), full
+        self._scores = Scores()
+
+    def add(self, clip_id: str, views: Sequence[int], outputs: Batch, targets: Batch) -> None:
+        """Take `depth` (V, H, W), `points` (V, H, W, 3) and `pose` (V, 9) of a clip, and its targets."""
+        self._scores.clip_ids.append(clip_id)
+        if not self.full:
+            self._scores.per_clip.append(ClipScore())
+            return
+        if not targets.get("usable", True):
+            reason = "no usable geometry: invalid pose, or no depth in view 0"
+            self._scores.per_clip.append(ClipScore.without_value(KEYS, reason))
+            return
+        depth, points = np.asarray(outputs["depth"], np.float64), np.asarray(outputs["points"], np.float64)
+        pose = torch.as_tensor(outputs["pose"]).double()
+        world_to_camera = decode_pose(pose, (depth.shape[1], depth.shape[2]))[0].numpy()
+        true_depth = np.asarray(targets["depth"], np.float64)
+        truth = ClipGeometry(
+            true_depth,
+            np.asarray(targets["points"], np.float64),
+            np.asarray(targets["world2cam"], np.float64)[:, :3],
+        )
+        score = geometry_score(
+            ClipGeometry(depth, points, world_to_camera),
+            truth,
+            confidence=np.asarray(targets["confidence"], np.float64),
+            valid=true_depth > 0,
+            frame_indices=np.asarray(views),
+            variant=self.variant,
+        )
+        self._scores.per_clip.append(score)
+        self._scores.predictions.append(
+            {
+                "clip_id": clip_id,
+                "views": list(views),
+                "shape": list(depth.shape),
+                "depth": flat(depth.astype(np.float32)),
+                "pose": flat(pose.numpy()),
+            }
+        )
+
+    def finish(self) -> Scores:
+        """Return the scores of all clips added."""
+        return self._scores

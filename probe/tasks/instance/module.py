@@ -1,0 +1,50 @@
+"""The instance probe as a module: sampled pixels, pull and push, clusters against masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from data.dataset import PreparedDataset
+from data.samples import ClipSamples, SampleOptions
+from probe.losses.contrastive import instance_loss
+from probe.models import build_probe
+from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets
+from probe.tasks.instance.evaluation import InstanceEvaluator
+
+
+class InstanceModule(ProbeModule):
+    """Which pixels of all views belong to one object."""
+
+    def build(self) -> nn.Module:
+        """Return an `InstanceProbe`."""
+        return build_probe("instance", self.facts.channels, self.facts.grid, self.options)
+
+    def loss(self, outputs: Batch, targets: Batch) -> dict[str, Tensor]:
+        """Return the contrastive loss on the sampled pixels."""
+        pixels = {"pixels": targets["coordinates"], "ids": targets["ids"]}
+        return instance_loss(outputs, pixels, self.facts.gt_size, self.options.loss)
+
+    @classmethod
+    def targets(cls, dataset: PreparedDataset, options: Any, wanted: TargetOptions, *, evaluation: bool) -> Targets:
+        """Return targets with `coordinates` (P, 3) and `ids` (P,); for evaluation also `maps` and `things`."""
+        return ClipSamples(
+            dataset,
+            wanted.clip_ids,
+            SampleOptions(
+                task="instance",
+                pixels=options.loss.pixels,
+                balanced=options.loss.balance == "instance",
+                with_maps=evaluation,
+            ),
+            plan=wanted.plan,
+            sampler=wanted.sampler,
+            n_views=wanted.n_views,
+            seed=wanted.seed,
+            positions=wanted.positions,
+        )
+
+    def evaluator(self, variant: str, *, full: bool) -> Evaluator:
+        """Return the evaluator; clustering, the slow part, only with `full`."""
+        return InstanceEvaluator(self.facts.grid, variant, full=full)

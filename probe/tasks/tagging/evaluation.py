@@ -1,0 +1,82 @@
+"""Average precision over the clips of a split, per class and in the mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probe.metrics import ClipScore, Variant, tagging_score
+from probe.module import Batch
+from probe.scores import Scores, Statistic, flat, number
+
+KEYS = ("map", "ap_head", "ap_mid", "ap_tail", "mid_ratio", "of1", "cf1")
+
+
+class TaggingEvaluator:
+    """Collects logits and labels; everything is computed once over the pooled split.
+
+    Args:
+        class_names: names of the C classes.
+        train_rates: (C,) share of training clips that show each class, for the frequency buckets.
+        variant: definition of the metrics.
+    """
+
+    def __init__(self, class_names: Sequence[str], train_rates: Sequence[float], variant: str) -> None:
+        self.class_names, self.rates = tuple(class_names), np.asarray(train_rates, np.float64)
+        self.variant = cast(Variant, variant)
+        self._scores = Scores()
+        self._logits: list[NDArray[np.float64]] = []
+        self._labels: list[NDArray[np.float64]] = []
+
+    def add(self, clip_id: str, views: Sequence[int], outputs: Batch, targets: Batch) -> None:
+        """Take `logits` (C,) and `labels` (C,) of a clip."""
+        logits, labels = (np.asarray(x, np.float64) for x in (outputs["logits"], targets["labels"]))
+        self._logits.append(logits)
+        self._labels.append(labels)
+        self._scores.clip_ids.append(clip_id)
+        # Log loss of the labels in nats per class: the one number a single clip has.
+        log_loss = float(np.logaddexp(0, np.where(labels > 0.5, -logits, logits)).mean())
+        self._scores.per_clip.append(ClipScore({"log_loss": log_loss}, {"n_positives": int(labels.sum())}))
+        self._scores.predictions.append(
+            {"clip_id": clip_id, "views": list(views), "logits": flat(logits), "labels": flat(labels > 0.5)}
+        )
+
+    def finish(self) -> Scores:
+        """Return mAP and its relatives, their values under resampling, and one row per class.
+
+        `chance_map` is the mAP of a probe that knows nothing: the mean share of positives.
+        """
+        if not self._logits:
+            return self._scores
+        logits, labels = np.stack(self._logits), np.stack(self._labels)
+        whole = tagging_score(labels, logits, self.rates, variant=self.variant)
+        chance = tagging_score(labels, np.zeros_like(logits), self.rates)
+
+        def resampled(key: str) -> Callable[[NDArray[np.int64]], float]:
+            def value(index: NDArray[np.int64]) -> float:
+                return tagging_score(labels[index], logits[index], self.rates, variant=self.variant).values[key]
+
+            return value
+
+        def resampled_chance(index: NDArray[np.int64]) -> float:
+            rates = labels[index].mean(axis=0)
+            return float(rates[rates > 0].mean()) if (rates > 0).any() else math.nan
+
+        self._scores.pooled = {key: Statistic(whole.values[key], resampled(key)) for key in KEYS}
+        self._scores.pooled["chance_map"] = Statistic(chance.values["map"], resampled_chance)
+        self._scores.classes = [self._class_row(whole, i) for i in range(len(self.class_names))]
+        return self._scores
+
+    def _class_row(self, whole: Any, i: int) -> dict[str, Any]:
+        return {
+            "name": self.class_names[i],
+            "ap": number(whole.ap[i]),
+            "f1": number(whole.f1[i]),
+            "positives": int(whole.n_positives[i]),
+            "train_rate": number(self.rates[i]),
+            "bucket": ("head", "mid", "tail")[int(whole.buckets[i])],
+        }
