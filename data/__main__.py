@@ -53,7 +53,7 @@ def _prepare(config: Any) -> int:
         workers=config.workers,
         allowed_failures=config.allowed_failures,
     )
-    kind.finish(path, source)
+    kind.finish(path)
     print(f"{name}: {summary.made} clips made, {summary.kept} already there, {len(summary.failed)} failed", end="")
     print(f", {summary.seconds:.0f} s\n{path}\nnext: python -m data inspect dataset={name}")
     return 0
@@ -63,7 +63,10 @@ def _inspect(config: InspectConfig) -> int:
     from data.dataset import PreparedDataset
     from data.inspection import inspect
 
-    inspect(PreparedDataset.open(config.dataset, config.root))
+    dataset = PreparedDataset.open(config.dataset, config.root)
+    inspect(dataset)
+    if dataset.identity["kind"] in KINDS:
+        KINDS[dataset.identity["kind"]].show(dataset.path)
     return 0
 
 

@@ -44,12 +44,14 @@ class Kind:
     Attributes:
         layers: from the raw arguments to the options dataclass, which has a key `name`, and the YAML values below them.
         source: from the filled options to the source of clips.
-        finish: called with the dataset's folder and the source once all clips are there.
+        finish: called with the dataset's folder once all clips are there.
+        show: prints what `finish` found out, for `python -m data inspect`.
     """
 
     layers: Callable[[Mapping[str, str]], Layers]
     source: Callable[[Any], ClipSource]
-    finish: Callable[[Path, Any], None] = lambda dataset, source: None
+    finish: Callable[[Path], None] = lambda dataset: None
+    show: Callable[[Path], None] = lambda dataset: None
 
 
 def _rooms_layers(overrides: Mapping[str, str]) -> Layers:
@@ -63,12 +65,33 @@ def _rooms_source(config: PrepareRooms) -> ClipSource:
     return RoomsSource(_only(RoomsConfig, config))
 
 
+def _rooms_report(dataset: Path) -> None:
+    """Store what scores on these rooms are read against: ceilings per grid, what sampled views see."""
+    from data.files import read_json
+    from data.rooms.report import REPORT, store_report
+    from data.tables import read_tables
+
+    path = dataset / REPORT
+    clips = len(read_tables(dataset)["index.parquet"])
+    if not path.is_file() or read_json(path, fix=f"delete {path}").get("clips") != clips:
+        store_report(dataset)
+
+
+def _rooms_show(dataset: Path) -> None:
+    from data.files import read_json
+    from data.rooms.report import REPORT, print_report
+
+    if (dataset / REPORT).is_file():
+        print()
+        print_report(read_json(dataset / REPORT, fix=f"delete {dataset / REPORT} and run prepare again"))
+
+
 def _only(schema: type, config: Any) -> Any:
     """Take from the options of `prepare` those of the source itself."""
     return schema(**{field.name: getattr(config, field.name) for field in dataclasses.fields(schema)})
 
 
-KINDS: dict[str, Kind] = {"rooms": Kind(_rooms_layers, _rooms_source)}
+KINDS: dict[str, Kind] = {"rooms": Kind(_rooms_layers, _rooms_source, _rooms_report, _rooms_show)}
 
 
 def kind_of(overrides: Mapping[str, str]) -> Kind:
