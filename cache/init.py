@@ -157,7 +157,9 @@ def _complete(
     finished = dataclasses.replace(
         header, arrays=tuple(specs), files={**files, **{k: (s,) for k, s in digests.items()}}
     )
-    if not changed and finished == old and backend.size(f"{layout.BACKUP}/{layout.CLIPS}") is not None:
+    spare = {layout.STORE: finished.to_bytes(), layout.CLIPS: wanted[layout.CLIPS]}
+    copied = all(_digest_of(backend, f"{layout.BACKUP}/{key}") == sha256(data) for key, data in spare.items())
+    if not changed and finished == old and copied:
         return
     put(backend, layout.STORE, dataclasses.replace(finished, files=files).to_bytes())
     backend.make_folders(layout.array_folder(spec.name) for spec in specs)

@@ -37,7 +37,7 @@ def write_shard(stage: Stage, features: Features, spec: ArraySpec, executor: Exe
         StoreError: wrong shape or kind of values.
     """
     source = _checked(features, spec)
-    writing = executor.submit(_write_rows, stage, source, spec)
+    writing = executor.submit(write_rows, stage, source, spec)
     try:
         moments = channel_moments(source, spec)
     finally:
@@ -62,9 +62,10 @@ def row_bytes(source: torch.Tensor, row: int, spec: ArraySpec) -> Bytes:
     return np.asarray(values, np.uint8)
 
 
-def _write_rows(
+def write_rows(
     stage: Stage, source: torch.Tensor, spec: ArraySpec
 ) -> tuple[list[int], int, tuple[tuple[int, int, int], ...] | None]:
+    """Write the rows and the index of a shard; return the checksums, the size, and where compressed rows lie."""
     crcs: list[int] = []
     chunks: list[tuple[int, int, int]] = []
     offset = 0

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from cache import ArraySpec, FeatureStore
 from cache.synthetic import make_spec, make_store
+
+
+@pytest.fixture
+def fast_path() -> Iterator[Path]:
+    """A folder in memory where there is one: killed processes lose nothing there, and flushing is free."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Run by test_crashes.py in a process of its own, without threads, so that it may fork: jobs that die.
 
-`steps <folder> <what>` copies `<folder>/base` to `<folder>/000`, `001`, ... and lets a child process die at the first,
+`steps <folder> <what> <stride>` copies `<folder>/base` to `<folder>/000`, `001`, ... and lets a child process die at the first,
 second, ... call that changes anything on the disk, until one gets through. `kills <store> <count> <seed>` kills two
 writers of one store at random moments until `count` have died.
 """
@@ -18,11 +18,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cache.local
-from cache import FeatureStore
-from cache.synthetic import fill_store, make_clips, make_spec, make_store
+import pyarrow.parquet  # noqa: F401  # everything that a child needs is imported before the first fork
+import safetensors.numpy  # noqa: F401
+import torch  # noqa: F401
 
-CHANGING = {"open", "write", "fdatasync", "fsync", "replace", "link", "unlink", "mkdir", "close"}
+import cache.local
+import cache.reader
+import cache.shard
+import cache.writer
+from cache import FeatureStore
+from cache.synthetic import fill_store, make_spec, make_store
+
+CHANGING = {"open", "write", "fdatasync", "fsync", "replace", "link", "unlink", "mkdir"}
 
 
 class DyingOs:
@@ -54,8 +61,8 @@ def do(what: str, place: Path) -> None:
         make_store(place, [make_spec("one"), make_spec("two"), make_spec("three")], 4, written=[])
 
 
-def steps(folder: Path, what: str) -> None:
-    for step in itertools.count():
+def steps(folder: Path, what: str, stride: int) -> None:
+    for step in itertools.count(0, stride):
         place = folder / f"{step:03d}"
         if (folder / "base").exists():
             shutil.copytree(folder / "base", place)
@@ -93,7 +100,7 @@ def kills(place: Path, count: int, seed: int) -> None:
         for record in (place / "commits").iterdir():
             facts = f"{record.stat().st_ino} {record.stat().st_mtime_ns}"
             assert seen.setdefault(record.name, facts) == facts, f"{record.name} was redone"
-        if len(seen) == len(make_clips(10_000)[: len(FeatureStore.open(place).clips)]):
+        if len(seen) == len(FeatureStore.open(place).clips):
             break
         for index in victims:
             children[index] = start(place)
@@ -112,6 +119,6 @@ def kills(place: Path, count: int, seed: int) -> None:
 if __name__ == "__main__":
     mode, path, *rest = sys.argv[1:]
     if mode == "steps":
-        steps(Path(path), rest[0])
+        steps(Path(path), rest[0], int(rest[1]))
     else:
         kills(Path(path), int(rest[0]), int(rest[1]))
