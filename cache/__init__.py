@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cache.locate import find_stores as find_stores
     from cache.locate import locate_store as locate_store
     from cache.locate import store_path as store_path
+    from cache.source import FeatureSource as FeatureSource
     from cache.spec import ArraySpec as ArraySpec
     from cache.spec import array_name as array_name
     from cache.store import FeatureStore as FeatureStore
@@ -27,6 +28,7 @@ _HOME = {
     "ClipEntry": "cache.clips",
     "ClipWriter": "cache.writer",
     "FeatureLoader": "cache.loader",
+    "FeatureSource": "cache.source",
     "FeatureStore": "cache.store",
     "array_name": "cache.spec",
     "bytes_needed": "cache.forecast",

@@ -9,16 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.moments import Moments, merged
-from cache.store import FeatureStore
 
 if TYPE_CHECKING:
     import dask.array
+
+    from cache.source import FeatureSource
 
 Transform = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """Maps the features of one clip (rows, height, width, channels) to others of any shape (..., channels)."""
 
 
-def as_dask(store: FeatureStore, array: str, clip_ids: Sequence[str]) -> dask.array.Array:
+def as_dask(store: FeatureSource, array: str, clip_ids: Sequence[str]) -> dask.array.Array:
     """Return clips of an array as a lazy float32 Dask array (clips, rows, height, width, channels), a clip per chunk.
 
     Raises:
@@ -38,7 +39,7 @@ def as_dask(store: FeatureStore, array: str, clip_ids: Sequence[str]) -> dask.ar
 
 
 def channel_statistics(
-    store: FeatureStore, array: str, clip_ids: Sequence[str], transform: Transform | None = None
+    store: FeatureSource, array: str, clip_ids: Sequence[str], transform: Transform | None = None
 ) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return (count, mean, variance) per channel in float64 over some clips, after a transform such as resampling.
 
@@ -52,7 +53,7 @@ def channel_statistics(
 
 
 def covariance(
-    store: FeatureStore, array: str, clip_ids: Sequence[str], transform: Transform | None = None
+    store: FeatureSource, array: str, clip_ids: Sequence[str], transform: Transform | None = None
 ) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return (count, mean (C,), covariance (C, C)) in float64 over all cells of some clips, as PCA needs them.
 
@@ -71,19 +72,19 @@ def covariance(
     return count, centre + shift, second / count - np.outer(shift, shift)
 
 
-def _load(store: FeatureStore, clip_id: str, array: str) -> npt.NDArray[np.float32]:
+def _load(store: FeatureSource, clip_id: str, array: str) -> npt.NDArray[np.float32]:
     features: Any = store.read([(clip_id, array, range(store.array(array).rows))], verify=True)[0]
     return np.asarray(features.float().numpy(), np.float32)
 
 
-def _cells(store: FeatureStore, clip_id: str, array: str, transform: Transform | None) -> npt.NDArray[np.float32]:
+def _cells(store: FeatureSource, clip_id: str, array: str, transform: Transform | None) -> npt.NDArray[np.float32]:
     features = _load(store, clip_id, array)
     if transform is not None:
         features = transform(features)
     return np.ascontiguousarray(features.reshape(-1, features.shape[-1]), np.float32)
 
 
-def _clip_moments(store: FeatureStore, clip_id: str, array: str, transform: Transform | None) -> Moments:
+def _clip_moments(store: FeatureSource, clip_id: str, array: str, transform: Transform | None) -> Moments:
     from cache.moments import MomentsBuilder
 
     cells = _cells(store, clip_id, array, transform)
@@ -93,7 +94,7 @@ def _clip_moments(store: FeatureStore, clip_id: str, array: str, transform: Tran
 
 
 def _clip_products(
-    store: FeatureStore, clip_id: str, array: str, centre: npt.NDArray[np.float64], transform: Transform | None
+    store: FeatureSource, clip_id: str, array: str, centre: npt.NDArray[np.float64], transform: Transform | None
 ) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     cells = _cells(store, clip_id, array, transform).astype(np.float64) - centre
     return len(cells), cells.sum(axis=0), cells.T @ cells

@@ -61,16 +61,12 @@ class ShardReader:
         if not items:
             return []
         specs = [self.store.array(array) for _, array, _ in items]
-        shapes = [(len(item[2]), *spec.grid, spec.channels) for item, spec in zip(items, specs, strict=True)]
-        uniform = all(spec.dtype == specs[0].dtype for spec in specs) and len(set(shapes)) == 1
-        tensors: torch.Tensor | list[torch.Tensor]
-        if uniform:
-            tensors = _tensor((len(items), *shapes[0]), specs[0].dtype, out)
+        tensors = allocate(items, specs, out)
+        if isinstance(tensors, torch.Tensor):
             data = _bytes_of(tensors)
             size = len(data) // len(items)
             targets = [data[i * size : (i + 1) * size] for i in range(len(items))]
         else:
-            tensors = _tensors(shapes, specs, out)
             targets = [_bytes_of(tensor) for tensor in tensors]
         parts = []
         for (clip_id, array, rows), spec, target in zip(items, specs, targets, strict=True):
@@ -87,10 +83,7 @@ class ShardReader:
 
     def nbytes(self, items: Sequence[ReadItem]) -> int:
         """See `FeatureStore.nbytes`."""
-        specs = [self.store.array(array) for _, array, _ in items]
-        sizes = [len(item[2]) * spec.row_bytes for item, spec in zip(items, specs, strict=True)]
-        shapes = {(len(item[2]), spec.shape[1:], spec.dtype) for item, spec in zip(items, specs, strict=True)}
-        return sum(sizes) if len(shapes) < 2 else sum(map(_aligned, sizes))
+        return bytes_for(items, [self.store.array(array) for _, array, _ in items])
 
     def _part(
         self, clip_id: str, array: str, rows: Sequence[int], spec: ArraySpec, target: memoryview, allow_partial: bool
@@ -201,6 +194,40 @@ def _bytes_of(tensor: torch.Tensor) -> memoryview:
     return memoryview(tensor.reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
 
 
+def allocate(
+    items: Sequence[ReadItem], specs: Sequence[ArraySpec], out: torch.Tensor | None
+) -> torch.Tensor | list[torch.Tensor]:
+    """Return where the values of `FeatureStore.read` go: one tensor if all items agree, else one tensor per item.
+
+    Raises:
+        StoreError: `out` does not fit.
+    """
+    shapes = _shapes(items, specs)
+    if _uniform(shapes, specs):
+        return _tensor((len(items), *shapes[0]), specs[0].dtype, out)
+    if out is None:
+        return [_tensor(shape, spec.dtype, None) for shape, spec in zip(shapes, specs, strict=True)]
+    tensors, start = [], 0
+    for shape, spec in zip(shapes, specs, strict=True):
+        tensors.append(_tensor(shape, spec.dtype, out[start:]))
+        start += _aligned(math.prod(shape) * ITEM_BYTES[spec.dtype])
+    return tensors
+
+
+def bytes_for(items: Sequence[ReadItem], specs: Sequence[ArraySpec]) -> int:
+    """Return the bytes that a flat `out` of `allocate` must have."""
+    sizes = [len(item[2]) * spec.row_bytes for item, spec in zip(items, specs, strict=True)]
+    return sum(sizes) if not sizes or _uniform(_shapes(items, specs), specs) else sum(map(_aligned, sizes))
+
+
+def _shapes(items: Sequence[ReadItem], specs: Sequence[ArraySpec]) -> list[tuple[int, int, int, int]]:
+    return [(len(item[2]), *spec.grid, spec.channels) for item, spec in zip(items, specs, strict=True)]
+
+
+def _uniform(shapes: Sequence[tuple[int, ...]], specs: Sequence[ArraySpec]) -> bool:
+    return len(set(shapes)) == 1 and all(spec.dtype == specs[0].dtype for spec in specs)
+
+
 def _tensor(shape: tuple[int, ...], dtype: str, out: torch.Tensor | None) -> torch.Tensor:
     wanted = TORCH_DTYPE[dtype]
     if out is None:
@@ -215,18 +242,6 @@ def _tensor(shape: tuple[int, ...], dtype: str, out: torch.Tensor | None) -> tor
         expected=f"a contiguous {wanted} tensor of shape {shape}, or at least {size} bytes as a flat uint8 tensor",
         found=f"{out.dtype} {tuple(out.shape)}",
     )
-
-
-def _tensors(
-    shapes: Sequence[tuple[int, ...]], specs: Sequence[ArraySpec], out: torch.Tensor | None
-) -> list[torch.Tensor]:
-    if out is None:
-        return [_tensor(shape, spec.dtype, None) for shape, spec in zip(shapes, specs, strict=True)]
-    tensors, start = [], 0
-    for shape, spec in zip(shapes, specs, strict=True):
-        tensors.append(_tensor(shape, spec.dtype, out[start:]))
-        start += _aligned(math.prod(shape) * ITEM_BYTES[spec.dtype])
-    return tensors
 
 
 def _aligned(size: int) -> int:
