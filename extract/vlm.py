@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from configs.errors import ConfigError
 from configs.identity import digest
@@ -26,84 +26,14 @@ from extract.tiny.snapshot import tiny_snapshot
 from extract.tiny.tokenizer import byte_tokenizer
 from extract.tiny.vlm import VERSION as TINY_VERSION
 from extract.tiny.vlm import save_snapshot
-from extract.vlm_text import Markup, Prompt, chat_text, load_tokenizer, token_sequence
+from extract.vlm_family import Family
+from extract.vlm_text import chat_text, load_tokenizer, read_prompt, token_sequence
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 VERSION = 1
 """Raised when the code shared by the families would give other values."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Sizes of one model at one size.
-
-    Attributes:
-        resize: sizes (height, width) that a frame is squeezed to, in turn.
-        grid: (rows, columns) of visual tokens per image.
-        blocks: decoder blocks of the whole language model.
-        width: channels of its residual stream.
-    """
-
-    resize: tuple[tuple[int, int], ...]
-    grid: tuple[int, int]
-    blocks: int
-    width: int
-
-
-class Family(Protocol):
-    """What one family adds."""
-
-    @property
-    def name(self) -> str:
-        """Module of `extract/backbones/`."""
-
-    @property
-    def version(self) -> int:
-        """Raised when the family's own code would give other values."""
-
-    @property
-    def markup(self) -> Markup:
-        """Special tokens around an image."""
-
-    @property
-    def mean(self) -> tuple[float, float, float]:
-        """Mean of the training pixels, on the scale 0..1."""
-
-    @property
-    def std(self) -> tuple[float, float, float]:
-        """Their standard deviation."""
-
-    def layout(self, model: ModelConfig, *, tiny: bool) -> Layout:
-        """Return the sizes of a model."""
-
-    def architecture(self, model: ModelConfig, *, tiny: bool) -> Mapping[str, Any]:
-        """Return the constructor arguments of the library's configuration, for untrained weights."""
-
-    def config(self, architecture: Mapping[str, Any], token_id: Callable[[str], int]) -> Any:
-        """Make the library's configuration; `token_id` gives the ids of the special tokens."""
-
-    def read_config(self, folder: Path) -> Any:
-        """Read the library's configuration from a snapshot."""
-
-    def checkpoint(self, folder: Path) -> weights.Checkpoint:
-        """Open the tensors of a snapshot."""
-
-    def rename(self, name: str) -> str:
-        """Return the library's name, in the base model, of a tensor of any published layout."""
-
-    def image_arguments(self, images: Tensor) -> dict[str, Tensor]:
-        """Turn normalised images (N, 3, H, W) into arguments of the network."""
-
-    def positions(self, network: Any, ids: Tensor, grid: tuple[int, int]) -> Tensor | None:
-        """Return the (k, 1, L) position ids of one clip's tokens (1, L); None lets the network count them."""
-
-    def vision_end(self, network: Any) -> nn.Module:
-        """Return the module whose output the language model receives."""
-
-    def vision_tokens(self, output: Any) -> Tensor:
-        """Return all visual tokens, image by image, row-major, from what that module returns."""
 
 
 class VisionLanguageAdapter:
@@ -113,7 +43,7 @@ class VisionLanguageAdapter:
         self._model, self._variant, self._family = model, variant, family
         self._tiny = variant.size == "tiny"
         self._layout = layout = family.layout(model, tiny=self._tiny)
-        self._prompt = Prompt(**model.settings["prompt"])
+        self._prompt = read_prompt(model.settings, model.name)
         self.spec = BackboneSpec(
             name=model.name,
             family=family.name,
@@ -140,6 +70,7 @@ class VisionLanguageAdapter:
                 "std": self._family.std,
             },
             "frames": self.spec.frames.positions,
+            "short_clips": "last frame repeated",
             "prompt": dataclasses.asdict(self._prompt),
             "compute_dtype": self.spec.compute_dtype,
         }
@@ -160,6 +91,8 @@ class VisionLanguageAdapter:
             self.spec.check(tap)
         self._depth = max(tap.block or 0 for tap in taps)
         self._network: Any = None  # an earlier one must go before the next one comes
+        if self._folder:
+            vlm_weights.check_family(self._folder, self._family.model_types)
         with quiet_libraries():
             tokenizer = load_tokenizer(self._folder) if self._folder else byte_tokenizer(self._family.markup)
             self._network = self._build(self._folder, tokenizer)

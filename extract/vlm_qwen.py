@@ -11,7 +11,7 @@ from configs.errors import ConfigError
 from extract.frames import SLOTS
 from extract.preprocess_image import patchify, smart_resize
 from extract.tiny.qwen_vl import TARGET
-from extract.vlm import Layout
+from extract.vlm_family import Layout
 from extract.vlm_text import QWEN_MARKUP, Markup
 from extract.weights import Checkpoint
 
@@ -32,6 +32,7 @@ class QwenFamily:
     """One generation of Qwen-VL; see `extract.vlm.Family`.
 
     Attributes:
+        model_types: its name in config.json.
         config_class: name of its configuration class in transformers.
         patch: side of a vision patch in pixels.
         tiny_architecture: constructor arguments of its tiny twin.
@@ -39,6 +40,7 @@ class QwenFamily:
 
     name: str
     version: int
+    model_types: tuple[str, ...]
     config_class: str
     patch: int
     mean: tuple[float, float, float]

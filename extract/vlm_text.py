@@ -7,12 +7,12 @@ last image can change them, so the sequence ends there: the published question a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from configs.errors import ModelError
+from configs.errors import ConfigError, ModelError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +72,29 @@ class TokenSequence:
     visual: tuple[int, ...]
 
 
+def read_prompt(settings: Mapping[str, Any], model: str) -> Prompt:
+    """Return the prompt that a model's file states under `settings.prompt`.
+
+    Raises:
+        ConfigError: a part is missing, unknown or not text.
+    """
+    parts = settings.get("prompt")
+    names = [field.name for field in fields(Prompt)]
+    found = parts if isinstance(parts, Mapping) else {}
+    if set(found) != set(names) or not all(isinstance(part, str) for part in found.values()):
+        raise ConfigError(
+            f"settings.prompt of {model} must be texts of four kinds", expected=", ".join(names), found=parts
+        )
+    return Prompt(**found)
+
+
 def chat_text(prompt: Prompt, markup: Markup, images: int) -> str:
     """Return the chat, in the format of Qwen and InternVL, up to the last image, with one placeholder per image."""
     system = f"<|im_start|>system\n{prompt.system}<|im_end|>\n" if prompt.system else ""
     preface = f"{prompt.preface}\n" if prompt.preface else ""
     pictures = (
-        prompt.label.format(k=number) + markup.start + markup.image + markup.end for number in range(1, images + 1)
+        prompt.label.replace("{k}", str(number)) + markup.start + markup.image + markup.end
+        for number in range(1, images + 1)
     )
     return f"{system}<|im_start|>user\n{preface}" + prompt.separator.join(pictures)
 

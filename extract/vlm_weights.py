@@ -119,6 +119,31 @@ def initialise(network: nn.Module, seed: int, *, dtype: torch.dtype, device: str
     return network.to(device).eval()
 
 
+def check_family(folder: Path, model_types: Sequence[str]) -> None:
+    """Refuse a folder that is no snapshot of one of these types of model.
+
+    Raises:
+        ModelError: config.json is missing, unreadable, or of another type.
+    """
+    file = folder / "config.json"
+    try:
+        found = json.loads(file.read_text()).get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(
+            "the folder holds no readable config.json",
+            where=folder,
+            fix="give the folder of a complete snapshot, or fetch it: python -m extract download model=<name>",
+        ) from error
+    if found not in model_types:
+        raise ModelError(
+            "the snapshot belongs to another family of models",
+            where=file,
+            expected=" or ".join(model_types),
+            found=found,
+            fix="choose the matching model=, or another weights=",
+        )
+
+
 def check_snapshot(
     folder: Path, config: Any, blocks: int, width: int, mean: Sequence[float], std: Sequence[float]
 ) -> None:

@@ -19,7 +19,8 @@ from extract import internvl_original
 from extract.adapter import Variant
 from extract.model import ModelConfig
 from extract.tiny.internvl import TILE, internvl
-from extract.vlm import Layout, VisionLanguageAdapter
+from extract.vlm import VisionLanguageAdapter
+from extract.vlm_family import Layout
 from extract.vlm_text import INTERNVL_MARKUP, Markup
 from extract.weights import Checkpoint
 
@@ -36,6 +37,7 @@ class InternVLFamily:
 
     name: str = "internvl"
     version: int = 1
+    model_types: tuple[str, ...] = ("internvl", "internvl_chat")
     markup: Markup = INTERNVL_MARKUP
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)

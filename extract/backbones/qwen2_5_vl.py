@@ -19,6 +19,7 @@ from extract.vlm_qwen import QwenFamily
 FAMILY = QwenFamily(
     name="qwen2_5_vl",
     version=1,
+    model_types=("qwen2_5_vl",),
     config_class="Qwen2_5_VLConfig",
     patch=14,
     mean=(0.48145466, 0.4578275, 0.40821073),

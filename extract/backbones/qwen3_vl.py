@@ -20,6 +20,7 @@ from extract.vlm_qwen import QwenFamily
 FAMILY = QwenFamily(
     name="qwen3_vl",
     version=1,
+    model_types=("qwen3_vl",),
     config_class="Qwen3VLConfig",
     patch=16,
     mean=(0.5, 0.5, 0.5),

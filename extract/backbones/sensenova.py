@@ -13,7 +13,8 @@ from extract.adapter import Variant
 from extract.backbones.internvl import InternVLFamily
 from extract.backbones.qwen3_vl import FAMILY as QWEN3_VL
 from extract.model import ModelConfig
-from extract.vlm import Family, VisionLanguageAdapter
+from extract.vlm import VisionLanguageAdapter
+from extract.vlm_family import Family
 
 _BASES: dict[str, Family] = {
     "internvl": replace(InternVLFamily(), name="sensenova"),

@@ -10,7 +10,7 @@ from extract.tiny.tokenizer import byte_tokenizer
 
 if TYPE_CHECKING:
     from extract.model import ModelConfig
-    from extract.vlm import Family
+    from extract.vlm_family import Family
 
 VERSION = 1
 """Raised when the recipe would give other weights."""

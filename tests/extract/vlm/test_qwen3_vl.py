@@ -111,6 +111,20 @@ def test_a_snapshot_of_another_size_is_refused(kit: Any) -> None:
         kit.make(NAME, weights=str(kit.snapshot(NAME))).load(kit.llm(22))
 
 
+@pytest.mark.parametrize("other", ["qwen2.5-vl-7b", "internvl3-8b"])
+def test_a_snapshot_of_another_family_is_refused(kit: Any, other: str) -> None:
+    with pytest.raises(ModelError, match="another family"):
+        kit.make(NAME, size="tiny", weights=str(kit.snapshot(other))).load(kit.llm(1))
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]"])
+def test_a_folder_without_a_configuration_is_refused(kit: Any, tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ModelError, match=r"no readable config\.json"):
+        kit.make(NAME, weights=str(tmp_path)).load(kit.llm(22))
+
+
 def test_other_pixel_statistics_are_refused(kit: Any, tmp_path: Path) -> None:
     folder = kit.copy(NAME, tmp_path / "copy", dict)
     (folder / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0, 0, 0], "image_std": [1, 1, 1]}))

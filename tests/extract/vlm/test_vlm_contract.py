@@ -18,7 +18,7 @@ import torch
 from configs.errors import ConfigError, MissingError
 from configs.identity import digest
 from data.clip import QUERY_POSITIONS
-from extract.adapter import ClipInput, Tap
+from extract.adapter import Batch, ClipInput, Tap
 from extract.model import load_model
 
 BATCH_TOLERANCE = 1e-5
@@ -171,6 +171,19 @@ def test_bfloat16_is_close_to_float32(kit: Any, name: str) -> None:
     low, high = kit.run(adapter, kit.clip())["llm.b3"], kit.features(name)["llm.b3"]
     assert low.dtype == torch.bfloat16
     assert (low.float() - high).norm() < 0.05 * high.norm()
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_what_the_cpu_gives(kit: Any, name: str) -> None:
+    for dtype, tolerance in (("float32", 1e-2), ("auto", 5e-2)):  # float32 may use TF32 there
+        adapter = kit.make(name, size="tiny", cache=str(kit.root), device="cuda:0", dtype=dtype)
+        adapter.load([*kit.llm(3), Tap(name="vision")])
+        pixels = adapter.preprocess(kit.clip())["pixels"][None].to("cuda:0")
+        maps = adapter.forward(Batch(clip_ids=["c"], inputs={"pixels": pixels}))
+        for key in ("llm.b3", "vision"):
+            cpu = kit.features(name)[key]
+            assert maps[key].device.type == "cuda"
+            assert (maps[key].cpu().float() - cpu).norm() < tolerance * cpu.norm()
 
 
 def test_identity_tells_variants_apart(kit: Any, name: str) -> None:

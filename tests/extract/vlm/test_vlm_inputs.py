@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from configs.errors import DatasetError, ModelError
+from configs.errors import ConfigError, DatasetError, ModelError
 from extract.adapter import ClipInput
 from extract.preprocess_image import normalise, patchify, resize_frames, smart_resize
-from extract.vlm_text import INTERNVL_MARKUP, QWEN_MARKUP, Prompt, chat_text, token_sequence
+from extract.vlm_text import INTERNVL_MARKUP, QWEN_MARKUP, Prompt, chat_text, read_prompt, token_sequence
 
 LOOKS = {
     "qwen3": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -150,6 +150,13 @@ def test_chat_text_of_internvl() -> None:
     assert chat_text(prompt, INTERNVL_MARKUP, 1) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nImage-1: <img><IMG_CONTEXT></img>"
     )
+
+
+@pytest.mark.parametrize("change", [{"label": None}, {"labels": ""}, {"system": ["a"]}])
+def test_an_incomplete_prompt_is_refused(change: dict[str, Any]) -> None:
+    settings = {"prompt": {"system": "", "preface": "", "label": "{x} Frame{k}: ", "separator": "", **change}}
+    with pytest.raises(ConfigError, match=r"settings\.prompt of m"):
+        read_prompt(settings, "m")
 
 
 def test_visual_tokens_stand_where_the_placeholders_were() -> None:
