@@ -20,7 +20,7 @@ class Faults:
 
     Attributes:
         source: (T,) position whose frame is stored at each position; earlier where a frame is missing.
-        pose_valid: (T,) bool.
+        pose_valid: (T,) bool, of the frame taken at each position.
         annotated: (N,) bool, by instance id - 1.
         source_id: (N,) int, the raw annotation's ids, increasing.
         gain: (T,) brightness factor.
@@ -53,7 +53,7 @@ def draw_faults(config: RoomsConfig, instances: int, fixed: int, rng: Rng) -> Fa
     drift = np.cumsum(rng.normal(0, 1, frames))
     drift = (drift - drift.mean()) / max(float(drift.std()), 1e-9)
     gain = 2.0 ** (config.exposure_drift * drift)
-    return Faults(source, pose_valid[source], annotated, np.cumsum(1 + gaps), gain)
+    return Faults(source, pose_valid, annotated, np.cumsum(1 + gaps), gain)
 
 
 def noisy_depth(

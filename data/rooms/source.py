@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from configs.errors import MissingError
 from configs.identity import digest
-from data.clip import Clip, DatasetInfo, Instance
+from data.clip import Clip, DatasetInfo
 from data.rooms import sensor
 from data.rooms.config import PAIR_CELLS, RoomsConfig
-from data.rooms.frames import Frame, FrameRenderer
-from data.rooms.invariants import query_positions
+from data.rooms.recording import Recording, annotate, record
 from data.rooms.scene import SHELL_LABELS
-from data.rooms.shortcuts import Shortcuts, count_pairs
+from data.rooms.shortcuts import count_pairs
 from data.rooms.world import World, build
 from data.taxonomy import SCANNET20
 
@@ -68,7 +67,7 @@ class RoomsSource:
             DatasetError: no camera path suits the room.
         """
         number = self._number(clip_id)
-        return _make(self.config, build(self.config, number), clip_id)
+        return _clip(self.config, build(self.config, number), clip_id)
 
     def world(self, clip_id: str) -> World:
         """Return what a clip shows, for whoever wants to render it otherwise."""
@@ -105,92 +104,43 @@ def _prefix(config: RoomsConfig) -> str:
     return {"room": "room", "flip": "flip", "tunnel": "tunnel", "tunnel_pair": "pair"}[config.mode]
 
 
-def _make(config: RoomsConfig, world: World, clip_id: str) -> Clip:
-    """Render a world and pass it through the sensor."""
+def _clip(config: RoomsConfig, world: World, clip_id: str) -> Clip:
+    """Record a world and describe it as a clip."""
     labels, streams = world.scene.labels, world.streams
     faults = sensor.draw_faults(config, len(labels), len(SHELL_LABELS), streams.generator("sensor"))
-    wanted = query_positions(config.frames) if config.render == "query" else list(range(config.frames))
-    dense = wanted if config.dense == "all" else query_positions(config.frames)
-    renderer = FrameRenderer(world, config.supersample, config.motion_blur)
-
-    images: list[bytes] = []
-    exact_instance: list[NDArray[np.uint16]] = []
-    exact_depth: list[NDArray[np.float32]] = []
-    depth: list[NDArray[np.float32]] = []
-    counts = np.zeros((len(wanted), len(labels) + 1), np.int64)
-    frame: Frame | None = None
-    shown = -1
-    for row, position in enumerate(wanted):
-        origin = int(faults.source[position])
-        if frame is None or origin != shown:
-            frame, shown = renderer.render(origin), origin
-        assert frame.colour is not None
-        images.append(sensor.jpeg(sensor.exposed(frame.colour, float(faults.gain[origin])), config.jpeg_quality))
-        counts[row] = np.bincount(frame.instance.ravel(), minlength=len(labels) + 1)
-        if position in dense:
-            exact_instance.append(frame.instance)
-            exact_depth.append(frame.geometry.depth)
-            depth.append(_measured(config, renderer, frame, streams.generator("sensor", 2 + origin)))
-
-    keep = faults.annotated
-    compact = np.concatenate([[0], np.where(keep, np.cumsum(keep), 0)]).astype(np.uint16)
-    classes = np.array([SCANNET20.index(label) for label in labels])
-    class_pixels = np.zeros((len(wanted), len(SCANNET20)), np.int32)
-    for number in np.flatnonzero(keep & (classes >= 0)):
-        class_pixels[:, classes[number]] += counts[:, number + 1].astype(np.int32)
-    positions = np.array(wanted, np.int32)
-    source = faults.source[positions]
+    film = record(config, world, faults)
+    source = faults.source[film.positions]
+    poses = sensor.shaken(world.path, faults.pose_valid, config, streams.generator("sensor", 1))
     size = (world.camera.height, world.camera.width)
     noisy = config.depth_noise > 0 or config.depth_dropout > 0
     jittered = config.pose_jitter_m > 0 or config.pose_jitter_deg > 0 or config.invalid_pose_prob > 0
-    sampled = [0, len(dense) // 2, len(dense) - 1]
-    shortcuts = count_pairs((exact_instance[i], exact_depth[i]) for i in sampled)
+    annotation = annotate(labels, faults, film)
     return Clip(
         clip_id=clip_id,
         group_id=f"{_prefix(config)}{config.seed}-{streams.room:05d}",
-        frames=images,
+        frames=film.images,
         frame_size=size,
-        positions=positions,
+        positions=film.positions,
         frame_src=source,
-        frame_dup=source != positions,
+        frame_dup=source != film.positions,
         gt_size=size,
-        intrinsics=np.repeat(world.camera.matrix[None], len(wanted), axis=0),
-        cam2world=sensor.shaken(world.path[faults.source], faults.pose_valid, config, streams.generator("sensor", 1))[
-            positions
-        ],
-        pose_valid=faults.pose_valid[positions],
-        gt_frames=np.array(dense, np.int32),
-        instance=compact[np.stack(exact_instance)],
-        depth=np.stack(depth),
-        instances=[
-            Instance(
-                id=int(compact[number + 1]),
-                class_index=int(classes[number]),
-                raw_label=labels[number],
-                is_thing=SCANNET20.is_thing(int(classes[number])),
-                source_id=int(faults.source_id[number]),
-            )
-            for number in np.flatnonzero(keep)
-        ],
-        class_pixels=class_pixels,
+        intrinsics=np.repeat(world.camera.matrix[None], len(source), axis=0),
+        cam2world=poses[source],
+        pose_valid=faults.pose_valid[source],
+        gt_frames=film.dense,
+        instance=annotation.instance,
+        depth=film.measured,
+        instances=annotation.instances,
+        class_pixels=annotation.class_pixels,
         split=_split(config, streams.room),
         depth_kind="sensor" if noisy else "oracle",
         pose_kind="sensor" if jittered else "oracle",
-        facts=_facts(config, world, shortcuts),
+        facts=_facts(config, world, film),
         sources={
             "parameters": digest({**config.parameters(), "version": GENERATOR_VERSION, "clip": clip_id}),
-            "geometry": geometry_digest(np.stack(exact_instance), np.stack(exact_depth)),
+            "geometry": geometry_digest(film.instance, film.depth),
         },
     )
-
-
-def _measured(
-    config: RoomsConfig, renderer: FrameRenderer, frame: Frame, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Return the stored depth of a frame: a noisy copy if the sensor is noisy."""
-    if config.depth_noise == 0 and config.depth_dropout == 0:
-        return frame.geometry.depth
-    return sensor.noisy_depth(frame.geometry.depth, renderer.facing(frame.geometry), config, rng)
 
 
 def _split(config: RoomsConfig, room: int) -> str | None:
@@ -199,8 +149,10 @@ def _split(config: RoomsConfig, room: int) -> str | None:
     return "report" if config.splits == "report" else None
 
 
-def _facts(config: RoomsConfig, world: World, shortcuts: Shortcuts) -> dict[str, float | int | str | bool | None]:
+def _facts(config: RoomsConfig, world: World, film: Recording) -> dict[str, float | int | str | bool | None]:
     """Return what the index says of the clip: what was asked for, and what came out of it."""
+    sampled = (0, len(film.dense) // 2, len(film.dense) - 1)
+    shortcuts = count_pairs((film.instance[row], film.depth[row]) for row in sampled)
     shares = shortcuts.shares()
     consistent, counter, ambiguous = shares if shares else (None, None, None)
     return {

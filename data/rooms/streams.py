@@ -23,13 +23,13 @@ class Streams:
         seed: seed of the dataset.
         room: number of the room.
         variant: number of the clip within its room.
-        varied: the stream that differs between the clips of a room; all others are the room's.
+        varied: the stream that differs between the clips of a room, if any; all others are the room's.
     """
 
     seed: int
     room: int
     variant: int
-    varied: str
+    varied: str | None
 
     def generator(self, name: str, attempt: int = 0) -> np.random.Generator:
         """Return a fresh generator of one stream.

@@ -52,9 +52,9 @@ class World:
 def streams_of(config: RoomsConfig, number: int) -> Streams:
     """Return the streams of a clip: the clips of a room share all but the varied one."""
     if config.mode == "tunnel_pair":
-        return Streams(config.seed, number // PAIR_CELLS, number % PAIR_CELLS, "sensor")
+        return Streams(config.seed, number // PAIR_CELLS, number % PAIR_CELLS, None)
     per_room = config.clips_per_room
-    varied = "sensor" if config.mode == "flip" else config.vary
+    varied = None if config.mode == "flip" else config.vary
     return Streams(config.seed, number // per_room, number % per_room, varied)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -20,9 +22,9 @@ def small() -> RoomsConfig:
 
 @pytest.fixture(scope="session")
 def make(small: RoomsConfig) -> Callable[..., Clip]:
-    """Make clip `number` of the small rooms with some keys changed."""
-    from dataclasses import replace
+    """Make clip `number` of the small rooms with some keys changed; each is made once and must not be written to."""
 
+    @cache
     def clip(number: int = 0, **changes: object) -> Clip:
         source = RoomsSource(replace(small, **changes))  # type: ignore[arg-type]
         return source.make(source.clip_ids()[number])

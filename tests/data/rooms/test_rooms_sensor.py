@@ -100,6 +100,13 @@ def test_missing_frames_repeat_their_predecessor(make: Make, clean: Clip) -> Non
             np.testing.assert_array_equal(clip.depth[row], clean.depth[row])
 
 
+def test_a_repeated_frame_brings_its_jittered_pose_along(make: Make) -> None:
+    clip = make(missing_prob=0.4, pose_jitter_m=0.1, invalid_pose_prob=0.3)
+    for position in np.flatnonzero(clip.frame_dup).tolist():
+        np.testing.assert_array_equal(clip.cam2world[position], clip.cam2world[clip.frame_src[position]])
+        assert clip.pose_valid[position] == clip.pose_valid[clip.frame_src[position]]
+
+
 def test_portrait_frames_exchange_height_and_width(make: Make) -> None:
     clip = make(portrait_prob=1.0)
     check_clip(clip, len(SCANNET20))
