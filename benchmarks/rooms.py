@@ -56,7 +56,7 @@ def frames(options: Options, size: int) -> dict[str, Cost]:
     """Time the steps of single frames in one process."""
     costs = {name: Cost() for name in ("path and checks, per clip", "geometry only", "geometry and colour", "jpeg")}
     config = RoomsConfig(height=size, width=size)
-    build(config, 0)  # warm up
+    jpeg(FrameRenderer(build(config, 0)).render(0).colour, 95)  # warm up: imports, texture atlas
     for number in range(options.rooms):
         costs["path and checks, per clip"].timed(lambda number=number: build(config, number))
         renderer = FrameRenderer(build(config, number))
