@@ -78,7 +78,7 @@ def command(verb: str, config: RunConfig) -> str:
     """Return the command line that repeats a configuration, for messages."""
     default = RunConfig(model="")
     words = [f"python -m extract {verb}"]
-    for field in fields(config):
+    for field in sorted(fields(config), key=lambda field: field.name == "root"):
         value = getattr(config, field.name)
         if field.name == "model" or value != getattr(default, field.name):
             words.append(f"{field.name}={_written(value)}")

@@ -186,11 +186,13 @@ class Wan:
 
 def load_image_encoder(cls: Any, source: WeightSource, architecture: Mapping[str, Any], dtype: Any, device: str) -> Any:
     """Load the CLIP image encoder, or make one from the seed."""
+    import torch
+
     from extract.weights import seeded
 
     if "image_encoder" in source.folders:
         return load_library_model(cls, source.folders["image_encoder"], dtype=dtype).to(device)
-    with seeded(source.seed):
+    with seeded(source.seed), torch.device(device):
         return cls(cls.config_class(**architecture)).to(device, dtype).eval().requires_grad_(False)
 
 

@@ -1,0 +1,384 @@
+"""The job runner on a toy dataset: resume, faults, interrupts, shares, workers; the store must come out the same."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cache.store import FeatureStore
+from cache.verify import verify
+from configs.errors import ConfigError, DatasetError, ModelError, StorageError
+from extract import job
+from extract.config import RunConfig, command
+from extract.job import run, run_process
+from extract.plan import make_plan
+from extract.request import chosen_blocks, resolve_request
+from extract.runner import Runner
+
+CLIPS = [f"clip_{number:02d}" for number in range(6)] + ["short_00"]
+
+
+def config(root: Path, **options) -> RunConfig:
+    return replace(
+        RunConfig(model="pixels", dataset="toy", grid=["4x5"], device="cpu", root=str(root)), **options
+    )  # fmt: skip
+
+
+def store_of(settings: RunConfig) -> FeatureStore:
+    return FeatureStore.open(make_plan(resolve_request(settings, "cpu"), settings).path)
+
+
+def checksums(store: FeatureStore) -> dict[str, object]:
+    """Checksums of every row of every clip and array."""
+    return {
+        f"{clip}/{name}": store.index.shard(store.clip_index(clip), name).crc32c  # type: ignore[union-attr]
+        for clip in store.clips
+        for name in store.arrays
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, toy_dataset):
+    """Checksums of a store made without any trouble."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    (root / "datasets").mkdir()
+    (root / "datasets" / "toy").symlink_to(toy_dataset)
+    assert run(config(root)) == 0
+    return checksums(store_of(config(root)))
+
+
+def test_a_run_stores_what_the_adapter_gives(root, undisturbed):
+    assert run(config(root)) == 0
+    store = store_of(config(root))
+    assert store.clips == sorted(CLIPS)
+    assert store.coverage() == {"pixels.4x5": 1.0}
+    assert checksums(store) == undisturbed
+    request = resolve_request(config(root), "cpu")
+    from extract.reader import read_clip
+
+    expected = request.adapter.preprocess(read_clip(request.dataset, request.adapter, "short_00"))["features"]
+    assert torch.equal(store.read([("short_00", "pixels.4x5", list(range(20)))])[0], expected)  # type: ignore[index]
+    assert store.array("pixels.4x5").row_of_slot == tuple(range(20))
+    assert store.fingerprint["adapter"]["family"] == "pixels"
+
+
+def test_running_again_does_nothing(root, capsys):
+    run(config(root))
+    before = {path: path.stat().st_mtime_ns for path in store_files(config(root))}
+    assert run(config(root)) == 0
+    assert {path: path.stat().st_mtime_ns for path in store_files(config(root))} == before
+    assert "0 clips to do, 7 complete" in capsys.readouterr().out
+
+
+def store_files(settings: RunConfig) -> list[Path]:
+    return [path for path in Path(store_of(settings).where).rglob("*") if path.is_file()]
+
+
+def test_clips_can_be_added_later(root, undisturbed):
+    assert run(config(root, limit=2)) == 0
+    assert len(store_of(config(root)).clips) == 2
+    assert run(config(root)) == 0
+    assert checksums(store_of(config(root))) == undisturbed
+
+
+@pytest.mark.parametrize("batch", [2, 3, 0])
+def test_batches_give_the_same_store(root, undisturbed, batch):
+    assert run(config(root, batch=batch)) == 0
+    assert checksums(store_of(config(root))) == undisturbed
+
+
+def test_parts_make_up_the_whole(root, undisturbed):
+    for part in ("2/3", "0/3", "1/3"):
+        assert run(config(root, part=part, batch=2)) == 0
+    assert checksums(store_of(config(root))) == undisturbed
+
+
+@pytest.mark.parametrize("part", ["3/3", "1", "a/b", "-1/2"])
+def test_bad_parts_are_refused(part):
+    with pytest.raises(ConfigError, match="part"):
+        RunConfig(model="pixels", part=part).share()
+
+
+def test_two_processes_at_once_share_the_work(root, undisturbed):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.extract.test_runner", "zarr", "pandas"])
+    jobs = [context.Process(target=run_process, args=(config(root), "cpu", i, 2)) for i in range(2)]
+    for each in jobs:
+        each.start()
+    for each in jobs:
+        each.join(120)
+        assert each.exitcode == 0
+    store = store_of(config(root))
+    assert checksums(store) == undisturbed
+    assert len(list(Path(store.where).glob("commits/*"))) == len(CLIPS)  # none was done twice
+
+
+@pytest.mark.full
+def test_dask_workers_give_the_same_store(root, undisturbed):
+    assert run(config(root, workers=2)) == 0
+    assert checksums(store_of(config(root))) == undisturbed
+
+
+def killed_runs(root: Path, times: int, undisturbed: dict[str, object]) -> None:
+    """Kill runs at random moments, starting over whenever one has got through, and let the last one finish."""
+    chance = random.Random(5)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.extract.test_runner", "zarr", "pandas"])
+    killed = 0
+    while killed < times:
+        process = context.Process(target=run_slowly, args=(config(root),))
+        process.start()
+        process.join(chance.uniform(0.2, 1.5))
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -signal.SIGKILL)
+        killed += process.exitcode != 0
+        if process.exitcode == 0:
+            shutil.rmtree(root / "features")
+    assert run(config(root)) == 0
+    assert checksums(store_of(config(root))) == undisturbed
+    assert verify(store_of(config(root)).backend) == []
+
+
+def run_slowly(settings: RunConfig) -> None:
+    """A run whose clips take a while, so that kills hit every stage."""
+    from cache.writer import ClipWriter
+    from extract import runner
+
+    prepare, commit = runner.prepare, ClipWriter._commit
+
+    def slow_prepare(*args, **kwargs):
+        time.sleep(0.1)
+        return prepare(*args, **kwargs)
+
+    def slow_commit(writer):
+        time.sleep(0.05)
+        commit(writer)
+        time.sleep(0.05)
+
+    runner.prepare, ClipWriter._commit = slow_prepare, slow_commit  # type: ignore[method-assign, assignment]
+    run_process(settings, "cpu")
+
+
+def test_kill_and_resume(root, undisturbed):
+    killed_runs(root, 3, undisturbed)
+
+
+@pytest.mark.full
+def test_kill_and_resume_many_times(root, undisturbed):
+    killed_runs(root, 20, undisturbed)
+
+
+def fail_once(monkeypatch, owner, name, clip_of, error):
+    """Make a function fail for one clip, as long as the patch is in place."""
+    original = getattr(owner, name)
+
+    def failing(*args, **kwargs):
+        if clip_of(*args) == "clip_02":
+            raise error
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, failing)
+
+
+@pytest.mark.parametrize("stage", ["read", "preprocess", "forward", "put"])
+def test_a_failing_clip_is_set_aside_and_tried_again(root, undisturbed, monkeypatch, capsys, stage):
+    from cache.writer import ClipWriter
+    from extract import reader
+    from extract.sources._maps import MapSource
+
+    with monkeypatch.context() as patch:
+        if stage == "read":
+            fail_once(patch, reader, "read_clip", lambda d, a, c: c, DatasetError("the frame is torn"))
+        elif stage == "preprocess":
+            fail_once(patch, MapSource, "preprocess", lambda s, c: c.clip_id, DatasetError("the frame is torn"))
+        elif stage == "forward":
+            fail_once(patch, MapSource, "forward", lambda s, b: b.clip_ids[0], RuntimeError("the frame is torn"))
+        else:
+            fail_once(patch, ClipWriter, "put", lambda w, a, f: w.clip_id, ValueError("the frame is torn"))
+        assert run(config(root)) == 1
+    store = store_of(config(root))
+    assert set(store.clips) - set(store.committed("pixels.4x5")) == {"clip_02"}
+    assert "the frame is torn" in store.quarantined()["clip_02"]
+    out = capsys.readouterr().out
+    assert "failed: clip_02" in out
+    assert "python -m extract run model=pixels" in out
+    assert run(config(root)) == 0
+    assert checksums(store_of(config(root))) == undisturbed
+    assert not store_of(config(root)).quarantined()
+
+
+def test_values_that_are_not_finite_are_refused(root, monkeypatch):
+    from extract.sources._maps import MapSource
+
+    original = MapSource.preprocess
+
+    def spoilt(self, clip):
+        inputs = dict(original(self, clip))
+        if clip.clip_id == "clip_01":
+            inputs["features"][3, 0, 0, 0] = float("nan")
+        return inputs
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MapSource, "preprocess", spoilt)
+        assert run(config(root)) == 1
+    assert "finite" in store_of(config(root)).quarantined()["clip_01"].lower()
+
+
+def test_a_full_disk_stops_the_job_and_leaves_a_resumable_store(root, undisturbed, monkeypatch):
+    from cache.writer import ClipWriter
+
+    with monkeypatch.context() as patch:
+        fail_once(patch, ClipWriter, "put", lambda w, a, f: w.clip_id, StorageError("no space left"))
+        with pytest.raises(StorageError):
+            run(config(root))
+    store = store_of(config(root))
+    assert not store.quarantined()  # the disk is to blame, not the clip
+    assert run(config(root)) == 0
+    assert checksums(store_of(config(root))) == undisturbed
+
+
+def test_if_everything_fails_the_job_ends_early(root, monkeypatch):
+    from extract.sources._maps import MapSource
+
+    def broken(self, clip):
+        raise TypeError("a mistake in the code")
+
+    monkeypatch.setattr(MapSource, "preprocess", broken)
+    with pytest.raises(ModelError, match="all failed"):
+        run(config(root))
+
+
+def test_an_interrupt_finishes_the_clip_in_hand(root, undisturbed, monkeypatch, capsys):
+    from extract.sources._maps import MapSource
+
+    original = MapSource.forward
+
+    def interrupted(self, batch):
+        if batch.clip_ids[0] == "clip_02":
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.05)
+        return original(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MapSource, "forward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(config(root))
+    done = store_of(config(root)).committed("pixels.4x5")
+    assert "clip_02" in done
+    assert len(done) < len(CLIPS)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert run(config(root)) == 0
+    assert checksums(store_of(config(root))) == undisturbed
+
+
+def test_the_plan_is_right_about_the_disk(root, capsys):
+    settings = config(root, grid=["16x20"], store_dtype="bfloat16")
+    plan = make_plan(resolve_request(settings, "cpu"), settings)
+    assert plan.clips == 7
+    run(settings)
+    taken = sum(path.stat().st_size for path in plan.path.rglob("*") if path.is_file() and "zarr/" in str(path))
+    assert taken == pytest.approx(plan.new_bytes, rel=0.05)
+
+
+def test_a_job_that_the_disk_cannot_hold_is_refused(root, monkeypatch):
+    usage = shutil.disk_usage(root)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10_000))
+    with pytest.raises(StorageError, match="don't fit"):
+        run(config(root))
+    assert not list((root / "features").rglob("store.json")) if (root / "features").exists() else True
+
+
+def test_a_log_tells_the_stages_of_every_clip(root):
+    import pandas as pd
+
+    run(config(root))
+    (path,) = (root / "logs").rglob("extract_log.parquet")
+    log = pd.read_parquet(path)
+    assert sorted(log["clip_id"]) == sorted(CLIPS)
+    assert (log["status"] == "done").all()
+    assert (log[["read_seconds", "preprocess_seconds", "device_seconds", "write_seconds"]].sum() > 0).all()
+
+
+def test_layers_and_levels_are_added_with_the_same_noise(root, tiny_cache, monkeypatch):
+    """A block added later is bitwise what a run with both blocks gives."""
+    monkeypatch.setattr("extract.request.artifact_root", lambda root: Path(tiny_cache))
+    tiny = {"model": "cogvideox-t2v-2b", "weights": "random", "size": "tiny", "grid": ["native"], "limit": 1}
+    late = config(root, **tiny, layers=["2"], cache_latents=True)
+    assert run(late) == 0
+    both = replace(late, layers=["2", "4"], noise=["index:749", "0.3"])
+    assert run(both) == 0
+    store = store_of(both)
+    assert sorted(store.arrays) == [f"dit.b{block}.{level}.6x9" for block in (2, 4) for level in ("s0302", "s0782")]
+    request = resolve_request(both, "cpu")
+    request.adapter.load([tap for tap, _ in request.arrays.values()])
+    from extract.adapter import Batch
+    from extract.reader import prepare
+
+    ready = prepare(request.dataset, request.adapter, "clip_00", pin=False)
+    inputs = {name: value[None] for name, value in ready.inputs.items()}
+    expected = request.adapter.forward(Batch(clip_ids=["clip_00"], inputs=inputs))
+    for name, (tap, spec) in request.arrays.items():
+        stored = store.read([("clip_00", name, list(range(spec.rows)))])[0]  # type: ignore[index]
+        assert torch.equal(stored, expected[tap.key][0].half())
+
+
+def test_chosen_blocks():
+    from extract.model import load_model
+
+    model = load_model("wan-t2v-1.3b")
+    assert chosen_blocks(["paper"], model, 30) == [19, 21]
+    assert chosen_blocks(["paper"], model, 6) == [4]
+    assert chosen_blocks(["even4"], model, 30) == [8, 15, 22, 30]
+    assert chosen_blocks(["all"], model, 4) == [1, 2, 3, 4]
+    assert chosen_blocks(["3", "1"], model, 30) == [1, 3]
+    for wrong in ("31", "0", "middle", "even0"):
+        with pytest.raises(ConfigError, match="no layer"):
+            chosen_blocks([wrong], model, 30)
+
+
+def test_commands_repeat_a_configuration(root):
+    settings = config(root, layers=["2", "4"], cache_latents=True)
+    assert command("run", settings) == (
+        f"python -m extract run model=pixels dataset=toy layers=2,4 grid=4x5 device=cpu cache_latents=true root={root}"
+    )
+
+
+def test_the_reader_window_is_bounded(root):
+    """No more groups are claimed ahead than the queues hold."""
+    request = resolve_request(config(root), "cpu")
+    store = request.store(str(root), {})
+    runner = Runner(request, store, batch=1)
+    most = 0
+    claim = store.claim
+
+    def counting(clip_id, arrays=None):
+        nonlocal most
+        lease = claim(clip_id, arrays)
+        most = max(most, len(store.board._held))
+        return lease
+
+    store.claim = counting  # type: ignore[method-assign]
+    runner.run()
+    from extract.runner import GROUPS_AHEAD, WRITES_AHEAD
+
+    assert 1 <= most <= GROUPS_AHEAD + WRITES_AHEAD + 2
+    assert np.isclose(sum(store.coverage().values()), 1)
+
+
+def test_job_is_quiet_about_nothing_to_do(root, capsys):
+    run(config(root, limit=1))
+    capsys.readouterr()
+    assert run(config(root, limit=1)) == 0
+    assert "0 clips to do" in capsys.readouterr().out
+    assert job.recorded("cpu")["versions"]["torch"]
