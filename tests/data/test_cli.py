@@ -105,3 +105,16 @@ def test_quiet_when_not_a_terminal(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "data", "prepare", f"root={tmp_path}", "name=tiny", *TINY]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == "" and done.stdout.count("\n") == 3
+
+
+def test_new_generator_version_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from data.rooms import source
+
+    words = ["prepare", f"root={tmp_path}", "name=tiny", *TINY]
+    assert run(*words) == 0
+    assert (tmp_path / "datasets/tiny/report.json").is_file()
+    monkeypatch.setattr(source, "GENERATOR_VERSION", source.GENERATOR_VERSION + 1)
+    assert run(*words) == 1
+    assert "maker_version: 1 -> 2" in capsys.readouterr().err
