@@ -35,7 +35,7 @@ class Lease:
     name: str
     number: int
     beat: int = 0
-    beaten_at: float = dataclasses.field(default_factory=_now)
+    beaten_at: float = dataclasses.field(default_factory=lambda: _now())
     lost: bool = False
 
     @property

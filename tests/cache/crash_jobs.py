@@ -1,8 +1,8 @@
 """Run by test_crashes.py in a process of its own, without threads, so that it may fork: jobs that die.
 
-`steps <folder> <what> <stride>` copies `<folder>/base` to `<folder>/000`, `001`, ... and lets a child process die at the first,
-second, ... call that changes anything on the disk, until one gets through. `kills <store> <count> <seed>` kills two
-writers of one store at random moments until `count` have died.
+`steps <folder> <what> <stride>` copies `<folder>/base` to `<folder>/000`, `001`, ... and lets a child process die at
+the first, second, ... call that changes anything on the disk, until one gets through. `kills <store> <count> <seed>`
+kills two writers of one store at random moments until `count` have died.
 """
 
 from __future__ import annotations
