@@ -22,7 +22,7 @@ from probe.schedule import Schedule
 SLOT = {position: slot for slot, position in enumerate(QUERY_POSITIONS)}
 
 
-class ProbeData(L.LightningDataModule):
+class ProbeData(L.LightningDataModule):  # type: ignore[misc]
     """Training batches in rounds, and evaluation batches over frozen views.
 
     A batch is a dict: `features`, one tensor (B, V, h, w, C) per array, and `targets`; with twins on shuffled targets

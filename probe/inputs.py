@@ -209,7 +209,7 @@ def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:
             "some clips can't be probed",
             found="; ".join(problems),
             where=inputs.store.where,
-            fix=f"python -m extract run dataset={inputs.dataset.name} model={inputs.store.source} fills missing features",
+            fix=f"python -m extract run dataset={inputs.dataset.name} model={inputs.store.source} fills the gaps",
         )
 
 
@@ -230,7 +230,7 @@ def train_rates(dataset: PreparedDataset, clip_ids: Sequence[str]) -> tuple[floa
         tag_labels(dataset.class_pixels(c, dataset.positions(c).tolist()), dataset.gt_size(c), min_views=2)
         for c in clip_ids
     ]
-    return tuple(float(rate) for rate in np.mean(shown, axis=0, dtype=np.float64))
+    return tuple(float(rate) for rate in np.stack(shown).mean(axis=0, dtype=np.float64))
 
 
 def inputs_identity(inputs: Inputs, array: ArraySpec) -> dict[str, Any]:

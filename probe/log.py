@@ -1,4 +1,4 @@
-"""The log of a run: one row per round as JSON lines and CSV, rewritten atomically, so that a resumed run has no doubles."""
+"""The log of a run: one row per round as JSON lines and CSV, rewritten whole, so that a resumed run has no doubles."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ class Match(nn.Module):
         if self.grid is not None and tuple(features.shape[2:4]) != self.grid:
             flat = features.flatten(0, 1).permute(0, 3, 1, 2).float()
             pooled = F.adaptive_avg_pool2d(flat, self.grid).permute(0, 2, 3, 1)
-            features = pooled.unflatten(0, features.shape[:2])
-        if self.matrix is not None:
+            features = pooled.view(*features.shape[:2], *pooled.shape[1:])
+        if self.mean is not None and self.matrix is not None:
             with torch.autocast(features.device.type, enabled=False):
                 features = (features.float() - self.mean) @ self.matrix
         return features
@@ -74,8 +74,8 @@ def build_match(options: Any, store: FeatureStore, array: ArraySpec, train: Sequ
         return Match(grid) if grid else None
     if options.projection == "random":
         values = np.random.default_rng(options.seed).standard_normal((array.channels, options.width))
-        matrix = np.linalg.qr(values)[0]
-        return Match(grid, torch.zeros(array.channels), torch.from_numpy(matrix).float())
+        orthonormal = torch.from_numpy(np.linalg.qr(values)[0]).float()
+        return Match(grid, torch.zeros(array.channels), orthonormal)
     mean, matrix = _principal(store, array, train, options.width)
     return Match(grid, mean, matrix)
 

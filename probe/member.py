@@ -110,13 +110,17 @@ class Member:
 
     Args:
         plan: what it is.
+        run_id: its id, the plan's unless a finished run is applied elsewhere.
         folder: its run folder.
         facts: of the features as the probe sees them, after matching.
         total_steps: updates of the whole run.
         match: transformation of the features.
     """
 
-    def __init__(self, plan: RunPlan, folder: Path, facts: Facts, total_steps: int, match: Match | None) -> None:
+    def __init__(
+        self, plan: RunPlan, run_id: str, folder: Path, facts: Facts, total_steps: int, match: Match | None
+    ) -> None:
+        self.run_id = run_id
         self.plan, self.folder, self.match = plan, folder, match
         recipe = plan.config.recipe
         self.select = recipe.select.rpartition("/")[2].lower()
@@ -130,11 +134,6 @@ class Member:
         self.rounds_done = 0
         self.best: dict[str, float] = {}
         self.log = RunLog(folder)
-
-    @property
-    def run_id(self) -> str:
-        """Its run id."""
-        return self.plan.run_id
 
     def inputs(self, batch: Batch) -> tuple[Tensor, Batch]:
         """Return its features and targets out of a batch of the pass."""
@@ -157,7 +156,10 @@ class Member:
     def save_best(self, round_: int, score: float) -> None:
         """Keep the present weights as the best."""
         self.best = {"round": round_, "score": score}
-        checkpoints.save(self.folder / "best.ckpt", self.run_id, {"weights": self.weights(), **self.best})
+        match = {} if self.match is None else {name: value.cpu() for name, value in self.match.state_dict().items()}
+        checkpoints.save(
+            self.folder / "best.ckpt", self.run_id, {"weights": self.weights(), "match": match, **self.best}
+        )
 
     def save_last(self, optimizer: torch.optim.Optimizer, scheduler: Any) -> None:
         """Keep everything that the next round needs."""
@@ -185,5 +187,8 @@ class Member:
         self.log.restore(state["log"])
 
     def load_best(self) -> None:
-        """Put the best weights into the network."""
-        self.module.probe.load_state_dict(checkpoints.load(self.folder / "best.ckpt", self.run_id)["weights"])
+        """Put the best weights into the network, and the projection that they were trained with into the matching."""
+        state = checkpoints.load(self.folder / "best.ckpt", self.run_id)
+        self.module.probe.load_state_dict(state["weights"])
+        if self.match is not None:
+            self.match.load_state_dict(state["match"])

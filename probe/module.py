@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import lightning as L
@@ -82,7 +83,7 @@ class Evaluator(Protocol):
         ...
 
 
-class ProbeModule(L.LightningModule):
+class ProbeModule(L.LightningModule):  # type: ignore[misc]
     """Base of the tasks' modules. Trains alone with a Lightning `Trainer`, or several side by side in a `ProbePass`.
 
     Args:
@@ -117,6 +118,12 @@ class ProbeModule(L.LightningModule):
     @abstractmethod
     def evaluator(self, variant: str, *, full: bool) -> Evaluator:
         """Return what scores predictions; without `full` only what is cheap, for picking checkpoints."""
+
+    def draw_split(self, scores: Scores, folder: Path) -> None:
+        """Draw what there is to see of a split as a whole, below `folder`; nothing by default."""
+
+    def draw_clip(self, dataset: PreparedDataset, prediction: Batch, folder: Path) -> None:
+        """Draw one clip from its row of `Scores.predictions`, below `folder`; nothing by default."""
 
     def forward(self, features: Tensor) -> Batch:
         """Map features (B, V, h, w, C) to the network's predictions."""

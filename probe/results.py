@@ -120,7 +120,7 @@ def write_run(member: Member, inputs: Inputs) -> None:
     member.folder.mkdir(parents=True, exist_ok=True)
     write_atomic(member.folder / "config.yaml", to_yaml(member.plan.config).encode())
     facts = {**describe(member, inputs), "identity": member.plan.identity}
-    write_atomic(member.folder / "run.json", _json(facts))
+    write_atomic(member.folder / "run.json", to_json(facts))
 
 
 def write_all(
@@ -131,8 +131,8 @@ def write_all(
     Returns:
         run id -> result.
     """
-    written = {}
-    groups = session.inputs.dataset.clips["group_id"].to_dict()
+    written: dict[str, dict[str, Any]] = {}
+    groups = {str(key): str(room) for key, room in session.inputs.dataset.clips["group_id"].items()}
     for i, member in enumerate(members):
         own = {split: values[i] for split, values in scores.items()}
         result: dict[str, Any] = {"format": FORMAT, **describe(member, session.inputs)}
@@ -162,7 +162,7 @@ def write_all(
             draw(member, session, own["report"], config.pictures)
         path = result_file(config.root, member.run_id)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, _json(result))
+        write_atomic(path, to_json(result))
         written[member.run_id] = result
     compact(session.config.root)
     return written
@@ -209,7 +209,8 @@ def _flat(result: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _json(value: Any) -> bytes:
+def to_json(value: Any) -> bytes:
+    """Return a results file's text; numbers that are not finite become null."""
     return (json.dumps(_clean(value), indent=1, sort_keys=False, allow_nan=False) + "\n").encode()
 
 

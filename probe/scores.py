@@ -31,7 +31,8 @@ class Scores:
         pooled: metric -> value of the whole split with its function of clip indices, for those tasks.
         counts: metric -> what the pooled value rests on.
         classes: one row per class, for tasks with classes.
-        predictions: one row per clip: `clip_id`, `views` and the task's own columns of numbers and lists.
+        predictions: one row per clip: `clip_id`, `views` and the task's own columns of numbers and arrays; columns that
+            begin with `_` are for pictures only and are not written.
     """
 
     clip_ids: list[str] = field(default_factory=list)
@@ -48,7 +49,7 @@ class Scores:
         return found.value if found else math.nan
 
     def summary(self, groups: Mapping[str, str], resamples: int, seed: int = 0) -> dict[str, dict[str, Any]]:
-        """Return metric -> `value`, `low`, `high` (95 %, rooms resampled), `n`, `undefined` and `reasons`; None = undefined.
+        """Return metric -> `value`, `low`, `high` (95 %, over rooms), `n`, `undefined`, `reasons`; None = undefined.
 
         Args:
             groups: clip id -> room.

@@ -24,7 +24,11 @@ def write_tables(folder: Path, scores: Mapping[str, Scores], groups: Mapping[str
     columns = ["split", "clip_id", "group_id", "metric", "value", "reason"]
     rows = [row for split, found in scores.items() for row in clip_rows(split, found, groups)]
     write_atomic(folder / "clips.parquet", parquet_bytes(pd.DataFrame(rows, columns=columns)))
-    predictions = [{"split": split, **row} for split, found in scores.items() for row in found.predictions]
+    predictions = [
+        {"split": split, **{key: value for key, value in row.items() if not key.startswith("_")}}
+        for split, found in scores.items()
+        for row in found.predictions
+    ]
     write_atomic(folder / "predictions.parquet", parquet_bytes(pd.DataFrame(predictions)))
 
 

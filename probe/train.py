@@ -12,6 +12,7 @@ import torch
 
 from configs.console import get_logger, progress
 from configs.paths import runs_path
+from data.dataset import PreparedDataset
 from probe import checkpoints, controls, results
 from probe.config import finish
 from probe.datamodule import ProbeData
@@ -75,9 +76,19 @@ class Session:
         config: resolved configuration.
         inputs: open store and dataset.
         device: where to train.
+        home: for a finished run on another dataset, the one it was trained on.
+        trained: for a finished run, the clips it was trained on; default the inputs' own.
     """
 
-    def __init__(self, config: Any, inputs: Inputs, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: Any,
+        inputs: Inputs,
+        device: torch.device,
+        *,
+        home: PreparedDataset | None = None,
+        trained: list[str] | None = None,
+    ) -> None:
         from probe.config import task_options
         from probe.schedule import Schedule
 
@@ -85,7 +96,9 @@ class Session:
         self.module_class = load_task(config.task).module()
         options = task_options(config)
         self.gt_size = inputs.gt_size()
-        self.rates = train_rates(inputs.dataset, inputs.train) if config.task == "tagging" else ()
+        self.class_names = (home or inputs.dataset).class_names
+        annotated = config.task == "tagging"
+        self.rates = train_rates(home or inputs.dataset, trained or inputs.train) if annotated else ()
         self.schedule = Schedule(inputs.train, config.recipe, config.data_seed)
         train_wanted = inputs.wanted(inputs.train, config, frozen=False)
         held = list(dict.fromkeys([*inputs.select, *inputs.report]))
@@ -95,16 +108,18 @@ class Session:
         )
         self.matches: dict[str, Match | None] = {}
 
-    def member(self, plan: RunPlan) -> Member:
-        """Return a run, freshly initialised."""
+    def member(self, plan: RunPlan, folder: Path | None = None, run_id: str | None = None) -> Member:
+        """Return a run, freshly initialised; under another id and in another folder if given."""
         array = self.inputs.arrays[plan.array]
         if array.name not in self.matches:
             self.matches[array.name] = build_match(self.config.match, self.inputs.store, array, self.inputs.train)
         match = self.matches[array.name]
         grid = match.grid if match is not None and match.grid else array.grid
         width = match.matrix.shape[1] if match is not None and match.matrix is not None else array.channels
-        facts = Facts(width, grid, self.gt_size, self.inputs.dataset.class_names, self.rates)
-        return Member(plan, folder_of(self.config.root, plan.run_id), facts, self.schedule.total_steps, match)
+        facts = Facts(width, grid, self.gt_size, self.class_names, self.rates)
+        own = run_id or plan.run_id
+        folder = folder or folder_of(self.config.root, own)
+        return Member(plan, own, folder, facts, self.schedule.total_steps, match)
 
     def run(self, plans: Sequence[RunPlan]) -> dict[str, dict[str, Any]]:
         """Train runs that are at the same round side by side, evaluate them and write their results."""
@@ -116,7 +131,7 @@ class Session:
             results.write_run(member, self.inputs)
         first = members[0].rounds_done
         arrays = [self.inputs.arrays[i] for i in sorted({plan.array for plan in plans})]
-        data = self._data(arrays, any(plan.control for plan in plans))
+        data = self.data(arrays, any(plan.control for plan in plans))
         for member in members:  # arrays that no pending run reads aren't read
             member.place = arrays.index(self.inputs.arrays[member.plan.array])
         data.first_round = first
@@ -129,24 +144,26 @@ class Session:
         seconds = time.perf_counter() - started
         for member in members:
             member.load_best()
-        scores = {
-            split: self._evaluate(members, data, clips, full=True)
+        found = {
+            split: self.scores(members, data, clips, full=True)
             for split, clips in (("select", self.inputs.select), ("report", self.inputs.report))
         }
-        return results.write_all(members, scores, self, seconds)
+        return results.write_all(members, found, self, seconds)
 
     def evaluate_select(self, members: Sequence[Member], data: ProbeData) -> list[Scores]:
-        """Return the scores on the selection split that pick checkpoints, the slow metrics only if one of them picks."""
+        """Return the scores on the selection split; the slow metrics only if one of them picks checkpoints."""
         cheap = self.module_class.cheap_metrics
         full = any(member.select not in cheap and not member.select.startswith("loss") for member in members)
-        return self._evaluate(members, data, self.inputs.select, full=full)
+        return self.scores(members, data, self.inputs.select, full=full)
 
-    def _evaluate(self, members: Sequence[Member], data: ProbeData, clips: list[str], *, full: bool) -> list[Scores]:
+    def scores(self, members: Sequence[Member], data: ProbeData, clips: list[str], *, full: bool) -> list[Scores]:
+        """Return the scores of members on the frozen views of some clips."""
         donors = controls.donors(clips, self.config.data_seed) if data.donors is not None else None
         batches = data.evaluation(clips, self.held_targets, donors, draws=1)
         return evaluate_members(members, batches, self.device, full=full, precision=self.config.recipe.precision)
 
-    def _data(self, arrays: Sequence[Any], twins: bool) -> ProbeData:
+    def data(self, arrays: Sequence[Any], twins: bool) -> ProbeData:
+        """Return the batches of some arrays, with targets for twins if asked."""
         donors = controls.donors(self.inputs.train, self.config.data_seed) if twins else None
         return ProbeData(self.inputs.store, arrays, self.schedule, self.train_targets, donors)
 

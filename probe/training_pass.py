@@ -16,7 +16,7 @@ from probe.module import Batch, pick, usable
 AfterRound = Callable[["ProbePass"], None]
 
 
-class ProbePass(L.LightningModule):
+class ProbePass(L.LightningModule):  # type: ignore[misc]
     """Updates each member on every batch; the members share the data and nothing else.
 
     Args:

@@ -14,6 +14,8 @@ from probe.pose import decode_pose
 from probe.scores import Scores, flat
 
 KEYS = ("pmap_err", "abs_rel", "auc_30")
+PICTURED = 8
+"""Clips whose points are kept for pictures; they are too large to keep for all."""
 
 
 class GeometryEvaluator:
@@ -56,15 +58,17 @@ class GeometryEvaluator:
             variant=self.variant,
         )
         self._scores.per_clip.append(score)
-        self._scores.predictions.append(
-            {
-                "clip_id": clip_id,
-                "views": list(views),
-                "shape": list(depth.shape),
-                "depth": flat(depth.astype(np.float32)),
-                "pose": flat(pose.numpy()),
-            }
-        )
+        row = {
+            "clip_id": clip_id,
+            "views": list(views),
+            "shape": list(depth.shape),
+            "depth": flat(depth.astype(np.float32)),
+            "world_to_camera": flat(world_to_camera),
+            "field_of_view": flat(pose.numpy()[:, 7:]),
+        }
+        if len(self._scores.predictions) < PICTURED:
+            row["_points"] = points.astype(np.float32)
+        self._scores.predictions.append(row)
 
     def finish(self) -> Scores:
         """Return the scores of all clips added."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from probe.models import build_probe
 from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets
 from probe.pose import encode_pose
 from probe.tasks.geometry.evaluation import GeometryEvaluator
+from probe.tasks.geometry.pictures import draw_geometry
 
 
 class GeometryModule(ProbeModule):
@@ -35,6 +37,10 @@ class GeometryModule(ProbeModule):
         """Return the predictions of one sample as a batch of one; the camera's iterations come before the batch."""
         alone = {name: value for name, value in outputs.items() if name != "pose_steps"}
         return {**super().one_of(alone, i), "pose_steps": outputs["pose_steps"][:, i : i + 1]}
+
+    def draw_clip(self, dataset: PreparedDataset, prediction: Batch, folder: Path) -> None:
+        """Draw depth, points and cameras."""
+        draw_geometry(dataset, prediction, folder)
 
     @classmethod
     def targets(cls, dataset: PreparedDataset, options: Any, wanted: TargetOptions, *, evaluation: bool) -> Targets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from probe.losses.contrastive import instance_loss
 from probe.models import build_probe
 from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets
 from probe.tasks.instance.evaluation import InstanceEvaluator
+from probe.tasks.instance.pictures import draw_clusters
 
 
 class InstanceModule(ProbeModule):
@@ -25,6 +27,10 @@ class InstanceModule(ProbeModule):
         """Return the contrastive loss on the sampled pixels."""
         pixels = {"pixels": targets["coordinates"], "ids": targets["ids"]}
         return instance_loss(outputs, pixels, self.facts.gt_size, self.options.loss)
+
+    def draw_clip(self, dataset: PreparedDataset, prediction: Batch, folder: Path) -> None:
+        """Draw clusters next to true instances."""
+        draw_clusters(dataset, prediction, folder)
 
     @classmethod
     def targets(cls, dataset: PreparedDataset, options: Any, wanted: TargetOptions, *, evaluation: bool) -> Targets:

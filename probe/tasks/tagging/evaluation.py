@@ -56,9 +56,16 @@ class TaggingEvaluator:
         whole = tagging_score(labels, logits, self.rates, variant=self.variant)
         chance = tagging_score(labels, np.zeros_like(logits), self.rates)
 
+        # All metrics are resampled with the same indices: each resample is scored once.
+        known: dict[bytes, dict[str, float]] = {}
+
         def resampled(key: str) -> Callable[[NDArray[np.int64]], float]:
             def value(index: NDArray[np.int64]) -> float:
-                return tagging_score(labels[index], logits[index], self.rates, variant=self.variant).values[key]
+                name = index.tobytes()
+                if name not in known:
+                    score = tagging_score(labels[index], logits[index], self.rates, variant=self.variant)
+                    known[name] = score.values
+                return known[name][key]
 
             return value
 

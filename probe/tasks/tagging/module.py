@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,13 +13,15 @@ from data.samples import ClipSamples, SampleOptions
 from probe.losses.asymmetric import tagging_loss
 from probe.models import build_probe
 from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets
+from probe.scores import Scores
 from probe.tasks.tagging.evaluation import KEYS, TaggingEvaluator
+from probe.tasks.tagging.pictures import draw_classes
 
 
 class TaggingModule(ProbeModule):
     """Which classes the views of a clip show."""
 
-    cheap_metrics = KEYS
+    cheap_metrics = (*KEYS, "log_loss")
 
     def build(self) -> nn.Module:
         """Return a `TaggingProbe` for the dataset's classes."""
@@ -31,6 +34,10 @@ class TaggingModule(ProbeModule):
     def loss(self, outputs: Batch, targets: Batch) -> dict[str, Tensor]:
         """Return the asymmetric loss."""
         return tagging_loss(outputs, targets, self.options.loss)
+
+    def draw_split(self, scores: Scores, folder: Path) -> None:
+        """Draw the average precision of every class."""
+        draw_classes(scores, folder)
 
     @classmethod
     def targets(cls, dataset: PreparedDataset, options: Any, wanted: TargetOptions, *, evaluation: bool) -> Targets:

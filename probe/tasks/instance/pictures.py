@@ -1,0 +1,31 @@
+"""Clusters next to the true instances."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.dataset import PreparedDataset
+from probe import pictures
+from probe.metrics import match_objects, upsample_labels
+
+
+def draw_clusters(dataset: PreparedDataset, prediction: dict[str, Any], folder: Path) -> None:
+    """Write `pictures/<clip>.png`: frames, true instances, clusters in the colour of the largest object they cover."""
+    clip_id, views = prediction["clip_id"], prediction["views"]
+    truth = dataset.instance_maps(clip_id, views).astype(np.int64)
+    clusters = np.asarray(prediction["clusters"]).reshape(prediction["shape"])
+    shown = upsample_labels(clusters, (truth.shape[1], truth.shape[2])).astype(np.int64)
+    matches = match_objects(shown, truth)
+    coloured = np.where(shown >= 0, shown + int(truth.max()) + 1, -1)
+    for order in np.argsort(matches.pixels):  # the largest object that a cluster covers gives it its colour
+        if matches.cluster_ids[order] >= 0:
+            coloured[shown == matches.cluster_ids[order]] = matches.object_ids[order]
+    rows = {
+        "frames": list(dataset.frames(clip_id, views)),
+        "true instances": list(pictures.label_colours(np.where(truth > 0, truth, -1))),
+        "clusters (black: noise)": list(pictures.label_colours(coloured)),
+    }
+    pictures.save(pictures.sheet(clip_id, rows), folder / "pictures" / f"{clip_id}.png")
