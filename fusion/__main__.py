@@ -1,0 +1,43 @@
+"""`python -m fusion fuse|controls|inspect|verify`: features of several models read as one."""
+
+from __future__ import annotations
+
+import sys
+
+from configs.cli import Verb, main
+from fusion.config import ControlsConfig, FuseConfig, ViewConfig, fuse_layers
+
+
+def _fuse(config: FuseConfig) -> int:
+    from fusion.commands import fuse
+
+    return fuse(config)
+
+
+def _controls(config: ControlsConfig) -> int:
+    from fusion.controls import controls
+
+    return controls(config)
+
+
+def _inspect(config: ViewConfig) -> int:
+    from fusion.commands import inspect
+
+    return inspect(config)
+
+
+def _verify(config: ViewConfig) -> int:
+    from fusion.commands import verify
+
+    return verify(config)
+
+
+VERBS = [
+    Verb("fuse", "join models into one source that probes find by name", fuse_layers, _fuse, writes=True),
+    Verb("controls", "the control table of a pair: views and probe commands", ControlsConfig, _controls, writes=True),
+    Verb("inspect", "show what a fused source is made of", ViewConfig, _inspect),
+    Verb("verify", "check a fused source: up to date, every byte as written", ViewConfig, _verify),
+]
+
+if __name__ == "__main__":
+    sys.exit(main("fusion", "Features of several models read as one.", VERBS))

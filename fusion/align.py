@@ -1,0 +1,164 @@
+"""Which clips, slots and rows of several sources belong together, and what keeps them apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from cache.clips import ClipEntry
+from cache.source import FeatureSource
+from cache.spec import ArraySpec
+from configs.errors import MissingError, StaleError, StoreError
+from configs.identity import differences
+
+
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+    """How the rows of a fused array are made.
+
+    Attributes:
+        rows: for each fused row the row of every parent array.
+        row_of_slot: fused row that answers each slot, -1 where a parent has none.
+        source_frames: clip positions that each fused row summarises: those of all its parents' rows.
+    """
+
+    rows: tuple[tuple[int, ...], ...]
+    row_of_slot: tuple[int, ...]
+    source_frames: tuple[tuple[int, ...], ...]
+
+
+def align_rows(arrays: Sequence[ArraySpec], names: Sequence[str], *, common: bool = False) -> Alignment:
+    """Pair the rows of parent arrays slot by slot.
+
+    Args:
+        arrays: one per parent.
+        names: of the parents, for messages.
+        common: keep the slots that all serve; otherwise all must serve the same slots.
+
+    Raises:
+        StoreError: other slots, or rows of one slot that summarise different moments of the clip.
+    """
+    served = [[slot for slot, row in enumerate(array.row_of_slot) if row >= 0] for array in arrays]
+    shared = sorted(set.intersection(*map(set, served)))
+    same = len({len(array.row_of_slot) for array in arrays}) == 1
+    if not same or not shared or (not common and any(slots != shared for slots in served)):
+        raise StoreError(
+            "these sources serve different query slots",
+            found="; ".join(f"{name}: {_short(slots)}" for name, slots in zip(names, served, strict=True)),
+            fix="add slots=common to fuse the slots that all serve" if shared and same else
+            "extract one of them again with the frames of the other: python -m extract run model=...",
+        )  # fmt: skip
+    rows: dict[tuple[int, ...], int] = {}
+    row_of_slot = [-1] * len(arrays[0].row_of_slot)
+    for slot in shared:
+        chosen = tuple(array.row_of_slot[slot] for array in arrays)
+        row_of_slot[slot] = rows.setdefault(chosen, len(rows))
+        frames = [set(array.source_frames[row]) for array, row in zip(arrays, chosen, strict=True)]
+        if not set.intersection(*frames):
+            found = "; ".join(f"{name}: {_short(sorted(f))}" for name, f in zip(names, frames, strict=True))
+            raise StoreError(
+                f"slot {slot} means different moments of the clip",
+                expected="at least one frame in common",
+                found=found,
+                fix="extract one of them again with temporal=aligned: python -m extract run model=...",
+            )
+    frames_of = [
+        tuple(sorted({f for array, row in zip(arrays, chosen, strict=True) for f in array.source_frames[row]}))
+        for chosen in rows
+    ]
+    return Alignment(tuple(rows), tuple(row_of_slot), tuple(frames_of))
+
+
+def align_clips(parents: Sequence[FeatureSource], *, common: bool = False) -> list[ClipEntry]:
+    """Return the clips of a fused source, in the order of the first parent.
+
+    Args:
+        parents: the sources.
+        common: keep the clips that all have; otherwise all must have the same.
+
+    Raises:
+        StoreError: parents of different datasets, or clips in different groups: their splits would differ.
+        StaleError: a clip's frames have changed between the extractions.
+        MissingError: a parent lacks clips that another has.
+    """
+    first = parents[0]
+    for other in parents[1:]:
+        _same_dataset(first, other)
+    known = [set(parent.clips) for parent in parents]
+    shared = set.intersection(*known)
+    for parent, clips in zip(parents, known, strict=True):
+        lacking = sorted(set().union(*known) - clips)
+        if not common and lacking:
+            raise MissingError(
+                f"{parent.source} lacks {len(lacking)} clips that the others have",
+                found=_short(lacking),
+                where=parent.where,
+                fix=f"python -m extract run model={parent.source} dataset={parent.dataset}; "
+                "or fuse what all have with clips=common",
+            )
+    if not shared:
+        raise MissingError("these sources share no clip", where=first.where)
+    entries = [entry for entry in first.entries if entry.clip_id in shared]
+    for other in parents[1:]:
+        for entry in entries:
+            _same_clip(entry, other.entry(entry.clip_id), first, other)
+    return entries
+
+
+def check_committed(parents: Sequence[FeatureSource], arrays: Sequence[str], clip_ids: Sequence[str]) -> None:
+    """Refuse parents of which one has features of clips that another has not made yet.
+
+    Raises:
+        MissingError: there are such clips.
+    """
+    done = [set(parent.committed(array)) for parent, array in zip(parents, arrays, strict=True)]
+    for parent, array, clips in zip(parents, arrays, done, strict=True):
+        lacking = [clip_id for clip_id in clip_ids if clip_id not in clips and any(clip_id in other for other in done)]
+        if lacking:
+            aside = parent.quarantined()
+            reasons = [f"{clip_id} was set aside: {aside[clip_id]}" for clip_id in lacking if clip_id in aside]
+            raise MissingError(
+                f"{parent.source} has no features in {array} for {len(lacking)} clips that the others have",
+                found="; ".join([_short(lacking), *reasons[:2]]),
+                where=parent.where,
+                fix=f"python -m extract run model={parent.source} dataset={parent.dataset} fills the gaps; "
+                "or fuse what all have with clips=common",
+            )
+
+
+def _same_dataset(first: FeatureSource, other: FeatureSource) -> None:
+    found = [str(d) for d in differences({"name": first.dataset}, {"name": other.dataset})]
+    one, two = first.fingerprint.get("dataset"), other.fingerprint.get("dataset")
+    if one is not None and two is not None:
+        found += [str(difference) for difference in differences(one, two)]
+    if found:
+        raise StoreError(
+            "these sources were made from different datasets",
+            expected=f"{first.source}: {first.where}",
+            found=f"{other.source}: {other.where}: {'; '.join(found[:6])}",
+            fix=f"extract both from one dataset: python -m extract run model={other.source} dataset={first.dataset}",
+        )
+
+
+def _same_clip(one: ClipEntry, two: ClipEntry, first: FeatureSource, other: FeatureSource) -> None:
+    if one.group_id != two.group_id:
+        raise StoreError(
+            f"clip {one.clip_id} is in different groups, so the splits of these sources differ",
+            expected=f"{one.group_id or '(none)'} in {first.source}",
+            found=f"{two.group_id or '(none)'} in {other.source}",
+            where=other.where,
+            fix=f"extract again from the dataset as it is: python -m extract run model={other.source}",
+        )
+    if one.input_sha256 != two.input_sha256:
+        raise StaleError(
+            f"the frames of clip {one.clip_id} have changed between the two extractions",
+            expected=f"{one.input_sha256[:12] or '(none)'} in {first.source}",
+            found=f"{two.input_sha256[:12] or '(none)'} in {other.source}",
+            where=other.where,
+            fix="extract the older of the two again: python -m extract run model=... dataset=...",
+        )
+
+
+def _short(items: Sequence[object]) -> str:
+    text = ", ".join(map(str, items[:8]))
+    return text + (f" and {len(items) - 8} more" if len(items) > 8 else "") or "none"

@@ -1,0 +1,135 @@
+"""One fused array: its description as a store's, and how its rows are computed from its branches' rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from cache.reader import ReadItem
+from cache.shard import TORCH_DTYPE
+from cache.spec import ArraySpec
+from configs.errors import MissingError, StoreError
+from fusion.align import Alignment
+from fusion.branch import Branch
+from fusion.grids import fused_name
+
+
+@dataclasses.dataclass(frozen=True)
+class FusedArray:
+    """One fused array.
+
+    Attributes:
+        spec: what a store would say of it.
+        branches: in the order in which they are concatenated.
+        combine: `concat`, `sum` or `gate`; a gated array is read as concatenated, the probe has the gate.
+    """
+
+    spec: ArraySpec
+    branches: tuple[Branch, ...]
+    combine: str
+
+    def items(self, clip_id: str, rows: Sequence[int]) -> list[ReadItem]:
+        """Return what to read of each parent for some fused rows: one item per branch, as many rows each.
+
+        Raises:
+            MissingError: there is no such row.
+        """
+        for row in rows:
+            if not 0 <= row < self.spec.rows:
+                raise MissingError(f"array {self.spec.name} has no row {row}", expected=f"0 to {self.spec.rows - 1}")
+        return [(clip_id, branch.array.name, [branch.rows[row] for row in rows]) for branch in self.branches]
+
+    def fill(self, features: Sequence[torch.Tensor], target: torch.Tensor) -> None:
+        """Compute one fused row on the CPU: parent maps (h, w, C) each, into `target` (H, W, channels)."""
+        if self.combine == "sum":
+            total = torch.zeros(target.shape)
+            for branch, maps in zip(self.branches, features, strict=True):
+                total += branch.compute(maps[None])[0]
+            target.copy_(total)
+            return
+        start = 0
+        for branch, maps in zip(self.branches, features, strict=True):
+            branch.fill(maps, target[..., start : start + branch.channels])
+            start += branch.channels
+
+    @torch.no_grad()
+    def compute(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Compute many rows at once, on the device of the parents' features.
+
+        Args:
+            features: per branch (..., h, w, C) with equal leading dimensions.
+
+        Returns:
+            (..., H, W, channels) in the array's dtype.
+        """
+        lead = features[0].shape[:-3]
+        found = [
+            branch.compute(maps.flatten(0, -4) if len(lead) else maps[None])
+            for branch, maps in zip(self.branches, features, strict=True)
+        ]
+        fused = torch.stack(found).sum(0) if self.combine == "sum" else torch.cat(found, dim=-1)
+        return fused.to(TORCH_DTYPE[self.spec.dtype]).reshape(*lead, *self.spec.shape[1:])
+
+
+def make_spec(
+    branches: Sequence[Branch], alignment: Alignment, grid: tuple[int, int], combine: str, dtype: str
+) -> ArraySpec:
+    """Describe a fused array as a store describes its own.
+
+    Block and relative depth are those of the first branch; all branches are listed in `extra`.
+
+    Raises:
+        StoreError: a sum of branches of different widths.
+    """
+    widths = [branch.channels for branch in branches]
+    name = fused_name([branch.array for branch in branches], grid)
+    if combine == "sum" and len(set(widths)) != 1:
+        raise StoreError(
+            "only branches of one width can be summed", found=widths, where=name, fix="add project=pca, or width=..."
+        )
+    first = branches[0].array
+    return ArraySpec(
+        name=name,
+        tap="fused",
+        block=first.block,
+        blocks_total=first.blocks_total,
+        noise_level=first.noise_level,
+        grid=grid,
+        rows=len(alignment.rows),
+        channels=widths[0] if combine == "sum" else sum(widths),
+        dtype=dtype,
+        row_of_slot=alignment.row_of_slot,
+        source_frames=alignment.source_frames,
+        pooling="; ".join(_pooling(branch) for branch in branches),
+        extra={
+            "untrained": any(bool(branch.array.extra.get("untrained")) for branch in branches),
+            "combine": combine,
+            "branches": [_facts(branch) for branch in branches],
+        },
+    )
+
+
+def _pooling(branch: Branch) -> str:
+    (height, width), (rows, columns) = branch.array.grid, branch.grid
+    if (height, width) == (rows, columns):
+        return branch.array.pooling
+    how = "bilinear" if rows > height and columns > width else "adaptive average"
+    if (rows > height) != (columns > width) and rows != height and columns != width:
+        how = "adaptive average and bilinear"
+    elif rows >= height and columns >= width:
+        how = "bilinear"
+    return f"{how} from {height}x{width}"
+
+
+def _facts(branch: Branch) -> dict[str, Any]:
+    array = branch.array
+    return {
+        "source": branch.parent.source,
+        "array": array.name,
+        "block": array.block,
+        "channels": branch.channels,
+        "untrained": bool(array.extra.get("untrained")),
+    }

@@ -1,0 +1,179 @@
+"""From parents and a recipe to a fused view; every check comes before the first value."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from cache.source import FeatureSource
+from cache.spec import ArraySpec
+from configs.errors import ConfigError, MissingError
+from configs.identity import digest
+from fusion.align import align_clips, align_rows, check_committed
+from fusion.array import FusedArray, make_spec
+from fusion.branch import Branch
+from fusion.choices import Choices
+from fusion.fitting import Fitter
+from fusion.grids import combinations
+from fusion.name import NOISE, FusionName
+from fusion.noise import NoiseSource
+from fusion.normalise import LayerNorm, Normaliser, Standardise, Unchanged, UnitLength
+from fusion.project import Projection, random_projection
+from fusion.recipe import Recipe
+from fusion.view import FusedView
+
+
+def build(
+    name: FusionName,
+    parents: Sequence[FeatureSource | None],
+    recipe: Recipe,
+    choices: Choices | None = None,
+    *,
+    train_clips: Sequence[str] = (),
+    root: str | os.PathLike[str] | None = "",
+) -> FusedView:
+    """Make a view.
+
+    Args:
+        name: of the view; its branches tell widths.
+        parents: one open source per branch; None for a branch of noise.
+        recipe: the arithmetic.
+        choices: what of the parents is fused.
+        train_clips: clips that a fitted recipe may look at; others are never read for it.
+        root: artifact root where fits are kept; "" keeps none.
+
+    Raises:
+        StoreError: parents of different datasets or splits, clashing slots.
+        StaleError: parents of different versions of a clip.
+        MissingError: clips, layers or grids that a parent lacks.
+        ConfigError: options that contradict each other.
+    """
+    choices = choices or Choices()
+    real = [parent for parent in parents if parent is not None]
+    if not real:
+        raise ConfigError(
+            f"{name} has no features but noise", fix="join it with a source, as in wan-t2v-14b+noise~4096"
+        )
+    noisy = [branch.source == NOISE for branch in name.branches]
+    layers = list(choices.layers)
+    if len(layers) == len(parents):
+        layers = [layer for layer, is_noise in zip(layers, noisy, strict=True) if not is_noise]
+    grid, chosen = combinations(real, layers, choices.grid, choices.upsample)
+    sources = [
+        parent or NoiseSource(real[0], chosen[0][0], grid, branch.width, recipe.seed)
+        for parent, branch in zip(parents, name.branches, strict=True)
+    ]
+    full = [_with_noise(arrays, sources, noisy) for arrays in chosen]
+    entries = align_clips(sources, common=choices.clips == "common")
+    known = {entry.clip_id for entry in entries}
+    train = [clip_id for clip_id in train_clips if clip_id in known]
+    if recipe.fitted:
+        _check_training(train_clips, train, choices, name)
+    dtype = _dtype(choices.dtype, [array for arrays in full for array in arrays])
+    fitter = Fitter(root, train, recipe)
+    fused = []
+    for arrays in full:
+        if choices.clips == "all":
+            check_committed(sources, [array.name for array in arrays], [entry.clip_id for entry in entries])
+        alignment = align_rows(arrays, [s.source for s in sources], common=choices.slots == "common")
+        width = recipe.width or min(array.channels for array in arrays)
+        branches = [
+            make_branch(
+                parent, array, tuple(rows[i] for rows in alignment.rows), grid, recipe, fitter, width, branch.width
+            )
+            for i, (parent, array, branch) in enumerate(zip(sources, arrays, name.branches, strict=True))
+        ]
+        spec = make_spec(branches, alignment, grid, recipe.combine, dtype)
+        fused.append(FusedArray(spec, tuple(branches), recipe.combine))
+    return FusedView(str(name), sources, fused, entries, fingerprint_of(name, sources, recipe, train, dtype))
+
+
+def make_branch(
+    parent: FeatureSource,
+    array: ArraySpec,
+    rows: tuple[int, ...],
+    grid: tuple[int, int],
+    recipe: Recipe,
+    fitter: Fitter,
+    width: int,
+    own_width: int = 0,
+) -> Branch:
+    """Return one branch, fitted if the recipe asks for it.
+
+    Args:
+        parent, array, rows, grid: see `Branch`.
+        recipe: what to do.
+        fitter: knows the training clips.
+        width: channels of a projected branch.
+        own_width: channels that this branch is brought to by a random projection whatever the recipe; 0 for none.
+    """
+    normalise = _normaliser(parent, array, grid, recipe, fitter)
+    project: Projection | None = None
+    if own_width and parent.source != NOISE:
+        project = random_projection(array.channels, own_width, recipe.seed)
+    elif recipe.project == "random":
+        project = random_projection(array.channels, width, recipe.seed)
+    elif recipe.project == "pca":
+        project = fitter.principal(parent, array, grid, normalise, width)
+    return Branch(parent, array, rows, grid, normalise, project)
+
+
+def fingerprint_of(
+    name: FusionName, sources: Sequence[FeatureSource], recipe: Recipe, train: Sequence[str], dtype: str
+) -> dict[str, Any]:
+    """Return everything that changes a value: the arithmetic, the parents' fingerprints in full, the training clips."""
+    values: dict[str, Any] = {
+        "fusion": recipe.identity(),
+        "parents": [
+            {"branch": str(branch), "source": source.source, "fingerprint": dict(source.fingerprint)}
+            for branch, source in zip(name.branches, sources, strict=True)
+        ],
+        "store_dtype": dtype,
+    }
+    if "dataset" in sources[0].fingerprint:
+        values["dataset"] = sources[0].fingerprint["dataset"]
+    if recipe.fitted:
+        values["training_clips"] = digest(sorted(set(train)))
+    return values
+
+
+def _normaliser(
+    parent: FeatureSource, array: ArraySpec, grid: tuple[int, int], recipe: Recipe, fitter: Fitter
+) -> Normaliser:
+    if recipe.normalise == "layernorm":
+        return LayerNorm(recipe.eps)
+    if recipe.normalise == "l2":
+        return UnitLength()
+    if recipe.normalise == "zscore":
+        mean, variance = fitter.statistics(parent, array, grid)
+        return Standardise(mean, variance, recipe.eps)
+    return Unchanged()
+
+
+def _with_noise(
+    arrays: Sequence[ArraySpec], sources: Sequence[FeatureSource], noisy: Sequence[bool]
+) -> tuple[ArraySpec, ...]:
+    rest = iter(arrays)
+    return tuple(
+        next(iter(source.arrays.values())) if is_noise else next(rest)
+        for source, is_noise in zip(sources, noisy, strict=True)
+    )
+
+
+def _check_training(asked: Sequence[str], known: Sequence[str], choices: Choices, name: FusionName) -> None:
+    if len(known) < len(asked) and choices.clips == "all":
+        absent = sorted(set(asked) - set(known))
+        raise MissingError(
+            f"{len(absent)} training clips have no features",
+            found=", ".join(absent[:8]),
+            where=str(name),
+            fix="extract them, or fit on those that are there with clips=common",
+        )
+
+
+def _dtype(asked: str, arrays: Sequence[ArraySpec]) -> str:
+    if asked != "auto":
+        return asked
+    kinds = {array.dtype for array in arrays}
+    return kinds.pop() if len(kinds) == 1 else "float32"

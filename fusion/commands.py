@@ -1,0 +1,104 @@
+"""What `python -m fusion fuse|inspect|verify` do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cache.forecast import format_bytes
+from cache.source import FeatureSource
+from cache.store import FeatureStore
+from configs.console import print_table, progress
+from configs.errors import SpatialprobeError
+from fusion.choices import Choices
+from fusion.config import FuseConfig, ViewConfig, choices_of, fusion_name, recipe_of
+from fusion.name import NOISE
+from fusion.opening import open_source, resolve_aliases, view_by_name
+from fusion.recipe import Recipe
+from fusion.record import find_records, load_record, record_of, save_record
+from fusion.splits import training_clips
+from fusion.view import FusedView
+
+
+def fuse(config: FuseConfig) -> int:
+    """Make a view and record it, so that probes find it by name; materialise it if asked. Returns the exit code."""
+    recipe = recipe_of(config)
+    name = fusion_name(config.models, config.variant, recipe.width)
+    name = resolve_aliases(config.root, config.dataset, name)
+    choices = choices_of(config)
+    given = config.train_clips or None
+    train = training_clips(config.root, config.dataset, given) if recipe.fitted else []
+    view = view_by_name(config.root, config.dataset, name, config.stores, recipe, choices, train_clips=train)
+    path = save_view(config.root, view, recipe, choices, train)
+    describe(view)
+    print(f"view:  {path}")
+    if not config.materialise:
+        print(f"probe: python -m probe train task=instance model={view.source} dataset={view.dataset}")
+        return 0
+    from fusion.materialise import materialise
+
+    with progress(len(view.clips), "materialise") as bar:
+        store = materialise(view, config.root, bar.advance)
+    print(f"store: {store.where}")
+    missing = store.missing(quarantined=True)
+    if missing:
+        print(f"{len(missing)} clips have no features in the parents yet; the same command adds them later")
+    return 1 if missing else 0
+
+
+def save_view(root: str | None, view: FusedView, recipe: Recipe, choices: Choices, train: Sequence[str]) -> Path:
+    """Record a view below the artifact root and return the record's path."""
+    stores = tuple("" if parent.source == NOISE else Path(parent.where).name for parent in view.parents)
+    return save_record(root, record_of(view, stores, recipe, choices, tuple(train)))
+
+
+def inspect(config: ViewConfig) -> int:
+    """Print what a fused source is made of; a fusion that can't be opened is listed with its reason."""
+    name = str(resolve_aliases(config.root, config.dataset, fusion_name(config.models)))
+    paths = [p for p in find_records(config.root, config.dataset, name) if p.name.startswith(config.store or "")]
+    if len(paths) < 2:
+        describe(open_source(config.root, config.dataset, name, config.store))
+        return 0
+    failed = 0
+    for path in paths:
+        record = load_record(path)
+        print(f"\n{path}")
+        try:
+            describe(open_source(config.root, config.dataset, name, record.short))
+        except SpatialprobeError as error:
+            print(f"error: {error}")
+            failed += 1
+    return 1 if failed else 0
+
+
+def verify(config: ViewConfig) -> int:
+    """Check that a fused source is up to date and every byte of it, or of its parents, is as written."""
+    from cache import tools
+
+    source = open_source(config.root, config.dataset, str(fusion_name(config.models)), config.store)
+    stores = [source] if isinstance(source, FeatureStore) else list(getattr(source, "parents", []))
+    codes = []
+    for store in stores:
+        if isinstance(store, FeatureStore):
+            print(f"{store.source}: {store.where}")
+            codes.append(tools.verify(store.backend))
+    return max(codes, default=0)
+
+
+def describe(source: FeatureSource) -> None:
+    """Print identity, branches and arrays of a source."""
+    kind = "lazy view" if isinstance(source, FusedView) else "store"
+    print(f"{source.source} on {source.dataset}: {kind} {source.fingerprint_digest[:12]}, {len(source.clips)} clips")
+    fusion = source.fingerprint.get("fusion")
+    if isinstance(fusion, dict):
+        print("  " + ", ".join(f"{key} {value}" for key, value in fusion.items()))
+    covered = source.coverage()
+    rows: list[list[object]] = []
+    for name, array in source.arrays.items():
+        size = format_bytes(array.rows * array.row_bytes * len(source.clips))
+        rows.append([name, "x".join(map(str, array.shape)), array.dtype, f"{covered[name]:.0%}", size, array.pooling])
+    print_table("", ["array", "rows x grid x channels", "dtype", "coverage", "if written", "resampling"], rows)
+    branches = next(iter(source.arrays.values())).extra.get("branches", [])
+    facts = [[b["source"], b["array"], b["channels"], b["untrained"]] for b in branches]
+    if facts:
+        print_table("\nbranches of the first array", ["source", "array", "channels", "untrained"], facts)

@@ -1,0 +1,184 @@
+"""A branch of noise: the control that has a fused source's width and nothing of its information."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import ndtri
+
+from cache.clips import ClipEntry
+from cache.moments import Moments, Vector
+from cache.reader import ReadItem, allocate, bytes_for
+from cache.source import FeatureSource
+from cache.spec import ArraySpec, array_name
+from configs.errors import MissingError
+from configs.identity import digest
+from fusion.name import NOISE
+from fusion.statistics import computed_moments
+
+
+class NoiseSource:
+    """Standard normal features, one map per query slot, drawn anew for each clip and slot from a seed.
+
+    They are computed when they are read: the same numbers each time, in any order, on any machine.
+
+    Args:
+        twin: the source whose clips, slots and frames it takes.
+        array: the twin's array.
+        grid: height and width of the maps.
+        channels: width of a cell.
+        seed: of the noise.
+    """
+
+    def __init__(self, twin: FeatureSource, array: ArraySpec, grid: tuple[int, int], channels: int, seed: int) -> None:
+        self.partial: set[tuple[str, str]] = set()
+        self._twin, self._seed = twin, seed
+        slots = [slot for slot, row in enumerate(array.row_of_slot) if row >= 0]
+        self._spec = ArraySpec(
+            name=array_name(NOISE, None, None, grid),
+            tap=NOISE,
+            block=None,
+            blocks_total=None,
+            noise_level=None,
+            grid=grid,
+            rows=len(slots),
+            channels=channels,
+            dtype=array.dtype,
+            row_of_slot=tuple(slots.index(s) if s in slots else -1 for s in range(len(array.row_of_slot))),
+            source_frames=tuple(array.source_frames[array.row_of_slot[slot]] for slot in slots),
+            extra={"untrained": True},
+        )
+
+    source = NOISE
+
+    @property
+    def where(self) -> str:
+        """What it is, for messages."""
+        return f"noise of {self._spec.channels} channels"
+
+    @property
+    def dataset(self) -> str:
+        """Name of the prepared dataset."""
+        return self._twin.dataset
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Everything that changes a value."""
+        values: dict[str, Any] = {"noise": {"version": 1, "distribution": "normal", "seed": self._seed}}
+        if "dataset" in self._twin.fingerprint:
+            values["dataset"] = self._twin.fingerprint["dataset"]
+        return values
+
+    @cached_property
+    def fingerprint_digest(self) -> str:
+        """SHA-256 of the fingerprint."""
+        return digest(self.fingerprint)
+
+    @property
+    def clips(self) -> list[str]:
+        """The twin's clips."""
+        return self._twin.clips
+
+    @property
+    def entries(self) -> Sequence[ClipEntry]:
+        """The twin's clips with all that is known of them."""
+        return self._twin.entries
+
+    @property
+    def arrays(self) -> dict[str, ArraySpec]:
+        """The one array."""
+        return {self._spec.name: self._spec}
+
+    def array(self, name: str) -> ArraySpec:
+        """Return the array.
+
+        Raises:
+            MissingError: another name.
+        """
+        if name != self._spec.name:
+            raise MissingError(f"noise has no array {name!r}", expected=self._spec.name)
+        return self._spec
+
+    def clip_index(self, clip_id: str) -> int:
+        """Return the index of a clip."""
+        return self._twin.clip_index(clip_id)
+
+    def entry(self, clip_id: str) -> ClipEntry:
+        """Return what is known of one clip."""
+        return self._twin.entry(clip_id)
+
+    def refresh(self) -> None:
+        """Noise never changes."""
+
+    def coverage(self) -> dict[str, float]:
+        """Noise covers everything."""
+        return {self._spec.name: 1.0}
+
+    def committed(self, array: str) -> list[str]:
+        """Return all clips."""
+        self.array(array)
+        return self.clips
+
+    def missing(self, arrays: Iterable[str] | None = None, *, quarantined: bool = False) -> list[str]:
+        """Return no clips."""
+        return []
+
+    def quarantined(self) -> dict[str, str]:
+        """Return no clips."""
+        return {}
+
+    def read(
+        self,
+        items: Sequence[ReadItem],
+        out: torch.Tensor | None = None,
+        *,
+        verify: bool = False,
+        allow_partial: bool = False,
+    ) -> torch.Tensor | list[torch.Tensor]:
+        """Draw rows of clips; arguments and result as in `FeatureStore.read`."""
+        if not items:
+            return []
+        tensors = allocate(items, [self.array(name) for _, name, _ in items], out)
+        for (clip_id, name, rows), target in zip(items, tensors, strict=True):
+            self.clip_index(clip_id)
+            for place, row in enumerate(rows):
+                if not 0 <= row < self._spec.rows:
+                    raise MissingError(f"array {name} has no row {row}", expected=f"0 to {self._spec.rows - 1}")
+                target[place].copy_(torch.from_numpy(self._draw(clip_id, row)))
+        return tensors
+
+    def nbytes(self, items: Sequence[ReadItem]) -> int:
+        """Return the bytes that `out` of `read` must have."""
+        return bytes_for(items, [self.array(name) for _, name, _ in items])
+
+    def moments(self, array: str, clip_ids: Iterable[str]) -> Moments:
+        """Return the channel statistics over some clips."""
+        return computed_moments(self, array, clip_ids)
+
+    def statistics(self, array: str, clip_ids: Iterable[str]) -> tuple[int, Vector, Vector]:
+        """Return (count, mean, variance) per channel over some clips."""
+        found = self.moments(array, clip_ids)
+        return found.count, found.mean, found.variance
+
+    def _draw(self, clip_id: str, row: int) -> npt.NDArray[np.float32]:
+        """Return one map (h, w, C): 16 random bits per value, through the quantiles of the normal distribution."""
+        shape = self._spec.shape[1:]
+        seed = hashlib.sha256(f"{self._seed}/{clip_id}/{row}/{shape}".encode()).digest()
+        count = int(np.prod(shape))
+        words = np.random.PCG64(int.from_bytes(seed, "little")).random_raw(-(-count // 4))
+        values: npt.NDArray[np.float32] = _quantiles()[words.astype("<u8", copy=False).view("<u2")[:count]].reshape(
+            shape
+        )
+        return values
+
+
+@cache
+def _quantiles() -> npt.NDArray[np.float32]:
+    values = ndtri((np.arange(1 << 16) + 0.5) / (1 << 16))
+    return np.asarray(values / values.std(), np.float32)

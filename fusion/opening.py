@@ -1,0 +1,197 @@
+"""Opening what MODEL= names: a feature store, a materialised fusion, a recorded view, or a view made on the fly."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cache import layout
+from cache.locate import find_stores, locate_store
+from cache.source import FeatureSource
+from cache.store import FeatureStore
+from configs.errors import MissingError, StoreError
+from configs.loader import CONFIG_FOLDER, read_yaml
+from configs.paths import features_path
+from fusion.building import build
+from fusion.choices import Choices
+from fusion.name import NOISE, BranchName, FusionName, parse_name
+from fusion.recipe import Recipe, make_recipe
+from fusion.record import ENDING, ViewRecord, check_fresh, find_records, load_record, stale
+from fusion.splits import training_clips
+from fusion.view import FusedView
+
+Root = str | os.PathLike[str] | None
+
+
+def open_source(
+    root: Root,
+    dataset: str | None,
+    name: str | None,
+    store: str | None = None,
+    *,
+    train_clips: Sequence[str] | None = None,
+    io_threads: int = 1,
+) -> FeatureSource:
+    """Open a source by name.
+
+    A plain name opens its feature store. A joined one (`fusion.name`) opens the materialised store if there is a
+    complete one, else the recorded view, else a view with the variant's defaults.
+
+    Args:
+        root: artifact root.
+        dataset: name of the prepared dataset; None for the only one that the first source has features of.
+        name: what the user gave as `model=`; None for the only store there is.
+        store: beginning of the fingerprint, or folder of a store, where several fit.
+        train_clips: clips that fitted variants may look at; default: split `train` of the dataset's index. A recorded
+            view has its own.
+        io_threads: as in `FeatureStore.open`, for every parent.
+
+    Raises:
+        ConfigError: the name can't be read.
+        MissingError, StoreError, StaleError: see `cache.locate.locate_store`, `fusion.building.build`.
+    """
+    given_folder = store is not None and (Path(store).expanduser() / layout.STORE).is_file()
+    if name is None or given_folder:
+        return FeatureStore.open(locate_store(root, dataset, name, store), io_threads=io_threads)
+    parsed = resolve_aliases(root, dataset, parse_name(name))
+    if not parsed.joined:
+        place = locate_store(root, dataset, parsed.branches[0].source, store)
+        return FeatureStore.open(place, io_threads=io_threads)
+    dataset = dataset or _only_dataset(root, parsed)
+    path = _chosen(root, dataset, str(parsed), store)
+    if path is None:
+        return view_by_name(root, dataset, parsed, train_clips=train_clips, io_threads=io_threads)
+    if path.name.endswith(ENDING):
+        record = load_record(path)
+        view = open_record(root, record, path, io_threads)
+        finished = _materialised(features_path(root, dataset, str(parsed)) / record.short, view, io_threads)
+        return finished or view
+    return FeatureStore.open(path, io_threads=io_threads)
+
+
+def view_by_name(
+    root: Root,
+    dataset: str,
+    name: FusionName,
+    stores: Sequence[str] = (),
+    recipe: Recipe | None = None,
+    choices: Choices | None = None,
+    *,
+    train_clips: Sequence[str] | None = None,
+    io_threads: int = 1,
+) -> FusedView:
+    """Make a view from the stores of its branches.
+
+    Args:
+        root, dataset, train_clips, io_threads: see `open_source`.
+        name: of the view.
+        stores: beginnings of the branches' fingerprints, "" where there is only one store.
+        recipe: default: the variant's.
+        choices: default: `Choices()`.
+
+    Raises:
+        MissingError, StoreError, StaleError, ConfigError: see `fusion.building.build`.
+    """
+    recipe = recipe or make_recipe(name.variant, name.width)
+    chosen = [*stores, *[""] * (len(name.branches) - len(stores))]
+    parents = [
+        None if branch.source == NOISE else open_parent(root, dataset, branch, store, io_threads)
+        for branch, store in zip(name.branches, chosen, strict=True)
+    ]
+    train = training_clips(root, dataset, train_clips) if recipe.fitted else []
+    return build(name, parents, recipe, choices, train_clips=train, root=root)
+
+
+def open_parent(root: Root, dataset: str, branch: BranchName, store: str, io_threads: int = 1) -> FeatureStore:
+    """Open the store of one branch.
+
+    Raises:
+        MissingError: there is none; the message names the command that makes it. StoreError: there are several.
+    """
+    from fusion.grids import extract_command
+
+    try:
+        place = locate_store(root, dataset, branch.source, store or None)
+    except MissingError as error:
+        command = extract_command(branch.source, dataset)
+        raise MissingError(error.problem, found=error.found, where=error.where, fix=command) from None
+    return FeatureStore.open(place, io_threads=io_threads)
+
+
+def open_record(root: Root, record: ViewRecord, path: Path, io_threads: int = 1) -> FusedView:
+    """Open a recorded view.
+
+    Raises:
+        StaleError: its parents have changed or gone.
+    """
+    name = parse_name(record.name)
+    for branch, store in zip(name.branches, record.stores, strict=True):
+        if (
+            branch.source != NOISE
+            and not (features_path(root, record.dataset, branch.source) / store / layout.STORE).is_file()
+        ):
+            there = ", ".join(p.name for p in find_stores(root, record.dataset, branch.source)) or "none"
+            raise stale(record, path, f"store {branch.source}/{store} is gone; there: {there}")
+    view = view_by_name(
+        root, record.dataset, name, record.stores, record.recipe, record.choices,
+        train_clips=record.train_clips, io_threads=io_threads,
+    )  # fmt: skip
+    check_fresh(record, view, path)
+    return view
+
+
+def resolve_aliases(root: Root, dataset: str | None, name: FusionName) -> FusionName:
+    """Replace family aliases by the models they stand for, where no store has the alias itself for a name."""
+
+    def resolve(branch: BranchName) -> BranchName:
+        path = CONFIG_FOLDER / "model" / f"{branch.source}.yaml"
+        if not path.is_file() or find_stores(root, dataset, branch.source):
+            return branch
+        return dataclasses.replace(branch, source=str(read_yaml(path).get("alias_of", branch.source)))
+
+    return dataclasses.replace(name, branches=tuple(map(resolve, name.branches)))
+
+
+def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | None:
+    """Return the record or the store that is meant by a joined name, None if there is neither."""
+    found = {path.name.removesuffix(ENDING): path for path in find_stores(root, dataset, name)}
+    found |= {path.name.removesuffix(ENDING): path for path in find_records(root, dataset, name)}
+    fitting = [path for short, path in found.items() if short.startswith(store or "")]
+    if not fitting and (store or found):
+        raise MissingError(
+            f"no fusion {name} with fingerprint {store}",
+            found=", ".join(found) or "none",
+            where=features_path(root, dataset),
+        )
+    if len(fitting) > 1:
+        raise StoreError(
+            f"several fusions are called {name}",
+            found=", ".join(found),
+            where=features_path(root, dataset, name),
+            fix=f"choose one with store=<first digits>; `python -m fusion inspect models={name}` shows them",
+        )
+    return fitting[0] if fitting else None
+
+
+def _materialised(folder: Path, view: FusedView, io_threads: int) -> FeatureStore | None:
+    if not (folder / layout.STORE).is_file():
+        return None
+    store = FeatureStore.open(folder, io_threads=io_threads)
+    same = store.fingerprint_digest == view.fingerprint_digest and store.clips == view.clips
+    if not same or any(store.arrays.get(name) != spec for name, spec in view.arrays.items()):
+        return None
+    return store if not store.missing(view.arrays, quarantined=True) else None
+
+
+def _only_dataset(root: Root, name: FusionName) -> str:
+    sources = [branch.source for branch in name.branches if branch.source != NOISE]
+    found = {path.parent.parent.name for source in sources[:1] for path in find_stores(root, None, source)}
+    if len(found) == 1:
+        return found.pop()
+    if not found:
+        locate_store(root, None, sources[0] if sources else str(name))  # raises: there is none
+    raise StoreError(
+        f"{sources[0]} has features of several datasets", found=", ".join(sorted(found)), fix="choose with dataset=..."
+    )

@@ -1,0 +1,88 @@
+"""What a fusion does to its branches: the options that change a value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from configs.errors import ConfigError
+from configs.loader import load_named, resolve
+from configs.options import option
+
+VERSION = 1
+"""Version of the arithmetic; part of every fingerprint."""
+
+NORMALISATIONS = ("none", "layernorm", "l2", "zscore")
+PROJECTIONS = ("none", "pca", "random")
+COMBINATIONS = ("concat", "sum", "gate")
+
+
+@dataclasses.dataclass
+class Recipe:
+    """The arithmetic of a fusion: resample, normalise, project, combine, in this order and in float32."""
+
+    normalise: str = option(
+        "layernorm",
+        "per cell: layernorm (no affine), l2 (length 1), none; per channel: zscore (over training clips)",
+        choices=NORMALISATIONS,
+    )
+    eps: float = option(1e-6, "added to variances, of unit-free features", minimum=0.0)
+    project: str = option(
+        "none", "each branch to one width: pca (fitted on training clips) or random", choices=PROJECTIONS
+    )
+    width: int = option(0, "channels of each projected branch; 0 = as many as the narrowest branch has", minimum=0)
+    combine: str = option(
+        "concat",
+        "concat; sum (of branches of one width); gate (concat, and the probe learns to weigh the branches)",
+        choices=COMBINATIONS,
+    )
+    fit_rows: int = option(4, "pca: maps of each training clip that it is fitted on", minimum=1)
+    fit_cells: int = option(512, "pca: cells of each training clip that it is fitted on", minimum=1)
+    seed: int = option(0, "of random projections, of the cells that pca sees, and of noise", minimum=0)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether training clips are needed."""
+        return self.normalise == "zscore" or self.project == "pca"
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that changes a value; options that this recipe doesn't use are left out."""
+        values: dict[str, Any] = {"version": VERSION, "normalise": self.normalise, "combine": self.combine}
+        if self.normalise in ("layernorm", "zscore"):
+            values["eps"] = self.eps
+        if self.project != "none":
+            values |= {"project": self.project, "width": self.width}
+        if self.project == "pca":
+            values |= {"fit_rows": self.fit_rows, "fit_cells": self.fit_cells}
+        return values | {"seed": self.seed}
+
+    def check(self) -> None:
+        """Refuse what has no meaning.
+
+        Raises:
+            ConfigError: a width without a projection, or a sum of branches that have different widths.
+        """
+        if self.width and self.project == "none":
+            raise ConfigError("a width needs a projection", found=f"width={self.width}", fix="add project=pca")
+
+
+def variant_values(variant: str, width: int = 0) -> dict[str, Any]:
+    """Return the YAML values of a variant in configs/fusion.
+
+    Raises:
+        ConfigError: no such variant.
+    """
+    values = load_named("fusion", variant, kind="fusion")
+    return {**values, "width": width} if width else values
+
+
+def make_recipe(variant: str, width: int = 0, values: Mapping[str, Any] | None = None) -> Recipe:
+    """Return the recipe of a variant with some options changed.
+
+    Raises:
+        ConfigError: unknown variant or option, or options that contradict each other.
+    """
+    recipe = resolve(Recipe, [variant_values(variant, width), values or {}], {})
+    recipe.check()
+    return recipe

@@ -1,0 +1,148 @@
+"""`<fp12>.view.json`: how a named view was made, so that it opens again as the same values or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cache import records
+from cache.locate import FINGERPRINT_DIGITS
+from configs.errors import CorruptionError, SpatialprobeError, StaleError, StorageError
+from configs.identity import differences, plain
+from configs.paths import features_path
+from fusion.choices import Choices
+from fusion.recipe import Recipe
+
+if TYPE_CHECKING:
+    from fusion.view import FusedView
+
+ENDING = ".view.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewRecord:
+    """One recorded view.
+
+    Attributes:
+        name: as in `fusion.name`.
+        dataset: name of the prepared dataset.
+        stores: for each branch the folder name of its store, "" for noise and for views.
+        recipe, choices: how it was made.
+        train_clips: clips that a fitted recipe has looked at.
+        fingerprint: everything that changes a value, as of then.
+        fingerprint_sha256: its digest.
+    """
+
+    name: str
+    dataset: str
+    stores: tuple[str, ...]
+    recipe: Recipe
+    choices: Choices
+    train_clips: tuple[str, ...]
+    fingerprint: Mapping[str, Any]
+    fingerprint_sha256: str
+
+    @property
+    def short(self) -> str:
+        """First digits of the fingerprint; name of the folder of a materialised view."""
+        return self.fingerprint_sha256[:FINGERPRINT_DIGITS]
+
+
+def record_of(
+    view: FusedView, stores: tuple[str, ...], recipe: Recipe, choices: Choices, train_clips: tuple[str, ...]
+) -> ViewRecord:
+    """Return the record of an open view."""
+    clips = train_clips if recipe.fitted else ()
+    return ViewRecord(
+        view.source, view.dataset, stores, recipe, choices, clips, view.fingerprint, view.fingerprint_digest
+    )
+
+
+def record_path(root: str | os.PathLike[str] | None, dataset: str, name: str, short: str) -> Path:
+    """Return the file of a record: next to the folder of the materialised store."""
+    return features_path(root, dataset, name) / f"{short}{ENDING}"
+
+
+def save_record(root: str | os.PathLike[str] | None, record: ViewRecord) -> Path:
+    """Write a record atomically and return its path; the same record twice changes nothing.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    path = record_path(root, record.dataset, record.name, record.short)
+    data = records.render(plain(record))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if path.is_file() and path.read_bytes() == data:
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"can't write the view: {error.strerror}", where=path, fix="choose another place with root=..."
+        ) from error
+    return path
+
+
+def load_record(path: Path) -> ViewRecord:
+    """Read a record.
+
+    Raises:
+        CorruptionError, VersionError: it is not what was written.
+    """
+    again = f"rm {path}, then python -m fusion fuse models=... again"
+    try:
+        values = records.parse(path.read_bytes(), str(path))
+        return ViewRecord(
+            name=values["name"],
+            dataset=values["dataset"],
+            stores=tuple(values["stores"]),
+            recipe=Recipe(**values["recipe"]),
+            choices=Choices(**values["choices"]),
+            train_clips=tuple(values["train_clips"]),
+            fingerprint=values["fingerprint"],
+            fingerprint_sha256=values["fingerprint_sha256"],
+        )
+    except CorruptionError as error:
+        raise CorruptionError(error.problem, where=path, fix=again) from None
+    except (KeyError, TypeError) as error:
+        raise CorruptionError(f"this record of a view lacks something: {error!r}", where=path, fix=again) from None
+
+
+def find_records(root: str | os.PathLike[str] | None, dataset: str | None, name: str) -> list[Path]:
+    """Return the files of all recorded views of a name, sorted."""
+    folders = [features_path(root, dataset, name)] if dataset else sorted(features_path(root).glob(f"*/{name}"))
+    return sorted(path for folder in folders for path in folder.glob(f"*{ENDING}"))
+
+
+def check_fresh(record: ViewRecord, view: FusedView, path: Path) -> None:
+    """Refuse a view whose parents are no longer those it was recorded with.
+
+    Raises:
+        StaleError: the message lists what has changed.
+    """
+    if view.fingerprint_digest != record.fingerprint_sha256:
+        found = [str(difference) for difference in differences(record.fingerprint, view.fingerprint)]
+        raise stale(record, path, "; ".join(found[:6]))
+
+
+def stale(record: ViewRecord, path: Path, found: str) -> SpatialprobeError:
+    """Return the error for a record whose parents have changed or gone."""
+    models = record.name.partition("@")[0].replace("+", " ")
+    return StaleError(
+        f"the parents of {record.name} are not those it was made from",
+        found=found,
+        where=path,
+        fix=f'python -m fusion fuse models="{models}" dataset={record.dataset} makes it anew; '
+        f"rm {path} forgets the old one",
+    )

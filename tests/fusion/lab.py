@@ -1,0 +1,83 @@
+"""Small stores of two or three models on one dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cache import ArraySpec, ClipEntry, FeatureStore, store_path
+from cache.synthetic import make_features
+
+SPLITS = ["train", "train", "train", "select", "report"]
+FRAMES = [0, *range(1, 74, 4)]
+
+
+def spec_of(
+    tap: str = "dit",
+    *,
+    block: int | None = 21,
+    grid: tuple[int, int] = (4, 6),
+    channels: int = 12,
+    dtype: str = "bfloat16",
+    rows: int = 20,
+    pooling: str = "none",
+    untrained: bool = False,
+    shift: int = 0,
+) -> ArraySpec:
+    """One array whose rows follow the query slots; with fewer rows several slots share one."""
+    row_of_slot = tuple(slot * rows // 20 for slot in range(20))
+    frames = tuple(tuple(FRAMES[s] + shift for s in range(20) if row_of_slot[s] == row) for row in range(rows))
+    return ArraySpec(
+        "", tap, block, 30, None, grid, rows, channels, dtype, row_of_slot, frames, pooling, {"untrained": untrained}
+    )
+
+
+class Lab:
+    """An artifact root with stores that differ as real models' do."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.clips = [f"clip{i}" for i in range(len(SPLITS))]
+
+    def dataset(self, splits: Sequence[str] = SPLITS) -> None:
+        """Write the index of the prepared dataset."""
+        folder = self.root / "datasets" / "toy"
+        folder.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame({"clip_id": self.clips, "split": list(splits)}).to_parquet(folder / "index.parquet")
+
+    def store(
+        self,
+        source: str,
+        *specs: ArraySpec,
+        dataset: str = "toy",
+        parameters: Mapping[str, Any] | None = None,
+        clips: Sequence[ClipEntry] | None = None,
+        written: Sequence[int] | None = None,
+        seed: int = 0,
+        version: int = 1,
+    ) -> FeatureStore:
+        """Write a store; its values depend on source, seed, clip and array."""
+        fingerprint = {
+            "adapter": {"model": source, "version": version},
+            "dataset": {"name": dataset, "parameters": dict(parameters or {"size": 8})},
+        }
+        entries = clips or [ClipEntry(c, f"room{i // 2}", f"{i:064x}") for i, c in enumerate(self.clips)]
+        specs = specs or (spec_of(),)
+        store = FeatureStore.create(
+            store_path(self.root, dataset, source, fingerprint),
+            source=source, dataset=dataset, fingerprint=fingerprint, clips=entries, arrays=specs,
+        )  # fmt: skip
+        number = sum(map(ord, source)) * 1000 + seed * 100
+        for clip in range(len(entries)) if written is None else written:
+            with store.writer(entries[clip].clip_id) as writer:
+                for spec in specs:
+                    writer.put(spec.name, make_features(spec, number + clip))
+        return store
+
+    def pair(self) -> tuple[FeatureStore, FeatureStore]:
+        """Two models on two grids: 6x8 averaged to 4x6 where they meet, and 4x6."""
+        one = self.store("vgm", spec_of("dit", grid=(6, 8), channels=12))
+        return one, self.store("vlm", spec_of("llm", block=22, grid=(4, 6), channels=8))
