@@ -58,5 +58,5 @@ def require_finite(tensors: Mapping[str, Tensor | None], where: str | None = Non
             expected="finite numbers",
             found=", ".join(f"{name}: {count} of {floating[name].numel()} entries" for name, count in bad.items()),
             where=where,
-            fix="python -m cache verify if features are named, python -m data check if targets are",
+            fix="python -m cache verify if features are named, python -m data verify if targets are",
         )
