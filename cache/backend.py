@@ -21,6 +21,10 @@ class Handle(Protocol):
 
     size: int
 
+    def read_many(self, requests: Sequence[tuple[int, list[memoryview], int]]) -> None:
+        """Serve several requests (offset, buffers, their bytes together), each as `read_into`."""
+        ...
+
     def read_into(self, offset: int, buffers: Sequence[memoryview]) -> None:
         """Fill `buffers` one after the other with the bytes from `offset` on.
 

@@ -94,7 +94,7 @@ def from_parquet(data: bytes, where: str) -> list[ClipEntry]:
     import pyarrow.parquet as pq
 
     try:
-        columns = pq.read_table(pa.BufferReader(data), use_threads=False).to_pydict()
+        columns = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False).to_pydict()
         if columns["clip"] != list(range(len(columns["clip"]))):
             raise ValueError("the clip column must count from 0")
         names, groups, digests = columns["clip_id"], columns["group_id"], columns["input_sha256"]

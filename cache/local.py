@@ -9,33 +9,18 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from cache.backend import Bytes
+from cache.local_file import FIXES, MAX_BYTES, LocalHandle
 from cache.process import this_process
 from configs.errors import CorruptionError, MissingError, StorageError
 
 TEMPORARY = "tmp"
 """Folder of staged files, one sub-folder per writing process."""
-
-_MAX_BUFFERS = 512  # below IOV_MAX everywhere
-_MAX_BYTES = 1 << 30  # one system call moves at most 2 GiB
-
-_FIXES = {
-    errno.ENOSPC: "free some space or choose another disk with root=...; the same command then continues",
-    errno.EDQUOT: "the quota is used up: free some space or choose another disk; the same command then continues",
-    errno.EROFS: "the file system is mounted read-only: remount it, or choose another place with root=...",
-    errno.EACCES: "no permission: change the owner or mode, or choose another place with root=...",
-    errno.EPERM: "no permission: change the owner or mode, or choose another place with root=...",
-    errno.EIO: "the disk reports errors: check it, then run `python -m cache verify`",
-    errno.ESTALE: "the network mount has changed: remount it, then run the same command again",
-    errno.ENOTCONN: "the network mount is gone: remount it, then run the same command again",
-    errno.EMFILE: "too many open files: raise the limit with `ulimit -n`",
-    errno.EFBIG: "the file would exceed the size limit of this process or file system: see `ulimit -f`",
-}
 
 
 class LocalBackend:
@@ -77,7 +62,7 @@ class LocalBackend:
                     fix="mount the disk again, or check the path; nothing is recreated in its place",
                 ) from error
             raise StorageError(
-                f"the file system refuses: {error.strerror}", where=path, fix=_FIXES.get(error.errno or 0)
+                f"the file system refuses: {error.strerror}", where=path, fix=FIXES.get(error.errno or 0)
             ) from error
 
     def stage(self, key: str) -> _LocalStage:
@@ -210,46 +195,6 @@ def _make_folder(path: str) -> None:
             raise
 
 
-class LocalHandle:
-    """An open file; closed when the last user lets go of it."""
-
-    __slots__ = ("_file", "path", "size")
-
-    def __init__(self, path: str) -> None:
-        self._file = -1
-        self.path = path
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = os.fstat(self._file).st_size
-
-    def __del__(self) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-
-    def read_into(self, offset: int, buffers: Sequence[memoryview]) -> None:
-        """Fill buffers one after the other with the bytes from `offset` on."""
-        wanted = sum(map(len, buffers))
-        if len(buffers) <= _MAX_BUFFERS and wanted <= _MAX_BYTES:
-            try:
-                if os.preadv(self._file, buffers, offset) == wanted:
-                    return
-            except OSError as error:
-                raise self._error(error) from error
-        for buffer in buffers:  # short reads, and requests beyond the limits of one call
-            done = 0
-            while done < len(buffer):
-                try:
-                    count = os.preadv(self._file, [buffer[done : done + _MAX_BYTES]], offset)
-                except OSError as error:
-                    raise self._error(error) from error
-                if count == 0:
-                    raise CorruptionError("the file ends too early", where=self.path)
-                done += count
-                offset += count
-
-    def _error(self, error: OSError) -> StorageError:
-        return StorageError(f"reading failed: {error.strerror}", where=self.path, fix=_FIXES.get(error.errno or 0))
-
-
 class _LocalStage:
     def __init__(self, backend: LocalBackend, key: str, temporary: str, file: int) -> None:
         self._backend, self.key, self.temporary, self._file = backend, key, temporary, file
@@ -259,7 +204,7 @@ class _LocalStage:
         view = memoryview(data)  # type: ignore[arg-type]  # NumPy arrays are buffers
         with self._backend._errors(self.key):
             while len(view):
-                view = view[os.write(self._file, view[:_MAX_BYTES]) :]
+                view = view[os.write(self._file, view[:MAX_BYTES]) :]
 
     def finish(self) -> None:
         with self._backend._errors(self.key):

@@ -109,7 +109,7 @@ def _columns(data: bytes, where: str, names: tuple[str, ...]) -> dict[str, list[
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(pa.BufferReader(data), columns=list(names), use_threads=False)
+        table = pq.ParquetFile(pa.BufferReader(data)).read(list(names), use_threads=False)
         return {name: table.column(name).to_pylist() for name in names}
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise CorruptionError(

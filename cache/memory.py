@@ -88,6 +88,10 @@ class _MemoryHandle:
     def __init__(self, data: bytes, where: str) -> None:
         self._data, self._where, self.size = data, where, len(data)
 
+    def read_many(self, requests: Sequence[tuple[int, list[memoryview], int]]) -> None:
+        for offset, buffers, _ in requests:
+            self.read_into(offset, buffers)
+
     def read_into(self, offset: int, buffers: Sequence[memoryview]) -> None:
         for buffer in buffers:
             part = self._data[offset : offset + len(buffer)]

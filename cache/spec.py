@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from configs.errors import MissingError, StoreError
@@ -112,12 +113,12 @@ class ArraySpec:
         if self.noise_level is not None and not math.isfinite(self.noise_level):
             raise StoreError("the noise level must be finite", found=self.noise_level, where=where)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int, int, int]:
         """Shape of one clip: (rows, height, width, channels)."""
         return (self.rows, *self.grid, self.channels)
 
-    @property
+    @cached_property
     def row_bytes(self) -> int:
         """Bytes of one uncompressed row."""
         return self.grid[0] * self.grid[1] * self.channels * ITEM_BYTES[self.dtype]

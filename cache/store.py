@@ -1,4 +1,4 @@
-"""One feature store: what it holds, what is committed, and the doors to reading and writing."""
+"""One feature store: the doors to reading and writing it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from cache import clips, layout, records
+from cache import layout, records
 from cache.backend import Backend, put
 from cache.clips import ClipEntry
-from cache.commits import CommitIndex, ShardRecord
-from cache.header import Header, load_covered, load_header
+from cache.contents import StoreContents, quarantine_key
+from cache.header import sha256
 from cache.init import initialise
 from cache.lease import TIMEOUT, Lease, LeaseBoard
 from cache.local import LocalBackend
@@ -28,23 +28,18 @@ if TYPE_CHECKING:
     from cache.writer import ClipWriter
 
 
-class FeatureStore:
+class FeatureStore(StoreContents):
     """An open store. Use `FeatureStore.create` or `FeatureStore.open`.
 
     Attributes:
-        backend: its storage.
-        header: identity, arrays and file digests, as of `open` or the last `refresh`.
         partial: (clip id, array) pairs that were read as NaN under `allow_partial`; results must carry them.
     """
 
     def __init__(self, backend: Backend, *, io_threads: int = 1, lease_timeout: float = TIMEOUT) -> None:
-        self.backend = backend
+        super().__init__(backend)
         self.io_threads, self.lease_timeout = io_threads, lease_timeout
         self.board = LeaseBoard(backend, lease_timeout)
         self.partial: set[tuple[str, str]] = set()
-        self._checked: set[str] = set()
-        self._looked_at = -1.0
-        self._load()
 
     @classmethod
     def create(
@@ -110,147 +105,6 @@ class FeatureStore:
     def __repr__(self) -> str:
         return f"<FeatureStore {self.source} on {self.dataset}, {len(self.clips)} clips, {self.where}>"
 
-    def _load(self) -> None:
-        header = load_header(self.backend)
-        header, data = load_covered(self.backend, header, layout.CLIPS)
-        self.header: Header = header
-        self._entries = clips.from_parquet(data, f"{self.where}/{layout.CLIPS}")
-        self._clip_index = {entry.clip_id: number for number, entry in enumerate(self._entries)}
-        self._arrays = {spec.name: spec for spec in header.arrays}
-        self.index = CommitIndex(self.backend, header.fingerprint_digest)
-        if layout.MANIFEST in header.files:
-            from cache.manifest import preload
-
-            preload(self.backend, header, self.index)
-        self.index.refresh()
-
-    # ---- what it is
-
-    @property
-    def where(self) -> str:
-        """Folder of the store, for messages."""
-        return self.backend.where
-
-    @property
-    def source(self) -> str:
-        """What made the features."""
-        return self.header.source
-
-    @property
-    def dataset(self) -> str:
-        """Name of the prepared dataset."""
-        return self.header.dataset
-
-    @property
-    def fingerprint(self) -> Mapping[str, Any]:
-        """Everything that changes a value."""
-        return self.header.fingerprint
-
-    @cached_property
-    def fingerprint_digest(self) -> str:
-        """SHA-256 of the fingerprint; its first 12 digits name the folder."""
-        return self.header.fingerprint_digest
-
-    @property
-    def clips(self) -> list[str]:
-        """The clip ids in order of the clip axis."""
-        return [entry.clip_id for entry in self._entries]
-
-    @property
-    def entries(self) -> Sequence[ClipEntry]:
-        """The clips with all that is known of them, in order of the clip axis."""
-        return self._entries
-
-    @property
-    def arrays(self) -> dict[str, ArraySpec]:
-        """The arrays by name, in order of creation."""
-        return dict(self._arrays)
-
-    def array(self, name: str) -> ArraySpec:
-        """Return one array.
-
-        Raises:
-            MissingError: no such array; the message names the closest.
-        """
-        try:
-            return self._arrays[name]
-        except KeyError:
-            from configs.loader import closest
-
-            raise MissingError(
-                f"the store has no array {name!r}", where=self.where, fix=closest(name, self._arrays)
-            ) from None
-
-    def clip_index(self, clip_id: str) -> int:
-        """Return the index of a clip on the clip axis.
-
-        Raises:
-            MissingError: no such clip; the message names the closest.
-        """
-        try:
-            return self._clip_index[clip_id]
-        except KeyError:
-            from configs.loader import closest
-
-            raise MissingError(
-                f"the store has no clip {clip_id!r}", where=self.where, fix=closest(clip_id, self._clip_index)
-            ) from None
-
-    def entry(self, clip_id: str) -> ClipEntry:
-        """Return what is known of one clip."""
-        return self._entries[self.clip_index(clip_id)]
-
-    def refresh(self) -> None:
-        """Look for clips, arrays and commits that other processes have added."""
-        if self.backend.read(layout.STORE) != self.header.to_bytes():
-            self._load()
-        else:
-            self.index.refresh()
-
-    # ---- what is committed
-
-    def coverage(self) -> dict[str, float]:
-        """Return the committed share of the clips of each array, in [0, 1]."""
-        counts = self.index.counts()
-        return {name: counts.get(name, 0) / len(self._entries) for name in self._arrays}
-
-    def committed(self, array: str) -> list[str]:
-        """Return the ids of the clips that have an array, in order of the clip axis."""
-        self.array(array)
-        return [self._entries[clip].clip_id for clip in self.index.committed(array)]
-
-    def missing(self, arrays: Iterable[str] | None = None, *, quarantined: bool = False) -> list[str]:
-        """Return the ids of the clips that lack any of some arrays, in order.
-
-        Args:
-            arrays: array names; all by default.
-            quarantined: whether to include clips set aside by `quarantine`.
-        """
-        names = [self.array(name).name for name in (self._arrays if arrays is None else arrays)]
-        done = [set(self.index.committed(name)) for name in names]
-        complete = set.intersection(*done) if done else set(range(len(self._entries)))
-        left_out = set() if quarantined else set(self.quarantined())
-        return [
-            entry.clip_id
-            for clip, entry in enumerate(self._entries)
-            if clip not in complete and entry.clip_id not in left_out
-        ]
-
-    def shard_record(self, clip: int, array: str) -> ShardRecord | None:
-        """Return the commit record of one shard; looks once more on the disk before it says None."""
-        record = self.index.shard(clip, array)
-        if record is None and time.monotonic() - self._looked_at > 1:
-            self._looked_at = time.monotonic()
-            self.index.refresh()
-            record = self.index.shard(clip, array)
-        return record
-
-    def check_array(self, name: str) -> None:
-        """Make sure, once per array, that its Zarr metadata is what was written."""
-        if name not in self._checked:
-            load_covered(self.backend, self.header, f"{layout.array_folder(name)}/zarr.json")
-            self._checked.add(name)
-
     # ---- reading
 
     @cached_property
@@ -308,8 +162,6 @@ class FeatureStore:
         return found.count, found.mean, found.variance
 
     def _clip_moments(self, clip: int, array: str) -> Moments:
-        from cache.header import sha256
-
         found = self.index.statistics(clip, array)
         if found is None:
             raise MissingError(
@@ -392,27 +244,11 @@ class FeatureStore:
         """Set a clip aside with a reason; it never counts as done, and a later commit clears it."""
         clip = self.clip_index(clip_id)
         values = {"clip": clip, "clip_id": clip_id, "reason": reason, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        put(self.backend, _quarantine_key(clip), records.render(values))
-
-    def quarantined(self) -> dict[str, str]:
-        """Return the clips that were set aside, with reasons."""
-        found = {}
-        for name in sorted(self.backend.names(layout.QUARANTINE)):
-            key = f"{layout.QUARANTINE}/{name}"
-            try:
-                values = records.parse(self.backend.read(key), f"{self.where}/{key}")
-            except MissingError:  # cleared a moment ago
-                continue
-            found[str(values["clip_id"])] = str(values["reason"])
-        return found
+        put(self.backend, quarantine_key(clip), records.render(values))
 
     def clear_quarantine(self, clip_id: str) -> None:
         """Let a clip be tried again."""
-        self.backend.delete(_quarantine_key(self.clip_index(clip_id)))
-
-
-def _quarantine_key(clip: int) -> str:
-    return f"{layout.QUARANTINE}/{clip:08d}.json"
+        self.backend.delete(quarantine_key(self.clip_index(clip_id)))
 
 
 def _backend(path: str | os.PathLike[str] | Backend) -> Backend:

@@ -178,9 +178,9 @@ def test_adjacent_rows_are_read_together(rows: list[int]) -> None:
             class Handle:
                 size = handle.size
 
-                def read_into(self, offset: int, buffers: list[memoryview]) -> None:
-                    requests.append(sum(map(len, buffers)))
-                    handle.read_into(offset, buffers)
+                def read_many(self, many: list[tuple[int, list[memoryview], int]]) -> None:
+                    requests.extend(sum(map(len, buffers)) for _, buffers, _ in many)
+                    handle.read_many(many)
 
             return Handle()
 
