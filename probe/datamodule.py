@@ -13,8 +13,8 @@ from torch import Tensor
 from cache.loader import FeatureLoader
 from cache.order import Indices
 from cache.reader import ReadItem
+from cache.source import FeatureSource
 from cache.spec import ArraySpec
-from cache.store import FeatureStore
 from data.clip import QUERY_POSITIONS
 from probe.module import Batch, Targets
 from probe.schedule import Schedule
@@ -38,7 +38,7 @@ class ProbeData(L.LightningDataModule):  # type: ignore[misc]
 
     def __init__(
         self,
-        store: FeatureStore,
+        store: FeatureSource,
         arrays: Sequence[ArraySpec],
         schedule: Schedule,
         targets: Targets,

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.locate import locate_store
+from cache.source import FeatureSource
 from cache.spec import ArraySpec
-from cache.store import FeatureStore
 from configs.errors import ConfigError, DatasetError, MissingError, StoreError
 from configs.identity import digest
 from configs.loader import closest
@@ -20,6 +19,7 @@ from data.dataset import PreparedDataset
 from data.plans import ViewPlan
 from data.targets import tag_labels
 from data.views import clip_rng
+from fusion.opening import open_source
 from probe.module import TargetOptions
 from probe.tasks.task import Task
 
@@ -53,14 +53,14 @@ class Inputs:
     """Open store and dataset of a run, and its clips.
 
     Attributes:
-        store: the feature store.
+        store: the feature store, or a fused view over several.
         dataset: the prepared dataset.
         arrays: the arrays to probe, one or more probes each.
         train, select, report: clip ids.
         plan: frozen views of select and report.
     """
 
-    store: FeatureStore
+    store: FeatureSource
     dataset: PreparedDataset
     arrays: tuple[ArraySpec, ...]
     train: list[str]
@@ -112,7 +112,7 @@ def open_inputs(config: Any, task: Task) -> Inputs:
     """
     # The name alone isn't used to choose: a store named by its folder may belong to another dataset, which is told.
     named = config.dataset if config.store is None else None
-    store = FeatureStore.open(locate_store(config.root, named, config.model, config.store))
+    store = open_source(config.root, named, config.model, config.store)
     dataset = open_dataset(config.root, config.dataset or store.dataset, store)
     arrays = choose_arrays(store, config.layers)
     scheme = config.split_scheme
@@ -133,7 +133,7 @@ def open_inputs(config: Any, task: Task) -> Inputs:
     return inputs
 
 
-def open_dataset(root: str | None, name: str, store: FeatureStore) -> PreparedDataset:
+def open_dataset(root: str | None, name: str, store: FeatureSource) -> PreparedDataset:
     """Open a dataset and make sure that a store was made from it.
 
     Raises:
@@ -152,7 +152,7 @@ def open_dataset(root: str | None, name: str, store: FeatureStore) -> PreparedDa
     return known
 
 
-def choose_arrays(store: FeatureStore, layers: Sequence[str]) -> list[ArraySpec]:
+def choose_arrays(store: FeatureSource, layers: Sequence[str]) -> list[ArraySpec]:
     """Return the arrays that `layers=` names: by block, by name, or all of them.
 
     Raises:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cache.source import FeatureSource
 from cache.spec import ArraySpec
-from cache.store import FeatureStore
 from configs.errors import ConfigError
 
 CLIPS = 64
@@ -49,7 +49,7 @@ class Match(nn.Module):
         return features
 
 
-def build_match(options: Any, store: FeatureStore, array: ArraySpec, train: Sequence[str]) -> Match | None:
+def build_match(options: Any, store: FeatureSource, array: ArraySpec, train: Sequence[str]) -> Match | None:
     """Return the transformation that `match.*` asks for, None if the features are left as they are.
 
     Raises:
@@ -80,7 +80,7 @@ def build_match(options: Any, store: FeatureStore, array: ArraySpec, train: Sequ
     return Match(grid, mean, matrix)
 
 
-def _principal(store: FeatureStore, array: ArraySpec, train: Sequence[str], width: int) -> tuple[Tensor, Tensor]:
+def _principal(store: FeatureSource, array: ArraySpec, train: Sequence[str], width: int) -> tuple[Tensor, Tensor]:
     """Mean and leading principal directions of training features, in float64, the same in every run."""
     generator = np.random.default_rng(0)
     rows = sorted({row for row in array.row_of_slot if row >= 0})
