@@ -22,6 +22,8 @@ comma      := ,
 SETUP_KEY   = $(VENV)/.ready-$(TORCH)-$(subst $(comma),-,$(EXTRAS))
 given       = $(if $(2),$(1)=$(2))
 
+need         = @test -n "$($(1))" || { echo "error: $(1) must be given, for example: make $(2)"; exit 2; }
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -33,6 +35,8 @@ help: ## this page
 	@echo "  variables"
 	@echo "  DATASET=$(DATASET)    which dataset          PRESET=    its named set of values (rooms: nano, ci, query, tutorial)"
 	@echo "  WORKERS=$(WORKERS)        processes, 0 = one per core"
+	@echo "  MODEL=  MODELS=  backbones; python -m extract models lists them"
+	@echo "  TASK=            tagging, instance or geometry"
 	@echo "  ARGS=\"key=value ...\"  any further options; python -m <stage> <command> --help lists them"
 	@echo "  TORCH=$(TORCH)        any: what pip finds, cpu: the build without CUDA, cuda: the build with CUDA"
 	@echo "  TORCH_INDEX=     address of a package index with that build of PyTorch, if the default has none"
@@ -52,6 +56,18 @@ $(SETUP_KEY): pyproject.toml constraints.txt
 
 data: setup ## prepare a dataset: DATASET=rooms PRESET=nano|ci|query|tutorial
 	@$(PY) -m data prepare dataset=$(DATASET) $(call given,preset,$(PRESET)) workers=$(WORKERS) $(ARGS)
+
+extract: setup ## features of a frozen backbone into a store: MODEL=cogvideox DATASET=rooms
+	$(call need,MODEL,extract MODEL=cogvideox)
+	@$(PY) -m extract run model=$(MODEL) dataset=$(DATASET) workers=$(WORKERS) $(ARGS)
+
+probe: setup ## train and evaluate a probe on stored features: TASK=tagging|instance|geometry MODEL=
+	$(call need,TASK,probe TASK=geometry)
+	@$(PY) -m probe train task=$(TASK) dataset=$(DATASET) $(call given,model,$(MODEL)) $(ARGS)
+
+fuse: setup ## join stores into one source: MODELS="wan-t2v-14b qwen3-vl-8b"
+	$(call need,MODELS,fuse MODELS="wan qwen3-vl")
+	@$(PY) -m fusion fuse models="$(MODELS)" dataset=$(DATASET) $(ARGS)
 
 test: setup ## all tests that run in minutes on two cores, without GPU, weights or network
 	@$(PY) -m pytest $(ARGS)
@@ -82,4 +98,4 @@ clean: ## remove the environment and caches; datasets, features and results in a
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './artifacts/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup data test test-full lint format typecheck check bench-rooms bench-cache clean
+.PHONY: help setup data extract probe fuse test test-full lint format typecheck check bench-rooms bench-cache clean
