@@ -79,6 +79,7 @@ class BackboneSpec:
         compute_dtype: "float32", "bfloat16" or "float16": the dtype of the network's arithmetic on the chosen device.
         store_dtype: dtype that loses nothing worth keeping, the store's default.
         ground_truth: names of the ground-truth arrays that `preprocess` reads; empty for every real backbone.
+        whole_network: whether all blocks are loaded and run whatever the tap (Aether generates before it is read).
         schedule: turns what the user writes into noise levels; None where no noise is added.
     """
 
@@ -91,6 +92,7 @@ class BackboneSpec:
     store_dtype: str
     ground_truth: tuple[str, ...] = ()
     schedule: NoiseSchedule | None = None
+    whole_network: bool = False
 
     @property
     def rows(self) -> int:

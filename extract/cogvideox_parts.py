@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-def video_spec(model: ModelConfig, variant: Variant, frames: int) -> BackboneSpec:
+def video_spec(model: ModelConfig, variant: Variant, frames: int, *, whole_network: bool = False) -> BackboneSpec:
     """Return the specification of a model that takes windows of `frames` frames."""
     height, width = model.input_size
     return BackboneSpec(
@@ -34,6 +34,7 @@ def video_spec(model: ModelConfig, variant: Variant, frames: int) -> BackboneSpe
         },
         compute_dtype=compute_dtype(model, variant),
         store_dtype=model_dtype(model, variant),
+        whole_network=whole_network,
         schedule=CogVideoXSchedule(float(model.settings["snr_shift"])),
     )
 

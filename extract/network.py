@@ -27,7 +27,9 @@ class _Reached(Exception):
 
 @contextmanager
 def reading(
-    blocks: nn.ModuleList, wanted: Sequence[int], pick: Callable[[Any], Tensor] = lambda output: output
+    blocks: Sequence[nn.Module] | nn.ModuleList,
+    wanted: Sequence[int],
+    pick: Callable[[Any], Tensor] = lambda output: output,
 ) -> Iterator[dict[int, Tensor]]:
     """Collect the output of the wanted blocks (counted from 1) of whatever runs inside, and stop after the deepest.
 
@@ -61,7 +63,8 @@ class WeightSource:
     """Where the parts of one model come from.
 
     Attributes:
-        folders: part ("transformer", "vae", ...) -> folder; empty for random weights at full size.
+        folders: part ("transformer", "vae", ...) -> folder, or a file without configuration; empty for random weights
+            at full size.
         identity: what identifies them in a fingerprint.
         seed: seed of random weights.
     """
@@ -98,16 +101,24 @@ def find_parts(model: ModelConfig, variant: Variant, tiny: Callable[[Path], None
         if variant.size != "tiny":
             return WeightSource({}, identity, variant.init_seed)
         folder = tiny_snapshot(model.name, str(identity["architecture"]), version, variant, tiny)
-        return WeightSource({part: folder / part for part in model.architecture}, identity, variant.init_seed)
+        return WeightSource(
+            {part: folder / _place(model, part) for part in model.architecture}, identity, variant.init_seed
+        )
     main = weights.find(variant.weights, model.hub_id, model.revision, model=model.name)
     folders, known = {}, {"main": weights.identity_of(main)}
     for part in model.architecture:
         other = model.parts.get(part)
-        root = main if other is None or (main / part).is_dir() else weights.find(other, None, None, model=model.name)
-        folders[part] = root / part
+        place = _place(model, part)
+        root = main if other is None or (main / place).exists() else weights.find(other, None, None, model=model.name)
+        folders[part] = root / place
         if root != main:
             known[part] = weights.identity_of(root)
     return WeightSource(folders, known)
+
+
+def _place(model: ModelConfig, part: str) -> str:
+    """Return where a part lies in its snapshot: a folder of its own name, unless the model's YAML says otherwise."""
+    return str(model.settings.get("places", {}).get(part, part))
 
 
 def load_part(
@@ -151,11 +162,11 @@ def load_part(
         for name, parameter in module.named_parameters():
             parameter.data = parameter.data.to(torch.float32 if stays_float32(name) else dtype)
         return module.to(device).eval().requires_grad_(False)
-    config = dict(cls.load_config(folder, local_files_only=True))
+    config = dict(architecture if folder.is_file() else cls.load_config(folder, local_files_only=True))
     different = {
         key: config[key]
         for key, value in architecture.items()
-        if key in config and config[key] != value and not isinstance(value, float)  # sizes, not scales
+        if key in config and config[key] != value and _is_size(key, value)
     }
     if different:
         raise ModelError(
@@ -176,6 +187,11 @@ def load_part(
     return weights.fill(
         module, weights.Checkpoint(folder), dropped=dropped, dtype=dtype, float32=stays_float32, device=device
     )
+
+
+def _is_size(key: str, value: Any) -> bool:
+    """Whether an argument decides the shape of the network; scales and default inputs may be the snapshot's own."""
+    return isinstance(value, int) and not isinstance(value, bool) and not key.startswith("sample_")
 
 
 def check_scheduler(source: WeightSource, expected: Mapping[str, Any]) -> None:

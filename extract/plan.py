@@ -27,7 +27,7 @@ class Plan:
         complete: clips that have all.
         arrays: what is stored.
         new_bytes: disk that the missing clips will take.
-        depth: deepest block that runs, and blocks of the whole network; None for sources that are no model.
+        depth: deepest block read, blocks loaded, blocks of the whole network; None for sources that are no model.
         frames: frames read per clip.
         weight_bytes: memory of the loaded weights; None where it was not asked for.
         device, dtype: where and in what the arithmetic runs.
@@ -40,7 +40,7 @@ class Plan:
     complete: int
     arrays: Sequence[ArraySpec]
     new_bytes: int
-    depth: tuple[int, int] | None
+    depth: tuple[int, int, int] | None
     frames: int
     weight_bytes: int | None
     device: str
@@ -55,7 +55,8 @@ class Plan:
             f"  device   {self.device}, {self.dtype}",
         ]
         if self.depth:
-            lines.append(f"  blocks   {self.depth[0]} of {self.depth[1]} loaded and run")
+            read, loaded, total = self.depth
+            lines.append(f"  blocks   up to {read} are read, {loaded} of {total} are loaded and run")
         if self.weight_bytes is not None:
             lines.append(f"  memory   {format_bytes(self.weight_bytes)} of weights, activations come on top")
         lines.append(f"  disk     {format_bytes(self.new_bytes)} of {format_bytes(free_bytes(self.path))} free")
@@ -96,7 +97,10 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
     _, parts = config.share()
     if parts > 1:
         lacking, missing_bytes = -(-lacking // parts), -(-missing_bytes // parts)
-    deepest = [(tap.block, spec.blocks_total) for tap, spec in request.arrays.values() if tap.block]
+    depth = None
+    if deepest := [(tap.block, spec.blocks_total or 0) for tap, spec in request.arrays.values() if tap.block]:
+        read, total = max(deepest)
+        depth = read, total if request.adapter.spec.whole_network else read, total
     return Plan(
         source=request.source,
         dataset=request.dataset.name,
@@ -105,9 +109,9 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
         complete=len(ids) - lacking if parts == 1 else 0,
         arrays=request.specs,
         new_bytes=missing_bytes,
-        depth=max((block, total or 0) for block, total in deepest) if deepest else None,
+        depth=depth,
         frames=len(request.adapter.spec.frames.positions),
-        weight_bytes=weight_bytes(request) if measure and deepest else None,
+        weight_bytes=weight_bytes(request) if measure and depth else None,
         device=request.variant.device,
         dtype=request.adapter.spec.compute_dtype,
     )

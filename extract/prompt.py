@@ -67,6 +67,30 @@ def empty_prompt(
     )
 
 
+def empty_prompt_pooled(
+    encoder: Any, source: WeightSource, part: str, *, length: int, width: int, cache: str | None
+) -> Tensor:
+    """Return the pooled embedding of "" by a CLIP text encoder: (1, width) float32 on the CPU.
+
+    The empty prompt is the start token followed by end tokens, the last two entries of CLIP's vocabulary.
+    """
+    import torch
+
+    if part not in source.folders:
+        return gaussian((1, width), source.seed, "prompt", part)
+
+    def compute() -> Tensor:
+        model = load_library_model(encoder, source.folders[part])
+        end = int(model.config.vocab_size) - 1
+        ids = torch.full((1, length), end)
+        ids[0, 0] = end - 1
+        with torch.inference_mode():
+            pooled: Tensor = model(ids).pooler_output
+            return pooled.float().clone()
+
+    return kept(compute, cache, {"weights": source.identity, "part": part, "length": length, "pooled": True})
+
+
 def kept(compute: Any, cache: str | None, identity: dict[str, Any]) -> Tensor:
     """Return `compute()`, or what an earlier call with the same identity left in the cache folder."""
     from safetensors.torch import load_file, save_file

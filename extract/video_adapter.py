@@ -125,8 +125,8 @@ class VideoAdapter:
         for tap in taps:
             self.spec.check(tap)
         self._taps = tuple(taps)
-        self._vae = self._network.vae_digest() if self._latents.folder else ""
         self._network.load(max((tap.block or 0 for tap in taps), default=0))
+        self._vae = self._network.vae_digest() if self._latents.folder else ""
 
     def forward(self, batch: Batch) -> Mapping[str, Tensor]:
         """Encode every window once, then run the transformer once per noise level."""

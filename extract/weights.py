@@ -31,7 +31,7 @@ PROVENANCE = "spatialprobe.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The safetensors files of one folder, one or many, read tensor by tensor.
+    """The safetensors files of one folder, one or many, or a single file, read tensor by tensor.
 
     A folder where the shards of unneeded blocks are absent is fine as long as the index file is there.
     """
@@ -41,6 +41,8 @@ class Checkpoint:
     @cached_property
     def files(self) -> Mapping[str, str]:
         """Tensor name -> file name, from the index file or the headers."""
+        if self.folder.is_file():
+            return dict.fromkeys(read_header(self.folder), "")
         indices = sorted(self.folder.glob("*" + INDEX_SUFFIX))
         if indices:
             table: dict[str, str] = json.loads(indices[0].read_text())["weight_map"]
@@ -89,8 +91,8 @@ def read_header(file: Path) -> dict[str, Any]:
     """
     try:
         with file.open("rb") as handle:
-            header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
-    except (OSError, ValueError, OverflowError, MemoryError) as error:
+            header = dict(json.loads(handle.read(int.from_bytes(handle.read(8), "little"))).items())
+    except (OSError, ValueError, OverflowError, MemoryError, AttributeError) as error:
         raise ModelError("not a readable safetensors file", where=file, fix="download it again") from error
     header.pop("__metadata__", None)
     return {str(name): entry for name, entry in header.items()}
@@ -185,8 +187,8 @@ def find(weights: str, hub_id: str | None, revision: str | None, *, model: str) 
     local = Path(weights).expanduser()
     if weights != "hub" and local.is_dir():
         return local
-    repository = hub_id if weights == "hub" else weights
-    if repository is not None and (weights == "hub" or _looks_like_hub_id(weights)):
+    repository = hub_id if weights == "hub" else weights if _looks_like_hub_id(weights) else None
+    if repository is not None:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -228,9 +230,11 @@ def content_hash(folder: Path, sample: int = 4096) -> str:
     sampled bytes of nearly every tensor.
     """
     total = hashlib.sha256()
-    for file in sorted(folder.rglob("*.safetensors")):
+    for file in [folder] if folder.is_file() else sorted(folder.rglob("*.safetensors")):
         header = read_header(file)
-        total.update(f"{file.relative_to(folder)} {json.dumps(header, sort_keys=True)}".encode())
+        total.update(
+            f"{file.relative_to(folder) if file != folder else file.name} {json.dumps(header, sort_keys=True)}".encode()
+        )
         with file.open("rb") as handle:
             start = 8 + int.from_bytes(handle.read(8), "little")
             for name in sorted(header):

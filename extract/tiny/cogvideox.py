@@ -16,10 +16,9 @@ LATENT_CHANNELS = 4
 def shrink(model: ModelConfig) -> ModelConfig:
     """Return the same model with small parts, inputs and grids."""
     large = model.architecture["transformer"]
-    image = large["in_channels"] > large["out_channels"]
     transformer = {
-        "num_attention_heads": 2, "attention_head_dim": 16, "in_channels": LATENT_CHANNELS * (2 if image else 1),
-        "out_channels": LATENT_CHANNELS, "time_embed_dim": 16, "text_embed_dim": 32, "num_layers": 6,
+        "num_attention_heads": 2, "attention_head_dim": 16, "in_channels": _fewer(large["in_channels"]),
+        "out_channels": _fewer(large["out_channels"]), "time_embed_dim": 16, "text_embed_dim": 32, "num_layers": 6,
         "sample_height": 12, "sample_width": 18, "sample_frames": large["sample_frames"], "max_text_seq_length": 16,
         "use_rotary_positional_embeddings": large["use_rotary_positional_embeddings"],
         "use_learned_positional_embeddings": large["use_learned_positional_embeddings"],
@@ -39,6 +38,12 @@ def shrink(model: ModelConfig) -> ModelConfig:
         architecture={"transformer": transformer, "vae": vae, "text_encoder": text_encoder},
         settings={**model.settings, "text_dtype": "float32"},
     )  # fmt: skip
+
+
+def _fewer(channels: int) -> int:
+    """Return channels with latents of 4 instead of 16; the ray channels of Aether (24 out, 48 in) stay."""
+    rays = {56: 24, 96: 48}.get(channels, 0)
+    return (channels - rays) // 16 * LATENT_CHANNELS + rays
 
 
 def write(model: ModelConfig, seed: int, folder: Path) -> None:

@@ -18,7 +18,7 @@ from extract.model import load_model
 from extract.video_adapter import VideoAdapter
 from tests.extract.pictures import clip, run, taps
 
-MODELS = ["wan-t2v-1.3b", "cogvideox-t2v-2b", "cogvideox-i2v-5b"]
+MODELS = ["wan-t2v-1.3b", "cogvideox-t2v-2b", "cogvideox-i2v-5b", "aether", "opensora"]
 SLOW = [pytest.param(name, marks=pytest.mark.full) for name in ("wan-i2v-14b", "cogvideox-t2v-5b")]
 ALL = [*MODELS, *SLOW]
 FULL_SIZE = {
