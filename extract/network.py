@@ -111,6 +111,13 @@ def find_parts(model: ModelConfig, variant: Variant, tiny: Callable[[Path], None
         place = _place(model, part)
         root = main if other is None or (main / place).exists() else weights.find(other, None, None, model=model.name)
         folders[part] = root / place
+        if not folders[part].exists():
+            raise ModelError(
+                f"the {part} of {model.name} is not in this snapshot",
+                where=root,
+                expected=place,
+                fix=f"python -m extract download model={model.name}",
+            )
         if root != main:
             known[part] = weights.identity_of(root)
     return WeightSource(folders, known)

@@ -109,7 +109,7 @@ def converted(tensors: Iterator[tuple[str, Tensor]], heads: int) -> Iterator[tup
             continue
         target = (DOUBLE if kind == "double" else SINGLE)[part]
         if part.endswith(("q_proj", "k_proj")):
-            tensor = interleaved(tensor.unflatten(0, (heads, -1)), 1).flatten(0, 1)
+            tensor = interleaved(tensor.view(heads, -1, *tensor.shape[1:]), 1).flatten(0, 1)
         if leaf == "scale":
             tensor, leaf = interleaved(tensor, 0), "weight"
         yield f"{place}.{target}.{leaf}", tensor
@@ -117,7 +117,8 @@ def converted(tensors: Iterator[tuple[str, Tensor]], heads: int) -> Iterator[tup
 
 def interleaved(tensor: Tensor, dim: int) -> Tensor:
     """Reorder one axis from halves (0 ... d/2-1, d/2 ... d-1) to pairs (0, d/2, 1, d/2 + 1, ...)."""
-    return tensor.unflatten(dim, (2, -1)).transpose(dim, dim + 1).flatten(dim, dim + 1)
+    shape = (*tensor.shape[:dim], 2, -1, *tensor.shape[dim + 1 :])
+    return tensor.reshape(shape).transpose(dim, dim + 1).flatten(dim, dim + 1)
 
 
 def _needed(name: str, limits: Mapping[str, int], path: Path) -> bool:

@@ -199,9 +199,9 @@ def find(weights: str, hub_id: str | None, revision: str | None, *, model: str) 
             pass
     raise ModelError(
         f"the weights of {model} are not on this machine",
-        expected=f"{repository}"
+        expected=f"{repository or 'a folder'}"
         + (f" at {revision}" if revision and weights == "hub" else "")
-        + ", in the hub's cache, or a folder",
+        + (" in the hub's cache, or a folder" if repository else ""),
         found="nothing" if repository else f"no folder {weights}",
         fix=f"python -m extract download model={model}   (needs a network)\n"
         f"            or weights=/path/to/folder with a copy of the repository\n"
@@ -232,9 +232,8 @@ def content_hash(folder: Path, sample: int = 4096) -> str:
     total = hashlib.sha256()
     for file in [folder] if folder.is_file() else sorted(folder.rglob("*.safetensors")):
         header = read_header(file)
-        total.update(
-            f"{file.relative_to(folder) if file != folder else file.name} {json.dumps(header, sort_keys=True)}".encode()
-        )
+        place = file.name if file == folder else file.relative_to(folder)
+        total.update(f"{place} {json.dumps(header, sort_keys=True)}".encode())
         with file.open("rb") as handle:
             start = 8 + int.from_bytes(handle.read(8), "little")
             for name in sorted(header):

@@ -113,7 +113,7 @@ class Aether:
         return torch.cat([picture, self._geometry(given, draws)[:, picture.shape[1] :]], dim=1)
 
     def _geometry(self, picture: Tensor, draws: Draws) -> Tensor:
-        """Denoise picture, disparity and rays of one clip (1, C, t, y, x) from pure noise, given its picture latents."""
+        """Denoise picture, disparity and rays of one clip from pure noise, given the picture's latents."""
         import torch
         from diffusers import CogVideoXDPMScheduler
 

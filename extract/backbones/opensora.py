@@ -171,7 +171,8 @@ class OpenSora:
 
 def packed(latents: Tensor) -> Tensor:
     """Turn latents (B, C, t, y, x) into tokens of 2x2 cells, (B, t * y/2 * x/2, C * 4), row-major."""
-    cells = latents.unflatten(4, (-1, 2)).unflatten(3, (-1, 2))  # (B, C, t, y, 2, x, 2)
+    count, channels, frames, height, width = latents.shape
+    cells = latents.reshape(count, channels, frames, height // 2, 2, width // 2, 2)
     return cells.permute(0, 2, 3, 5, 1, 4, 6).flatten(4).flatten(1, 3)
 
 
