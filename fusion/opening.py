@@ -62,7 +62,15 @@ def open_source(
     dataset = dataset or _only_dataset(root, parsed)
     path = _chosen(root, dataset, str(parsed), store)
     if path is None:
-        return view_by_name(root, dataset, parsed, train_clips=train_clips, io_threads=io_threads)
+        view = view_by_name(root, dataset, parsed, train_clips=train_clips, io_threads=io_threads)
+        if not view.fingerprint_digest.startswith(store or ""):
+            raise MissingError(
+                f"no fusion {parsed} with fingerprint {store}",
+                found=f"{view.fingerprint_digest[:12]}, made on the fly",
+                where=features_path(root, dataset),
+                fix=f'python -m fusion fuse models="{parsed}" dataset={dataset} with the options of then',
+            )
+        return view
     if path.name.endswith(ENDING):
         record = load_record(path)
         view = open_record(root, record, path, io_threads)
@@ -159,11 +167,9 @@ def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | No
     found = {path.name.removesuffix(ENDING): path for path in find_stores(root, dataset, name)}
     found |= {path.name.removesuffix(ENDING): path for path in find_records(root, dataset, name)}
     fitting = [path for short, path in found.items() if short.startswith(store or "")]
-    if not fitting and (store or found):
+    if not fitting and found:
         raise MissingError(
-            f"no fusion {name} with fingerprint {store}",
-            found=", ".join(found) or "none",
-            where=features_path(root, dataset),
+            f"no fusion {name} with fingerprint {store}", found=", ".join(found), where=features_path(root, dataset)
         )
     if len(fitting) > 1:
         raise StoreError(

@@ -1,0 +1,218 @@
+"""The control table of a pair: what its gain has to be read against, as views and probe commands."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cache.locate import find_stores
+from configs.console import print_table
+from configs.errors import ConfigError, SpatialprobeError
+from configs.loader import CONFIG_FOLDER, read_yaml
+from configs.paths import features_path
+from fusion.choices import Choices
+from fusion.commands import save_view
+from fusion.config import ControlsConfig, fusion_name
+from fusion.grids import extract_command, layer_arrays
+from fusion.name import NOISE, BranchName, FusionName
+from fusion.opening import open_parent, resolve_aliases, view_by_name
+from fusion.recipe import make_recipe
+from fusion.splits import training_clips
+
+KINDS = ("VLM", "VGM")
+MODELS = "python -m extract models"
+
+
+@dataclasses.dataclass
+class Row:
+    """One line of the table.
+
+    Attributes:
+        role: what it tells.
+        name: what a probe is to be trained on.
+        layers: source -> layer, for sources that are not read whole.
+        width: channels; None where it can't be made yet.
+        grid: on which it is read, as rows x columns.
+        arrays: names of its arrays.
+        problem: why it can't be made yet.
+        fix: the command that helps.
+    """
+
+    role: str
+    name: FusionName
+    layers: dict[str, str]
+    width: int | None = None
+    grid: str = ""
+    arrays: list[str] = dataclasses.field(default_factory=list)
+    problem: str = ""
+    fix: str = ""
+
+
+def controls(config: ControlsConfig) -> int:
+    """Make the views of the table, write its commands down, and run them if asked; returns the exit code.
+
+    Raises:
+        SpatialprobeError: the pair itself can't be fused.
+    """
+    name = resolve_aliases(config.root, config.dataset, fusion_name(config.models))
+    if len(name.branches) != 2 or name.variant != "lnconcat" or NOISE in [b.source for b in name.branches]:
+        raise ConfigError("the control table is made for a pair of models", found=config.models)
+    rows = table(config, name)
+    ready = [row for row in rows if not row.problem]
+    commands = [probe_command(config, row, task) for task in config.task for row in ready]
+    script = write_script(config, name, rows, commands)
+    columns = ["role", "model", "channels", "state"]
+    cells = [[row.role, str(row.name), row.width, row.problem or "ready"] for row in rows]
+    lacking = list(dict.fromkeys(row.fix for row in rows if row.fix))
+    print_table(f"controls of {name} on {config.dataset}", columns, cells)
+    if lacking:
+        print("\nto complete the table, run these and then this command again:\n  " + "\n  ".join(lacking))
+    print(f"\n{len(commands)} probe commands: sh {script}")
+    return run_all(commands) if config.run else 0
+
+
+def table(config: ControlsConfig, name: FusionName) -> list[Row]:
+    """Return all rows; views are recorded, so that probes find them by name.
+
+    All fused rows meet on the grid of the pair, so that they differ in what they hold and in nothing else.
+
+    Raises:
+        SpatialprobeError: the pair itself can't be fused.
+    """
+    first, second = name.branches
+    layers = _layers(config, name)
+    singles = [_single(config, Row("single model", FusionName((branch,)), layers)) for branch in name.branches]
+    pair = _make(config, Row("fusion", name, layers), config.grid, required=True)
+    widths = [row.width or 0 for row in singles]
+    total, narrow = sum(widths), min(widths) // 2
+    rows = []
+    for variant in config.variants:
+        width = narrow if variant in ("pca", "sum") else 0
+        rows.append(Row(f"fusion, {variant}", dataclasses.replace(name, variant=variant, width=width), layers))
+    for keep, lose, width in ((first, second, widths[1]), (second, first, widths[0])):
+        stands_in = {
+            "noise": BranchName(NOISE, width),
+            "position": BranchName("position", width),
+            "untrained": BranchName(f"{lose.source}-random"),
+        }
+        for word, control in stands_in.items():
+            branches = (keep, control) if keep is first else (control, keep)
+            rows.append(Row(f"same width, {word} for {lose.source}", FusionName(branches), layers))
+    pairs = partners(config, name)
+    for branch, other in pairs:
+        rows.append(Row(f"two {kind_of(branch.source)}s", FusionName((branch, other)), layers))
+    for branch in name.branches:
+        kind = kind_of(branch.source)
+        if kind in KINDS and branch not in [one for one, _ in pairs]:
+            problem = f"no second {kind} has features"
+            rows.append(Row(f"two {kind}s", FusionName((branch,)), layers, problem=problem, fix=f"{MODELS} # {kind}"))
+    for branch in name.branches:
+        rows.append(Row("single, fusion's width", FusionName((branch,), "random", total), layers))
+        rows.append(Row("single, half width", FusionName((branch,), "pca", narrow), layers))
+    return [*singles, pair, *(row if row.problem else _make(config, row, pair.grid) for row in rows)]
+
+
+def partners(config: ControlsConfig, name: FusionName) -> list[tuple[BranchName, BranchName]]:
+    """Return pairs of one kind: each model of the pair with the other models of its kind that have features."""
+    others = config.others or sorted({path.parent.name for path in find_stores(config.root, config.dataset)})
+    used = {branch.source for branch in name.branches}
+    trained = [other for other in others if other not in used and not other.endswith("-random")]
+    return [
+        (branch, BranchName(other))
+        for branch in name.branches
+        for other in trained
+        if kind_of(other) == kind_of(branch.source) in KINDS
+    ]
+
+
+def kind_of(source: str) -> str:
+    """Return `VLM`, `VGM`, `control`, or `other` for sources that configs/model doesn't know."""
+    path = CONFIG_FOLDER / "model" / f"{source.removesuffix('-random').removesuffix('-tiny')}.yaml"
+    kind = str(read_yaml(path).get("kind", "other")) if path.is_file() else "other"
+    return kind.upper() if kind in ("vlm", "vgm") else kind
+
+
+def probe_command(config: ControlsConfig, row: Row, task: str) -> list[str]:
+    """Return the words of the command that probes one row for one task."""
+    words = ["-m", "probe", "train", f"task={task}", f"model={row.name}", f"dataset={config.dataset}"]
+    words += [f"root={config.root}"] if config.root else []
+    words.append(f"layers={','.join(row.arrays)}")
+    return [*words, *shlex.split(config.probe)]
+
+
+def write_script(
+    config: ControlsConfig, name: FusionName, rows: Sequence[Row], commands: Sequence[Sequence[str]]
+) -> Path:
+    """Write the commands as a shell script next to the pair's views and return its path."""
+    path = features_path(config.root, config.dataset, str(name)) / "controls.sh"
+    lines = ["#!/bin/sh", f"# Probes of the control table of {name} on {config.dataset}.", "set -e"]
+    lines += [f"# lacking: {row.name} ({row.role}): {row.fix or row.problem}" for row in rows if row.problem]
+    lines += [shlex.join(["python", *words]) for words in commands]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".controls.{os.getpid()}")
+    temporary.write_text("\n".join(lines) + "\n")
+    temporary.replace(path)
+    return path
+
+
+def run_all(commands: Sequence[Sequence[str]]) -> int:
+    """Run probe commands one after the other; one that fails doesn't stop the others. Returns 1 if any failed."""
+    failed = []
+    for number, words in enumerate(commands, 1):
+        print(f"\n[{number}/{len(commands)}] python {shlex.join(words)}", flush=True)
+        if subprocess.run([sys.executable, *words], check=False).returncode:
+            failed.append(words)
+    for words in failed:
+        print(f"failed: python {shlex.join(words)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _single(config: ControlsConfig, row: Row) -> Row:
+    """Describe a model by itself: it is probed from its own store, on its own grid.
+
+    Raises:
+        SpatialprobeError: it has no features.
+    """
+    branch = row.name.branches[0]
+    store = open_parent(config.root, config.dataset, branch, "")
+    arrays = layer_arrays(store, row.layers.get(branch.source, "all"))
+    row.width = max(array.channels for array in arrays)
+    row.arrays = [array.name for array in arrays]
+    return row
+
+
+def _make(config: ControlsConfig, row: Row, grid: str, *, required: bool = False) -> Row:
+    """Make and record the view of a row, or note why not."""
+    try:
+        recipe = make_recipe(row.name.variant, row.name.width, {"seed": config.seed})
+        layers = [row.layers.get(branch.source, "all") for branch in row.name.branches]
+        choices = Choices(layers=layers, grid=grid, upsample=config.upsample)
+        train = training_clips(config.root, config.dataset) if recipe.fitted else []
+        view = view_by_name(config.root, config.dataset, row.name, (), recipe, choices, train_clips=train)
+        arrays = list(view.arrays.values())
+        row.width, row.arrays = max(array.channels for array in arrays), [array.name for array in arrays]
+        row.grid = f"{arrays[0].grid[0]}x{arrays[0].grid[1]}"
+        save_view(config.root, view, recipe, choices, train)
+    except SpatialprobeError as error:
+        if required:
+            raise
+        row.problem, row.fix = error.problem, error.fix or ""
+        sources = [branch.source for branch in row.name.branches if branch.source != NOISE]
+        lacking = [source for source in sources if not find_stores(config.root, config.dataset, source)]
+        if lacking:
+            row.problem, row.fix = f"no features of {lacking[0]}", extract_command(lacking[0], config.dataset)
+    return row
+
+
+def _layers(config: ControlsConfig, name: FusionName) -> dict[str, str]:
+    """Return source -> layer; an untrained twin is read where the model is."""
+    sources = [branch.source for branch in name.branches]
+    if config.layers and len(config.layers) != len(sources):
+        raise ConfigError("layers takes one entry per model", expected=", ".join(sources), found=config.layers)
+    layers = dict(zip(sources, config.layers, strict=False))
+    return layers | {f"{source}-random": layer for source, layer in layers.items() if layer.isdecimal()}
