@@ -98,7 +98,7 @@ def from_parquet(data: bytes, where: str) -> list[ClipEntry]:
         if columns["clip"] != list(range(len(columns["clip"]))):
             raise ValueError("the clip column must count from 0")
         names, groups, digests = columns["clip_id"], columns["group_id"], columns["input_sha256"]
-        rows = zip(names, groups, digests, columns["extra"], strict=True)
-        return [ClipEntry(name, group, sha, json.loads(extra)) for name, group, sha, extra in rows]
+        extras = [{} if text == "{}" else json.loads(text) for text in columns["extra"]]
+        return [ClipEntry(*row) for row in zip(names, groups, digests, extras, strict=True)]
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise CorruptionError(f"not a readable table of clips: {error}", where=where) from error

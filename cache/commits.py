@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from cache import layout, records
 from cache.backend import Backend, put
@@ -93,6 +93,22 @@ def _shard(values: Mapping[str, Any]) -> ShardRecord:
     )
 
 
+class SealedRecords(Protocol):
+    """The commit records of a manifest, one row per shard."""
+
+    def keys(self) -> Iterable[tuple[int, int, str]]:
+        """Return (clip, generation, array) of all rows."""
+        ...
+
+    def shard(self, row: int) -> ShardRecord:
+        """Return the shard of one row."""
+        ...
+
+    def statistics(self, row: int) -> tuple[int, str]:
+        """Return size and SHA-256 of the statistics file that covers one row."""
+        ...
+
+
 class CommitIndex:
     """Which arrays of which clips are committed; records are read when first asked for.
 
@@ -104,25 +120,33 @@ class CommitIndex:
     def __init__(self, backend: Backend, fingerprint: str) -> None:
         self.backend, self.fingerprint = backend, fingerprint
         self._names: set[str] = set()
-        self._generations: dict[int, set[int]] = {}
+        self._latest: dict[int, int] = {}  # generation; only ever goes up
         self._unread: dict[int, list[int]] = {}
-        self._shards: dict[tuple[int, str], tuple[int, ShardRecord]] = {}
-        self._statistics: dict[tuple[int, int], tuple[int, str]] = {}
+        # facts from the manifest stay there until they are needed, under the number of their row
+        self._shards: dict[tuple[int, str], tuple[int, ShardRecord | int]] = {}
+        self._statistics: dict[tuple[int, int], tuple[int, str] | int] = {}
+        self._sealed: SealedRecords | None = None
 
-    def preload(self, rows: Iterable[tuple[str, int, int, str, ShardRecord, int, str]]) -> None:
-        """Take over records from a manifest: (file name, clip, generation, array, shard, statistics size, digest)."""
-        for name, clip, generation, array, shard, size, sha in rows:
-            self._names.add(name)
-            self._generations.setdefault(clip, set()).add(generation)
-            self._shards[clip, array] = (generation, shard)
-            self._statistics[clip, generation] = (size, sha)
+    def preload(self, sealed: SealedRecords) -> None:
+        """Take over the records of a manifest."""
+        self._sealed = sealed
+        keys = list(sealed.keys())
+        self._shards = {(clip, array): (generation, row) for row, (clip, generation, array) in enumerate(keys)}
+        self._statistics = {(clip, generation): row for row, (clip, generation, _) in enumerate(keys)}
+        self._names = {layout.commit_name(clip, generation) for clip, generation in self._statistics}
+        self._latest = dict(sorted(self._statistics))
+
+    def _resolve(self, found: ShardRecord | int) -> ShardRecord:
+        if isinstance(found, ShardRecord):
+            return found
+        assert self._sealed is not None
+        return self._sealed.shard(found)
 
     def refresh(self) -> None:
         """Look for records that were added or removed by other processes."""
         names = set(self.backend.names(layout.COMMITS))
         gone = [parsed for name in self._names - names if (parsed := layout.parse_commit_name(name))]
         for clip, generation in gone:
-            self._generations[clip].discard(generation)
             for key in [k for k, v in self._shards.items() if k[0] == clip and v[0] == generation]:
                 del self._shards[key]
             self._statistics.pop((clip, generation), None)
@@ -131,7 +155,7 @@ class CommitIndex:
         for name in names - self._names:
             parsed = layout.parse_commit_name(name)
             if parsed is not None:
-                self._generations.setdefault(parsed[0], set()).add(parsed[1])
+                self._latest[parsed[0]] = max(parsed[1], self._latest.get(parsed[0], -1))
                 self._unread.setdefault(parsed[0], []).append(parsed[1])
         self._names = names
 
@@ -144,23 +168,27 @@ class CommitIndex:
         if clip in self._unread:
             self._read(clip)
         found = self._shards.get((clip, array))
-        return None if found is None else found[1]
+        return None if found is None else self._resolve(found[1])
 
     def statistics(self, clip: int, array: str) -> tuple[int, int, str] | None:
         """Return (generation, size, SHA-256) of the statistics file that covers one shard."""
         if self.shard(clip, array) is None:
             return None
         generation = self._shards[clip, array][0]
-        return (generation, *self._statistics[clip, generation])
+        facts = self._statistics[clip, generation]
+        if isinstance(facts, int):
+            assert self._sealed is not None
+            facts = self._sealed.statistics(facts)
+        return (generation, *facts)
 
     def committed(self, array: str) -> list[int]:
         """Return the indexes of all clips that have an array, ascending."""
-        return [clip for clip, _ in self.shards(array)]
+        self.read_all()
+        return sorted(clip for clip, name in self._shards if name == array)
 
     def shards(self, array: str) -> list[tuple[int, ShardRecord]]:
         """Return (clip, record) of all committed shards of an array, ascending."""
-        self.read_all()
-        return sorted((clip, found[1]) for (clip, name), found in self._shards.items() if name == array)
+        return [(clip, self._resolve(self._shards[clip, array][1])) for clip in self.committed(array)]
 
     def counts(self) -> dict[str, int]:
         """Return the number of committed clips of each array."""
@@ -172,17 +200,18 @@ class CommitIndex:
 
     def generations(self, clip: int) -> list[int]:
         """Return the generations of a clip's commit records, ascending."""
-        return sorted(self._generations.get(clip, ()))
+        found = (layout.parse_commit_name(name) for name in self._names)
+        return sorted(parsed[1] for parsed in found if parsed and parsed[0] == clip)
 
     def probe(self, clip: int) -> int:
         """Look for records of one clip that others have added; return the next free generation.
 
         Cheaper than `refresh`: new generations always count up, so one look behind the last known one is enough.
         """
-        generation = max(self._generations.get(clip, ()), default=-1) + 1
+        generation = self._latest.get(clip, -1) + 1
         while self.backend.size(f"{layout.COMMITS}/{layout.commit_name(clip, generation)}") is not None:
             self._names.add(layout.commit_name(clip, generation))
-            self._generations.setdefault(clip, set()).add(generation)
+            self._latest[clip] = generation
             self._unread.setdefault(clip, []).append(generation)
             generation += 1
         return generation
@@ -195,7 +224,7 @@ class CommitIndex:
     def add(self, record: CommitRecord) -> None:
         """Take over a record that this process has just written."""
         self._names.add(layout.commit_name(record.clip, record.generation))
-        self._generations.setdefault(record.clip, set()).add(record.generation)
+        self._latest[record.clip] = max(record.generation, self._latest.get(record.clip, -1))
         self._statistics[record.clip, record.generation] = (record.statistics_bytes, record.statistics_sha256)
         for name, shard in record.arrays.items():
             self._shards[record.clip, name] = (record.generation, shard)
@@ -207,7 +236,6 @@ class CommitIndex:
                 self.add(load_commit(self.backend, clip, generation, self.fingerprint))
             except MissingError:  # repaired away since it was listed
                 self._names.discard(layout.commit_name(clip, generation))
-                self._generations[clip].discard(generation)
         self._unread.pop(clip, None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from cache import layout
@@ -13,6 +13,22 @@ from cache.header import Header, load_covered, load_header, sha256
 from cache.init import exclusive, save_header
 from cache.lease import LeaseBoard
 from configs.errors import CorruptionError
+
+COLUMNS = (
+    "clip",
+    "clip_id",
+    "generation",
+    "array",
+    "bytes",
+    "crc32c",
+    "absmax",
+    "chunks",
+    "statistics_bytes",
+    "statistics_sha256",
+    "record_sha256",
+    "committed_at",
+)
+"""Columns of the manifest."""
 
 
 def seal(backend: Backend, board: LeaseBoard) -> int:
@@ -83,35 +99,50 @@ def preload(backend: Backend, header: Header, index: CommitIndex) -> None:
         if backend.size(layout.MANIFEST) is None:  # dropped a moment ago, because a commit record changes
             return
         raise
-    index.preload(_rows(data, f"{backend.where}/{layout.MANIFEST}"))
+    index.preload(_Sealed(_table(data, f"{backend.where}/{layout.MANIFEST}")))
 
 
 def record_digests(data: bytes, where: str) -> dict[str, str]:
     """Return the SHA-256 of each commit record by file name, as the manifest has them."""
-    columns = _columns(data, where, ("clip", "generation", "record_sha256"))
-    rows = zip(columns["clip"], columns["generation"], columns["record_sha256"], strict=True)
+    table = _table(data, where)
+    rows = zip(*(table[name].to_pylist() for name in ("clip", "generation", "record_sha256")), strict=True)
     return {layout.commit_name(clip, generation): sha for clip, generation, sha in rows}
 
 
-def _rows(data: bytes, where: str) -> Iterator[tuple[str, int, int, str, ShardRecord, int, str]]:
-    names = ("clip", "generation", "array", "bytes", "crc32c", "absmax", "chunks", "statistics_bytes")
-    columns = _columns(data, where, (*names, "statistics_sha256"))
-    for clip, generation, array, size, crcs, absmax, chunks, statistics_bytes, sha in zip(
-        *columns.values(), strict=True
-    ):
+class _Sealed:
+    """The rows of a manifest; see `cache.commits.SealedRecords`."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+
+    def keys(self) -> Iterable[tuple[int, int, str]]:
+        columns = (self._table[name].to_numpy().tolist() for name in ("clip", "generation", "array"))
+        return zip(*columns, strict=True)
+
+    def shard(self, row: int) -> ShardRecord:
+        size, crcs, absmax, chunks = self._values(row, "bytes", "crc32c", "absmax", "chunks")
         packed = None if chunks is None else tuple((offset, count, crc) for offset, count, crc in chunks)
-        shard = ShardRecord(size, tuple(crcs), absmax, packed)
-        yield layout.commit_name(clip, generation), clip, generation, array, shard, statistics_bytes, sha
+        return ShardRecord(size, tuple(crcs), absmax, packed)
+
+    def statistics(self, row: int) -> tuple[int, str]:
+        size, sha = self._values(row, "statistics_bytes", "statistics_sha256")
+        return size, sha
+
+    def _values(self, row: int, *names: str) -> list[Any]:
+        return [self._table[name][row].as_py() for name in names]
 
 
-def _columns(data: bytes, where: str, names: tuple[str, ...]) -> dict[str, list[Any]]:
+def _table(data: bytes, where: str) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read(list(names), use_threads=False)
-        return {name: table.column(name).to_pylist() for name in names}
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False).combine_chunks()
+        missing = set(COLUMNS) - set(table.column_names)
+        if missing:
+            raise ValueError(f"no column {', '.join(sorted(missing))}")
+        return table
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise CorruptionError(
             f"not a readable manifest: {error}", where=where, fix="python -m cache seal store=... rebuilds it"
         ) from error

@@ -45,7 +45,7 @@ def scans(folder: Path, clips: int = 10_000) -> list[Target]:
         record = CommitRecord(clip, name, sha, 0, mark, {spec.name: shard}, 512, "0" * 64, {"host": "host"})
         (folder / layout.COMMITS / layout.commit_name(clip, 0)).write_bytes(record.to_bytes())
     targets = []
-    for sealed, wanted in ((False, 1.0), (True, 0.1)):
+    for sealed, wanted in ((False, "for comparison"), (True, "<= 0.1 s")):
         if sealed:
             seal(store.backend, store.board)
         times = []
@@ -57,7 +57,7 @@ def scans(folder: Path, clips: int = 10_000) -> list[Target]:
         best = sorted(times)[2]
         what = f"resume scan of {clips} clips, {'sealed' if sealed else 'not sealed'}"
         # only the sealed scan is a target; the other line shows what sealing is for
-        targets.append(Target("13", what, f"{best:.3f} s", f"<= {wanted} s", best <= wanted))
+        targets.append(Target("13", what, f"{best:.3f} s", wanted, best <= 0.1 if sealed else None))
     return targets
 
 

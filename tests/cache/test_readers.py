@@ -22,6 +22,7 @@ from cache.memory import MemoryBackend
 from cache.offline import as_dask, channel_statistics, covariance
 from cache.shard import TORCH_DTYPE
 from cache.synthetic import make_features, make_spec, make_store
+from configs.errors import StoreError
 
 SPECS = [
     make_spec(f"{dtype}.{compression}", dtype=dtype, compression=compression)
@@ -237,3 +238,22 @@ def test_inputs_of_any_float_type_and_layout(tmp_path: Path) -> None:
         assert torch.equal(store.read([(clip_id, spec.name, range(4))])[0], rounded)
     shards = {store.index.shard(clip, spec.name) for clip in range(len(given_as))}
     assert len(shards) == 1  # one checksum whatever the way in
+
+
+def test_a_buffer_is_remembered_but_never_mistaken(tmp_path: Path) -> None:
+    one, two = make_spec("one"), make_spec("two", dtype="float16")
+    store = make_store(tmp_path / "s", [one, two], 2)
+    out = torch.empty(1, 2, 3, 5, 8, dtype=torch.bfloat16)
+    for rows in ([0, 1], [3, 1], [2, 3]):
+        for index, clip_id in enumerate(store.clips):
+            assert store.read([(clip_id, "one", rows)], out=out) is out
+            assert torch.equal(out[0], make_features(one, index).bfloat16()[rows])
+    with pytest.raises(StoreError, match="does not fit"):
+        store.read([("scene0000", "two", [0, 1])], out=out)
+    with pytest.raises(StoreError, match="does not fit"):
+        store.read([("scene0000", "one", [0, 1, 2])], out=out)
+    other = torch.empty_like(out)
+    del out
+    assert torch.equal(
+        store.read([("scene0001", "one", [1, 0])], out=other)[0], make_features(one, 1).bfloat16()[[1, 0]]
+    )
