@@ -5,38 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from extract.adapter import BackboneSpec, TapSpec, Variant
+from extract.adapter import BackboneSpec, Variant
 from extract.frames import aligned, interleaved
 from extract.model import ModelConfig
-from extract.network import WeightSource, compute_dtype, load_part, model_dtype
+from extract.network import WeightSource, load_part
 from extract.noise import CogVideoXSchedule
 from extract.prompt import empty_prompt
 from extract.video_adapter import Draws
+from extract.video_parts import video_spec, without_decoder
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 
-def video_spec(model: ModelConfig, variant: Variant, frames: int, *, whole_network: bool = False) -> BackboneSpec:
+def cogvideox_spec(model: ModelConfig, variant: Variant, frames: int, *, whole_network: bool = False) -> BackboneSpec:
     """Return the specification of a model that takes windows of `frames` frames."""
-    height, width = model.input_size
-    return BackboneSpec(
-        name=model.name,
-        family=model.family,
-        frames=aligned(frames) if variant.temporal == "aligned" else interleaved(frames),
-        input_size=(height, width),
-        taps={
-            "dit": TapSpec(blocks=model.blocks, grid=(height // 16, width // 16), channels=model.width, noisy=True),
-            "vae": TapSpec(
-                blocks=0, grid=(height // 8, width // 8), channels=model.architecture["vae"]["latent_channels"]
-            ),
-        },
-        compute_dtype=compute_dtype(model, variant),
-        store_dtype=model_dtype(model, variant),
-        whole_network=whole_network,
-        schedule=CogVideoXSchedule(float(model.settings["snr_shift"])),
-    )
+    plan = aligned(frames) if variant.temporal == "aligned" else interleaved(frames)
+    schedule = CogVideoXSchedule(float(model.settings["snr_shift"]))
+    channels = model.architecture["vae"]["latent_channels"]
+    return video_spec(model, variant, plan, schedule, channels, whole_network=whole_network)
 
 
 def load_vae(model: ModelConfig, source: WeightSource, dtype: torch.dtype, device: str) -> Any:
@@ -45,7 +33,7 @@ def load_vae(model: ModelConfig, source: WeightSource, dtype: torch.dtype, devic
 
     return load_part(
         AutoencoderKLCogVideoX, source, "vae", model.architecture["vae"],
-        trim={}, prune=_without_decoder, dtype=dtype, device=device,
+        trim={}, prune=without_decoder, dtype=dtype, device=device,
     )  # fmt: skip
 
 
@@ -101,8 +89,3 @@ def rotary_tables(config: Any, shape: Sequence[int], device: torch.device, stret
         angles = angles.repeat_interleave(2, dim=1).repeat_interleave(grid[0] * grid[1], dim=0)
         cos[:, :channels], sin[:, :channels] = angles.cos(), angles.sin()
     return cos, sin
-
-
-def _without_decoder(vae: nn.Module) -> Sequence[str]:
-    vae.decoder = vae.post_quant_conv = None  # type: ignore[assignment]
-    return ["decoder.", "post_quant_conv."]

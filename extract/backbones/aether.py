@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from extract.adapter import Adapter, Variant
-from extract.cogvideox_parts import first_frame_latents, load_text, load_vae, rotary_tables, video_spec
+from extract.cogvideox_parts import cogvideox_spec, first_frame_latents, load_text, load_vae, rotary_tables
 from extract.model import ModelConfig
 from extract.network import WeightSource, check_scheduler, find_parts, load_part, reading, torch_dtype
 from extract.noise import NoiseLevel, seed_for
@@ -40,7 +40,7 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     if variant.size == "tiny":
         model = tiny.shrink(model)
     source = find_parts(model, variant, partial(tiny.write, model, variant.init_seed), tiny.VERSION)
-    spec = video_spec(model, variant, FRAMES, whole_network=True)
+    spec = cogvideox_spec(model, variant, FRAMES, whole_network=True)
     network = Aether(model, variant, source, torch_dtype(spec.compute_dtype))
     identity = {
         "adapter_version": VERSION,

@@ -14,19 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from extract.adapter import Adapter, BackboneSpec, TapSpec, Variant
+from extract.adapter import Adapter, Variant
 from extract.frames import consecutive
 from extract.model import ModelConfig
-from extract.network import WeightSource, compute_dtype, find_parts, load_part, model_dtype, reading, torch_dtype
+from extract.network import WeightSource, find_parts, load_part, reading, torch_dtype
 from extract.noise import NoiseLevel, OpenSoraSchedule
 from extract.opensora_weights import load_transformer
 from extract.prompt import empty_prompt, empty_prompt_pooled
 from extract.tiny import opensora as tiny
 from extract.video_adapter import Draws, VideoAdapter
+from extract.video_parts import video_spec, without_decoder
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
 
 VERSION = 1
 """Raised by hand whenever a value would change."""
@@ -39,22 +40,9 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     if variant.size == "tiny":
         model = tiny.shrink(model)
     source = find_parts(model, variant, partial(tiny.write, model, variant.init_seed), tiny.VERSION)
-    height, width = model.input_size
     plan = consecutive(FRAMES)
-    channels = model.architecture["vae"]["latent_channels"]
-    spec = BackboneSpec(
-        name=model.name,
-        family="opensora",
-        frames=plan,
-        input_size=(height, width),
-        taps={
-            "dit": TapSpec(blocks=model.blocks, grid=(height // 16, width // 16), channels=model.width, noisy=True),
-            "vae": TapSpec(blocks=0, grid=(height // 8, width // 8), channels=channels),
-        },
-        compute_dtype=compute_dtype(model, variant),
-        store_dtype=model_dtype(model, variant),
-        schedule=OpenSoraSchedule((height // 8, width // 8), plan.tokens),
-    )
+    schedule = OpenSoraSchedule((model.input_size[0] // 8, model.input_size[1] // 8), plan.tokens)
+    spec = video_spec(model, variant, plan, schedule, model.architecture["vae"]["latent_channels"])
     network = OpenSora(model, variant, source, torch_dtype(spec.compute_dtype))
     identity = {
         "adapter_version": VERSION,
@@ -98,7 +86,7 @@ class OpenSora:
         parts, settings, device = self._model.architecture, self._model.settings, self._variant.device
         self._vae: Any = load_part(
             AutoencoderKLHunyuanVideo, self._source, "vae", parts["vae"],
-            trim={}, prune=_without_decoder, dtype=self._vae_dtype, device=device,
+            trim={}, prune=without_decoder, dtype=self._vae_dtype, device=device,
         )  # fmt: skip
         self._vae.use_framewise_encoding = False
         self._vae.enable_tiling()
@@ -174,8 +162,3 @@ def packed(latents: Tensor) -> Tensor:
     count, channels, frames, height, width = latents.shape
     cells = latents.reshape(count, channels, frames, height // 2, 2, width // 2, 2)
     return cells.permute(0, 2, 3, 5, 1, 4, 6).flatten(4).flatten(1, 3)
-
-
-def _without_decoder(vae: nn.Module) -> Sequence[str]:
-    vae.decoder = vae.post_quant_conv = None  # type: ignore[assignment]
-    return ["decoder.", "post_quant_conv."]

@@ -14,24 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from extract.adapter import Adapter, BackboneSpec, TapSpec, Variant
+from extract.adapter import Adapter, Variant
 from extract.frames import consecutive
 from extract.model import ModelConfig
-from extract.network import (
-    WeightSource,
-    check_scheduler,
-    compute_dtype,
-    find_parts,
-    load_part,
-    model_dtype,
-    reading,
-    torch_dtype,
-)
+from extract.network import WeightSource, check_scheduler, find_parts, load_part, reading, torch_dtype
 from extract.noise import FlowSchedule, NoiseLevel
 from extract.preprocess_video import area_limited_size, clip_image, resize, unit_range
-from extract.prompt import empty_prompt, load_library_model
+from extract.prompt import empty_prompt
 from extract.tiny import wan as tiny
 from extract.video_adapter import Draws, VideoAdapter
+from extract.video_parts import load_image_encoder, video_spec, without_decoder
 
 if TYPE_CHECKING:
     import torch
@@ -48,20 +40,8 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     if variant.size == "tiny":
         model = tiny.shrink(model)
     source = find_parts(model, variant, partial(tiny.write, model, variant.init_seed), tiny.VERSION)
-    height, width = model.input_size
-    spec = BackboneSpec(
-        name=model.name,
-        family="wan",
-        frames=consecutive(FRAMES),
-        input_size=(height, width),
-        taps={
-            "dit": TapSpec(blocks=model.blocks, grid=(height // 16, width // 16), channels=model.width, noisy=True),
-            "vae": TapSpec(blocks=0, grid=(height // 8, width // 8), channels=16),
-        },
-        compute_dtype=compute_dtype(model, variant),
-        store_dtype=model_dtype(model, variant),
-        schedule=FlowSchedule(float(model.settings["flow_shift"])),
-    )
+    schedule = FlowSchedule(float(model.settings["flow_shift"]))
+    spec = video_spec(model, variant, consecutive(FRAMES), schedule, latent_channels=16)
     network = Wan(model, variant, source, torch_dtype(spec.compute_dtype))
     identity = {
         "adapter_version": VERSION,
@@ -116,6 +96,7 @@ class Wan:
 
     def load(self, depth: int) -> None:
         """Load VAE encoder, empty prompt, `depth` blocks and, for image-to-video, the CLIP image encoder."""
+        import torch
         from diffusers import AutoencoderKLWan, WanTransformer3DModel
         from transformers import CLIPVisionModel, UMT5EncoderModel
 
@@ -126,14 +107,13 @@ class Wan:
             part="vae",
             architecture=parts["vae"],
             trim={},
-            prune=_without_decoder,
+            prune=without_decoder,
             dtype=self._vae_dtype,
         )
         if self._tiled:
             self._vae.enable_tiling()
-        shape = (1, -1, 1, 1, 1)
-        self._mean = torch_tensor(self._vae.config.latents_mean, device).view(shape)
-        self._std = torch_tensor(self._vae.config.latents_std, device).view(shape)
+        statistics = (self._vae.config.latents_mean, self._vae.config.latents_std)
+        self._mean, self._std = (torch.tensor(values, device=device).view(1, -1, 1, 1, 1) for values in statistics)
         if not depth:
             return
         if self.image:
@@ -182,30 +162,6 @@ class Wan:
         with reading(self._transformer.blocks, blocks) as found:
             self._transformer(noisy.to(self._dtype), timestep, text, return_dict=False, **extra)
         return found
-
-
-def load_image_encoder(cls: Any, source: WeightSource, architecture: Mapping[str, Any], dtype: Any, device: str) -> Any:
-    """Load the CLIP image encoder, or make one from the seed."""
-    import torch
-
-    from extract.weights import seeded
-
-    if "image_encoder" in source.folders:
-        return load_library_model(cls, source.folders["image_encoder"], dtype=dtype).to(device)
-    with seeded(source.seed), torch.device(device):
-        return cls(cls.config_class(**architecture)).to(device, dtype).eval().requires_grad_(False)
-
-
-def torch_tensor(values: Sequence[float], device: str) -> Tensor:
-    """Return float32 numbers on a device."""
-    import torch
-
-    return torch.tensor(values, dtype=torch.float32, device=device)
-
-
-def _without_decoder(vae: nn.Module) -> Sequence[str]:
-    vae.decoder = vae.post_quant_conv = None  # type: ignore[assignment]
-    return ["decoder.", "post_quant_conv."]
 
 
 def _without_output(transformer: nn.Module) -> Sequence[str]:

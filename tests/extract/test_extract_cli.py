@@ -1,0 +1,131 @@
+"""`python -m extract`: help without heavy imports, models, plan, and messages that say what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from configs.cli import main
+from extract.__main__ import VERBS
+from extract.model import load_model, model_names
+
+
+def call(*words: str) -> int:
+    return main("extract", "about", VERBS, words)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, runpy\nsys.argv = ['extract', 'run', '--help']\n"
+        "try: runpy.run_module('extract', run_name='__main__')\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'diffusers', 'transformers', 'zarr', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "noise_seed" in done.stdout
+
+
+def test_models_are_listed_with_their_aliases(capsys):
+    assert call("models") == 0
+    out = capsys.readouterr().out
+    assert "wan stands for wan-t2v-1.3b" in out
+    assert "Wan-AI/Wan2.1-I2V-14B-480P-Diffusers" in out
+    assert call("models", "kind=control") == 0
+    assert "wan" not in capsys.readouterr().out.split("stands for")[0].splitlines()[3]
+
+
+def test_every_model_is_complete():
+    for name in model_names():
+        model = load_model(name)
+        assert model.title, name
+        if model.kind == "control":
+            continue
+        assert model.hub_id, name
+        assert model.licence, name
+        assert set(model.paper_blocks) == set(model.paper_numbers) == {"tagging", "instance", "geometry"}, name
+        assert all(1 <= block <= model.blocks for block in model.paper_blocks.values()), name
+        assert model.grid, name
+        if model.kind == "vgm":
+            assert model.noise, name
+            shift = 20 if model.family == "opensora" else 1  # 19 double blocks come first
+            for task, number in model.paper_numbers.items():
+                assert model.paper_blocks[task] == number + shift, name
+
+
+def test_unknown_models_name_the_closest(root, capsys):
+    assert call("run", "model=wan-t2v-1b", "dataset=toy", f"root={root}") == 2
+    assert "did you mean" in capsys.readouterr().err
+
+
+def test_absent_weights_name_the_untrained_twin(root, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    assert call("run", "model=cogvideox", "dataset=toy", f"root={root}") == 1
+    err = capsys.readouterr().err
+    assert "python -m extract download model=cogvideox-t2v-2b" in err
+    assert "python -m extract run model=cogvideox-t2v-2b weights=random size=tiny" in err
+    assert "Traceback" not in err
+
+
+def test_absent_datasets_say_how_to_make_one(tmp_path, capsys):
+    assert call("run", "model=pixels", "dataset=rooms", f"root={tmp_path}") == 1
+    assert "make data DATASET=rooms" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model=pixels", "grid=4"], "can't read grid=4"),
+        (["model=pixels", "tap=dit"], "no tap 'dit'"),
+        (["model=wan", "weights=random", "size=tiny", "layers=7"], "no layer '7'"),
+        (["model=wan", "weights=random", "size=tiny", "noise=749"], "between 0 and 1"),
+        (["model=pixels", "clips=clip_99"], "no clip 'clip_99'"),
+        (["model=pixels", "part=2/2"], "can't read part"),
+        (["model=pixels", "device=cuda:7"], "no GPU"),
+    ],
+)
+def test_wrong_options_are_explained(root, capsys, words, message):
+    if "cuda" in words[-1]:
+        import torch
+
+        if torch.cuda.device_count() > 7:
+            pytest.skip("this machine has that GPU")
+    assert call("run", *words, "dataset=toy", f"root={root}") in (1, 2)
+    assert message in capsys.readouterr().err
+    assert not list(root.rglob("store.json"))
+
+
+def test_plan_runs_nothing(root, capsys):
+    assert call("plan", "model=pixels", "dataset=toy", "grid=4x5", f"root={root}") == 0
+    out = capsys.readouterr().out
+    assert "7 clips to do, 0 complete" in out
+    assert not list(root.rglob("store.json"))
+
+
+def test_plan_adds_up_the_weights_of_the_blocks_that_run(root, capsys):
+    words = ["model=cogvideox-t2v-2b", "weights=random", "dataset=toy", "dtype=float16", f"root={root}"]
+    assert call("plan", *words, "layers=3") == 0
+    three = capsys.readouterr().out
+    assert "up to 3 are read, 3 of 30 are loaded and run" in three
+    assert "of weights" in three
+
+
+def test_doctor_looks_for_weights(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    assert call("doctor", "model=wan-t2v-1.3b", f"root={tmp_path}") == 0
+    out = capsys.readouterr().out
+    assert "Wan-AI/Wan2.1-T2V-1.3B-Diffusers" in out
+    assert "diffusers" in out
+
+
+def test_download_without_network_says_what_else_works(capsys, monkeypatch):
+    def offline(*args: object, **kwargs: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", offline)
+    assert call("download", "model=wan-t2v-1.3b") == 1
+    err = capsys.readouterr().err
+    assert "weights=/path/to/folder" in err
+    assert "size=tiny" in err
