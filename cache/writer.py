@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from cache import layout, moments
-from cache.backend import Stage, put, put_new
+from cache.backend import Stage, put_new
 from cache.commits import CommitRecord, ShardRecord, load_commit
 from cache.lease import Lease
 from cache.process import this_process
@@ -102,10 +102,11 @@ class ClipWriter:
             )
         for stage in self._stages.values():
             stage.publish()
-        backend.sync([layout.array_folder(array) for array in self._stages])
+        statistics = moments.to_bytes(self._moments)
         while True:
-            record = self._record(generation)
-            put(backend, layout.statistics_key(self.clip, generation), moments.to_bytes(self._moments))
+            record = self._record(generation, statistics)
+            self._publish_statistics(layout.statistics_key(self.clip, generation), statistics)
+            backend.sync([*map(layout.array_folder, self._stages), layout.STATISTICS])
             if put_new(backend, record.key, record.to_bytes()):
                 break
             self._settle(generation)
@@ -115,8 +116,17 @@ class ClipWriter:
         index.add(record)
         self.store.clear_quarantine(self.clip_id)
 
-    def _record(self, generation: int) -> CommitRecord:
-        statistics = moments.to_bytes(self._moments)
+    def _publish_statistics(self, key: str, data: bytes) -> None:
+        stage = self.store.backend.stage(key)
+        try:
+            stage.write(data)
+            stage.finish()
+            stage.publish()
+        except BaseException:
+            stage.discard()
+            raise
+
+    def _record(self, generation: int, statistics: bytes) -> CommitRecord:
         entry = self.store.entry(self.clip_id)
         from cache.header import sha256
 
