@@ -56,7 +56,7 @@ class RunConfig(RootConfig):
         1, "CPU threads of one process's arithmetic; fixed, so that results don't depend on it", minimum=1
     )
     batch: int = option(1, "clips per forward; 0 = as many as memory allows (backs off, recorded)", minimum=0)
-    readers: int = option(2, "threads that decode and resize frames ahead of the device", minimum=1)
+    readers: int = option(0, "threads that decode and resize frames; 0 = one per core, at most 8", minimum=0)
     noise_seed: int = option(0, "seed of all noise, together with the clip's id")
     init_seed: int = option(0, "seed of random weights")
     cache_latents: bool = option(False, "keep VAE latents, shared by models with the same VAE and input")

@@ -61,7 +61,7 @@ def run(config: RunConfig) -> int:
             outcome = run_workers(config, devices, count, plan, stop_file)
         interrupted = Path(stop_file).exists()
     outcome.seconds = time.perf_counter() - started
-    _summarise(outcome, config, plan)
+    _summarise(outcome, config, plan, count)
     if interrupted:
         raise KeyboardInterrupt
     return 1 if outcome.failed else 0
@@ -74,6 +74,8 @@ def run_process(
     import torch
 
     torch.set_num_threads(config.threads)
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)  # events and allocations that name no device belong to this one
     request = resolve_request(config, device)
     store = request.store(config.root, recorded(device))
 
@@ -81,7 +83,7 @@ def run_process(
         return bool(stop_file) and os.path.exists(stop_file)  # noqa: PTH110  (asked between all clips)
 
     runner = Runner(
-        request, store, batch=config.batch, readers=config.readers, share=config.share(), start=index / count,
+        request, store, batch=config.batch, readers=config.readers or reader_threads(count), share=config.share(), start=index / count,
         stop=stop, retry=config.retry,
     )  # fmt: skip
     todo = sum(len(group) for group in runner.todo())
@@ -90,6 +92,12 @@ def run_process(
         started = time.perf_counter()
         runner.run()
         return Outcome(tracker.records, time.perf_counter() - started)
+
+
+def reader_threads(processes: int) -> int:
+    """Return how many threads of each process should decode and resize: the cores, fairly shared, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores // processes))
 
 
 def recorded(device: str) -> dict[str, Any]:
@@ -131,11 +139,11 @@ def interruptible() -> Iterator[str]:
         folder.cleanup()
 
 
-def _summarise(outcome: Outcome, config: RunConfig, plan: Plan) -> None:
+def _summarise(outcome: Outcome, config: RunConfig, plan: Plan, count: int) -> None:
     done = [record for record in outcome.records if record.status == "done"]
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{plan.source}-{os.getpid()}"
     log = save_log(outcome.records, config.root, name)
-    print(f"{len(done)} clips in {outcome.seconds:.1f} s ({rates(outcome.records, outcome.seconds)})")
+    print(f"{len(done)} clips in {outcome.seconds:.1f} s ({rates(outcome.records, outcome.seconds, count)})")
     for record in outcome.failed[:10]:
         print(f"failed: {record.clip_id}: {record.reason}")
     if len(outcome.failed) > 10:

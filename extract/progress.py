@@ -43,11 +43,11 @@ class Tracker:
                 self._bar.advance()
 
 
-def rates(records: list[Record], seconds: float) -> str:
-    """Return clips, frames and bytes per second and the share of the time that the device was busy."""
+def rates(records: list[Record], seconds: float, processes: int = 1) -> str:
+    """Return clips, frames and bytes per second and the share of the time that the devices were busy."""
     done = [record for record in records if record.status == "done"]
     seconds = max(seconds, 1e-9)
-    busy = sum(record.device_seconds for record in done) / seconds
+    busy = sum(record.device_seconds for record in done) / seconds / processes
     written = sum(record.bytes for record in done)
     return (
         f"{len(done) / seconds:.2f} clips/s, {sum(r.frames for r in done) / seconds:.0f} frames/s, "

@@ -59,11 +59,12 @@ def _watch(client: Client, futures: Sequence[Future], plan: Plan) -> None:
     """Show how many clips have been committed until all processes have ended."""
     from cache.store import FeatureStore
 
+    store = FeatureStore.open(plan.path)
     with progress(plan.clips, plan.source) as bar:
         shown = 0
         while not all(future.done() for future in futures):
             time.sleep(POLL_SECONDS)
-            store = FeatureStore.open(plan.path)
+            store.refresh()
             done = min((len(store.committed(spec.name)) for spec in plan.arrays), default=0) - plan.complete
             bar.advance(max(0, done - shown))
             shown = max(done, shown)
