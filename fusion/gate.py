@@ -46,9 +46,9 @@ class BranchGate(nn.Module):
         return total
 
 
-def gate_of(array: ArraySpec, channels: int) -> BranchGate | None:
-    """Return the gate that an array asks for, None if it is concatenated or comes from one model."""
+def gated_widths(array: ArraySpec) -> tuple[int, ...]:
+    """Return the branch widths of an array that asks for a gate, () for all others."""
     facts: dict[str, Any] = dict(array.extra)
     if facts.get("combine") != "gate":
-        return None
-    return BranchGate([int(branch["channels"]) for branch in facts["branches"]], channels)
+        return ()
+    return tuple(int(branch["channels"]) for branch in facts["branches"])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from data.dataset import PreparedDataset
 from data.plans import ViewPlan
+from probe.gating import install_gate
 from probe.losses.combine import require_finite
 from probe.optim import build_optimizer, build_schedule
 from probe.scores import Scores
@@ -31,6 +32,7 @@ class Facts:
         gt_size: height and width of the ground truth.
         class_names: names of the dataset's classes.
         train_rates: share of training clips that show each class.
+        branches: widths of the branches between which a learned gate decides; () for plain features.
     """
 
     channels: int
@@ -38,6 +40,7 @@ class Facts:
     gt_size: tuple[int, int]
     class_names: tuple[str, ...] = ()
     train_rates: tuple[float, ...] = ()
+    branches: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +104,8 @@ class ProbeModule(L.LightningModule):  # type: ignore[misc]
         super().__init__()
         self.options, self.facts, self.total_steps = options, facts, total_steps
         self.probe = self.build()
+        if facts.branches:
+            install_gate(self.probe, facts.branches)
 
     @abstractmethod
     def build(self) -> nn.Module:

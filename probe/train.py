@@ -13,11 +13,13 @@ import torch
 from configs.console import get_logger, progress
 from configs.paths import runs_path
 from data.dataset import PreparedDataset
+from fusion.gate import gated_widths
 from probe import checkpoints, controls, results
 from probe.config import finish
 from probe.datamodule import ProbeData
 from probe.evaluate import evaluate_members
 from probe.fitting import fit, resolve_device, resolve_precision
+from probe.gating import refuse_matched_gate
 from probe.inputs import Inputs, inputs_identity, open_inputs, train_rates
 from probe.matching import Match, build_match
 from probe.member import Member, RunPlan, variants
@@ -116,7 +118,9 @@ class Session:
         match = self.matches[array.name]
         grid = match.grid if match is not None and match.grid else array.grid
         width = match.matrix.shape[1] if match is not None and match.matrix is not None else array.channels
-        facts = Facts(width, grid, self.gt_size, self.class_names, self.rates)
+        branches = gated_widths(array)
+        refuse_matched_gate(branches, match is not None and match.matrix is not None, array)
+        facts = Facts(width, grid, self.gt_size, self.class_names, self.rates, branches)
         own = run_id or plan.run_id
         folder = folder or folder_of(self.config.root, own)
         return Member(plan, own, folder, facts, self.schedule.total_steps, match)
@@ -134,7 +138,7 @@ class Session:
         data = self.data(arrays, any(plan.control for plan in plans))
         for member in members:  # arrays that no pending run reads aren't read
             member.place = arrays.index(self.inputs.arrays[member.plan.array])
-        data.first_round = first
+        data.start_at(first)
         started = time.perf_counter()
         if first < self.schedule.rounds:
             with progress((self.schedule.total_steps), f"{self.config.task} x{len(members)}", "steps") as bar:

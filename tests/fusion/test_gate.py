@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fusion.gate import BranchGate, gate_of
+from fusion.gate import BranchGate, gated_widths
 from fusion.opening import open_source
 from tests.fusion.lab import Lab
 
@@ -12,8 +12,8 @@ from tests.fusion.lab import Lab
 def test_weights_are_equal_at_first_and_sum_to_1(lab: Lab) -> None:
     lab.pair()
     (array,) = open_source(lab.root, "toy", "vgm+vlm@gated").arrays.values()
-    gate = gate_of(array, 16)
-    assert gate is not None and gate.widths == (12, 8)
+    assert gated_widths(array) == (12, 8)
+    gate = BranchGate(gated_widths(array), 16)
     x = torch.randn(2, 3, 4, 6, 20)
     torch.testing.assert_close(gate.weights(x), torch.full((2, 3, 4, 6, 2), 0.5))
     expected = 0.5 * (gate.projections[0](x[..., :12]) + gate.projections[1](x[..., 12:]))
@@ -42,4 +42,4 @@ def test_concatenated_arrays_have_no_gate(lab: Lab) -> None:
     lab.pair()
     for name in ("vgm+vlm", "vgm"):
         (array,) = open_source(lab.root, "toy", name).arrays.values()
-        assert gate_of(array, 16) is None
+        assert gated_widths(array) == ()
