@@ -22,6 +22,16 @@ from probe.schedule import Schedule
 SLOT = {position: slot for slot, position in enumerate(QUERY_POSITIONS)}
 
 
+class RoundLoader(FeatureLoader):
+    """A loader whose epochs are rounds: those of a resumed run don't begin at 0 although the trainer's epochs do."""
+
+    first_round = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the round of the next pass, counted from `first_round`."""
+        super().set_epoch(self.first_round + epoch)
+
+
 class ProbeData(L.LightningDataModule):  # type: ignore[misc]
     """Training batches in rounds, and evaluation batches over frozen views.
 
@@ -47,18 +57,19 @@ class ProbeData(L.LightningDataModule):  # type: ignore[misc]
         super().__init__()
         self.store, self.arrays, self.schedule = store, list(arrays), schedule
         self.targets, self.donors = targets, donors
-        self.first_round = 0
         self._samples = lru_cache(maxsize=2)(schedule.samples)
-        self._loader = FeatureLoader(
+        self._loader = RoundLoader(
             store, self._items, schedule.batch, shuffle=False, attach=self._attach, pin_memory=None
         )
 
     def train_dataloader(self) -> FeatureLoader:
-        """Return the loader, set to the trainer's round; called once per round."""
-        trainer = self.trainer
-        done = trainer.current_epoch if trainer is not None else 0
-        self._loader.set_epoch(self.first_round + done)
+        """Return the loader; called once per round, before the trainer sets its epoch."""
         return self._loader
+
+    def start_at(self, round_: int) -> None:
+        """Make the trainer's first epoch this round."""
+        self._loader.first_round = round_
+        self._loader.set_epoch(0)
 
     def evaluation(self, clip_ids: Sequence[str], targets: Targets, donors: dict[str, str] | None, draws: int) -> Any:
         """Return a loader over the frozen views of some clips, all draws of a clip one after another."""

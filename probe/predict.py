@@ -135,7 +135,7 @@ class _Applied:
         trained = prefix(everyone, result["fraction"], original.data_seed)
         self.clips = dataset.split(config.split, result["split_scheme"])
         plan = dataset.plan(config.plan or result["plan"])
-        self.inputs = Inputs(store, dataset, (array,), self.clips, [], [], plan)
+        self.inputs = Inputs(store, dataset, (array,), self.clips, [], self.clips, plan)
         check_clips(self.inputs, task, self.clips)
         self.plan = RunPlan(changed, 0, bool(result["control"]), {"array": array.name})
         self.name = dataset.name

@@ -1,0 +1,77 @@
+"""A toy dataset with stores, small enough that whole training runs take seconds."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.prepare import prepare
+from probe.inputs import RememberingDataset
+from tests.data.toy import Shape, ToySource
+from tests.probe.train.feature_stores import make_store, noise_maps, oracle_maps
+
+SPLITS = ["train"] * 6 + ["select"] * 3 + ["report"] * 3
+TINY = {
+    "trunk.width": "16",
+    "trunk.heads": "2",
+    "recipe.batch": "2",
+    "recipe.views": "2",
+    "pictures": "0",
+    "resamples": "50",
+    "device": "cpu",
+}
+
+
+def toy_shapes() -> dict[str, Shape]:
+    return {f"room_{i:02d}": Shape(query_only=True, split=split) for i, split in enumerate(SPLITS)}
+
+
+@pytest.fixture(scope="session")
+def toy_artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Artifact root with dataset `toy` and the stores `speckle` (one array) and `deep` (blocks 1 and 2); read only."""
+    root = tmp_path_factory.mktemp("probe")
+    path = root / "datasets" / "toy"
+    prepare(ToySource(toy_shapes()), path, plans=("paper-2",), workers=1)
+    dataset = RememberingDataset(path)
+    make_store(root, dataset, "speckle", {None: noise_maps()})
+    make_store(root, dataset, "deep", {1: noise_maps(6), 2: oracle_maps(("depth", "classes"), (4, 4))})
+    return root
+
+
+@pytest.fixture
+def artifacts(toy_artifacts: Path, tmp_path: Path) -> Path:
+    """A private root that shares dataset and stores, for runs and results of one test."""
+    root = tmp_path / "artifacts"
+    root.mkdir()
+    for name in ("datasets", "features"):
+        (root / name).symlink_to(toy_artifacts / name)
+    return root
+
+
+@pytest.fixture
+def own_artifacts(toy_artifacts: Path, tmp_path: Path) -> Path:
+    """A private root whose dataset and stores may be changed."""
+    root = tmp_path / "own"
+    shutil.copytree(toy_artifacts, root)
+    return root
+
+
+@pytest.fixture
+def configure() -> Callable[..., Any]:
+    """Return the configuration of a run in profile debug, with overrides."""
+
+    def make(root: Path, task: str, **overrides: Any) -> Any:
+        from configs.loader import resolve
+        from probe.config import train_layers
+
+        head = {"head.width": "16"} if task == "tagging" else {"dpt.features": "8"} if task == "geometry" else {}
+        words = {"task": task, "root": str(root), "profile": "debug", "model": "speckle", **TINY, **head}
+        words |= {key.replace("__", "."): str(value) for key, value in overrides.items()}
+        layers = train_layers(words)
+        return resolve(layers.schema, layers.values, words)
+
+    return make

@@ -1,0 +1,90 @@
+"""Controls of a run: twins on shuffled targets, capacity curve, matched sizes, code length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from configs.errors import ConfigError
+from probe.controls import donors, selectivity
+from probe.matching import Match
+from probe.train import train
+
+Configure = Callable[..., Any]
+
+
+def test_every_clip_gives_once_and_never_to_itself() -> None:
+    clips = [f"c{i}" for i in range(9)]
+    given = donors(clips, 0)
+    assert sorted(given) == sorted(given.values()) == clips
+    assert all(clip != donor for clip, donor in given.items())
+    assert donors(clips, 0) == given != donors(clips, 1)
+
+
+def test_selectivity_points_the_right_way() -> None:
+    real = {"map": {"value": 0.9}, "abs_rel": {"value": 0.1}, "auc_30": {"value": None}}
+    twin = {"map": {"value": 0.4}, "abs_rel": {"value": 0.3}, "auc_30": {"value": 0.2}}
+    assert selectivity(real, twin) == pytest.approx({"map": 0.5, "abs_rel": 0.2})
+
+
+@pytest.mark.parametrize("task", ["tagging", "instance", "geometry"])
+def test_twin_is_trained_beside_its_original(artifacts: Path, configure: Configure, task: str) -> None:
+    real, twin = train(configure(artifacts, task, control=True))
+    assert (real["control"], twin["control"]) == ("", "shuffled targets")
+    assert twin["control_of"] == real["run_id"] and twin["selectivity"]
+    # the original is the run it would be without a twin
+    (alone,) = train(configure(artifacts, task))
+    assert alone["run_id"] == real["run_id"] and alone["finished_at"] == real["finished_at"]
+    labels = pd.read_parquet(artifacts / "runs" / twin["run_id"] / "predictions.parquet")
+    if task == "tagging":
+        own = pd.read_parquet(artifacts / "runs" / real["run_id"] / "predictions.parquet")
+        given = donors(["room_09", "room_10", "room_11"], 0)
+        true = {row["clip_id"]: list(row["labels"]) for _, row in own.iterrows()}
+        borrowed = {row["clip_id"]: list(row["labels"]) for _, row in labels.iterrows()}
+        assert all(borrowed[clip] == true[donor] for clip, donor in given.items())
+
+
+def test_capacity_curve(artifacts: Path, configure: Configure) -> None:
+    found = train(configure(artifacts, "instance", depths="linear,0,1"))
+    assert [r["depth"] for r in found] == ["linear", "0", "1"]
+    assert found[0]["parameters"] < found[1]["parameters"] < found[2]["parameters"]
+    with pytest.raises(ConfigError, match="depths takes"):
+        train(configure(artifacts, "instance", depths="deep"))
+
+
+@pytest.mark.parametrize("projection", ["pca", "random"])
+def test_matched_sizes(artifacts: Path, configure: Configure, projection: str) -> None:
+    (result,) = train(configure(artifacts, "tagging", match__grid="2,2", match__width=3, match__projection=projection))
+    assert (result["grid"], result["channels"]) == ([2, 2], 3)
+    (plain,) = train(configure(artifacts, "tagging"))
+    assert plain["run_id"] != result["run_id"] and (plain["grid"], plain["channels"]) == ([4, 4], 8)
+    for wrong in ({"match__grid": "8,8"}, {"match__width": 9}, {"match__grid": "2"}):
+        with pytest.raises(ConfigError):
+            train(configure(artifacts, "tagging", **wrong))
+
+
+def test_match_averages_cells_and_projects() -> None:
+    features = torch.arange(2 * 1 * 2 * 4 * 3, dtype=torch.float32).view(2, 1, 2, 4, 3).to(torch.bfloat16)
+    pooled = Match((1, 2))(features)
+    assert torch.allclose(pooled[0, 0, 0, 0], features[0, 0, :, :2].float().mean(dim=(0, 1)))
+    matrix = torch.tensor([[1.0], [0.0], [0.0]])
+    projected = Match(None, torch.tensor([1.0, 0.0, 0.0]), matrix)(features)
+    assert torch.equal(projected[..., 0], features[..., 0].float() - 1)
+
+
+def test_code_length(artifacts: Path, configure: Configure) -> None:
+    (result,) = train(configure(artifacts, "tagging", mdl=True))
+    code = result["mdl"]
+    assert code["uniform_bits"] == 6 * 20
+    assert code["bits"] == pytest.approx(sum(block["bits"] for block in code["blocks"]))
+    assert sum(block["clips"] for block in code["blocks"]) == 6
+    assert code["compression"] == pytest.approx(code["uniform_bits"] / code["bits"])
+    (again,) = train(configure(artifacts, "tagging", mdl=True))
+    assert again["mdl"] == code
+    with pytest.raises(ConfigError, match="code length of tags"):
+        train(configure(artifacts, "instance", mdl=True))

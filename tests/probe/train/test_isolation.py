@@ -1,0 +1,61 @@
+"""Probes need no backbone library, and the command line answers without heavy imports."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+BLOCKED = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("diffusers", "transformers"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocked())
+"""
+
+
+def python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=600)
+
+
+def test_store_to_results_without_backbone_libraries(artifacts: Path) -> None:
+    code = BLOCKED + "import runpy; runpy.run_module('probe', run_name='__main__', alter_sys=True)"
+    options = ["profile=debug", "model=speckle", f"root={artifacts}", "trunk.width=16", "recipe.batch=2", "device=cpu"]
+    done = python(code, "train", "task=tagging", *options, "resamples=20", "pictures=1")
+    assert done.returncode == 0, done.stderr
+    assert "mAP" in done.stdout
+    (path,) = (artifacts / "results").glob("*.json")
+    assert json.loads(path.read_text())["report"]["map"]["value"] is not None
+
+
+def test_help_is_light() -> None:
+    code = (
+        "import sys, runpy\nsys.argv = ['probe', {words}]\n"
+        "try: runpy.run_module('probe', run_name='__main__')\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "found = {{'torch', 'lightning', 'zarr', 'pandas', 'sklearn', 'scipy'}} & set(sys.modules)\n"
+        "assert not found, found\n"
+    )
+    for words in ("'--help'", "'train', '--help', 'task=instance'", "'evaluate', '--help'", "'runs', '--help'"):
+        done = python(code.format(words=words))
+        assert done.returncode == 0, done.stderr
+    assert "recipe.lr" in python(code.format(words="'train', 'task=geometry', '--help'")).stdout
+
+
+def test_wrong_names_help(artifacts: Path) -> None:
+    for words, hint in (
+        (["train", "task=instanse"], "did you mean instance"),
+        (["train"], "task must be given"),
+        (["train", "task=tagging", "profile=cpux"], "did you mean cpu"),
+        (["train", "task=tagging", "trunk.dept=1"], "trunk.depth"),
+    ):
+        done = python("import runpy; runpy.run_module('probe', run_name='__main__', alter_sys=True)", *words)
+        assert done.returncode == 2 and hint in done.stderr, done.stderr

@@ -1,0 +1,137 @@
+"""Results files, the compacted table, and finished runs applied again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from configs.errors import ConfigError, CorruptionError, MissingError
+from configs.loader import resolve
+from probe import pictures, results
+from probe.config import EvaluateConfig, PredictConfig, RunsConfig
+from probe.metrics import ClipScore
+from probe.predict import evaluate, find_run, predict
+from probe.runs import print_results, print_runs
+from probe.scores import Scores
+from probe.train import train
+
+Configure = Callable[..., Any]
+
+
+def options(schema: type, root: Path, **values: Any) -> Any:
+    return resolve(schema, [], {"root": str(root), "device": "cpu", "resamples": "20", **values})
+
+
+def test_undefined_values_and_intervals_are_null(tmp_path: Path) -> None:
+    scores = Scores(
+        ["a", "b"], [ClipScore({"x": 1.0, "y": math.nan}), ClipScore({"x": 3.0, "y": math.nan}, undefined={"y": "why"})]
+    )
+    found = scores.summary({"a": "room", "b": "room"}, 20)
+    assert found["x"] == {
+        "value": 2.0, "low": None, "high": None, "n": 2, "undefined": 0,
+        "reasons": {"no interval: fewer than two rooms": 1},
+    }  # fmt: skip
+    assert found["y"]["value"] is None and found["y"]["undefined"] == 2
+    assert b"NaN" not in results.to_json({"x": math.nan, "y": [math.inf]})
+    two = scores.summary({"a": "room", "b": "hall"}, 50)
+    assert two["x"]["low"] == 1.0 and two["x"]["high"] == 3.0
+
+
+def test_table_is_compacted_from_all_runs(artifacts: Path, configure: Configure, capsys: Any) -> None:
+    found = [train(configure(artifacts, task))[0] for task in ("tagging", "instance")]
+    table = pd.read_parquet(artifacts / "results" / "results.parquet").set_index("run_id")
+    assert set(table.index) == {r["run_id"] for r in found}
+    assert table.loc[found[0]["run_id"], "report.map"] == found[0]["report"]["map"]["value"]
+    assert np.isnan(table.loc[found[1]["run_id"], "report.map"])
+    (artifacts / "results" / "results.parquet").unlink()
+    results.compact(str(artifacts))
+    assert pd.read_parquet(artifacts / "results" / "results.parquet").shape == table.reset_index().shape
+    print_results(found, str(artifacts))
+    print_runs(resolve(RunsConfig, [], {"root": str(artifacts), "task": "instance"}))
+    printed = capsys.readouterr().out
+    assert "T-mIoU" in printed and found[1]["run_id"] in printed
+
+
+def test_damaged_results_file_is_told(artifacts: Path, configure: Configure) -> None:
+    (result,) = train(configure(artifacts, "tagging"))
+    path = results.result_file(str(artifacts), result["run_id"])
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(CorruptionError, match="results file"):
+        train(configure(artifacts, "tagging"))
+    path.unlink()
+    (again,) = train(configure(artifacts, "tagging"))  # weights are still there: evaluated, not trained
+    assert again["report"] == result["report"]
+
+
+def test_evaluate_reproduces_the_report_and_keeps_it(artifacts: Path, configure: Configure) -> None:
+    (result,) = train(configure(artifacts, "instance", resamples=20))
+    config = options(EvaluateConfig, artifacts, run=result["run_id"][:6])
+    first = evaluate(config)
+    assert first["metrics"] == result["report"]
+    path = next((artifacts / "runs" / result["run_id"] / "evaluations").iterdir())
+    stamp = path.stat().st_mtime_ns
+    assert evaluate(config) == first and path.stat().st_mtime_ns == stamp
+    other = evaluate(options(EvaluateConfig, artifacts, run=result["run_id"], variant="paper", plan="paper-3"))
+    assert other["plan"] == "paper-3" and other["metrics"] != first["metrics"]
+
+
+def test_evaluate_uses_the_projection_of_training(artifacts: Path, configure: Configure) -> None:
+    (result,) = train(configure(artifacts, "tagging", match__width=3, resamples=20))
+    again = evaluate(options(EvaluateConfig, artifacts, run=result["run_id"]))
+    assert again["metrics"] == result["report"]
+
+
+def test_predict_writes_tables_and_pictures(artifacts: Path, configure: Configure) -> None:
+    (result,) = train(configure(artifacts, "geometry"))
+    folder = predict(options(PredictConfig, artifacts, run=result["run_id"], clips="room_10", pictures="1"))
+    table = pd.read_parquet(folder / "predictions.parquet")
+    assert list(table["clip_id"]) == ["room_10"] and len(table["depth"][0]) == math.prod(table["shape"][0])
+    assert {p.name for p in (folder / "pictures").iterdir()} == {"room_10.png", "room_10-above.png"}
+    with pytest.raises(MissingError, match="room_00"):
+        predict(options(PredictConfig, artifacts, run=result["run_id"], clips="room_00"))
+
+
+def test_runs_are_found_by_their_first_digits(artifacts: Path, configure: Configure) -> None:
+    found = train(configure(artifacts, "tagging", seeds="0,1"))
+    assert find_run(str(artifacts), found[1]["run_id"][:10])["seed"] == 1
+    with pytest.raises(MissingError, match="several"):
+        find_run(str(artifacts), "")
+    with pytest.raises(MissingError, match="no finished run"):
+        find_run(str(artifacts), "xyz")
+
+
+def test_unfinished_runs_are_listed(artifacts: Path, configure: Configure, capsys: Any) -> None:
+    (result,) = train(configure(artifacts, "tagging"))
+    results.result_file(str(artifacts), result["run_id"]).unlink()
+    print_runs(resolve(RunsConfig, [], {"root": str(artifacts), "unfinished": "true"}))
+    assert f"{result['run_id']}  tagging" in capsys.readouterr().out
+
+
+def test_missing_logger_is_told(artifacts: Path, configure: Configure) -> None:
+    with pytest.raises(ConfigError, match="wandb"):
+        train(configure(artifacts, "tagging", loggers="wandb"))
+
+
+def test_pictures(tmp_path: Path) -> None:
+    colours = pictures.ramp(np.array([[0.0, 1.0, np.nan]]), 0, 1)
+    assert colours[0, 0].tolist() == [48, 18, 59] and colours[0, 1].tolist() == [122, 4, 3]
+    assert colours[0, 2].tolist() == [0, 0, 0]
+    labels = pictures.label_colours(np.array([-1, 0, 1, 2]))
+    assert labels[0].tolist() == [0, 0, 0] and len({tuple(row) for row in labels.tolist()}) == 4
+    points = np.array([[0.0, 1, 2], [np.nan, 0, 0], [3, 4, 5]])
+    pictures.write_ply(tmp_path / "a.ply", points, np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]], np.uint8))
+    data = (tmp_path / "a.ply").read_bytes()
+    head, body = data.split(b"end_header\n")
+    assert b"element vertex 2" in head and len(body) == 2 * 15
+    assert np.frombuffer(body[15:27], "<f4").tolist() == [3, 4, 5] and list(body[27:]) == [7, 8, 9]
+    above = pictures.plan_view("t", {"p": (points, np.zeros((3, 3), np.uint8))}, {"c": (points[:1], "red")})
+    pictures.save(above, tmp_path / "b.png")
+    bars = pictures.bars("t", [("x", 0.5, 0.2), ("y", None, None)])
+    assert Image.open(tmp_path / "b.png").size == above.size and bars.height > 40

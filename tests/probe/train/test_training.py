@@ -1,0 +1,186 @@
+"""Runs from store to results: identity, resumption, side by side, logs and checkpoints."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from configs.errors import ConfigError, NonFiniteError, StaleError
+from probe import checkpoints, results
+from probe.schedule import Schedule
+from probe.train import train
+
+Configure = Callable[..., Any]
+
+
+def weights(root: Path, run_id: str, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = checkpoints.load(root / "runs" / run_id / name, run_id)["weights"]
+    return state
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.parametrize(
+    ("task", "keys"),
+    [
+        ("tagging", {"map", "ap_mid", "mid_ratio", "of1", "chance_map", "loss"}),
+        ("instance", {"t_miou", "t_sr", "t_miou_ceiling", "loss"}),
+        ("geometry", {"pmap_err", "abs_rel", "auc_30", "loss", "loss_camera"}),
+    ],
+)
+def test_run_leaves_everything_behind(artifacts: Path, configure: Configure, task: str, keys: set[str]) -> None:
+    (result,) = train(configure(artifacts, task, pictures=1))
+    folder = artifacts / "runs" / result["run_id"]
+    assert keys <= result["report"].keys() and keys <= result["select"].keys()
+    assert json.loads((artifacts / "results" / f"{result['run_id']}.json").read_text()) == json.loads(
+        results.to_json(result)
+    )
+    rows = list(csv.DictReader((folder / "log.csv").open()))
+    assert len(rows) == result["rounds"] == 4 and float(rows[-1]["lr"]) <= 1e-5
+    assert len((folder / "log.jsonl").read_text().splitlines()) == 4
+    clips = pd.read_parquet(folder / "clips.parquet")
+    assert set(clips["clip_id"]) == {f"room_{i:02d}" for i in range(6, 12)}
+    assert clips[clips["value"].isna()]["reason"].notna().all()
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    assert len(predictions) == 6 and all(len(views) == 2 for views in predictions["views"])
+    table = pd.read_parquet(artifacts / "results" / "results.parquet")
+    assert list(table["run_id"]) == [result["run_id"]]
+    assert (folder / "config.yaml").is_file() and list((folder / "pictures").glob("*.png"))
+    if task == "geometry":
+        head = next(iter((folder / "points").glob("*-predicted.ply"))).read_bytes()[:200]
+        assert head.startswith(b"ply\nformat binary_little_endian 1.0\nelement vertex ")
+    for name in ("last.ckpt", "best.ckpt"):
+        torch.load(folder / name, weights_only=True)
+
+
+def test_finished_run_is_returned_unless_forced(artifacts: Path, configure: Configure) -> None:
+    (first,) = train(configure(artifacts, "tagging"))
+    (again,) = train(configure(artifacts, "tagging", pictures=2))  # pictures are no part of a run's identity
+    assert again["finished_at"] == first["finished_at"] and again["run_id"] == first["run_id"]
+    (forced,) = train(configure(artifacts, "tagging", force=True))
+    assert forced["run_id"] == first["run_id"] and forced["seconds"] != first["seconds"]
+    assert forced["report"] == first["report"]
+
+
+def test_another_configuration_is_another_run(artifacts: Path, configure: Configure) -> None:
+    (first,) = train(configure(artifacts, "tagging"))
+    changed = [{"recipe__lr": 1e-3}, {"fraction": 0.5}, {"data_seed": 1}, {"split_scheme": "paper"}]
+    ids = {train(configure(artifacts, "tagging", **change))[0]["run_id"] for change in changed}
+    assert len(ids | {first["run_id"]}) == 5
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("task", ["tagging", "instance", "geometry"])
+def test_resumed_run_ends_bit_identical(
+    artifacts: Path, tmp_path: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("datasets", "features"):
+        (other / name).symlink_to(artifacts / name)
+    options = {"trunk__dropout": 0.2, "recipe__length": 5}
+    (whole,) = train(configure(artifacts, task, **options))
+
+    from probe.training_pass import ProbePass
+
+    original, calls = ProbePass.training_step, []
+
+    def interrupted(self: ProbePass, batch: Any, index: int) -> None:
+        calls.append(index)
+        if len(calls) == 4:
+            raise _Stop
+        original(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProbePass, "training_step", interrupted)
+        with pytest.raises(_Stop):
+            train(configure(other, task, **options))
+    assert not (other / "results").exists()
+    (resumed,) = train(configure(other, task, **options))
+    assert resumed["run_id"] == whole["run_id"]
+    assert same(weights(artifacts, whole["run_id"]), weights(other, whole["run_id"]))
+    assert same(weights(artifacts, whole["run_id"], "best.ckpt"), weights(other, whole["run_id"], "best.ckpt"))
+    assert resumed["report"] == whole["report"] and resumed["select"] == whole["select"]
+    name = Path("runs") / whole["run_id"] / "log.csv"
+    assert (artifacts / name).read_text() == (other / name).read_text()
+
+
+def test_side_by_side_equals_alone(artifacts: Path, tmp_path: Path, configure: Configure) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("datasets", "features"):
+        (other / name).symlink_to(artifacts / name)
+    options = {"model": "deep", "trunk__dropout": 0.2}
+    together = train(configure(artifacts, "tagging", layers="all", seeds="0,1", **options))
+    assert len({r["run_id"] for r in together}) == 4 and {r["probes_in_pass"] for r in together} == {4}
+    (alone,) = train(configure(other, "tagging", layers="2", seeds="1", **options))
+    assert alone["run_id"] == together[3]["run_id"] and alone["report"] == together[3]["report"]
+    assert same(weights(artifacts, alone["run_id"]), weights(other, alone["run_id"]))
+    # seeds differ in weights, and nothing else does
+    assert not same(weights(artifacts, together[2]["run_id"]), weights(artifacts, together[3]["run_id"]))
+
+
+def test_data_is_read_once_for_many_probes(
+    artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cache.store import FeatureStore
+
+    original, read = FeatureStore.read, []
+
+    def counted(self: FeatureStore, items: Any, *args: Any, **kwargs: Any) -> Any:
+        read.append(len(items))
+        return original(self, items, *args, **kwargs)
+
+    monkeypatch.setattr(FeatureStore, "read", counted)
+    train(configure(artifacts, "tagging", seeds="0"))
+    one = sum(read)
+    read.clear()
+    train(configure(artifacts, "tagging", seeds="1,2,3"))
+    assert sum(read) == one
+
+
+def test_checkpoint_of_another_run_is_refused(artifacts: Path, configure: Configure) -> None:
+    (first,) = train(configure(artifacts, "tagging", seeds="0"))
+    path = artifacts / "runs" / first["run_id"] / "last.ckpt"
+    with pytest.raises(StaleError, match="another run"):
+        checkpoints.load(path, "0" * 16)
+
+
+def test_divergence_is_told(artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    from probe.tasks.tagging.module import TaggingModule
+
+    def broken(self: TaggingModule, outputs: Any, targets: Any) -> dict[str, torch.Tensor]:
+        return {"loss": outputs["logits"].sum() * float("inf")}
+
+    monkeypatch.setattr(TaggingModule, "loss", broken)
+    with pytest.raises(NonFiniteError, match="diverged"):
+        train(configure(artifacts, "tagging"))
+
+
+def test_selection_metric_must_exist(artifacts: Path, configure: Configure) -> None:
+    with pytest.raises(ConfigError, match=r"recipe\.select"):
+        train(configure(artifacts, "tagging", recipe__select="select/t_miou"))
+
+
+def test_schedule_visits_every_clip_once_per_epoch(configure: Configure) -> None:
+    recipe = configure(Path("/nowhere"), "tagging", recipe__length=7).recipe
+    schedule = Schedule([f"c{i}" for i in range(6)], recipe, seed=3)
+    samples = [sample for round_ in range(schedule.rounds) for sample in schedule.samples(round_)]
+    assert len(samples) == 7 * 2 and schedule.first_step(schedule.rounds) == 7
+    assert sorted(clip for clip, epoch in samples if epoch == 0) == [f"c{i}" for i in range(6)]
+    recipe.unit = "epochs"
+    by_epoch = Schedule([f"c{i}" for i in range(6)], recipe, seed=3)
+    assert by_epoch.rounds == 7 and by_epoch.total_steps == 21
+    assert by_epoch.samples(0) == samples[:6]
