@@ -83,8 +83,8 @@ def run_process(
         return bool(stop_file) and os.path.exists(stop_file)  # noqa: PTH110  (asked between all clips)
 
     runner = Runner(
-        request, store, batch=config.batch, readers=config.readers or reader_threads(count), share=config.share(), start=index / count,
-        stop=stop, retry=config.retry,
+        request, store, batch=config.batch, readers=config.readers or reader_threads(count), share=config.share(),
+        start=index / count, stop=stop, retry=config.retry,
     )  # fmt: skip
     todo = sum(len(group) for group in runner.todo())
     with Tracker(todo, request.source) as tracker:
