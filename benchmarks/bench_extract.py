@@ -1,4 +1,4 @@
-"""Extraction: truncated against full forward, one pass for k blocks against k passes, and how busy the device is.
+"""Extraction: truncated against full forward (time, loaded bytes), and one pass for k blocks against k passes.
 
     python benchmarks/bench_extract.py                        # tiny twins of all families, on CPU
     python benchmarks/bench_extract.py models=wan-t2v-1.3b size=full device=cuda   # random weights at full size
