@@ -16,6 +16,7 @@ from cache.reader import ReadItem
 from cache.source import FeatureSource
 from cache.spec import ArraySpec
 from data.clip import QUERY_POSITIONS
+from fusion.deferred import deferred
 from probe.module import Batch, Targets
 from probe.schedule import Schedule
 
@@ -35,8 +36,8 @@ class RoundLoader(FeatureLoader):
 class ProbeData(L.LightningDataModule):  # type: ignore[misc]
     """Training batches in rounds, and evaluation batches over frozen views.
 
-    A batch is a dict: `features`, one tensor (B, V, h, w, C) per array, and `targets`; with twins on shuffled targets
-    also `control`. Targets hold `clip_id`, `views` and whatever the task makes.
+    A batch is a dict: `features`, one tensor (B, V, h, w, C) per array (an `Unfused` for fused ones), and `targets`;
+    with twins on shuffled targets also `control`. Targets hold `clip_id`, `views` and whatever the task makes.
 
     Args:
         store: where features are read.
@@ -59,7 +60,7 @@ class ProbeData(L.LightningDataModule):  # type: ignore[misc]
         self.targets, self.donors = targets, donors
         self._samples = lru_cache(maxsize=2)(schedule.samples)
         self._loader = RoundLoader(
-            store, self._items, schedule.batch, shuffle=False, attach=self._attach, pin_memory=None
+            deferred(store), self._items, schedule.batch, shuffle=False, attach=self._attach, pin_memory=None
         )
 
     def train_dataloader(self) -> FeatureLoader:
@@ -80,7 +81,7 @@ class ProbeData(L.LightningDataModule):  # type: ignore[misc]
             return attached(targets, donors, chosen)
 
         items = [read_items(self.arrays, clip_id, targets.views(clip_id, draw)) for clip_id, draw in samples]
-        return FeatureLoader(self.store, items, self.schedule.batch, shuffle=False, attach=attach)
+        return FeatureLoader(deferred(self.store), items, self.schedule.batch, shuffle=False, attach=attach)
 
     def _items(self, round_: int) -> list[Sequence[ReadItem]]:
         return [

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fusion.deferred import Unfused
 from probe.member import Member
 from probe.metrics import ClipScore
 from probe.module import Batch, Evaluator, pick, usable
@@ -85,8 +86,8 @@ def _with_losses(scores: Scores, losses: dict[str, dict[str, float]]) -> Scores:
 
 
 def to_device(value: Any, device: torch.device) -> Any:
-    """Move the tensors in dicts and lists."""
-    if isinstance(value, Tensor):
+    """Move the tensors, and features not fused yet, in dicts and lists."""
+    if isinstance(value, (Tensor, Unfused)):
         return value.to(device, non_blocking=True)
     if isinstance(value, dict):
         return {name: to_device(item, device) for name, item in value.items()}

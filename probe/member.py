@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from configs.identity import digest, plain
+from fusion.deferred import fused
 from probe import checkpoints
 from probe.config import task_options
 from probe.log import RunLog
@@ -137,7 +138,7 @@ class Member:
 
     def inputs(self, batch: Batch) -> tuple[Tensor, Batch]:
         """Return its features and targets out of a batch of the pass."""
-        features = batch["features"][self.place]
+        features = fused(batch["features"][self.place])
         return (features if self.match is None else self.match(features)), batch[
             "control" if self.plan.control else "targets"
         ]

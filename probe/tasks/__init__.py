@@ -14,8 +14,8 @@ from probe.tasks.task import Task
 
 
 def task_names() -> list[str]:
-    """Return the names of all tasks: the folders next to this file, sorted."""
-    return sorted(path.parent.name for path in Path(__file__).parent.glob("*/__init__.py"))
+    """Return the names of all tasks, sorted: the folders of this package, which `__path__` may extend."""
+    return sorted(path.parent.name for folder in __path__ for path in Path(folder).glob("*/__init__.py"))
 
 
 def load_task(name: str) -> Task:
