@@ -66,12 +66,18 @@ class FusedArray:
             (..., H, W, channels) in the array's dtype.
         """
         lead = features[0].shape[:-3]
+        if features[0].device.type == "cpu":  # map by map: memory stays in the processor's cache
+            fused = torch.empty((*lead, *self.spec.shape[1:]), dtype=TORCH_DTYPE[self.spec.dtype])
+            flat = [maps.reshape(-1, *maps.shape[-3:]) for maps in features]
+            for number, target in enumerate(fused.view(-1, *self.spec.shape[1:])):
+                self.fill([maps[number] for maps in flat], target)
+            return fused
         found = [
-            branch.compute(maps.flatten(0, -4) if len(lead) else maps[None])
+            branch.compute(maps.reshape(-1, *maps.shape[-3:]))
             for branch, maps in zip(self.branches, features, strict=True)
         ]
-        fused = torch.stack(found).sum(0) if self.combine == "sum" else torch.cat(found, dim=-1)
-        return fused.to(TORCH_DTYPE[self.spec.dtype]).reshape(*lead, *self.spec.shape[1:])
+        total = torch.stack(found).sum(0) if self.combine == "sum" else torch.cat(found, dim=-1)
+        return total.to(TORCH_DTYPE[self.spec.dtype]).reshape(*lead, *self.spec.shape[1:])
 
 
 def make_spec(

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from cache import FeatureLoader, FeatureStore
-from configs.errors import MissingError
+from configs.errors import MissingError, StoreError
 from fusion.building import build
 from fusion.choices import Choices
+from fusion.deferred import deferred, fused
 from fusion.name import parse_name
 from fusion.opening import open_source
 from fusion.recipe import make_recipe
@@ -122,15 +123,33 @@ def test_values_do_not_depend_on_what_is_read_with_them(lab: Lab, whole: Whole) 
         assert torch.equal(some[0], everything[[17, 2, 2]]) and torch.equal(some[1], everything[[0, 9, 4]])
 
 
-def test_the_vectorised_path_agrees(lab: Lab, whole: Whole) -> None:
-    """What a GPU would compute from the parents' rows is what `read` gives."""
-    one, two = lab.pair()
+def test_deferred_reading_gives_the_same_values(lab: Lab, whole: Whole) -> None:
+    """Branches read apart by the loader and fused by the consumer: on the CPU the same bits, vectorised nearly so."""
+    lab.pair()
     for name in ("vgm+vlm", "vgm+vlm@sum4", "vgm+vlm@l2"):
         view = make(lab, name, dtype="float32")
-        (array,) = view.fused.values()
-        stacked = [torch.stack([whole(store, c) for c in lab.clips[:2]]) for store in (one, two)]
-        expected = torch.stack([whole(view, c) for c in lab.clips[:2]])
-        torch.testing.assert_close(array.compute(stacked), expected, rtol=1e-5, atol=1e-5)
+        (array,) = view.arrays
+        samples = [(clip_id, array, [0, 3]) for clip_id in lab.clips]
+        for batch in FeatureLoader(deferred(view), samples, 2, seed=1):
+            found = fused(batch["features"].to("cpu"))
+            expected = torch.stack([whole(view, lab.clips[number])[[0, 3]] for number in batch["index"].tolist()])
+            assert torch.equal(found, expected)
+            maps = [m.flatten(0, 1) for m in batch["features"].features]
+            vectorised = [b.compute(m) for b, m in zip(view.fused[array].branches, maps, strict=True)]
+            joined = torch.stack(vectorised).sum(0) if name.endswith("sum4") else torch.cat(vectorised, -1)
+            torch.testing.assert_close(joined.view_as(expected), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_deferred_batches_are_of_one_array_and_shape(lab: Lab) -> None:
+    lab.store("vgm", spec_of("dit", block=19), spec_of("dit", block=21))
+    lab.store("vlm", spec_of("llm"))
+    view = make(lab, "vgm+vlm")
+    one, two = view.arrays
+    with pytest.raises(StoreError, match="of one array"):
+        deferred(view).read([("clip0", one, [0]), ("clip0", two, [0])])
+    with pytest.raises(StoreError, match="equally many rows"):
+        deferred(view).read([("clip0", one, [0]), ("clip0", one, [0, 1])])
+    assert deferred(view.parents[0]) is view.parents[0]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
