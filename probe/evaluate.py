@@ -16,6 +16,9 @@ from probe.metrics import ClipScore
 from probe.module import Batch, Evaluator, pick, usable
 from probe.scores import Scores
 
+Losses = list[dict[str, float] | None]
+"""Losses of each sample in the order of evaluation, None where there was nothing to learn from."""
+
 
 def evaluate_members(
     members: Sequence[Member], batches: Iterable[Batch], device: torch.device, *, full: bool, precision: str
@@ -35,7 +38,7 @@ def evaluate_members(
         if member.match is not None:
             member.match.to(device)
         evaluators.append(member.module.evaluator(member.plan.config.variant, full=full))
-    losses: list[dict[str, dict[str, float]]] = [{} for _ in members]
+    losses: list[Losses] = [[] for _ in members]
     # inference_mode would mark tables that modules keep for later training
     with torch.no_grad():
         for batch in batches:
@@ -47,17 +50,14 @@ def evaluate_members(
     return [_with_losses(evaluator.finish(), found) for evaluator, found in zip(evaluators, losses, strict=True)]
 
 
-def _evaluate(
-    member: Member, evaluator: Evaluator, losses: dict[str, dict[str, float]], batch: Batch, precision: str
-) -> None:
+def _evaluate(member: Member, evaluator: Evaluator, losses: Losses, batch: Batch, precision: str) -> None:
     features, targets = member.inputs(batch)
     with autocast(features.device, precision):
         outputs = member.module(features)
     learnable = set(usable(targets))
     for i, clip_id in enumerate(targets["clip_id"]):
-        if i in learnable:
-            terms = member.module.loss(member.module.one_of(outputs, i), pick(targets, [i]))
-            losses.setdefault(clip_id, {name: float(value) for name, value in terms.items()})
+        terms = member.module.loss(member.module.one_of(outputs, i), pick(targets, [i])) if i in learnable else None
+        losses.append(None if terms is None else {name: float(value) for name, value in terms.items()})
         views = [int(view) for view in targets["views"][i]]
         alone = {name: value[0] for name, value in member.module.one_of(outputs, i).items()}
         evaluator.add(clip_id, views, _arrays(alone), _arrays({name: value[i] for name, value in targets.items()}))
@@ -71,10 +71,9 @@ def _arrays(sample: Batch) -> Batch:
     }
 
 
-def _with_losses(scores: Scores, losses: dict[str, dict[str, float]]) -> Scores:
+def _with_losses(scores: Scores, losses: Losses) -> Scores:
     """Add the losses to the scores of each clip."""
-    for i, clip_id in enumerate(scores.clip_ids):
-        terms = losses.get(clip_id)
+    for i, terms in enumerate(losses):
         if terms is None:
             scores.per_clip[i] = scores.per_clip[i] | ClipScore.without_value(("loss",), "nothing to learn from")
         else:

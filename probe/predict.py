@@ -148,7 +148,7 @@ class _Applied:
     def scores(self, clips: list[str]) -> Scores:
         """Return the scores of some clips."""
         data = self.session.data(self.inputs.arrays, self.plan.control)
-        return self.session.scores([self.member], data, clips, full=True)[0]
+        return self.session.scores([self.member], data, clips, full=True, among=self.clips)[0]
 
 
 def open_home(root: str | None, result: dict[str, Any]) -> Any:

@@ -160,10 +160,27 @@ class Session:
         full = any(member.select not in cheap and not member.select.startswith("loss") for member in members)
         return self.scores(members, data, self.inputs.select, full=full)
 
-    def scores(self, members: Sequence[Member], data: ProbeData, clips: list[str], *, full: bool) -> list[Scores]:
-        """Return the scores of members on the frozen views of some clips."""
-        donors = controls.donors(clips, self.config.data_seed) if data.donors is not None else None
-        batches = data.evaluation(clips, self.held_targets, donors, draws=1)
+    def scores(
+        self,
+        members: Sequence[Member],
+        data: ProbeData,
+        clips: Sequence[str],
+        *,
+        full: bool,
+        among: Sequence[str] | None = None,
+    ) -> list[Scores]:
+        """Return the scores of members on the frozen views of some clips.
+
+        Args:
+            members: runs with the weights to score.
+            data: their batches.
+            clips: which clips; every draw of the plan counts.
+            full: whether to compute the slow metrics too.
+            among: the clips that give twins their targets; default `clips`.
+        """
+        donors = controls.donors(among or clips, self.config.data_seed) if data.donors is not None else None
+        draws = len(self.inputs.plan.views[clips[0]])
+        batches = data.evaluation(clips, self.held_targets, donors, draws)
         return evaluate_members(members, batches, self.device, full=full, precision=self.config.recipe.precision)
 
     def data(self, arrays: Sequence[Any], twins: bool) -> ProbeData:
