@@ -7,13 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cache.locate import locate_store
-from cache.store import FeatureStore
 from configs.errors import ConfigError, MissingError
 from configs.identity import digest
 from configs.loader import closest, resolve
 from configs.paths import results_path
 from data.files import write_atomic
+from fusion.opening import open_source
 from probe import results
 from probe.config import run_schema
 from probe.fitting import resolve_device
@@ -119,9 +118,7 @@ class _Applied:
         task = load_task(result["task"])
         elsewhere = config.dataset is not None and config.dataset != result["dataset"]
         named = config.store or (None if elsewhere else result["store"][:12])
-        store = FeatureStore.open(
-            locate_store(config.root, config.dataset or result["dataset"], result["source"], named)
-        )
+        store = open_source(config.root, config.dataset or result["dataset"], result["source"], named)
         dataset = open_dataset(config.root, config.dataset or store.dataset, store)
         array = store.array(result["array"])
         home = None if not elsewhere else open_home(config.root, result)
