@@ -139,6 +139,7 @@ class Variant:
         cache: folder for things computed once: prompt embeddings, tiny twins, latents; None keeps nothing.
         cache_latents: keep VAE latents in `cache`, shared by models with the same VAE and input.
         extra: family-specific choices, for example the groups of the oracle.
+        twin: command that runs the untrained twin instead, for the message that weights are missing.
     """
 
     weights: str = "hub"
@@ -152,6 +153,7 @@ class Variant:
     cache: str | None = None
     cache_latents: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
+    twin: str = ""
 
     @property
     def random(self) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import shlex
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from configs.cli import RootConfig
@@ -80,9 +81,16 @@ def command(verb: str, config: RunConfig) -> str:
     words = [f"python -m extract {verb}"]
     for field in sorted(fields(config), key=lambda field: field.name == "root"):
         value = getattr(config, field.name)
-        if field.name == "model" or value != getattr(default, field.name):
-            words.append(f"{field.name}={_written(value)}")
+        if field.name in ("model", "dataset") or value != getattr(default, field.name):
+            words.append(shlex.quote(f"{field.name}={_written(value)}"))
     return " ".join(words)
+
+
+def untrained(config: RunConfig) -> RunConfig:
+    """Return the configuration of the small untrained twin; blocks and grids that it doesn't have are left to it."""
+    layers = [word for word in config.layers if not word.isdigit()]
+    grid = [word for word in config.grid if word in ("probe", "native")]
+    return replace(config, weights="random", size="tiny", layers=layers or ["paper"], grid=grid or ["probe"])
 
 
 def _written(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -52,18 +53,22 @@ def run(config: RunConfig) -> int:
     plan.check_disk()
     request.store(config.root, recorded(devices[0]))
     started = time.perf_counter()
-    with interruptible() as stop_file:
-        if count == 1:
-            outcome = run_process(config, devices[0], stop_file=stop_file)
-        else:
-            from extract.workers import run_workers
+    try:
+        with interruptible() as stop_file:
+            if count == 1:
+                outcome = run_process(config, devices[0], stop_file=stop_file)
+            else:
+                from extract.workers import run_workers
 
-            outcome = run_workers(config, devices, count, plan, stop_file)
-        interrupted = Path(stop_file).exists()
-    outcome.seconds = time.perf_counter() - started
-    _summarise(outcome, config, plan, count)
-    if interrupted:
-        raise KeyboardInterrupt
+                outcome = run_workers(config, devices, count, plan, stop_file)
+            interrupted = Path(stop_file).exists()
+        outcome.seconds = time.perf_counter() - started
+        _summarise(outcome, config, plan, count)
+        if interrupted:
+            raise KeyboardInterrupt
+    except KeyboardInterrupt:  # asked for once, or twice, which comes from anywhere inside
+        print(f"to continue: {command('run', config)}", file=sys.stderr)
+        raise
     return 1 if outcome.failed else 0
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,12 +105,13 @@ def find_parts(model: ModelConfig, variant: Variant, tiny: Callable[[Path], None
         return WeightSource(
             {part: folder / _place(model, part) for part in model.architecture}, identity, variant.init_seed
         )
-    main = weights.find(variant.weights, model.hub_id, model.revision, model=model.name)
+    find = partial(weights.find, model=model.name, twin=variant.twin)
+    main = find(variant.weights, model.hub_id, model.revision)
     folders, known = {}, {"main": weights.identity_of(main)}
     for part in model.architecture:
         other = model.parts.get(part)
         place = _place(model, part)
-        root = main if other is None or (main / place).exists() else weights.find(other, None, None, model=model.name)
+        root = main if other is None or (main / place).exists() else find(other, None, None)
         folders[part] = root / place
         if not folders[part].exists():
             raise ModelError(

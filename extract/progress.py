@@ -10,9 +10,42 @@ from types import TracebackType
 from typing import Self
 
 from cache.forecast import format_bytes
-from configs.console import Progress, progress
+from configs.console import Progress, get_logger, progress
 from configs.paths import logs_path
 from extract.runner import Record
+
+FIRST_CLIPS = 4
+"""Clips after which the time left is told; the first one, which waits for weights, tells nothing of the rest."""
+
+
+class FirstEstimate:
+    """Says once, after the first clips, how long the rest will take; batch jobs have no bar that would show it."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._first, self._began, self._told = total, 0, 0.0, False
+
+    def count(self, done: int) -> None:
+        """Take note that `done` clips are finished so far."""
+        now = time.perf_counter()
+        if done and not self._first:
+            self._first, self._began = done, now
+        if self._told or not self._first or done - self._first < FIRST_CLIPS - 1:
+            return
+        self._told = True
+        if done < self._total:
+            seconds = (now - self._began) / (done - self._first)
+            left = format_seconds(seconds * (self._total - done))
+            get_logger("extract").info(
+                "%d of %d clips done, %.2f s each; about %s left", done, self._total, seconds, left
+            )
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as a person reads it, for example `45 s`, `12 min` or `3 h 05 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 class Tracker:
@@ -22,6 +55,7 @@ class Tracker:
         self.records: list[Record] = []
         self.started = time.perf_counter()
         self._lock = threading.Lock()
+        self._estimate = FirstEstimate(total)
         self._context = progress(total, label)
         self._bar: Progress | None = None
 
@@ -41,6 +75,7 @@ class Tracker:
             if self._bar is not None:
                 self._bar.note(rates(self.records, time.perf_counter() - self.started))
                 self._bar.advance()
+            self._estimate.count(len(self.records))
 
 
 def rates(records: list[Record], seconds: float, processes: int = 1) -> str:

@@ -15,7 +15,7 @@ from configs.loader import closest
 from configs.paths import artifact_root
 from extract.adapter import Adapter, BackboneSpec, Tap, Variant
 from extract.backbones import build_adapter
-from extract.config import RunConfig
+from extract.config import RunConfig, command, untrained
 from extract.model import ModelConfig, load_model
 from extract.noise import NoiseLevel, levels
 
@@ -117,6 +117,7 @@ def variant_of(config: RunConfig, model: ModelConfig, device: str) -> Variant:
         weights=config.weights, size=config.size, protocol=config.protocol, temporal=config.temporal,
         init_seed=config.init_seed, noise_seed=config.noise_seed, device=device, dtype=config.dtype,
         cache=str(artifact_root(config.root) / "extract-cache"), cache_latents=config.cache_latents, extra=extra,
+        twin=command("run", untrained(config)),
     )  # fmt: skip
 
 

@@ -147,7 +147,7 @@ class VisionLanguageAdapter:
         """Snapshot to load, made first for a tiny twin; None for untrained weights at full size."""
         model, variant = self._model, self._variant
         if not self._untrained:
-            return weights.find(variant.weights, model.hub_id, model.revision, model=model.name)
+            return weights.find(variant.weights, model.hub_id, model.revision, model=model.name, twin=variant.twin)
         if not self._tiny:
             return None
         write = partial(save_snapshot, self._family, model, seed=variant.init_seed)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 INDEX_SUFFIX = ".safetensors.index.json"
 PROVENANCE = "spatialprobe.json"
 """File that `python -m extract download` leaves beside the weights: {"hub_id": ..., "revision": ...}."""
+TEXT_FILES = ("*config.json", "*token*.json", "vocab.*", "merges.txt", "*.model")
+"""Files of a snapshot, other than tensors, that decide values: architectures, pixel statistics, tokenizers."""
 
 
 @dataclass(frozen=True)
@@ -173,13 +175,14 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def find(weights: str, hub_id: str | None, revision: str | None, *, model: str) -> Path:
+def find(weights: str, hub_id: str | None, revision: str | None, *, model: str, twin: str = "") -> Path:
     """Return the folder that holds the weights of a model; downloads nothing.
 
     Args:
         weights: "hub" for the model's own repository, a local folder, or another hub id.
         hub_id, revision: the model's own repository and pinned commit.
         model: name for the message.
+        twin: command that runs the untrained twin, for the message; "" for the plain one.
 
     Raises:
         ModelError: they are not on this machine; the message says how to get them, and how to do without.
@@ -205,7 +208,7 @@ def find(weights: str, hub_id: str | None, revision: str | None, *, model: str) 
         found="nothing" if repository else f"no folder {weights}",
         fix=f"python -m extract download model={model}   (needs a network)\n"
         f"            or weights=/path/to/folder with a copy of the repository\n"
-        f"            or the untrained twin: python -m extract run model={model} weights=random size=tiny",
+        f"            or the untrained twin: {twin or f'python -m extract run model={model} weights=random size=tiny'}",
     )
 
 
@@ -224,7 +227,7 @@ def identity_of(folder: Path) -> dict[str, str]:
 
 
 def content_hash(folder: Path, sample: int = 4096) -> str:
-    """Return a SHA-256 over all safetensors headers, both ends (`sample` bytes) of every tensor, and all configs.
+    """Return a SHA-256 over all safetensors headers, both ends (`sample` bytes) of every tensor, and all `TEXT_FILES`.
 
     Reading whole checkpoints of tens of gigabytes at every start would cost minutes; any training step changes the
     sampled bytes of nearly every tensor.
@@ -242,7 +245,7 @@ def content_hash(folder: Path, sample: int = 4096) -> str:
                 total.update(handle.read(min(sample, end - begin)))
                 handle.seek(start + max(begin, end - sample))
                 total.update(handle.read(min(sample, end - begin)))
-    for file in sorted(folder.rglob("*config.json")):
+    for file in sorted({file for pattern in TEXT_FILES for file in folder.rglob(pattern)}):
         total.update(f"{file.relative_to(folder)} ".encode() + file.read_bytes())
     return total.hexdigest()
 

@@ -16,6 +16,7 @@ from configs.console import progress
 from extract.config import RunConfig
 from extract.job import Outcome, run_process
 from extract.plan import Plan
+from extract.progress import FirstEstimate
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -60,6 +61,7 @@ def _watch(client: Client, futures: Sequence[Future], plan: Plan) -> None:
     from cache.store import FeatureStore
 
     store = FeatureStore.open(plan.path)
+    estimate = FirstEstimate(plan.clips)
     with progress(plan.clips, plan.source) as bar:
         shown = 0
         while not all(future.done() for future in futures):
@@ -68,6 +70,7 @@ def _watch(client: Client, futures: Sequence[Future], plan: Plan) -> None:
             done = min((len(store.committed(spec.name)) for spec in plan.arrays), default=0) - plan.complete
             bar.advance(max(0, done - shown))
             shown = max(done, shown)
+            estimate.count(shown)
 
 
 def _ignore_interrupts() -> None:

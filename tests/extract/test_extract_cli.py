@@ -62,10 +62,12 @@ def test_unknown_models_name_the_closest(root, capsys):
 
 def test_absent_weights_name_the_untrained_twin(root, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    assert call("run", "model=cogvideox", "dataset=toy", f"root={root}") == 1
+    words = ["model=cogvideox", "dataset=toy", "layers=21", "temporal=aligned", "limit=2", f"root={root}"]
+    assert call("run", *words) == 1
     err = capsys.readouterr().err
     assert "python -m extract download model=cogvideox-t2v-2b" in err
-    assert "python -m extract run model=cogvideox-t2v-2b weights=random size=tiny" in err
+    twin = f"model=cogvideox dataset=toy weights=random size=tiny temporal=aligned limit=2 root={root}"
+    assert f"python -m extract run {twin}\n" in err
     assert "Traceback" not in err
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import random
@@ -22,6 +23,7 @@ from extract import job
 from extract.config import RunConfig, command
 from extract.job import run, run_process
 from extract.plan import make_plan
+from extract.progress import FirstEstimate, format_seconds
 from extract.request import chosen_blocks, resolve_request
 from extract.runner import Runner
 
@@ -274,6 +276,7 @@ def test_an_interrupt_finishes_the_clip_in_hand(root, undisturbed, monkeypatch, 
         patch.setattr(MapSource, "forward", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(config(root))
+    assert f"to continue: {command('run', config(root))}\n" in capsys.readouterr().err
     done = store_of(config(root)).committed("pixels.4x5")
     assert "clip_02" in done
     assert len(done) < len(CLIPS)
@@ -382,3 +385,14 @@ def test_job_is_quiet_about_nothing_to_do(root, capsys):
     assert run(config(root, limit=1)) == 0
     assert "0 clips to do" in capsys.readouterr().out
     assert job.recorded("cpu")["versions"]["torch"]
+
+
+def test_the_time_left_is_told_once_after_the_first_clips(caplog, monkeypatch):
+    clock = iter(range(0, 100, 10))
+    monkeypatch.setattr("extract.progress.time.perf_counter", lambda: next(clock))
+    caplog.set_level(logging.INFO, "spatialprobe.extract")
+    estimate = FirstEstimate(40)
+    for done in range(1, 8):
+        estimate.count(done)
+    assert [record.getMessage() for record in caplog.records] == ["4 of 40 clips done, 10.00 s each; about 6 min left"]
+    assert [format_seconds(value) for value in (45, 600, 11100)] == ["45 s", "10 min", "3 h 05 min"]

@@ -109,7 +109,13 @@ def test_content_identifies_weights(sharded):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(bytes(data))
-    assert content_hash(folder) != before
+    assert (changed := content_hash(folder)) != before
+    for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model", "special_tokens_map.json"):
+        (folder / name).write_text("{}")
+        assert content_hash(folder) != changed, name
+        changed = content_hash(folder)
+    (folder / "README.md").write_text("says nothing about values")
+    assert content_hash(folder) == changed
     (folder / "spatialprobe.json").write_text(json.dumps({"hub_id": "a/b", "revision": "c"}))
     assert identity_of(folder) == {"hub_id": "a/b", "revision": "c"}
 
