@@ -13,7 +13,7 @@ from cache.shard import TORCH_DTYPE
 from cache.spec import ArraySpec
 from configs.errors import MissingError, StoreError
 from fusion.align import Alignment
-from fusion.branch import Branch
+from fusion.branch import BLOCK_VALUES, Branch
 from fusion.grids import fused_name
 
 
@@ -55,6 +55,26 @@ class FusedArray:
             branch.fill(maps, target[..., start : start + branch.channels])
             start += branch.channels
 
+    def _fill_all(self, features: Sequence[torch.Tensor], target: torch.Tensor) -> None:
+        """Compute rows on the CPU: parent maps (n, h, w, C) each, into `target` (n, H, W, channels).
+
+        Small maps go several at a time where each cell is computed by itself; products of matrices don't.
+        """
+        if self.combine == "sum" or any(branch.project for branch in self.branches):
+            for number, row in enumerate(target):
+                self.fill([maps[number] for maps in features], row)
+            return
+        start = 0
+        for branch, maps in zip(self.branches, features, strict=True):
+            part = target[..., start : start + branch.channels]
+            step = BLOCK_VALUES // max(maps[0].numel(), part[0].numel())
+            for first in range(0, len(maps), max(1, step)):
+                if step > 1:
+                    part[first : first + step].copy_(branch.compute(maps[first : first + step]))
+                else:
+                    branch.fill(maps[first], part[first])
+            start += branch.channels
+
     @torch.no_grad()
     def compute(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Compute many rows at once, on the device of the parents' features.
@@ -69,8 +89,7 @@ class FusedArray:
         if features[0].device.type == "cpu":  # map by map: memory stays in the processor's cache
             fused = torch.empty((*lead, *self.spec.shape[1:]), dtype=TORCH_DTYPE[self.spec.dtype])
             flat = [maps.reshape(-1, *maps.shape[-3:]) for maps in features]
-            for number, target in enumerate(fused.view(-1, *self.spec.shape[1:])):
-                self.fill([maps[number] for maps in flat], target)
+            self._fill_all(flat, fused.view(-1, *self.spec.shape[1:]))
             return fused
         found = [
             branch.compute(maps.reshape(-1, *maps.shape[-3:]))

@@ -37,7 +37,7 @@ def score(root: Path, task: str, model: str, metric: str) -> float:
     layers = train_layers(words)
     (result,) = train(resolve(layers.schema, layers.values, words))
     assert result["source"] == model
-    return float(result["report"][metric])
+    return float(result["report"][metric]["value"])
 
 
 @pytest.mark.full
