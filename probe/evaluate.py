@@ -53,7 +53,7 @@ def evaluate_members(
 def _evaluate(member: Member, evaluator: Evaluator, losses: Losses, batch: Batch, precision: str) -> None:
     features, targets = member.inputs(batch)
     with autocast(features.device, precision):
-        outputs = member.module(features)
+        outputs = member.module(features, targets["views"])
     learnable = set(usable(targets))
     for i, clip_id in enumerate(targets["clip_id"]):
         terms = member.module.loss(member.module.one_of(outputs, i), pick(targets, [i])) if i in learnable else None

@@ -54,6 +54,8 @@ def fit(training: ProbePass, data: ProbeData, config: Any, rounds: int) -> None:
     with warnings.catch_warnings():
         # Workers, logging intervals and checkpoint folders are not Lightning's business here.
         warnings.filterwarnings("ignore", module="lightning.*")
+        # A first batch without anything to learn from moves the schedule, not the weights.
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
         trainer = L.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
             devices=[device.index or 0] if device.type == "cuda" else 1,

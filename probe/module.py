@@ -130,8 +130,11 @@ class ProbeModule(L.LightningModule):  # type: ignore[misc]
     def draw_clip(self, dataset: PreparedDataset, prediction: Batch, folder: Path) -> None:
         """Draw one clip from its row of `Scores.predictions`, below `folder`; nothing by default."""
 
-    def forward(self, features: Tensor) -> Batch:
-        """Map features (B, V, h, w, C) to the network's predictions."""
+    def forward(self, features: Tensor, views: Tensor | None = None) -> Batch:
+        """Map features (B, V, h, w, C) to the network's predictions; with `trunk.view_time` views (B, V) tell when."""
+        if self.options.trunk.view_time and views is not None:
+            timed: Batch = self.probe(features, self.facts.gt_size, views)
+            return timed
         outputs: Batch = self.probe(features, self.facts.gt_size)
         return outputs
 
@@ -147,7 +150,7 @@ class ProbeModule(L.LightningModule):  # type: ignore[misc]
         """
         floating = {name: value for name, value in targets.items() if isinstance(value, Tensor)}
         require_finite({"features": features, **floating}, ", ".join(targets["clip_id"]))
-        outputs = self(features)
+        outputs = self(features, targets["views"])
         return outputs, self.loss(outputs, targets)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:

@@ -184,3 +184,22 @@ def test_schedule_visits_every_clip_once_per_epoch(configure: Configure) -> None
     by_epoch = Schedule([f"c{i}" for i in range(6)], recipe, seed=3)
     assert by_epoch.rounds == 7 and by_epoch.total_steps == 21
     assert by_epoch.samples(0) == samples[:6]
+
+
+def test_probe_may_be_told_when_views_were_taken(
+    artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from probe.trunk import Trunk
+
+    original, seen = Trunk._tokens, []
+
+    def noted(self: Trunk, features: torch.Tensor, view_times: torch.Tensor | None) -> torch.Tensor:
+        seen.append(view_times)
+        return original(self, features, view_times)
+
+    monkeypatch.setattr(Trunk, "_tokens", noted)
+    train(configure(artifacts, "tagging", trunk__view_time=True))
+    assert all(times is not None and int(times[0, 0]) == 0 and int(times[0, 1]) >= 5 for times in seen)
+    seen.clear()
+    train(configure(artifacts, "tagging"))
+    assert seen == [None] * len(seen)
