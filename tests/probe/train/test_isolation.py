@@ -10,13 +10,24 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 
+# As if the libraries weren't installed: neither their modules nor their metadata are found.
 BLOCKED = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("diffusers", "transformers"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Blocked())
+import importlib.machinery, importlib.metadata, sys
+finder, lookup = importlib.machinery.PathFinder.find_spec, importlib.metadata.Distribution.from_name
+absent = ("diffusers", "transformers")
+def find_spec(name, path=None, target=None):
+    return None if name.split(".")[0] in absent else finder(name, path, target)
+def from_name(name):
+    if name in absent:
+        raise importlib.metadata.PackageNotFoundError(name)
+    return lookup(name)
+importlib.machinery.PathFinder.find_spec = staticmethod(find_spec)
+importlib.metadata.Distribution.from_name = staticmethod(from_name)
+try:
+    import transformers
+    raise SystemExit("the block doesn't work")
+except ModuleNotFoundError:
+    pass
 """
 
 
