@@ -34,7 +34,7 @@ help: ## this page
 	@echo
 	@echo "  variables"
 	@echo "  DATASET=$(DATASET)    which dataset          PRESET=    its named set of values (rooms: nano, ci, query, tutorial)"
-	@echo "  WORKERS=$(WORKERS)        processes, 0 = one per core"
+	@echo "  WORKERS=$(WORKERS)        processes, 0 = one per core; extract: one per GPU"
 	@echo "  MODEL=  MODELS=  backbones; python -m extract models lists them"
 	@echo "  TASK=            tagging, instance or geometry"
 	@echo "  ARGS=\"key=value ...\"  any further options; python -m <stage> <command> --help lists them"
@@ -65,6 +65,10 @@ probe: setup ## train and evaluate a probe on stored features: TASK=tagging|inst
 	$(call need,TASK,probe TASK=geometry)
 	@$(PY) -m probe train task=$(TASK) dataset=$(DATASET) $(call given,model,$(MODEL)) $(ARGS)
 
+controls: setup ## what a fusion must beat: MODELS="wan-t2v-14b qwen3-vl-8b"
+	$(call need,MODELS,controls MODELS="wan qwen3-vl")
+	@$(PY) -m fusion controls models="$(MODELS)" dataset=$(DATASET) $(ARGS)
+
 fuse: setup ## join stores into one source: MODELS="wan-t2v-14b qwen3-vl-8b"
 	$(call need,MODELS,fuse MODELS="wan qwen3-vl")
 	@$(PY) -m fusion fuse models="$(MODELS)" dataset=$(DATASET) $(ARGS)
@@ -91,6 +95,15 @@ check: lint typecheck test ## lint, typecheck and test
 bench-rooms: setup ## speed of the embedded renderer
 	@$(PY) -m benchmarks.rooms $(ARGS)
 
+bench-extract: setup ## speed of extraction against bare forwards
+	@$(PY) -m benchmarks.extract $(ARGS)
+
+bench-probe: setup ## speed of probe training against a plain implementation of the published recipe
+	@$(PY) -m benchmarks.probe $(ARGS)
+
+bench-fusion: setup ## cost of fusing while reading
+	@$(PY) -m benchmarks.fusion $(ARGS)
+
 bench-cache: setup ## speed of the feature store against raw reads
 	@$(PY) -m benchmarks.cache $(ARGS)
 
@@ -98,4 +111,4 @@ clean: ## remove the environment and caches; datasets, features and results in a
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './artifacts/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup data extract probe fuse test test-full lint format typecheck check bench-rooms bench-cache clean
+.PHONY: help setup data extract probe controls fuse test test-full lint format typecheck check bench-rooms bench-extract bench-probe bench-fusion bench-cache clean

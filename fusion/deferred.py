@@ -1,6 +1,6 @@
 """Reading the branches of a view apart, so that the arithmetic happens where the probe trains.
 
-On a GPU resampling and normalising a batch takes a few milliseconds; the loader's thread then does nothing but read.
+Resampling and normalising happens where the training step runs; the loader's thread then does nothing but read.
 """
 
 from __future__ import annotations
