@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -183,6 +186,65 @@ def test_grid_is_row_major(tiny, name):
         del network.hidden
     assert divmod(int(difference.argmax()), difference[0].numel())[0] == row
     assert divmod(int(difference[row].argmax()), difference.shape[2]) == (y, x)
+
+
+@pytest.mark.parametrize("name", ["wan-t2v-1.3b", "cogvideox-t2v-2b", "opensora"])
+def test_a_patch_of_the_picture_is_found_in_its_row_line_and_column(tiny, name):
+    """Position code: a patch inverted while one latent lasts. The VAE is causal and sees one cell further around."""
+    adapter = tiny(name)
+    adapter.load([*taps(adapter, (1,)), Tap(name="vae")])
+    height, width = adapter.spec.taps["dit"].grid
+    row, y, x = 7, height - 2, 1
+    plain = clip(adapter)
+    frames = plain.frames.copy()
+    tall, wide = frames.shape[1] / height, frames.shape[2] / width
+    patch = slice(round(y * tall), round((y + 1) * tall)), slice(round(x * wide), round((x + 1) * wide))
+    for position in adapter.spec.frames.rows[row].source_frames:
+        frame = frames[adapter.spec.frames.positions.index(position)]
+        frame[patch] = 255 - frame[patch]
+    before, after = run(adapter, [plain]), run(adapter, [replace(plain, frames=frames)])
+    for key, maps in after.items():
+        change = (maps - before[key]).norm(dim=-1)[0]
+        strength = change.flatten(1).norm(dim=1) / change.norm()
+        assert strength[:row].max() < 0.03 < 0.06 < strength[row], key
+        fine = change.shape[1] // height  # latents are twice as fine as tokens
+        top = np.unravel_index(int(change[row].argmax()), change[row].shape)
+        assert abs(top[0] // fine - y) + abs(top[1] // fine - x) <= 1, key
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_text_beyond_a_tap_changes_nothing_before_it(tiny, single, name):
+    """Other text from the third block on: that block's map changes, the second one's holds no token of it."""
+    adapter = tiny(name)
+    adapter.load(taps(adapter, (2, 3)))
+    second, third = block_keys(adapter, (2, 3))
+    before = run(adapter, [clip(adapter)])
+    seen: list[bool] = []
+
+    def other_text(module, args, kwargs):
+        names = list(inspect.signature(module.forward).parameters)
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        text = given["encoder_hidden_states"]
+        given["encoder_hidden_states"] = torch.randn(text.shape, generator=torch.Generator().manual_seed(0))
+        seen.append(True)
+        return (), given
+
+    handle = chain(vars(adapter._network)["_transformer"])[2].register_forward_pre_hook(other_text, with_kwargs=True)
+    try:
+        after = run(adapter, [clip(adapter)])
+    finally:
+        handle.remove()
+    assert seen
+    assert torch.equal(after[second], before[second])
+    assert torch.equal(before[second], single(name)[second])
+    assert (after[third] - before[third]).norm() > 1e-3 * before[third].norm()
+
+
+def chain(transformer: Any) -> list[Any]:
+    """All blocks in the order in which they run."""
+    if hasattr(transformer, "blocks"):
+        return list(transformer.blocks)
+    return [*transformer.transformer_blocks, *getattr(transformer, "single_transformer_blocks", [])]
 
 
 def test_aligned_windows_have_a_row_per_slot(tiny):
