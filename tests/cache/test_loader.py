@@ -145,7 +145,7 @@ def test_samples_and_labels_per_epoch(store: FeatureStore) -> None:
 
 def test_failures_reach_the_caller_and_no_thread_stays(small: Callable[..., FeatureStore]) -> None:
     store = small(ONE, clips=4, written=[0, 1])
-    before = threading.active_count()
+    before = set(threading.enumerate())
     loader = FeatureLoader(store, [(clip_id, "one", (0,)) for clip_id in store.clips], 1, shuffle=False)
     with pytest.raises(MissingError, match="scene0002 has no committed features"):
         list(loader)
@@ -153,7 +153,7 @@ def test_failures_reach_the_caller_and_no_thread_stays(small: Callable[..., Feat
     held = next(iterator)
     del iterator  # given up in the middle, with the thread waiting for a buffer
     assert held["features"].shape == (1, 1, 3, 5, 8)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before  # threads of earlier tests may end meanwhile
     partial = FeatureLoader(store, [("scene0003", "one", (0,))], 1, allow_partial=True)
     assert torch.isnan(next(iter(partial))["features"].float()).all()
     assert store.partial == {("scene0003", "one")}
