@@ -213,13 +213,21 @@ class FeatureStore(StoreContents):
             return None
         return lease
 
-    def writer(self, clip_id: str, lease: Lease | None = None, run: Mapping[str, Any] | None = None) -> ClipWriter:
+    def writer(
+        self,
+        clip_id: str,
+        lease: Lease | None = None,
+        run: Mapping[str, Any] | None = None,
+        *,
+        verify_writes: bool = False,
+    ) -> ClipWriter:
         """Return a writer for one clip; see `ClipWriter`.
 
         Args:
             clip_id: the clip.
             lease: from `claim`; claimed here if not given.
             run: facts for the commit record, JSON types.
+            verify_writes: read every shard back before the clip counts; costs one more pass over the bytes.
 
         Raises:
             StoreError: another process is writing this clip, or the lease belongs to another clip.
@@ -238,7 +246,7 @@ class FeatureStore(StoreContents):
             self.index.probe(self.clip_index(clip_id))
         elif lease.name != name:
             raise StoreError(f"the lease is not for clip {clip_id}", found=lease.name, where=self.where)
-        return ClipWriter(self, clip_id, lease, run or {})
+        return ClipWriter(self, clip_id, lease, run or {}, verify_writes)
 
     def quarantine(self, clip_id: str, reason: str) -> None:
         """Set a clip aside with a reason; it never counts as done, and a later commit clears it."""

@@ -14,7 +14,7 @@ from cache.commits import CommitRecord, ShardRecord, load_commit
 from cache.lease import Lease
 from cache.process import this_process
 from configs.console import get_logger
-from configs.errors import MissingError, StoreError
+from configs.errors import CorruptionError, MissingError, StoreError
 
 if TYPE_CHECKING:
     from cache.shard import Features
@@ -32,9 +32,12 @@ class ClipWriter:
         clip_id: the clip.
         lease: the right to write it.
         run: what to note in the commit record, JSON types: run id, device, seconds. Not part of the store's identity.
+        verify_writes: read every shard back and compare it with its checksums before the clip counts.
     """
 
-    def __init__(self, store: FeatureStore, clip_id: str, lease: Lease, run: Mapping[str, Any]) -> None:
+    def __init__(
+        self, store: FeatureStore, clip_id: str, lease: Lease, run: Mapping[str, Any], verify_writes: bool = False
+    ) -> None:
         self.store, self.clip_id, self.lease, self.run = store, clip_id, lease, run
         self.clip = store.clip_index(clip_id)
         self._stages: dict[str, Stage] = {}
@@ -43,7 +46,7 @@ class ClipWriter:
         self._flushing: list[Future[None]] = []
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="feature writer")
         self._started = time.monotonic()
-        self._taken = False
+        self._verify_writes = verify_writes
 
     def put(self, array: str, features: Features) -> None:
         """Stage one array of the clip: (rows, height, width, channels).
@@ -107,6 +110,8 @@ class ClipWriter:
             record = self._record(generation, statistics)
             self._publish_statistics(layout.statistics_key(self.clip, generation), statistics)
             backend.sync([*map(layout.array_folder, self._stages), layout.STATISTICS])
+            if self._verify_writes:
+                self._read_back()
             if put_new(backend, record.key, record.to_bytes()):
                 break
             self._settle(generation)
@@ -115,6 +120,24 @@ class ClipWriter:
                 return
         index.add(record)
         self.store.clear_quarantine(self.clip_id)
+
+    def _read_back(self) -> None:
+        """Compare the published shards with the checksums taken from memory.
+
+        Raises:
+            CorruptionError: the disk returns other bytes; the clip does not count and is done again.
+        """
+        from cache.verify import check_shard
+
+        for name, shard in self._shards.items():
+            key = layout.shard_key(name, self.clip)
+            message = check_shard(self.store.backend, key, self.store.array(name), shard)
+            if message:
+                raise CorruptionError(
+                    f"what was just written reads back differently: {message}",
+                    where=f"{self.store.where}/{key}",
+                    fix="check the disk and its cables; the same command does this clip again",
+                )
 
     def _publish_statistics(self, key: str, data: bytes) -> None:
         stage = self.store.backend.stage(key)

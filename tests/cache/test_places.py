@@ -23,7 +23,7 @@ from cache.memory import MemoryBackend
 from cache.prune import prune, unreferenced
 from cache.synthetic import FINGERPRINT, fill_store, make_features, make_spec, make_store
 from cache.verify import verify
-from configs.errors import MissingError, SpatialprobeError, StaleError, StorageError, StoreError
+from configs.errors import CorruptionError, MissingError, SpatialprobeError, StaleError, StorageError, StoreError
 
 SPEC = make_spec()
 CHANGING = {"open", "write", "fdatasync", "fsync", "replace", "link", "mkdir"}
@@ -349,3 +349,37 @@ def test_the_forecast_is_close_and_refuses_what_does_not_fit(
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, needed))
     with pytest.raises(StorageError, match="don't fit on the disk"):
         check_free_space(Path(store.where) / "not/there/yet", [big], 2)
+
+
+def test_a_disk_that_returns_other_bytes_is_noticed_before_the_clip_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cache import layout
+
+    store = make_store(tmp_path / "store", [SPEC], 2, written=[])
+    first, second = store.clips
+    with store.writer(first, verify_writes=True) as writer:
+        writer.put(SPEC.name, make_features(SPEC, 0))
+    assert store.committed(SPEC.name) == [first]
+    publish = cache.local.LocalBackend.sync
+
+    def flip(backend: LocalBackend, folders: Any) -> None:
+        publish(backend, folders)
+        shard = tmp_path / "store" / layout.shard_key(SPEC.name, 1)
+        if shard.is_file():
+            content = bytearray(shard.read_bytes())
+            content[5] ^= 1
+            shard.write_bytes(content)
+
+    monkeypatch.setattr(cache.local.LocalBackend, "sync", flip)
+    with (
+        pytest.raises(CorruptionError, match="reads back differently"),
+        store.writer(second, verify_writes=True) as writer,
+    ):
+        writer.put(SPEC.name, make_features(SPEC, 1))
+    monkeypatch.undo()
+    fresh = FeatureStore.open(tmp_path / "store")
+    assert fresh.committed(SPEC.name) == [first] and fresh.missing() == [second]
+    with fresh.writer(second, verify_writes=True) as writer:
+        writer.put(SPEC.name, make_features(SPEC, 1))
+    assert not verify(fresh.backend)
