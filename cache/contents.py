@@ -96,11 +96,7 @@ class StoreContents:
         try:
             return self._arrays[name]
         except KeyError:
-            from configs.loader import closest
-
-            raise MissingError(
-                f"the store has no array {name!r}", where=self.where, fix=closest(name, self._arrays)
-            ) from None
+            raise self._absent("array", name, self._arrays) from None
 
     def clip_index(self, clip_id: str) -> int:
         """Return the index of a clip on the clip axis.
@@ -111,11 +107,12 @@ class StoreContents:
         try:
             return self._clip_index[clip_id]
         except KeyError:
-            from configs.loader import closest
+            raise self._absent("clip", clip_id, self._clip_index) from None
 
-            raise MissingError(
-                f"the store has no clip {clip_id!r}", where=self.where, fix=closest(clip_id, self._clip_index)
-            ) from None
+    def _absent(self, kind: str, name: str, known: Iterable[str]) -> MissingError:
+        from configs.loader import closest
+
+        return MissingError(f"the store has no {kind} {name!r}", where=self.where, fix=closest(name, known))
 
     def entry(self, clip_id: str) -> ClipEntry:
         """Return what is known of one clip."""

@@ -109,8 +109,10 @@ class ClipSamples(Dataset[dict[str, Any]]):
         if self.plan is not None:
             return self.plan.of(clip_id, epoch % len(self.plan.views[clip_id]))
         legal = self._legal(clip_id)
-        cameras = self.dataset.cameras(clip_id, legal)
-        centres = np.where(cameras.valid[:, None], cameras.cam2world[:, :3, 3], np.nan).astype(np.float64)
+        centres = None
+        if self.sampler == "baseline":  # the only one that looks at the cameras
+            cameras = self.dataset.cameras(clip_id, legal)
+            centres = np.where(cameras.valid[:, None], cameras.cam2world[:, :3, 3], np.nan).astype(np.float64)
         return draw_views(
             self.sampler, self.n_views, clip_id=clip_id, seed=self.seed, epoch=epoch, legal=legal, centres=centres
         )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configs.console import print_table, progress
-from configs.errors import CorruptionError, DatasetError, MissingError, SpatialprobeError
+from configs.errors import CorruptionError, DatasetError, MissingError
 from data.dataset import PreparedDataset
 from data.files import sha256_file
 from data.jobs import run_jobs
@@ -88,8 +88,6 @@ def verify_clip(dataset: Path, pairs: int, clip_id: str) -> ClipReport:
                 problems.append(f"only {depth:.0%} of co-visible pixels agree in depth (at least {limit:.0%} expected)")
     except (CorruptionError, MissingError, DatasetError) as error:
         problems.append(str(error))
-    except SpatialprobeError:
-        raise
     return ClipReport(problems, depth, instance)
 
 
