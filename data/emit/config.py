@@ -1,0 +1,86 @@
+"""What every raw format of the rooms shares: options, how a format is declared, what a run reports."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from configs.cli import RootConfig
+from configs.errors import ConfigError
+from configs.loader import closest
+from configs.options import option
+from data.rooms.config import RoomsConfig
+
+
+@dataclasses.dataclass
+class EmitConfig(RoomsConfig, RootConfig):
+    """Options of `python -m data emit`; a format's own options derive from this.
+
+    All knobs of the rooms apply, except that every frame is rendered with depth and instances, since raw recordings
+    hold them all: `render` and `dense` don't matter.
+    """
+
+    format: str = option(help="raw layout to write", choices=("scannet", "dl3dv"))
+    out: str = option(help="folder to write; must not exist yet, or be empty")
+    preset: str = option("nano", "named set of values in configs/dataset/rooms/")
+    broken: list[str] = option(
+        help="faults to build in, each into a recording of its own; `all` for every one", factory=list
+    )
+    workers: int = option(0, "processes; 0 = one per core", minimum=0)
+
+    def rooms(self) -> RoomsConfig:
+        """Return the knobs of the rooms alone, with everything rendered."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(RoomsConfig)}
+        return RoomsConfig(**{**values, "render": "all", "dense": "all"})
+
+    def faults(self, known: Mapping[str, object]) -> list[str]:
+        """Return the faults asked for, `all` spelt out.
+
+        Args:
+            known: the format's faults by name.
+
+        Raises:
+            ConfigError: an unknown fault.
+        """
+        for name in self.broken:
+            if name != "all" and name not in known:
+                raise ConfigError(f"unknown fault {name!r} in broken=", fix=closest(name, [*known, "all"]))
+        return list(known) if "all" in self.broken else list(dict.fromkeys(self.broken))
+
+    def folder(self) -> Path:
+        """Return the absolute output folder.
+
+        Raises:
+            ConfigError: it is there already and holds something.
+        """
+        path = Path(self.out).expanduser().absolute()
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ConfigError("out= is there already", where=path, fix="delete it or choose another out=")
+        return path
+
+
+@dataclasses.dataclass(frozen=True)
+class Emitted:
+    """What a run wrote.
+
+    Attributes:
+        folder: the raw dataset.
+        recordings: number of scans or scenes.
+        broken: recording -> what is wrong with it, for those with a fault.
+        next: the command that imports it.
+    """
+
+    folder: Path
+    recordings: int
+    broken: Mapping[str, str]
+    next: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """A raw layout: its options and the function that writes it."""
+
+    options: type[EmitConfig]
+    write: Callable[[Any], Emitted]
