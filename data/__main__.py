@@ -1,4 +1,4 @@
-"""`python -m data prepare|inspect|verify|preview`: make prepared datasets and look at them."""
+"""`python -m data prepare|emit|inspect|verify|preview`: make prepared datasets and look at them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 from configs.cli import RootConfig, Verb, main
 from configs.options import option
 from configs.paths import artifact_root, dataset_path
-from data.sources import KINDS, prepare_layers
+from data.emit.command import emit_layers, run_emit
+from data.layout import STATUS_FILE
+from data.sources import KINDS, load_kind, prepare_layers
 
 
 @dataclasses.dataclass
@@ -37,13 +39,18 @@ class PreviewConfig(InspectConfig):
 
 
 def _prepare(config: Any) -> int:
+    from data.forecast import forecast
     from data.layout import check_clip_id
     from data.prepare import prepare
+    from data.status import print_statuses
 
-    kind = KINDS[config.dataset]
-    source = kind.source(config)
+    kind = load_kind(config.dataset)
     name = check_clip_id(config.name)
+    source = kind.source(config)
     path = dataset_path(config.root, name)
+    if config.dry_run:
+        tried = forecast(source, path, workers=config.workers, select=config.select, report=config.report)
+        return 1 if any(status.status == "failed" for status in tried) else 0
     summary = prepare(
         source,
         path,
@@ -52,10 +59,14 @@ def _prepare(config: Any) -> int:
         report=config.report,
         workers=config.workers,
         allowed_failures=config.allowed_failures,
+        cluster=config.cluster,
+        status_file=path / STATUS_FILE,
     )
     kind.finish(path)
+    print_statuses(summary.statuses)
+    refused = f", {len(summary.refused)} refused" if summary.refused else ""
     print(f"{name}: {summary.made} clips made, {summary.kept} already there, {len(summary.failed)} failed", end="")
-    print(f", {summary.seconds:.0f} s\n{path}\nnext: python -m data inspect dataset={name}")
+    print(f"{refused}, {summary.seconds:.0f} s\n{path}\nnext: python -m data inspect dataset={name}")
     return 0
 
 
@@ -66,7 +77,7 @@ def _inspect(config: InspectConfig) -> int:
     dataset = PreparedDataset.open(config.dataset, config.root)
     inspect(dataset)
     if dataset.identity["kind"] in KINDS:
-        KINDS[dataset.identity["kind"]].show(dataset.path)
+        load_kind(dataset.identity["kind"]).show(dataset.path)
     return 0
 
 
@@ -99,6 +110,7 @@ VERBS = (
     Verb(
         "prepare", "Make a prepared dataset, or finish one that was interrupted.", prepare_layers, _prepare, writes=True
     ),
+    Verb("emit", "Write the rooms in the raw layout of ScanNet or DL3DV.", emit_layers, run_emit),
     Verb("inspect", "Print what is in a prepared dataset.", InspectConfig, _inspect),
     Verb("verify", "Re-hash every file and re-check the geometry by reprojection.", VerifyConfig, _verify),
     Verb("preview", "Draw contact sheets: frames, depth, instances, camera path.", PreviewConfig, _preview),

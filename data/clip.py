@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.errors import DatasetError
+
 QUERY_POSITIONS: tuple[int, ...] = (0, *range(1, 74, 4))
 """The 20 positions {0, 1, 5, ..., 73} of a clip whose features probes may ask for (protocol: query frames)."""
 
@@ -120,6 +122,13 @@ class DatasetInfo:
     units: str = "metres"
 
 
+class ClipRefused(DatasetError):
+    """The raw data is sound, but a stated rule makes no clip of it: too few frames, for example.
+
+    Refused clips are listed with their reason and do not count as failures.
+    """
+
+
 class ClipSource(Protocol):
     """Something that can make the clips of a dataset, one at a time, in any process and any order.
 
@@ -134,4 +143,9 @@ class ClipSource(Protocol):
         """The clips in index order; cheap."""
 
     def make(self, clip_id: str) -> Clip:
-        """Make one clip. Raises `DatasetError` if its raw data can't be used."""
+        """Make one clip.
+
+        Raises:
+            DatasetError: its raw data can't be used; the message names the file and what is wrong with it.
+            ClipRefused: a rule of the importer makes no clip of it.
+        """

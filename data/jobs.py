@@ -1,13 +1,23 @@
-"""Runs one function over many items in processes that die with their parent."""
+"""Runs one function over many items in processes, through Dask: on this machine, or on a cluster that already runs.
+
+The processes of this machine die with their parent. One that dies in the middle of an item costs that item alone: it is
+tried once more, then reported with its reason, while the others go on.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
+import logging
 import os
-import threading
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from typing import TypeVar
+from contextlib import ExitStack
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+from configs.errors import ConfigError, DatasetError
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Result = TypeVar("Result")
 
@@ -18,42 +28,83 @@ def available_cores() -> int:
 
 
 def run_jobs(
-    function: Callable[[str], Result], items: Sequence[str], workers: int = 0
+    function: Callable[[str], Result], items: Sequence[str], workers: int = 0, cluster: str = "local"
 ) -> Iterator[tuple[str, Result | BaseException]]:
     """Yield (item, result or exception) as items finish.
 
     Args:
         function: picklable; called once per item.
         items: what to work on.
-        workers: processes; 0 means one per available core, 1 works in this process.
+        workers: processes on this machine; 0 means one per available core, 1 works in this process without Dask.
+        cluster: "local", or the address `tcp://host:port` of a running Dask scheduler, whose workers see the same
+            folders and have the project on their path; `workers` does not matter then.
 
     An interrupt stops handing out items; those under way are abandoned, which must be safe for `function`.
+
+    Raises:
+        ConfigError: `cluster` is neither, or nothing answers at the address.
     """
     count = min(workers or available_cores(), max(1, len(items)))
-    if count == 1:
+    if cluster == "local" and count == 1:
         for item in items:
             yield item, _caught(function, item)
         return
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_die_with_parent)
-    try:
-        todo = iter(items)
-        running: dict[Future[Result], str] = {}
-        for item in todo:
-            running[pool.submit(function, item)] = item
-            if len(running) < 2 * count:
-                continue
-            yield from _collect(running)
-        while running:
-            yield from _collect(running)
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with ExitStack() as stack:
+        client = _client(stack, count, cluster)
+        slots = count if cluster == "local" else max(1, sum(client.nthreads().values()))
+        yield from _run(client, function, items, slots)
 
 
-def _collect(running: dict[Future[Result], str]) -> Iterator[tuple[str, Result | BaseException]]:
-    done, _ = wait(running, return_when=FIRST_COMPLETED)
-    for future in done:
-        error = future.exception()
-        yield running.pop(future), future.result() if error is None else error
+def _client(stack: ExitStack, count: int, cluster: str) -> Client:
+    import dask
+    from distributed import Client, LocalCluster
+
+    if cluster != "local":
+        if not cluster.startswith(("tcp://", "tls://")):
+            raise ConfigError(
+                "unknown cluster", expected="local, or tcp://host:port of a running Dask scheduler", found=cluster,
+                fix="on Slurm, start `dask scheduler` and `srun dask worker` in the job and pass their address",
+            )  # fmt: skip
+        try:
+            return stack.enter_context(Client(cluster, timeout=20))
+        except OSError as error:
+            raise ConfigError("no Dask scheduler answers", where=cluster, found=str(error)) from error
+    stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 1}))
+    local = stack.enter_context(
+        LocalCluster(
+            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        )
+    )  # fmt: skip
+    client: Client = stack.enter_context(Client(local))
+    client.run(_ignore_interrupts)
+    return client
+
+
+def _run(
+    client: Client, function: Callable[[str], Result], items: Sequence[str], slots: int
+) -> Iterator[tuple[str, Result | BaseException]]:
+    """Keep every slot busy, and no more than that: an item that kills its process takes no waiting ones with it."""
+    from distributed import KilledWorker, as_completed
+
+    todo = iter(items)
+    running = {client.submit(function, item, pure=False): item for item in islice(todo, slots)}
+    finished = as_completed(list(running))
+    for future in finished:
+        item, error = running.pop(future), future.exception()
+        if isinstance(error, KilledWorker):
+            error = DatasetError(
+                "the process that worked on this died twice; out of memory, or a crash in a decoder", where=item,
+                fix="run again with fewer workers=, then look at the raw data of this clip",
+            )  # fmt: skip
+        result: Result | BaseException = future.result() if error is None else error
+        following = next(todo, None)
+        if following is not None:
+            another = client.submit(function, following, pure=False)
+            running[another] = following
+            finished.add(another)
+        future.release()
+        yield item, result
 
 
 def _caught(function: Callable[[str], Result], item: str) -> Result | Exception:
@@ -63,16 +114,6 @@ def _caught(function: Callable[[str], Result], item: str) -> Result | Exception:
         return error
 
 
-def _die_with_parent() -> None:
-    """Without this, workers of a killed parent would wait for work forever."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _ignore_interrupts() -> None:
+    """The parent decides what an interrupt means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

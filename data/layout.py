@@ -7,6 +7,7 @@ instances.parquet     one row per clip and instance
 views/<plan>.<clips>.parquet  frozen evaluation views; <clips> names the set of clips they were drawn for
 manifest.json         SHA-256 of the tables above; written last: a dataset without it is unfinished
 report.json           optional facts about the dataset, for example ceilings that the rooms compute
+status.parquet        what became of each clip in the last run of `prepare`, with seconds and bytes
 quarantine/<clip>.json  clips that could not be made, with the reason
 clips/<clip>/clip.json, frames.parquet, frames/%05d.jpg, gt.zarr
 """
@@ -29,6 +30,7 @@ CONVENTIONS = {
     "instance": "uint16, 0 = none, 1..N per clip",
 }
 TABLES = ("index.parquet", "frames.parquet", "instances.parquet")
+STATUS_FILE = "status.parquet"
 CLIP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 DEPTH_BITS = 12
 

@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import functools
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from configs.console import get_logger, progress
-from configs.errors import DatasetError
-from data.clip import ClipSource
+from configs.errors import ConfigError, DatasetError, ModelError, SpatialprobeError
+from data.clip import ClipRefused, ClipSource
 from data.files import json_bytes, remove_stale, write_atomic
+from data.forecast import TimeLeft
 from data.identity import claim_identity, identity_record
 from data.jobs import run_jobs
 from data.layout import check_clip_id, clip_folder
 from data.plans import write_plans
 from data.splits import SALT
+from data.status import Status, folder_bytes, write_statuses
 from data.tables import build_tables
 from data.writer import write_clip
 
 log = get_logger("data.prepare")
+STOPPING = (OSError, ConfigError, ModelError)
+"""Errors that would hit every clip alike: a full disk, a wrong option, a missing model. They end the run at once."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did: clips made now, found finished, and failed with their reasons."""
+    """What a run did: clips made now, found finished, failed and refused with their reasons, and all as rows."""
 
     made: int
     kept: int
     failed: dict[str, str]
     seconds: float
+    refused: dict[str, str]
+    statuses: list[Status]
 
 
 def prepare(
@@ -44,6 +51,8 @@ def prepare(
     salt: str = SALT,
     workers: int = 0,
     allowed_failures: int = 0,
+    cluster: str = "local",
+    status_file: Path | None = None,
 ) -> Summary:
     """Make all clips of a source that are not there yet, then the tables and view plans.
 
@@ -54,6 +63,8 @@ def prepare(
         select, report, salt: split of groups without an official split (see `data.splits`).
         workers: processes; 0 = one per core.
         allowed_failures: clips that may fail; with more, the run ends in an error and the dataset stays unfinished.
+        cluster: "local" or the address of a Dask scheduler (see `data.jobs`).
+        status_file: where to write the table of statuses, also when the run ends in an error.
 
     Raises:
         StaleError: the folder holds a dataset made from other parameters.
@@ -63,56 +74,106 @@ def prepare(
     start = time.monotonic()
     splits = {"select": select, "report": report, "salt": salt}
     record = identity_record(source.info, splits)
-    clip_ids = [check_clip_id(clip_id) for clip_id in source.clip_ids()]
-    if len(set(clip_ids)) != len(clip_ids):
-        raise DatasetError("clip ids are not unique", found=sorted({c for c in clip_ids if clip_ids.count(c) > 1}))
+    clip_ids = unique_clip_ids(source)
     claim_identity(dataset, record)
     for folder in ("clips", "views", "quarantine"):
         (dataset / folder).mkdir(exist_ok=True)
         remove_stale(dataset / folder)
     remove_stale(dataset)
-    todo = [clip_id for clip_id in clip_ids if not clip_folder(dataset, clip_id).is_dir()]
-    failed = _make_clips(source, dataset, todo, record, workers)
+    statuses: dict[str, Status] = {}
+    for clip_id in clip_ids:
+        if clip_folder(dataset, clip_id).is_dir():
+            statuses[clip_id] = Status(clip_id, "kept", bytes=folder_bytes(clip_folder(dataset, clip_id)))
+    todo = [clip_id for clip_id in clip_ids if clip_id not in statuses]
+    try:
+        _make_clips(source, dataset, todo, record, workers, cluster, statuses)
+    finally:
+        rows = [statuses[clip_id] for clip_id in clip_ids if clip_id in statuses]
+        if status_file is not None:
+            write_statuses(status_file, rows)
+    failed, refused = ({s.clip: s.reason for s in rows if s.status == kind} for kind in ("failed", "refused"))
     if len(failed) > allowed_failures:
         raise DatasetError(
             f"{len(failed)} of {len(clip_ids)} clips could not be made, for example "
-            + "; ".join(f"{clip_id}: {reason.splitlines()[0]}" for clip_id, reason in list(failed.items())[:3]),
+            + "; ".join(f"{clip_id}: {_brief(reason)}" for clip_id, reason in list(failed.items())[:3]),
             where=dataset / "quarantine",
             expected=f"at most {allowed_failures} failures",
             fix="mend the raw data and run the same command again, or raise allowed_failures=",
         )
-    done = [clip_id for clip_id in clip_ids if clip_id not in failed]
+    done = [row.clip for row in rows if row.status in ("made", "kept")]
     if not done:
-        raise DatasetError("no clip could be made", where=dataset, fix="check the path of the raw data")
+        reasons = "; ".join(sorted({_brief(reason) for reason in {**failed, **refused}.values()})[:3])
+        raise DatasetError("no clip could be made", where=dataset, found=reasons or None, fix="check the raw data")
     build_tables(dataset, done, splits)
     write_plans(dataset, plans)
-    return Summary(len(todo) - len(failed), len(clip_ids) - len(todo), failed, time.monotonic() - start)
+    made = sum(row.status == "made" for row in rows)
+    return Summary(made, len(clip_ids) - len(todo), failed, time.monotonic() - start, refused, rows)
+
+
+def unique_clip_ids(source: ClipSource) -> list[str]:
+    """Return the clip ids of a source, checked.
+
+    Raises:
+        DatasetError: an id is no safe folder name, or comes twice.
+    """
+    clip_ids = [check_clip_id(clip_id) for clip_id in source.clip_ids()]
+    if len(set(clip_ids)) != len(clip_ids):
+        raise DatasetError("clip ids are not unique", found=sorted({c for c in clip_ids if clip_ids.count(c) > 1}))
+    return clip_ids
 
 
 def _make_clips(
-    source: ClipSource, dataset: Path, todo: Sequence[str], record: dict[str, Any], workers: int
-) -> dict[str, str]:
+    source: ClipSource, dataset: Path, todo: Sequence[str], record: dict[str, Any], workers: int, cluster: str,
+    statuses: dict[str, Status],
+) -> None:  # fmt: skip
     make = functools.partial(make_clip, source, dataset, len(source.info.class_names), str(record["parameters_sha256"]))
-    failed: dict[str, str] = {}
+    left = TimeLeft(len(todo))
     with progress(len(todo), f"preparing {source.info.name}") as bar:
-        for clip_id, result in run_jobs(make, todo, workers):
+        for clip_id, result in run_jobs(make, todo, workers, cluster):
             quarantine = dataset / "quarantine" / f"{clip_id}.json"
-            if isinstance(result, DatasetError):
-                failed[clip_id] = str(result)
-                write_atomic(quarantine, json_bytes({"clip_id": clip_id, "reason": str(result)}))
-                log.warning("clip %s failed: %s", clip_id, result)
-            elif isinstance(result, BaseException):
+            if isinstance(result, STOPPING) or (
+                isinstance(result, BaseException) and not isinstance(result, Exception)
+            ):
                 raise result
+            if isinstance(result, BaseException):
+                status = Status(clip_id, "refused" if isinstance(result, ClipRefused) else "failed", _reason(result))
+                entry = {"clip_id": clip_id, "status": status.status, "reason": status.reason}
+                write_atomic(quarantine, json_bytes(entry))
+                log.warning("clip %s %s: %s", clip_id, status.status, status.reason)
             else:
+                status = result
                 quarantine.unlink(missing_ok=True)
-                log.debug("made", extra={"fields": {"clip_id": clip_id, "seconds": result}})
+                log.debug("made", extra={"fields": {"clip_id": clip_id, "seconds": status.seconds}})
+            statuses[clip_id] = status
             bar.advance()
-    return failed
+            left.count()
 
 
-def make_clip(source: ClipSource, dataset: Path, n_classes: int, parameters_sha256: str, clip_id: str) -> float:
-    """Make and write one clip; return the seconds it took."""
+def _reason(error: BaseException) -> str:
+    """What the quarantine says: the message of an expected error, the traceback of an unexpected one."""
+    if isinstance(error, SpatialprobeError):
+        return str(error)
+    trace = "".join(traceback.format_exception(error)).rstrip()
+    return f"unexpected {type(error).__name__}: {error}\n{trace}"
+
+
+def _brief(reason: str) -> str:
+    return reason.splitlines()[0]
+
+
+def make_clip(source: ClipSource, dataset: Path, n_classes: int, parameters_sha256: str, clip_id: str) -> Status:
+    """Make and write one clip; return its status.
+
+    Raises:
+        DatasetError: its raw data can't be read or used.
+        OSError: it can't be written.
+    """
     start = time.monotonic()
-    if not clip_folder(dataset, clip_id).is_dir():
-        write_clip(dataset, source.make(clip_id), n_classes=n_classes, parameters_sha256=parameters_sha256)
-    return time.monotonic() - start
+    folder = clip_folder(dataset, clip_id)
+    if not folder.is_dir():
+        try:
+            clip = source.make(clip_id)
+        except OSError as error:
+            raise DatasetError(f"the raw data can't be read: {error}", where=error.filename or clip_id) from error
+        write_clip(dataset, clip, n_classes=n_classes, parameters_sha256=parameters_sha256)
+    return Status(clip_id, "made", seconds=time.monotonic() - start, bytes=folder_bytes(folder))

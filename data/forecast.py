@@ -1,0 +1,128 @@
+"""How long a run will take and how much disk it needs: told before it (a dry run) and while it goes on."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from configs.console import get_logger, print_table
+from configs.errors import DatasetError, StaleError
+from configs.identity import differences
+from data.clip import ClipRefused, ClipSource
+from data.identity import COMPARED, identity_record, read_identity
+from data.jobs import available_cores
+from data.layout import clip_folder
+from data.splits import SALT
+from data.status import Status
+
+SAMPLES = 2
+TELL_EVERY_S = 30.0
+
+
+class TimeLeft:
+    """Tells every half minute how far a run is and how long the rest will take, for logs that have no bar."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done = total, 0
+        self._began = self._told = time.monotonic()
+
+    def count(self) -> None:
+        """Take note that one more clip is finished."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._told < TELL_EVERY_S or self._done >= self._total:
+            return
+        self._told = now
+        left = (now - self._began) / self._done * (self._total - self._done)
+        get_logger("data.prepare").info(
+            "%d of %d clips done, about %s left", self._done, self._total, format_seconds(left)
+        )
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as a person reads it, for example `45 s`, `12 min` or `3 h 05 min`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def forecast(
+    source: ClipSource, dataset: Path, *, workers: int = 0, select: float = 0.1, report: float = 0.1, salt: str = SALT
+) -> list[Status]:
+    """Make two clips in a temporary folder, print what the whole run will need, and keep nothing.
+
+    Args:
+        source: importer or generator.
+        dataset: folder of the prepared dataset; it is not touched.
+        workers: processes that the run will have; 0 = one per core.
+        select, report, salt: parameters of the split.
+
+    Returns:
+        What became of the clips that were tried.
+
+    Raises:
+        StaleError: the folder holds a dataset made from other parameters.
+        DatasetError: clip ids are unusable or not unique.
+    """
+    from data.prepare import unique_clip_ids
+
+    record = identity_record(source.info, {"select": select, "report": report, "salt": salt})
+    if (dataset / "dataset.json").is_file():
+        found = read_identity(dataset)
+        changed = [str(d) for key in COMPARED for d in differences(found.get(key), record[key], key)]
+        if changed:
+            raise StaleError(
+                "this dataset was prepared with other parameters (on disk -> asked for):\n    " + "\n    ".join(changed),
+                where=dataset, fix="ask for the old parameters, or choose another name with name=...",
+            )  # fmt: skip
+    clip_ids = unique_clip_ids(source)
+    todo = [clip_id for clip_id in clip_ids if not clip_folder(dataset, clip_id).is_dir()]
+    tried = _try(source, todo, str(record["parameters_sha256"]))
+    made = [status for status in tried if status.status == "made"]
+    parallel = min(workers or available_cores(), max(1, len(todo)))
+    free = shutil.disk_usage(next(p for p in (dataset, *dataset.parents) if p.exists())).free
+    rows: list[list[object]] = [
+        ["clips", len(clip_ids)], ["already there", len(clip_ids) - len(todo)], ["to be made", len(todo)],
+        ["tried now", ", ".join(f"{s.clip} {s.status}" for s in tried) or "none"],
+    ]  # fmt: skip
+    if made:
+        seconds = sum(s.seconds for s in made) / len(made) * len(todo) / parallel
+        size = sum(s.bytes for s in made) / len(made) * len(todo)
+        rows += [
+            ["time", f"about {format_seconds(seconds)} with {parallel} processes"],
+            ["disk", f"about {_megabytes(size)}; {_megabytes(free)} free"],
+        ]
+    print_table(f"Forecast for {dataset.name}", ["what", "value"], rows, notes=["nothing was kept"])
+    if made and size > free:
+        print("warning: the disk is too small; choose another one with root=...")
+    for status in tried:
+        if status.reason:
+            print(f"{status.clip} {status.status}: {status.reason}")
+    return tried
+
+
+def _try(source: ClipSource, todo: Sequence[str], parameters_sha256: str) -> list[Status]:
+    """Make the first clip and one from the middle."""
+    from data.prepare import make_clip
+
+    chosen = list(dict.fromkeys([*todo[:1], *todo[len(todo) // 2 :][:1]]))[:SAMPLES]
+    statuses = []
+    with tempfile.TemporaryDirectory(prefix="spatialprobe-") as folder:
+        (Path(folder) / "clips").mkdir()
+        for clip_id in chosen:
+            try:
+                statuses.append(
+                    make_clip(source, Path(folder), len(source.info.class_names), parameters_sha256, clip_id)
+                )
+            except DatasetError as error:
+                kind = "refused" if isinstance(error, ClipRefused) else "failed"
+                statuses.append(Status(clip_id, kind, str(error)))
+    return statuses
+
+
+def _megabytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,55 @@
+"""The rooms as a kind of dataset: presets, generator, and the report of ceilings that scores are read against."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from configs.cli import Layers
+from configs.options import option
+from data.clip import ClipSource
+from data.kind import Kind, only, preset_layers
+from data.prepare_config import PrepareConfig
+from data.rooms.config import RoomsConfig
+
+
+@dataclasses.dataclass
+class PrepareRooms(RoomsConfig, PrepareConfig):
+    """Options of `prepare dataset=rooms`."""
+
+    preset: str = option("ci", "named set of values in configs/dataset/rooms/")
+
+
+def _layers(overrides: Mapping[str, str]) -> Layers:
+    return preset_layers(PrepareRooms, "rooms", "ci", overrides)
+
+
+def _source(config: PrepareRooms) -> ClipSource:
+    from data.rooms.source import RoomsSource
+
+    return RoomsSource(only(RoomsConfig, config))
+
+
+def _finish(dataset: Path) -> None:
+    """Store what scores on these rooms are read against: ceilings per grid, what sampled views see."""
+    from data.files import read_json
+    from data.rooms.report import REPORT, store_report
+    from data.tables import read_tables
+
+    path = dataset / REPORT
+    clips = len(read_tables(dataset)["index.parquet"])
+    if not path.is_file() or read_json(path, fix=f"delete {path}").get("clips") != clips:
+        store_report(dataset)
+
+
+def _show(dataset: Path) -> None:
+    from data.files import read_json
+    from data.rooms.report import REPORT, print_report
+
+    if (dataset / REPORT).is_file():
+        print()
+        print_report(read_json(dataset / REPORT, fix=f"delete {dataset / REPORT} and run prepare again"))
+
+
+KIND = Kind(_layers, _source, _finish, _show)
