@@ -52,6 +52,7 @@ SCORES: dict[str, TableSpec] = {
             "untrained": "random weights: says nothing of the pretrained model",
             "layers": "chosen layer per task, as text",
             "n_models": "models averaged; 1 otherwise",
+            "note": "of differences: in what the two protocols differ, so that they are not like for like; else empty",
             "<metric>": "one column per metric of COLUMNS: value in stored unit",
             "<metric>.low": "lower end of its interval; null for published figures",
             "<metric>.high": "upper end",
@@ -90,7 +91,9 @@ SCORES: dict[str, TableSpec] = {
             "task": "task",
             "metric": "key of the main metric",
             "better": "higher or lower",
-            "family": "models (each pair of models), controls (model against control), fusion (against its parts)",
+            "family": "models: each pair of models. ceiling: ground truth as features against each model. floor: each model "
+            "against pixels and position. origin: each model against its untrained twin, vision tower or VAE latent. "
+            "fusion: each fusion against its parts",
             "a": "entry of the first",
             "b": "entry of the second",
             "a_source": "source of the first",
