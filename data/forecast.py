@@ -76,7 +76,8 @@ def forecast(
         changed = [str(d) for key in COMPARED for d in differences(found.get(key), record[key], key)]
         if changed:
             raise StaleError(
-                "this dataset was prepared with other parameters (on disk -> asked for):\n    " + "\n    ".join(changed),
+                "this dataset was prepared with other parameters (on disk -> asked for):\n    "
+                + "\n    ".join(changed),
                 where=dataset, fix="ask for the old parameters, or choose another name with name=...",
             )  # fmt: skip
     clip_ids = unique_clip_ids(source)

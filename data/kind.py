@@ -1,7 +1,7 @@
 """What a kind of dataset consists of: options, source of clips, and what follows once all clips are there.
 
-Each kind lives in a folder of its own, `data/<kind>/`, whose module `kind.py` exports `KIND: Kind`; `data.sources` lists
-the kinds. Modules named `kind.py` import nothing heavy, since `--help` loads them.
+Each kind lives in a folder of its own, `data/<kind>/`, whose module `kind.py` exports `KIND: Kind`; `data.sources`
+lists the kinds. Modules named `kind.py` import nothing heavy, since `--help` loads them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Kind:
     """How to make one kind of dataset.
 
     Attributes:
-        layers: from the raw `key=value` arguments to the options dataclass (a `PrepareConfig` with a key `name`) and the
-            YAML values below them.
+        layers: from the raw `key=value` arguments to the options dataclass (a `PrepareConfig` with a key `name`) and
+            the YAML values below them.
         source: from the filled options to the source of clips. Raise here what is wrong with the raw data as a whole.
         finish: called with the dataset's folder once all clips and tables are there; must be repeatable.
         show: prints what `finish` found out, for `python -m data inspect`.

@@ -20,8 +20,8 @@ class Status:
 
     Attributes:
         clip: its id.
-        status: "made" now, "kept" from an earlier run, "failed" (its raw data can't be used) or "refused" (a stated rule
-            makes no clip of it).
+        status: "made" now, "kept" from an earlier run, "failed" (its raw data can't be used) or "refused" (a stated
+            rule makes no clip of it).
         reason: why it failed or was refused, else "".
         seconds: time spent on it in this run.
         bytes: size of its folder on disk, 0 where there is none.

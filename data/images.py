@@ -1,0 +1,298 @@
+"""Reads raw pictures strictly: colour frames, 16-bit depth and id masks, from JPEG and PNG bytes.
+
+Whatever is wrong with a file, empty, cut off, damaged or of a kind that would be misread in silence, ends in one
+`DatasetError` with its path. Damage is found as far as the format allows: PNG by its checksums, JPEG where the entropy
+code stops making sense.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from configs.errors import DatasetError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Size = tuple[int, int]
+Where = str | PathLike[str]
+Orientation = Literal["refuse", "apply"]
+
+MAX_SIDE = 16384
+MAX_PIXELS = 64_000_000
+JPEG_QUALITY = 95
+_ORIENTATION_TAG = 0x0112
+_PNG_BIT_DEPTH = 24
+"""Offset of the bit depth in a PNG: signature, then the IHDR chunk."""
+_KNOWN = {
+    b"GIF8": "GIF", b"RIFF": "WebP or AVI", b"BM": "BMP", b"II*\x00": "TIFF", b"MM\x00*": "TIFF",
+    b"\x00\x00\x00": "HEIC or MP4", b"%PDF": "PDF", b"PK\x03\x04": "zip", b"<": "text", b"{": "JSON",
+    b"version https": "a Git LFS pointer",
+}  # fmt: skip
+
+
+def read_color(
+    content: bytes, where: Where, *, size: Size | None = None, orientation: Orientation = "refuse"
+) -> NDArray[np.uint8]:
+    """Decode a colour frame.
+
+    Grey and palette pictures become RGB; transparent ones are laid on white. CMYK and 16-bit pictures are refused,
+    because there is no one way to turn them into 8-bit RGB.
+
+    Args:
+        content: bytes of a JPEG or PNG file.
+        where: path (or path and member) for messages.
+        size: (height, width) that it must have, after rotation.
+        orientation: what to do with a picture whose EXIF tag asks for a rotation: "refuse" it (poses, intrinsics or
+            masks would not follow), or "apply" the rotation.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        DatasetError: not a usable colour picture; says why.
+    """
+    return np.asarray(_color(content, where, size, orientation)[0], dtype=np.uint8)
+
+
+def color_frame(
+    content: bytes, where: Where, *, size: Size | None = None, orientation: Orientation = "refuse",
+    source_size: Size | None = None, quality: int = JPEG_QUALITY,
+) -> bytes:  # fmt: skip
+    """Return a colour frame as JPEG: the original bytes, checked, if they are a JPEG that needs no change.
+
+    Args:
+        content, where, orientation: as for `read_color`.
+        size: (height, width) of the result; bilinear resize if the picture has another size. None keeps its own.
+        source_size: (height, width) that the picture must have before resizing.
+        quality: of a new encoding.
+
+    Raises:
+        DatasetError: not a usable colour picture; says why.
+    """
+    from PIL import Image
+
+    picture, untouched = _color(content, where, source_size, orientation)
+    if size is not None and (picture.height, picture.width) != tuple(size):
+        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        untouched = False
+    return content if untouched else encode_jpeg(np.asarray(picture), quality)
+
+
+def encode_jpeg(pixels: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
+    """Return (H, W, 3) uint8 RGB as a JPEG without chroma subsampling; the same pixels give the same bytes."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def picture_size(content: bytes, where: Where, *, orientation: Orientation = "refuse") -> Size:
+    """Return (height, width) from the header alone, after any rotation that `orientation` applies.
+
+    Raises:
+        DatasetError: not a JPEG or PNG, or of absurd size.
+    """
+    with _opened(content, where) as image:
+        turned = orientation == "apply" and _orientation(image, where) >= 5
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def read_depth(content: bytes, where: Where, *, size: Size | None = None) -> NDArray[np.uint16]:
+    """Decode a depth map: PNG with one channel of 16 bits, in the units of the source, 0 = unknown.
+
+    Args:
+        content: bytes of the file.
+        where: path for messages.
+        size: (height, width) that it must have.
+
+    Returns:
+        (H, W) uint16.
+
+    Raises:
+        DatasetError: not such a PNG; says what it is instead.
+    """
+    image = _loaded(content, where)
+    if image.format != "PNG" or not image.mode.startswith("I"):
+        raise DatasetError(
+            "not a depth map", expected="PNG with one channel of 16 bits", found=_describe(image, content), where=where,
+            fix="export depth as 16-bit PNG; JPEG and 8-bit pictures can't hold it",
+        )  # fmt: skip
+    _check_size(image, size, where)
+    return np.asarray(image).astype(np.uint16)
+
+
+def read_mask(content: bytes, where: Where, *, size: Size | None = None) -> NDArray[np.uint16]:
+    """Decode a map of ids: PNG with one channel of up to 16 bits; of a palette picture, the indices are the ids.
+
+    Args:
+        content: bytes of the file.
+        where: path for messages.
+        size: (height, width) that it must have.
+
+    Returns:
+        (H, W) uint16.
+
+    Raises:
+        DatasetError: a JPEG (whose compression changes ids), a colour picture, or another size.
+    """
+    image = _loaded(content, where)
+    if image.format != "PNG":
+        raise DatasetError(
+            f"a mask saved as {image.format}: compression has changed its ids", expected="PNG", where=where,
+            fix="export the masks again as PNG",
+        )  # fmt: skip
+    if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
+        raise DatasetError(
+            "a mask needs one channel of ids", expected="grey or palette PNG of 8 or 16 bits",
+            found=_describe(image, content), where=where, fix="save ids, not colours",
+        )  # fmt: skip
+    _check_size(image, size, where)
+    return np.asarray(image).astype(np.uint16)
+
+
+def resize_nearest(values: NDArray[Any], size: Size) -> NDArray[Any]:
+    """Return a map (H, W) at another size: each new pixel takes the old one under its centre."""
+    height, width = values.shape[:2]
+    rows = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(np.int64)
+    columns = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(np.int64)
+    result: NDArray[Any] = values[rows[:, None], columns[None]]
+    return result
+
+
+def _color(
+    content: bytes, where: Where, size: Size | None, orientation: Orientation
+) -> tuple[Image.Image, bool]:  # fmt: skip
+    """The picture as RGB, and whether the original bytes are a JPEG that shows just that."""
+    from PIL import Image, ImageOps
+
+    image = _loaded(content, where)
+    if image.mode == "CMYK":
+        _refuse("a CMYK picture", _describe(image, content), where, "convert it to RGB")
+    if image.mode.startswith(("I", "F")) or _bit_depth(image, content) == 16:
+        _refuse("a picture of 16 bits per channel", _describe(image, content), where, "convert it to 8 bits")
+    turn = _orientation(image, where)
+    if turn != 1 and orientation == "refuse":
+        raise DatasetError(
+            f"an EXIF tag asks to turn this picture (orientation {turn}); its cameras and masks would not turn with it",
+            where=where, fix="turn the pixels and remove the tag, for example with `mogrify -auto-orient`",
+        )  # fmt: skip
+    untouched = image.format == "JPEG" and turn == 1
+    if turn != 1:
+        image = ImageOps.exif_transpose(image)
+    if image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    _check_size(image, size, where)
+    return image.convert("RGB"), untouched
+
+
+@contextmanager
+def _opened(content: bytes, where: Where) -> Iterator[Image.Image]:
+    """Open by header; turn everything that the library raises into one error."""
+    from PIL import Image, UnidentifiedImageError
+
+    if not content:
+        raise DatasetError("an empty file of 0 bytes", expected="a JPEG or PNG picture", where=where)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise DatasetError("a picture of absurd size", expected=f"at most {MAX_PIXELS} pixels", where=where) from None
+    except UnidentifiedImageError:
+        kind = next((name for magic, name in _KNOWN.items() if content.startswith(magic)), None)
+        if content.startswith((b"\xff\xd8", b"\x89PNG")):
+            kind = "a JPEG or PNG whose header is cut off or damaged"
+        elif not any(content[:1024]):
+            kind = "zeros only"
+        raise DatasetError("not a JPEG or PNG picture", found=kind, where=where) from None
+    except Exception as error:
+        raise _damaged(error, where) from error
+    with image:
+        if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS or min(image.size) < 1:
+            raise DatasetError(
+                "a picture of absurd size", expected=f"sides up to {MAX_SIDE}, at most {MAX_PIXELS} pixels",
+                found=f"{image.width}x{image.height}", where=where,
+            )  # fmt: skip
+        yield image
+
+
+def _loaded(content: bytes, where: Where) -> Image.Image:
+    """Decode completely, after the checks that the library leaves out."""
+    with _opened(content, where) as image:
+        if getattr(image, "n_frames", 1) > 1 and image.format == "PNG":
+            _refuse("an animated picture", f"{getattr(image, 'n_frames', 1)} frames", where, "export single frames")
+        try:
+            if image.format == "PNG":
+                with _opened(content, where) as again:
+                    again.verify()  # checksums of all chunks, which loading skips
+            else:
+                _check_jpeg(content)
+            image.load()
+        except DatasetError:
+            raise
+        except Exception as error:  # the library raises a dozen types for damaged data
+            raise _damaged(error, where) from error
+        result = image.copy()  # keeps pixels and tags without the file
+        result.format = image.format
+        return result
+
+
+def _check_jpeg(content: bytes) -> None:
+    """Decode with the one decoder at hand that stops at bad codes; the others paint over them in silence."""
+    from av import CodecContext, Packet
+    from av.error import InvalidDataError, PatchWelcomeError
+
+    decoder = CodecContext.create("mjpeg", "r")
+    decoder.thread_count = 1
+    decoder.options = {"err_detect": "explode"}
+    try:
+        frames = decoder.decode(Packet(content)) + decoder.decode(None)
+    except PatchWelcomeError:  # a layout that this decoder lacks says nothing about damage
+        return
+    except InvalidDataError:
+        raise ValueError("its compressed data makes no sense") from None
+    if not frames:
+        raise ValueError("there is no picture in it")
+
+
+def _damaged(error: Exception, where: Where) -> DatasetError:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return DatasetError(f"a truncated or damaged picture: {text}", where=where, fix="copy or export the file again")
+
+
+def _orientation(image: Image.Image, where: Where) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception as error:
+        raise _damaged(error, where) from error
+    return value if isinstance(value, int) and 2 <= value <= 8 else 1
+
+
+def _bit_depth(image: Image.Image, content: bytes) -> int:
+    return content[_PNG_BIT_DEPTH] if image.format == "PNG" else 8
+
+
+def _check_size(image: Image.Image, size: Size | None, where: Where) -> None:
+    if size is not None and (image.height, image.width) != tuple(size):
+        raise DatasetError(
+            "a picture of another size than the rest", expected=f"{size[1]}x{size[0]}",
+            found=f"{image.width}x{image.height}", where=where,
+        )  # fmt: skip
+
+
+def _describe(image: Image.Image, content: bytes) -> str:
+    return f"{image.format} of mode {image.mode}, {_bit_depth(image, content)} bits per channel"
+
+
+def _refuse(problem: str, found: str, where: Where, fix: str) -> None:
+    raise DatasetError(problem, found=found, where=where, fix=fix)
