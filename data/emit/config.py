@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from configs.cli import RootConfig
 from configs.errors import ConfigError
 from configs.loader import closest
 from configs.options import option
+from data.files import temporary_name
 from data.rooms.config import RoomsConfig
 
 
@@ -84,3 +87,19 @@ class Format:
 
     options: type[EmitConfig]
     write: Callable[[Any], Emitted]
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path` that takes its place when the block ends without an error.
+
+    Unlike prepared datasets, raw test data isn't forced to the disk file by file: it can be made again.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(temporary_name(path.name))
+    temporary.mkdir()
+    try:
+        yield temporary
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

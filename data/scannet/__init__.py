@@ -1,0 +1,1 @@
+"""ScanNet: from `.sens` recordings or exported folders to a prepared dataset."""
