@@ -1,0 +1,1 @@
+"""Imports DL3DV-10K scenes: frames, COLMAP cameras in `transforms.json`, and geometry from a teacher."""

@@ -1,0 +1,42 @@
+"""DL3DV as a kind of dataset: its options, its source, and what is cleared away afterwards."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from configs.cli import Layers
+from configs.options import option
+from data.clip import ClipSource
+from data.dl3dv.config import DL3DVConfig
+from data.kind import Kind, only, preset_layers
+from data.prepare_config import ImportConfig
+
+
+@dataclasses.dataclass
+class PrepareDL3DV(DL3DVConfig, ImportConfig):
+    """Options of `prepare dataset=dl3dv`."""
+
+    preset: str = option("default", "named set of values in configs/dataset/dl3dv/")
+
+
+def _layers(overrides: Mapping[str, str]) -> Layers:
+    return preset_layers(PrepareDL3DV, "dl3dv", "default", overrides)
+
+
+def _source(config: PrepareDL3DV) -> ClipSource:
+    from data.dl3dv.source import DL3DVSource
+
+    return DL3DVSource(only(DL3DVConfig, config), config.raw_path())
+
+
+def _finish(dataset: Path) -> None:
+    """Delete the teacher's answers: the clips hold them now."""
+    from data.dl3dv.source import ANSWERS
+
+    shutil.rmtree(dataset / ANSWERS, ignore_errors=True)
+
+
+KIND = Kind(_layers, _source, _finish)
