@@ -91,8 +91,9 @@ SCORES: dict[str, TableSpec] = {
             "task": "task",
             "metric": "key of the main metric",
             "better": "higher or lower",
-            "family": "models: each pair of models. ceiling: ground truth as features against each model. floor: each model "
-            "against pixels and position. origin: each model against its untrained twin, vision tower or VAE latent. "
+            "family": "models: each pair of models. ceiling: ground truth as features against each model. "
+            "floor: each model against pixels and position. origin: each model against its untrained twin, its vision "
+            "tower or VAE latent. "
             "fusion: each fusion against its parts",
             "a": "entry of the first",
             "b": "entry of the second",

@@ -8,10 +8,14 @@ from typing import Any
 
 from configs.errors import ConfigError
 from configs.identity import differences, digest
-from probe.member import NOT_IDENTITY
 from probe.report.collect import Run
 
-_PER_SEED = ("task", "seed")
+NOT_COMPARED = (
+    "root", "model", "dataset", "store", "layers", "seeds", "depths", "control", "mdl", "device", "pictures",
+    "loggers", "force", "resamples", "task", "readout",
+)  # fmt: skip
+"""Options that choose runs, or where and how they run, or that have a column of their own: `probe.member.NOT_IDENTITY`,
+not imported because that needs torch."""
 _SHARED = ("profile", "variant", "split_scheme", "fraction", "match", "data_seed", "sampler")
 """Options that must be equal on a board; the others belong to a task."""
 
@@ -55,10 +59,9 @@ def setting_key(run: Run) -> dict[str, Any]:
     with its training except the seed.
     """
     result, config = run.result, dict(run.result["config"])
-    options = {key: value for key, value in config.items() if key not in (*NOT_IDENTITY, *_PER_SEED)}
+    options = {key: value for key, value in config.items() if key not in NOT_COMPARED}
     options["recipe"] = {k: v for k, v in config.get("recipe", {}).items() if k != "seed"}
     options["trunk"] = {k: v for k, v in config.get("trunk", {}).items() if k != "depth"}
-    options.pop("readout", None)
     inputs = run.identity.get("inputs", {})
     checked = {key: inputs.get(key) for key in ("dataset_parameters", "clips", "plan")}
     return {
