@@ -126,6 +126,7 @@ class CommitIndex:
         self._shards: dict[tuple[int, str], tuple[int, ShardRecord | int]] = {}
         self._statistics: dict[tuple[int, int], tuple[int, str] | int] = {}
         self._sealed: SealedRecords | None = None
+        self._sealed_names: set[str] = set()
 
     def preload(self, sealed: SealedRecords) -> None:
         """Take over the records of a manifest."""
@@ -134,7 +135,13 @@ class CommitIndex:
         self._shards = {(clip, array): (generation, row) for row, (clip, generation, array) in enumerate(keys)}
         self._statistics = {(clip, generation): row for row, (clip, generation, _) in enumerate(keys)}
         self._names = {layout.commit_name(clip, generation) for clip, generation in self._statistics}
+        self._sealed_names = set(self._names)
         self._latest = dict(sorted(self._statistics))
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the manifest holds exactly the records that are known to exist."""
+        return self._sealed is not None and self._names == self._sealed_names
 
     def _resolve(self, found: ShardRecord | int) -> ShardRecord:
         if isinstance(found, ShardRecord):

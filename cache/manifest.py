@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cache import layout
 from cache.backend import Backend, put
@@ -13,6 +13,9 @@ from cache.header import Header, load_covered, load_header, sha256
 from cache.init import exclusive, save_header
 from cache.lease import LeaseBoard
 from configs.errors import CorruptionError
+
+if TYPE_CHECKING:
+    from cache.store import FeatureStore
 
 COLUMNS = (
     "clip",
@@ -48,6 +51,22 @@ def seal(backend: Backend, board: LeaseBoard) -> int:
         put(backend, layout.MANIFEST, data)
         save_header(backend, dataclasses.replace(header, files={**header.files, layout.MANIFEST: (sha256(data),)}))
     return len(found)
+
+
+def seal_complete(store: FeatureStore) -> bool:
+    """Seal a store that lacks nothing, unless its manifest is up to date; return whether it was sealed.
+
+    Every job may ask when it ends: whichever commits last finds the store complete. Clips and arrays can be added
+    afterwards; the commit records decide what exists, and the manifest only saves reading them.
+
+    Raises:
+        CorruptionError, StorageError, StoreError: as `seal`; what is committed stays.
+    """
+    store.refresh()
+    if store.index.sealed or store.missing(quarantined=True):
+        return False
+    seal(store.backend, store.board)
+    return True
 
 
 def drop(backend: Backend) -> None:

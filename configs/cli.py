@@ -106,9 +106,10 @@ def _run(stage: str, verb: Verb, config: Any) -> int:
             logger.debug("failed", exc_info=True)
             print(f"error: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:  # a verb that knows more than the default says it
             logger.debug("interrupted")
-            print(f"interrupted; the same `python -m {stage} {verb.name}` command continues", file=sys.stderr)
+            advice = str(interrupt) or f"the same `python -m {stage} {verb.name}` command continues"
+            print(f"interrupted; {advice}", file=sys.stderr)
             return 130
         except BrokenPipeError:
             raise

@@ -56,12 +56,22 @@ class RunConfig(RootConfig):
     threads: int = option(
         1, "CPU threads of one process's arithmetic; fixed, so that results don't depend on it", minimum=1
     )
-    batch: int = option(1, "clips per forward; 0 = as many as memory allows (backs off, recorded)", minimum=0)
+    batch: str = option("1", "clips per forward, or auto: 8, halved until they fit into memory; recorded")
     readers: int = option(0, "threads that decode and resize frames; 0 = one per core, at most 8", minimum=0)
     noise_seed: int = option(0, "seed of all noise, together with the clip's id")
     init_seed: int = option(0, "seed of random weights")
     cache_latents: bool = option(False, "keep VAE latents, shared by models with the same VAE and input")
     retry: bool = option(True, "also try clips again that failed in an earlier run")
+    verify_writes: bool = option(False, "read every shard back and compare it before its clip counts")
+
+    def check(self) -> None:
+        """Refuse values that can't be read.
+
+        Raises:
+            ConfigError: `part` or `batch`.
+        """
+        self.share()
+        self.batch_size()
 
     def share(self) -> tuple[int, int]:
         """Return (index, count) of `part`.
@@ -73,6 +83,18 @@ class RunConfig(RootConfig):
         if not slash or not index.isdigit() or not count.isdigit() or not int(index) < int(count):
             raise ConfigError(f"can't read part={self.part}", expected="i/N with i from 0 to N-1, for example part=0/4")
         return int(index), int(count)
+
+    def batch_size(self) -> int:
+        """Return the clips per forward, 0 for `auto`.
+
+        Raises:
+            ConfigError: neither a positive number nor auto.
+        """
+        if self.batch == "auto":
+            return 0
+        if not str(self.batch).isdigit() or int(self.batch) < 1:
+            raise ConfigError(f"can't read batch={self.batch}", expected="a number of clips, or auto")
+        return int(self.batch)
 
 
 def command(verb: str, config: RunConfig) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cache.layout import STORE
 from configs.console import get_logger
+from configs.errors import SpatialprobeError
 from extract.config import RunConfig, command
 from extract.device import visible_devices
 from extract.plan import Plan, make_plan
@@ -49,6 +50,7 @@ def run(config: RunConfig) -> int:
     plan = make_plan(request, config)
     print(plan.describe(), flush=True)
     if not plan.clips:
+        _seal(plan)  # an earlier job may have been killed between its last commit and this
         return 0
     plan.check_disk()
     request.store(config.root, recorded(devices[0]))
@@ -63,12 +65,12 @@ def run(config: RunConfig) -> int:
                 outcome = run_workers(config, devices, count, plan, stop_file)
             interrupted = Path(stop_file).exists()
         outcome.seconds = time.perf_counter() - started
+        _seal(plan)
         _summarise(outcome, config, plan, count)
         if interrupted:
             raise KeyboardInterrupt
     except KeyboardInterrupt:  # asked for once, or twice, which comes from anywhere inside
-        print(f"to continue: {command('run', config)}", file=sys.stderr)
-        raise
+        raise KeyboardInterrupt(f"to continue: {command('run', config)}") from None
     return 1 if outcome.failed else 0
 
 
@@ -88,8 +90,8 @@ def run_process(
         return bool(stop_file) and os.path.exists(stop_file)  # noqa: PTH110  (asked between all clips)
 
     runner = Runner(
-        request, store, batch=config.batch, readers=config.readers or reader_threads(count), share=config.share(),
-        start=index / count, stop=stop, retry=config.retry,
+        request, store, batch=config.batch_size(), readers=config.readers or reader_threads(count),
+        share=config.share(), start=index / count, stop=stop, retry=config.retry, verify_writes=config.verify_writes,
     )  # fmt: skip
     todo = sum(len(group) for group in runner.todo())
     with Tracker(todo, request.source) as tracker:
@@ -142,6 +144,18 @@ def interruptible() -> Iterator[str]:
         for known, old in before.items():
             signal.signal(known, old)
         folder.cleanup()
+
+
+def _seal(plan: Plan) -> None:
+    """Seal the store once it holds all it was made for; a failure costs later readers a second, so it is only told."""
+    from cache.manifest import seal_complete
+    from cache.store import FeatureStore
+
+    try:
+        if (plan.path / STORE).is_file():  # a part may have no clips at all
+            seal_complete(FeatureStore.open(plan.path))
+    except SpatialprobeError as error:
+        get_logger("extract").warning("%s\n  all clips are committed; python -m cache seal store=%s", error, plan.path)
 
 
 def _summarise(outcome: Outcome, config: RunConfig, plan: Plan, count: int) -> None:

@@ -13,6 +13,7 @@ from cache.spec import ArraySpec
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest
 from configs.paths import artifact_root
+from configs.source_name import SourceName
 from extract.adapter import Adapter, BackboneSpec, Tap, Variant
 from extract.backbones import build_adapter
 from extract.config import RunConfig, command, untrained
@@ -90,6 +91,7 @@ def resolve_request(config: RunConfig, device: str) -> Request:
     """
     from data.dataset import PreparedDataset
 
+    config.check()
     model = load_model(config.model)
     dataset = PreparedDataset.open(config.dataset, config.root)
     variant = variant_of(config, model, device)
@@ -122,10 +124,15 @@ def variant_of(config: RunConfig, model: ModelConfig, device: str) -> Variant:
 
 
 def source_name(model: ModelConfig, variant: Variant) -> str:
-    """Return the model's name, marked where weights are random, so that no table can hide it."""
+    """Return the model's name, marked where weights are random, so that no table can hide it.
+
+    An oracle of some groups only is named after them, so that several can stand beside each other.
+    """
     if model.kind == "control":
-        return model.name
-    return model.name + ("-tiny" if variant.size == "tiny" else "") + ("-random" if variant.random else "")
+        known = model.settings.get("groups", ())
+        groups = tuple(name for name in known if name in variant.extra.get("groups", ()))
+        return str(SourceName(model.name, groups=groups if len(groups) < len(known) else ()))
+    return str(SourceName(model.name, tiny=variant.size == "tiny", untrained=variant.random))
 
 
 def chosen_blocks(words: Sequence[str], model: ModelConfig, total: int) -> list[int]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from configs.console import get_logger
-from configs.errors import ModelError, SpatialprobeError
+from configs.errors import CorruptionError, ModelError, SpatialprobeError
 from extract.device import Device, Result
 from extract.reader import Prepared, prepare
 from extract.request import Request
@@ -73,6 +73,7 @@ class Runner:
         start: where in the list of groups to begin, as a fraction; processes that share a list begin apart.
         stop: asked between groups; True ends the work after the clips in hand.
         retry: whether to try clips again that have failed before.
+        verify_writes: whether to read every shard back before its clip counts.
     """
 
     def __init__(
@@ -86,12 +87,13 @@ class Runner:
         start: float = 0.0,
         stop: Callable[[], bool] = lambda: False,
         retry: bool = True,
+        verify_writes: bool = False,
     ) -> None:
         self._request, self._store, self._readers, self._stop = request, store, readers, stop
         self.done: Callable[[Record], None] = lambda record: None
         self._batch, self._automatic, self._share, self._start = batch or 8, batch == 0, share, start
         self._names = [spec.name for spec in request.specs]
-        self._retry = retry
+        self._retry, self._verify_writes = retry, verify_writes
         self._failed: set[str] = set()
         self._succeeded = 0
         self._fatal: BaseException | None = None
@@ -223,7 +225,7 @@ class Runner:
                 try:
                     self._write(clip_id, lease, names, clip, result, row, waited / len(ready))
                 except Exception as error:
-                    if isinstance(error, OSError):  # StorageError too: the disk, not the clip
+                    if isinstance(error, (OSError, CorruptionError)):  # the disk is to blame, not the clip
                         self._fatal = error
                         lease.release()
                     else:
@@ -236,7 +238,7 @@ class Runner:
         started = time.perf_counter()
         size = 0
         facts = {"device": self._request.variant.device, "batch": result.batch}
-        with self._store.writer(clip_id, lease, run=facts) as writer:
+        with self._store.writer(clip_id, lease, run=facts, verify_writes=self._verify_writes) as writer:
             for name in names:
                 features = result.arrays[name][row]
                 writer.put(name, features)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from cache.forecast import check_free_space
 from cache.locate import store_path
+from cache.manifest import seal_complete
 from cache.store import FeatureStore
 from configs.errors import StoreError
 from fusion.view import FusedView
@@ -60,6 +61,7 @@ def materialise(
             )  # fmt: skip
         else:
             time.sleep(0.05)
+    seal_complete(store)
     return store
 
 

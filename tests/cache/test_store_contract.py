@@ -249,6 +249,27 @@ class StoreContract:
         assert again.committed(spec.name) == ["scene0000", "scene0001", "scene0002"]
         assert verify(backend) == []
 
+    def test_complete_stores_are_sealed_once(self, backend: Backend) -> None:
+        from cache.manifest import seal_complete
+
+        spec, late = make_spec(), make_spec("late")
+        store = make_store(backend, [spec], 2, written=[0])
+        assert not seal_complete(store)
+        other = FeatureStore.open(backend)  # another job does the rest
+        with other.writer("scene0001") as writer:
+            writer.put(spec.name, make_features(spec, 1))
+        assert seal_complete(store)
+        assert not seal_complete(FeatureStore.open(backend))
+        grown = make_store(backend, [spec, late], 2, written=[])
+        assert grown.index.sealed and not seal_complete(grown)
+        for clip in range(2):
+            with grown.writer(grown.clips[clip]) as writer:
+                writer.put(late.name, make_features(late, clip))
+        assert not FeatureStore.open(backend).index.sealed
+        assert seal_complete(grown)
+        assert FeatureStore.open(backend).index.sealed
+        assert verify(backend) == []
+
     @pytest.mark.parametrize(
         ("content", "error", "says"),
         [

@@ -99,6 +99,16 @@ def test_wrong_options_are_explained(root, capsys, words, message):
     assert not list(root.rglob("store.json"))
 
 
+def test_an_interrupt_is_one_line_with_the_command_that_continues(root, capsys, monkeypatch):
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("extract.job.run_process", interrupted)
+    words = ["model=pixels", "dataset=toy", "grid=4x5", f"root={root}"]
+    assert call("run", *words) == 130
+    assert capsys.readouterr().err == f"interrupted; to continue: python -m extract run {' '.join(words)}\n"
+
+
 def test_plan_runs_nothing(root, capsys):
     assert call("plan", "model=pixels", "dataset=toy", "grid=4x5", f"root={root}") == 0
     out = capsys.readouterr().out

@@ -18,7 +18,7 @@ import torch
 
 from cache.store import FeatureStore
 from cache.verify import verify
-from configs.errors import ConfigError, DatasetError, ModelError, StorageError
+from configs.errors import ConfigError, CorruptionError, DatasetError, ModelError, StorageError
 from extract import job
 from extract.config import RunConfig, command
 from extract.job import run, run_process
@@ -74,6 +74,36 @@ def test_a_run_stores_what_the_adapter_gives(root, undisturbed):
     assert store.fingerprint["adapter"]["family"] == "pixels"
 
 
+def test_a_complete_store_is_sealed_and_can_still_grow(root, undisturbed):
+    assert run(config(root, limit=2)) == 0
+    assert store_of(config(root)).index.sealed
+    assert run(config(root)) == 0
+    store = store_of(config(root))
+    assert store.index.sealed
+    assert checksums(store) == undisturbed
+    assert run(config(root, clips=["clip_01"])) == 0
+    assert verify(store.backend) == []
+
+
+def test_a_job_with_nothing_to_do_seals_what_a_killed_one_left_open(root, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("extract.job._seal", lambda plan: None)
+        assert run(config(root)) == 0
+    assert not store_of(config(root)).index.sealed
+    assert run(config(root)) == 0
+    assert store_of(config(root)).index.sealed
+
+
+def test_a_store_that_cannot_be_sealed_is_complete_all_the_same(root, undisturbed, monkeypatch, caplog):
+    def refuse(store):
+        raise StorageError("no space left")
+
+    monkeypatch.setattr("cache.manifest.seal_complete", refuse)
+    assert run(config(root)) == 0
+    assert "no space left" in caplog.text and "python -m cache seal" in caplog.text
+    assert checksums(store_of(config(root))) == undisturbed
+
+
 def test_running_again_does_nothing(root, capsys):
     run(config(root))
     before = {path: path.stat().st_mtime_ns for path in store_files(config(root))}
@@ -93,7 +123,7 @@ def test_clips_can_be_added_later(root, undisturbed):
     assert checksums(store_of(config(root))) == undisturbed
 
 
-@pytest.mark.parametrize("batch", [2, 3, 0])
+@pytest.mark.parametrize("batch", ["2", "3", "auto"])
 def test_batches_give_the_same_store(root, undisturbed, batch):
     assert run(config(root, batch=batch)) == 0
     assert checksums(store_of(config(root))) == undisturbed
@@ -101,8 +131,16 @@ def test_batches_give_the_same_store(root, undisturbed, batch):
 
 def test_parts_make_up_the_whole(root, undisturbed):
     for part in ("2/3", "0/3", "1/3"):
-        assert run(config(root, part=part, batch=2)) == 0
+        assert run(config(root, part=part, batch="2")) == 0
+        assert store_of(config(root)).index.sealed == (part == "1/3")  # by whoever commits last
     assert checksums(store_of(config(root))) == undisturbed
+
+
+@pytest.mark.parametrize("batch", ["0", "many", "-1", "1.5"])
+def test_bad_batches_are_refused(root, batch):
+    with pytest.raises(ConfigError, match="batch"):
+        run(config(root, batch=batch))
+    assert not (root / "features").exists()
 
 
 @pytest.mark.parametrize("part", ["3/3", "1", "a/b", "-1/2"])
@@ -210,6 +248,7 @@ def test_a_failing_clip_is_set_aside_and_tried_again(root, undisturbed, monkeypa
             fail_once(patch, ClipWriter, "put", lambda w, a, f: w.clip_id, ValueError("the frame is torn"))
         assert run(config(root)) == 1
     store = store_of(config(root))
+    assert not store.index.sealed
     assert set(store.clips) - set(store.committed("pixels.4x5")) == {"clip_02"}
     assert "the frame is torn" in store.quarantined()["clip_02"]
     out = capsys.readouterr().out
@@ -218,6 +257,7 @@ def test_a_failing_clip_is_set_aside_and_tried_again(root, undisturbed, monkeypa
     assert run(config(root)) == 0
     assert checksums(store_of(config(root))) == undisturbed
     assert not store_of(config(root)).quarantined()
+    assert store_of(config(root)).index.sealed  # not while a clip was set aside
 
 
 def test_values_that_are_not_finite_are_refused(root, monkeypatch):
@@ -250,6 +290,31 @@ def test_a_full_disk_stops_the_job_and_leaves_a_resumable_store(root, undisturbe
     assert checksums(store_of(config(root))) == undisturbed
 
 
+def test_writes_are_read_back_on_request(root, undisturbed, monkeypatch):
+    """A disk that returns other bytes than it was given is found out before the clip counts, and stops the job."""
+    from cache import verify as checks
+
+    settings = config(root, verify_writes=True)
+    check, seen = checks.check_shard, []
+
+    def lying(backend, key, spec, shard):
+        seen.append(key)
+        return "row 3: other bytes" if len(seen) == 3 else check(backend, key, spec, shard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checks, "check_shard", lying)
+        with pytest.raises(CorruptionError, match="reads back differently"):
+            run(settings)
+    store = store_of(settings)
+    assert len(store.committed("pixels.4x5")) == 2
+    assert not store.quarantined()  # the disk is to blame, not the clip
+    with monkeypatch.context() as patch:
+        patch.setattr(checks, "check_shard", lying)
+        assert run(settings) == 0
+    assert len(seen) == 3 + len(CLIPS) - 2
+    assert checksums(store_of(settings)) == undisturbed
+
+
 def test_if_everything_fails_the_job_ends_early(root, monkeypatch):
     from extract.sources._maps import MapSource
 
@@ -261,7 +326,7 @@ def test_if_everything_fails_the_job_ends_early(root, monkeypatch):
         run(config(root))
 
 
-def test_an_interrupt_finishes_the_clip_in_hand(root, undisturbed, monkeypatch, capsys):
+def test_an_interrupt_finishes_the_clip_in_hand(root, undisturbed, monkeypatch):
     from extract.sources._maps import MapSource
 
     original = MapSource.forward
@@ -275,9 +340,9 @@ def test_an_interrupt_finishes_the_clip_in_hand(root, undisturbed, monkeypatch, 
     before = signal.getsignal(signal.SIGINT)  # ignored in a job that a shell runs in the background
     with monkeypatch.context() as patch:
         patch.setattr(MapSource, "forward", interrupted)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as interrupt:
             run(config(root))
-    assert f"to continue: {command('run', config(root))}\n" in capsys.readouterr().err
+    assert str(interrupt.value) == f"to continue: {command('run', config(root))}"
     done = store_of(config(root)).committed("pixels.4x5")
     assert "clip_02" in done
     assert len(done) < len(CLIPS)
