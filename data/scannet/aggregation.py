@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
 from data.clip import Instance
+from data.raw_json import parse_json
 from data.scannet.labels import LabelTable
 from data.taxonomy import Taxonomy
-
-LARGEST_FILE = 64 << 20
-"""Bytes; the largest aggregation of the release has under one million."""
 
 
 @dataclass(frozen=True)
@@ -44,39 +41,32 @@ class Instances:
     merged: tuple[int, ...]
 
 
-def read_aggregation(path: Path) -> tuple[list[SceneObject], bytes]:
-    """Read the objects of a scan; return them, by mask value, and the file's bytes.
+def parse_aggregation(content: bytes, where: Path) -> list[SceneObject]:
+    """Return the objects of a scan, by mask value.
+
+    Args:
+        content: the file; that of the release without `_vh_clean` in its name, which belongs to the 2D images.
+        where: its path, for messages.
 
     Raises:
-        DatasetError: the file is missing, is no strict JSON, or an object is described twice in different ways.
+        DatasetError: no strict JSON, fields are missing, or an object is described twice in different ways.
     """
+    value = parse_json(content, where)
     try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise DatasetError("the aggregation is too large", where=path, expected=f"under {LARGEST_FILE} bytes")
-        content = path.read_bytes()
-    except FileNotFoundError:
+        objects = [_object(entry) for entry in value["segGroups"]]
+    except (ValueError, KeyError, TypeError) as error:
         raise DatasetError(
-            "the aggregation is missing", where=path,
-            fix="fetch it (the one without _vh_clean in its name), or use annotations=none",
-        ) from None  # fmt: skip
-    except OSError as error:
-        raise DatasetError(f"can't read the aggregation: {error.strerror}", where=path) from error
-    try:
-        entries = json.loads(content, parse_constant=_no_constant, object_pairs_hook=_no_repeats)["segGroups"]
-        objects = [_object(entry) for entry in entries]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DatasetError(
-            f"the aggregation can't be read: {error}", where=path, expected="segGroups with objectId, segments, label",
-            fix="fetch the file again",
+            "the aggregation lacks what it should have", where=where, found=str(error),
+            expected="segGroups, each with objectId, segments and label", fix="fetch the file again",
         ) from error  # fmt: skip
     known: dict[int, SceneObject] = {}
     for item in objects:
         if known.setdefault(item.value, item) != item:
             raise DatasetError(
-                f"the aggregation describes object {item.value - 1} twice, differently", where=path,
+                f"the aggregation describes object {item.value - 1} twice, differently", where=where,
                 found=f"{known[item.value].label!r} and {item.label!r}", fix="fetch the file again",
             )  # fmt: skip
-    return [known[value] for value in sorted(known)], content
+    return [known[number] for number in sorted(known)]
 
 
 def as_instances(objects: Sequence[SceneObject], labels: LabelTable, taxonomy: Taxonomy) -> Instances:
@@ -114,14 +104,3 @@ def _object(entry: Any) -> SceneObject:
     if not isinstance(label, str) or not all(type(segment) is int for segment in segments):
         raise ValueError(f"object {number} has no text as label or no numbers as segments")
     return SceneObject(number + 1, label, tuple(segments))
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        raise ValueError("a key occurs twice in one object")
-    return result

@@ -6,16 +6,14 @@ import dataclasses
 
 from configs.errors import ConfigError
 from configs.options import option
-from data.prepare_config import ImportConfig
 from data.scannet.windows import RULES
 
 
 @dataclasses.dataclass
-class ScannetConfig(ImportConfig):
-    """Options of `prepare dataset=scannet`."""
+class ScannetConfig:
+    """What the importer makes of a raw folder."""
 
     name: str = option("scannet", "name of the prepared dataset")
-    preset: str = option("standard", "named set of values in configs/dataset/scannet/")
     scenes: list[str] = option(help="scans to import, for example scene0000_00; default all", factory=list)
     source: str = option(
         "auto", "what frames come from; auto: .sens where there is one", choices=("auto", "sens", "exported")

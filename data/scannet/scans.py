@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import DatasetError, MissingError
+from data.archive import RawFolder
 from data.splits import halve
 
 SCAN_NAME = re.compile(r"(scene\d{4})_\d{2}")
@@ -19,15 +20,19 @@ LISTS = {"train": "scannetv2_train.txt", "val": "scannetv2_val.txt", "test": "sc
 
 @dataclass(frozen=True)
 class Scan:
-    """One recording: its name `sceneRRRR_SS`, and its folder."""
+    """One recording: its name `sceneRRRR_SS`, and its folder relative to the raw folder ("" for that folder itself)."""
 
     name: str
-    folder: Path
+    folder: str
 
     @property
     def room(self) -> str:
         """The room `sceneRRRR`; rescans of a room share it."""
         return room_of(self.name)
+
+    def inside(self, name: str) -> str:
+        """Return the name, relative to the raw folder, of something in the scan's folder."""
+        return f"{self.folder}/{name}" if self.folder else name
 
 
 def room_of(scan: str) -> str:
@@ -35,39 +40,53 @@ def room_of(scan: str) -> str:
     return scan.partition("_")[0]
 
 
-def find_scans(raw: Path) -> list[Scan]:
+def find_scans(raw: RawFolder) -> list[Scan]:
     """Return the scans below a raw folder, or the one whose own folder it is, sorted by name.
 
     Raises:
         MissingError: there are none.
         DatasetError: two folders hold a scan of the same name.
     """
-    if SCAN_NAME.fullmatch(raw.name) and not any((raw / folder).is_dir() for folder in FOLDERS[1:]):
-        return [Scan(raw.name, raw)]
-    found: dict[str, Path] = {}
-    for folder in FOLDERS:
-        for path in sorted(p for p in (raw / folder).glob("scene*") if SCAN_NAME.fullmatch(p.name) and p.is_dir()):
-            if found.setdefault(path.name, path) != path:
+    holders = [folder for folder in FOLDERS if not folder or (raw.root / folder).is_dir()]
+    if SCAN_NAME.fullmatch(raw.root.name) and holders == [""]:
+        return [Scan(raw.root.name, "")]
+    found: dict[str, str] = {}
+    for holder in holders:
+        for name in raw.folders(holder or "."):
+            path = f"{holder}/{name}" if holder else name
+            if SCAN_NAME.fullmatch(name) and found.setdefault(name, path) != path:
                 raise DatasetError(
-                    f"scan {path.name} is there twice", where=path, found=found[path.name], fix="remove one of them"
-                )
+                    f"scan {name} is there twice", where=raw.root / path, found=raw.root / found[name],
+                    fix="remove one of them",
+                )  # fmt: skip
     if not found:
         raise MissingError(
-            "no scans here", where=raw, expected="folders named like scene0000_00, or scans/ with such folders",
+            "no scans here", where=raw.root, expected="folders named like scene0000_00, or scans/ with such folders",
             fix="give raw= the folder that holds scans/",
         )  # fmt: skip
     return [Scan(name, found[name]) for name in sorted(found)]
 
 
-def find_lists(raw: Path) -> dict[str, Path]:
-    """Return the official split lists found below a raw folder: "train", "val", "test" -> file."""
-    found = {}
-    for split, name in LISTS.items():
-        for folder in LIST_FOLDERS:
-            if (raw / folder / name).is_file():
-                found[split] = raw / folder / name
-                break
-    return found
+def find_lists(raw: RawFolder, folder: str | None = None) -> dict[str, Path]:
+    """Return the official split lists: "train", "val", "test" -> file.
+
+    Args:
+        raw: the raw folder; lists are looked for in `LIST_FOLDERS` of it.
+        folder: look there instead, wherever it is.
+    """
+    if folder is not None:
+        outside = Path(folder).expanduser().absolute()
+        return {split: outside / name for split, name in LISTS.items() if (outside / name).is_file()}
+    return {split: path for split, name in LISTS.items() if (path := find_file(raw, name)) is not None}
+
+
+def find_file(raw: RawFolder, name: str) -> Path | None:
+    """Return the first file of that name in `LIST_FOLDERS` of the raw folder, None if there is none."""
+    for folder in LIST_FOLDERS:
+        path = raw.path(f"{folder}/{name}" if folder else name)
+        if path.is_file():
+            return path
+    return None
 
 
 def read_lists(files: Mapping[str, Path]) -> dict[str, str]:
@@ -103,6 +122,6 @@ def splits_of(scans: Iterable[Scan], rooms: Mapping[str, str]) -> dict[str, str 
     for scan in scans:
         official = rooms.get(scan.room)
         if not rooms:
-            official = {"scans_train": "train", "scans_val": "val"}.get(scan.folder.parent.name)
+            official = {"scans_train": "train", "scans_val": "val"}.get(scan.folder.partition("/")[0])
         result[scan.name] = halve(scan.room) if official == "val" else official
     return result

@@ -117,7 +117,7 @@ class SensFile:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def index(self) -> SensIndex:
+    def read_index(self) -> SensIndex:
         """Find all frames by reading 96 bytes of each.
 
         Raises:
@@ -143,7 +143,7 @@ class SensFile:
         self._check_poses(poses)
         return SensIndex(poses.astype(np.float32), blobs[:, 0], blobs[:, 1], self._imu_records(position))
 
-    def colour(self, index: SensIndex, frame: int) -> bytes:
+    def read_colour(self, index: SensIndex, frame: int) -> bytes:
         """Return the encoded colour image of a frame, as stored.
 
         Raises:
@@ -158,7 +158,7 @@ class SensFile:
             )  # fmt: skip
         return blob
 
-    def depth(self, index: SensIndex, frame: int) -> NDArray[np.uint16]:
+    def read_depth(self, index: SensIndex, frame: int) -> NDArray[np.uint16]:
         """Return the depth image of a frame, (H, W) uint16 in stored units, 0 = unknown.
 
         Raises:

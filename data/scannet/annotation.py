@@ -1,0 +1,170 @@
+"""The 2D annotation of a clip: compact instance maps, pixels per class, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.archive import RawFolder, RawZip
+from data.clip import Instance
+from data.files import sha256_bytes
+from data.images import read_mask, resize_nearest
+from data.scannet.aggregation import Instances, as_instances, parse_aggregation
+from data.scannet.agreement import Votes, disagreements
+from data.scannet.labels import LabelTable
+from data.scannet.scans import Scan
+from data.taxonomy import Taxonomy
+
+Size = tuple[int, int]
+KINDS = ("filt", "")
+"""Endings of the zips, in order of preference: filtered projections, then raw ones."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to read of a scan's annotation.
+
+    Attributes:
+        numbers: (T,) frame numbers of the positions.
+        dense: (G,) rows of `numbers` whose instance maps are kept.
+        image_size: (height, width) of the colour images, and so of the masks.
+        size: (height, width) wanted.
+    """
+
+    numbers: NDArray[np.int64]
+    dense: NDArray[np.int64]
+    image_size: Size
+    size: Size
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """The annotation of one clip.
+
+    Attributes:
+        instance: (G, H, W) uint16, 0 = none, else id of an instance.
+        instances: all objects of the scan, also those that the clip doesn't show.
+        class_pixels: (T, C) int32 pixels of each class at every position.
+        facts: numbers for the index.
+        warnings: what is odd, one sentence each.
+        digests: name -> SHA-256 of what was read.
+    """
+
+    instance: NDArray[np.uint16]
+    instances: tuple[Instance, ...]
+    class_pixels: NDArray[np.int32]
+    facts: dict[str, int | bool | None]
+    warnings: list[str]
+    digests: dict[str, str]
+
+
+EMPTY_FACTS: dict[str, int | bool | None] = {
+    "id_check_ok": None, "n_ids_seen": None, "n_ids_unknown": None, "n_ids_unseen": None, "n_objects_merged": None,
+    "n_words_unknown": None,
+}  # fmt: skip
+"""Facts of a clip without annotation."""
+
+
+def is_annotated(raw: RawFolder, scan: Scan) -> bool:
+    """Return whether a scan has its aggregation and its instance images."""
+    return raw.exists(_aggregation(scan)) and _zip_name(raw, scan, "instance") is not None
+
+
+def read_annotation(raw: RawFolder, scan: Scan, labels: LabelTable, taxonomy: Taxonomy, want: Request) -> Annotation:
+    """Read the annotation of a clip.
+
+    Frames that repeat are read once. Instance images count at every position, label images only at the dense ones.
+
+    Raises:
+        MissingError: the aggregation, the instance images or one of their members are missing.
+        DatasetError: one of them is damaged.
+    """
+    content = raw.read(_aggregation(scan))
+    known = as_instances(parse_aggregation(content, raw.root / _aggregation(scan)), labels, taxonomy)
+    name = _zip_name(raw, scan, "instance") or scan.inside(f"{scan.name}_2d-instance-filt.zip")
+    label_zip = _zip_name(raw, scan, "label")
+    maps = np.zeros((len(want.dense), *want.size), np.uint16)
+    pixels = np.zeros((len(want.numbers), len(known.items) + 1), np.int64)
+    votes, seen, done = Votes(), np.zeros(1 << 16, bool), dict[int, tuple[NDArray[np.uint16], NDArray[np.int64]]]()
+    rows = {int(row): place for place, row in enumerate(want.dense)}
+    with RawZip(raw.path(name)) as archive:
+        for row, number in enumerate(want.numbers.tolist()):
+            if number not in done:
+                values = _mask(archive, "instance", number, want)
+                seen |= np.bincount(values.ravel(), minlength=1 << 16) > 0
+                compact = known.compact[values]
+                done = {number: (compact, np.bincount(compact.ravel(), minlength=len(known.items) + 1))}
+            compact, pixels[row] = done[number]
+            if row in rows:
+                maps[rows[row]] = compact
+    if label_zip is not None:
+        with RawZip(raw.path(label_zip)) as archive:
+            for place, number in enumerate(want.numbers[want.dense].tolist()):
+                votes.add(maps[place], _mask(archive, "label", number, want))
+    counts = np.zeros((len(want.numbers), len(taxonomy)), np.int32)
+    for item in known.items:
+        if item.class_index >= 0:
+            counts[:, item.class_index] += pixels[:, item.id].astype(np.int32)
+    conflicts = disagreements(known.items, labels, votes)
+    facts, warnings = _findings(known, labels, seen, conflicts, checked=label_zip is not None)
+    digests = {"aggregation": sha256_bytes(content), "instance": sha256_bytes(maps.tobytes() + counts.tobytes())}
+    return Annotation(maps, known.items, counts, facts, warnings, digests)
+
+
+def _findings(
+    known: Instances, labels: LabelTable, seen: NDArray[np.bool_], conflicts: list[str], *, checked: bool
+) -> tuple[dict[str, int | bool | None], list[str]]:
+    """Facts and warnings about ids and words; `seen` says of each mask value whether a pixel of the clip has it."""
+    values = np.flatnonzero(seen[1:]) + 1
+    unknown = [int(value) for value in values if known.compact[value] == 0]
+    visible = {int(known.compact[value]) for value in values} - {0}
+    words = sorted({item.raw_label for item in known.items if not labels.knows(item.raw_label)})
+    ambiguous = sorted({item.raw_label for item in known.items} & labels.ambiguous)
+    facts: dict[str, int | bool | None] = {
+        "id_check_ok": not conflicts and not unknown if checked else None,
+        "n_ids_seen": len(values),
+        "n_ids_unknown": len(unknown),
+        "n_ids_unseen": len(known.items) - len(visible),
+        "n_objects_merged": len(known.merged),
+        "n_words_unknown": len(words),
+    }
+    warnings = []
+    if known.merged:
+        warnings.append(f"{len(known.merged)} objects are listed twice in the aggregation and were merged")
+    if unknown:
+        warnings.append(f"ids in the masks that the aggregation lacks, taken as none: {_some(unknown)}")
+    if conflicts:
+        warnings.append(f"{len(conflicts)} objects disagree with the label images: {_some(conflicts, '; ')}")
+    if words:
+        warnings.append(f"words that the labels table lacks, without a class: {_some(words)}")
+    if ambiguous:
+        warnings.append(f"words with several classes in the labels table, the last one taken: {_some(ambiguous)}")
+    return facts, warnings
+
+
+def _mask(archive: RawZip, kind: str, number: int, want: Request) -> NDArray[np.uint16]:
+    """One mask at the wanted size; its folder in the archive is named after the archive's kind."""
+    for folder in (f"{kind}-filt", kind):
+        if (name := f"{folder}/{number}.png") in archive:
+            break
+    else:
+        name = f"{kind}-filt/{number}.png"
+    values = read_mask(archive.read(name), f"{archive.file}:{name}", size=want.image_size)
+    mask: NDArray[np.uint16] = resize_nearest(values, want.size)
+    return mask
+
+
+def _aggregation(scan: Scan) -> str:
+    return scan.inside(f"{scan.name}.aggregation.json")
+
+
+def _zip_name(raw: RawFolder, scan: Scan, kind: str) -> str | None:
+    names = [scan.inside(f"{scan.name}_2d-{kind}{'-' if ending else ''}{ending}.zip") for ending in KINDS]
+    return next((name for name in names if raw.exists(name)), None)
+
+
+def _some(items: list[int] | list[str], separator: str = ", ") -> str:
+    shown = separator.join(str(item) for item in items[:5])
+    return shown + (f"{separator}..." if len(items) > 5 else "")

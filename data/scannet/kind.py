@@ -1,0 +1,33 @@
+"""ScanNet as a kind of dataset: its options and its source."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from configs.cli import Layers
+from configs.options import option
+from data.clip import ClipSource
+from data.kind import Kind, only, preset_layers
+from data.prepare_config import ImportConfig
+from data.scannet.config import ScannetConfig
+
+
+@dataclasses.dataclass
+class PrepareScannet(ScannetConfig, ImportConfig):
+    """Options of `prepare dataset=scannet`."""
+
+    preset: str = option("standard", "named set of values in configs/dataset/scannet/")
+
+
+def _layers(overrides: Mapping[str, str]) -> Layers:
+    return preset_layers(PrepareScannet, "scannet", "standard", overrides)
+
+
+def _source(config: PrepareScannet) -> ClipSource:
+    from data.scannet.source import ScannetSource
+
+    return ScannetSource(only(ScannetConfig, config), config.raw_path())
+
+
+KIND = Kind(_layers, _source)
