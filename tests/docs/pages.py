@@ -1,0 +1,53 @@
+"""The documentation as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[2]
+PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One code block: the words behind the fence (empty for an indented one), its text, its first line's number."""
+
+    page: Path
+    info: str
+    text: str
+    line: int
+
+
+def code_blocks(page: Path) -> Iterator[Block]:
+    """Yield the fenced and the indented code blocks of a Markdown page."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    number = 0
+    while number < len(lines):
+        fence = re.match(r"^(\s*)```(.*)$", lines[number])
+        start = number
+        if fence:
+            number += 1
+            while not lines[number].strip().startswith("```"):
+                number += 1
+            yield Block(page, fence[2].strip(), "\n".join(lines[start + 1 : number]), start + 2)
+        elif lines[number].startswith("    ") and (number == 0 or not lines[number - 1].strip()):
+            while number < len(lines) and (lines[number].startswith("    ") or not lines[number].strip()):
+                number += 1
+            text = "\n".join(line[4:] for line in lines[start:number])
+            yield Block(page, "", text, start + 1)
+            continue
+        number += 1
+
+
+def run_verb(stage: str, *words: str) -> int:
+    """Run `python -m <stage> <words>` in this process."""
+    import importlib
+
+    from configs.cli import main
+
+    verbs: Any = importlib.import_module(f"{stage}.__main__").VERBS
+    return main(stage, "", verbs, list(words))

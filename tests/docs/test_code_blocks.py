@@ -1,0 +1,100 @@
+"""What the documentation shows works: every command is accepted, every Python example runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, REPOSITORY, Block, code_blocks, run_verb
+
+STAGES = ("data", "extract", "cache", "fusion", "probe")
+BUILT_BY_OTHER_TESTS = {"add-a-task.md", "add-a-model.md"}  # their blocks are files; tests of those stages build them
+BLOCKS = [block for page in PAGES for block in code_blocks(page)]
+
+
+def commands(block: Block) -> list[str]:
+    """Return the command lines of a block, continued lines joined, comments and prompts taken off."""
+    found = []
+    for raw in block.text.replace("\\\n", " ").splitlines():
+        line = re.sub(r"\s+#.*$", "", raw.strip().removeprefix("$ ").removeprefix("srun "))
+        if re.match(r"(make|python|\.venv/bin/python)\s", line + " "):
+            found.append(line)
+    return found
+
+
+def python_commands(line: str) -> list[list[str]]:
+    """Return the `<stage> <verb> ...` words that a command stands for; those of a make target by asking make."""
+    words = shlex.split(line)
+    if words[0] == "make":
+        call = ["make", "-n", f"VENV={sys.prefix}", *words[1:]]
+        done = subprocess.run(call, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        lines = done.stdout.replace("\\\n", " ").splitlines()
+        inner = [shlex.split(found) for found in lines if re.search(r"python\S* -m \w", found)]
+    else:
+        inner = [words]
+    return [found[found.index("-m") + 1 :] for found in inner if "-m" in found]
+
+
+COMMANDS = [
+    pytest.param(line, id=f"{block.page.name}:{block.line}:{number}")
+    for block in BLOCKS
+    if block.page.name not in BUILT_BY_OTHER_TESTS
+    for number, line in enumerate(commands(block))
+]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_documented_command_is_accepted(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for stage, *words in python_commands(line):
+        if stage in STAGES:
+            assert run_verb(stage, *(words if "--help" in words else [*words, "--show"])) == 0, capsys.readouterr().err
+        else:
+            assert importlib.util.find_spec(stage) is not None, f"{line}: no module {stage}"
+
+
+def test_a_wrong_option_would_be_noticed() -> None:
+    assert run_verb("probe", "train", "task=instance", "modle=oracle", "--show") == 2
+    assert python_commands('make probe TASK=tagging MODEL=oracle ARGS="seeds=0,1"')[-1][:3] == [
+        "probe",
+        "train",
+        "task=tagging",
+    ]
+
+
+PAGES_WITH_PYTHON = sorted({b.page for b in BLOCKS if b.info == "python" and b.page.name not in BUILT_BY_OTHER_TESTS})
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_PYTHON, ids=lambda page: page.name)
+def test_python_examples_run(page: Path, workspace: Path) -> None:
+    blocks = [block.text for block in BLOCKS if block.page == page and block.info == "python"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "SPATIALPROBE_HOME": str(workspace / "artifacts")}
+    call = [sys.executable, "-c", "\n\n".join(blocks)]
+    done = subprocess.run(call, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_lead_somewhere() -> None:
+    broken = []
+    for page in PAGES:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if target.startswith(("http://", "https://", "mailto:")):
+                continue
+            path, _, anchor = target.partition("#")
+            place = (page.parent / path) if path else page
+            if not place.exists() or (anchor and anchor not in _anchors(place)):
+                broken.append(f"{page.name}: {target}")
+    assert not broken
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ +(.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
