@@ -1,0 +1,123 @@
+"""The rooms as raw DL3DV scenes: `images_4`, `transforms.json`, an odd scene of every sort, the truth beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from configs.console import progress
+from configs.errors import ConfigError
+from configs.options import option
+from data.emit.config import EmitConfig, Emitted, Format, whole_folder
+from data.emit.dl3dv_faults import FAULTS
+from data.emit.dl3dv_scene import Traits, film, write_scene
+from data.layout import check_clip_id
+from data.rooms.config import RoomsConfig
+
+
+@dataclasses.dataclass
+class EmitDL3DV(EmitConfig):
+    """Options of `python -m data emit format=dl3dv`."""
+
+    batch: str = option("1K", "name of the folder above the scenes")
+    folder_of_frames: str = option(
+        "images_4", "folder of the frames; its number is the factor to full size", choices=("images_4", "images_8")
+    )
+    scale: float = option(0.4, "length in COLMAP's world of one metre", minimum=1e-3, maximum=1e3)
+    unregistered: float = option(
+        0.05, "share of frames that transforms.json lacks, at least one if above 0", minimum=0, maximum=0.9
+    )
+    portrait: int = option(1, "scenes, from the last, that are taken upright", minimum=0)
+    nested: int = option(1, "scenes before those that lie in a folder colmap/", minimum=0)
+    distorted: int = option(1, "scenes before those whose lens has k1, k2, p1 and p2", minimum=0)
+    fisheye: int = option(0, "scenes before those with a fisheye lens", minimum=0)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One scene to write: the room that it shows, its traits, whether it is upright, and the fault built in."""
+
+    room: int
+    traits: Traits
+    upright: bool = False
+    fault: str | None = None
+
+
+def scene_hash(seed: int, number: int) -> str:
+    """Return the name of a scene's folder: 64 hexadecimal characters, as in DL3DV."""
+    return hashlib.sha256(f"dl3dv room {seed} {number}".encode()).hexdigest()
+
+
+def emit_dl3dv(config: EmitDL3DV) -> Emitted:
+    """Write a raw dataset: one scene per room, and one more scene for every fault.
+
+    Raises:
+        ConfigError: an unknown fault, an output folder in use, or rooms that can't be told as scenes.
+        OSError: the disk is full; nothing is left behind.
+    """
+    from data.jobs import run_jobs
+
+    out, faults = config.folder(), config.faults(FAULTS)
+    _check(config)
+    tasks = plan(config, faults)
+    with whole_folder(out) as folder, progress(len(tasks), f"writing {out.name}") as bar:
+        write = functools.partial(write_task, folder / config.batch, config.rooms(), tasks)
+        for _, result in run_jobs(write, list(tasks), config.workers):
+            if isinstance(result, BaseException):
+                raise result
+            bar.advance()
+    broken = {name: FAULTS[task.fault].about for name, task in tasks.items() if task.fault}
+    return Emitted(out, len(tasks), broken, f"python -m data prepare dataset=dl3dv raw={out} teacher=oracle")
+
+
+def plan(config: EmitDL3DV, faults: list[str]) -> dict[str, Task]:
+    """Return the scenes by hash: sound ones in the order of the rooms, then one plain scene per fault."""
+    plain = Traits(folder=config.folder_of_frames, scale=config.scale, unregistered=config.unregistered)
+    sorts: list[tuple[int, Traits, bool]] = [
+        (config.portrait, plain, True),
+        (config.nested, dataclasses.replace(plain, home="colmap"), False),
+        (
+            config.distorted,
+            dataclasses.replace(plain, radial=(-0.05, 0.01, 0.0, 0.0), tangential=(0.001, -0.0005)),
+            False,
+        ),
+        (config.fisheye, dataclasses.replace(plain, radial=(0.03, -0.01, 0.002, 0.0), fisheye=True), False),
+    ]
+    odd = [(traits, upright) for count, traits, upright in sorts for _ in range(count)][: config.clips]
+    shapes = [(plain, False)] * (config.clips - len(odd)) + odd[::-1]
+    tasks = [Task(room, traits, upright) for room, (traits, upright) in enumerate(shapes)]
+    tasks += [Task(rank % config.clips, plain, fault=fault) for rank, fault in enumerate(faults)]
+    return {scene_hash(config.seed, number): task for number, task in enumerate(tasks)}
+
+
+def write_task(batch: Path, rooms: RoomsConfig, tasks: dict[str, Task], name: str) -> None:
+    """Film and write one scene into the folder of its batch."""
+    task = tasks[name]
+    if task.upright and rooms.height < rooms.width:
+        rooms = dataclasses.replace(rooms, height=rooms.width, width=rooms.height)
+    write_scene(batch / name, film(rooms, task.room, task.traits), task.traits, seed=task.room)
+    if task.fault is not None:
+        FAULTS[task.fault].break_(batch / name)
+
+
+def _check(config: EmitDL3DV) -> None:
+    config.check()
+    check_clip_id(config.batch)
+    if config.clips_per_room != 1 or config.mode == "tunnel_pair":
+        raise ConfigError(
+            "a raw scene shows a room of its own", expected="clips_per_room=1, and no mode=tunnel_pair",
+            fix="choose mode=room or mode=tunnel",
+        )  # fmt: skip
+    if config.portrait > 0 and config.height == config.width:
+        raise ConfigError(
+            "upright scenes need height and width to differ", found=f"{config.height} x {config.width}",
+            fix="add portrait=0, or for example height=96 width=128",
+        )  # fmt: skip
+    if config.frames < 10:
+        raise ConfigError("a scene needs at least ten frames", found=f"frames={config.frames}", fix="raise frames=")
+
+
+FORMAT = Format(EmitDL3DV, emit_dl3dv)
