@@ -12,6 +12,7 @@ MODEL      ?=
 TASK       ?=
 MODELS     ?=
 WORKERS    ?= 0
+TEST_JOBS  ?= auto
 ARGS       ?=
 
 PY         := $(VENV)/bin/python
@@ -40,6 +41,7 @@ help: ## this page
 	@echo "  ARGS=\"key=value ...\"  any further options; python -m <stage> <command> --help lists them"
 	@echo "  TORCH=$(TORCH)        any: what pip finds, cpu: the build without CUDA, cuda: the build with CUDA"
 	@echo "  TORCH_INDEX=     address of a package index with that build of PyTorch, if the default has none"
+	@echo "  TEST_JOBS=$(TEST_JOBS)   test processes; auto: one per core"
 	@echo "  EXTRAS=$(EXTRAS)  optional dependencies; probes alone need none of them"
 	@echo "  SPATIALPROBE_HOME  where everything produced goes, default ./artifacts"
 
@@ -74,10 +76,10 @@ fuse: setup ## join stores into one source: MODELS="wan-t2v-14b qwen3-vl-8b"
 	@$(PY) -m fusion fuse models="$(MODELS)" dataset=$(DATASET) $(ARGS)
 
 test: setup ## all tests that run in minutes on two cores, without GPU, weights or network
-	@$(PY) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile $(ARGS)
 
 test-full: setup ## the long versions too
-	@$(PY) -m pytest --full $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile --full $(ARGS)
 
 lint: setup ## style and common mistakes
 	@$(PY) -m ruff check .
