@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,3 +150,11 @@ class ClipSource(Protocol):
             DatasetError: its raw data can't be used; the message names the file and what is wrong with it.
             ClipRefused: a rule of the importer makes no clip of it.
         """
+
+
+@runtime_checkable
+class GetsReady(Protocol):
+    """A source that has work to do in one go, before processes make its clips: a model that looks at all of them."""
+
+    def get_ready(self, dataset: Path, todo: Sequence[str]) -> None:
+        """Do that work for the clips that are still to be made; what it leaves in `dataset` must be resumable."""

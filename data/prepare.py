@@ -12,7 +12,7 @@ from typing import Any
 
 from configs.console import get_logger, progress
 from configs.errors import ConfigError, DatasetError, ModelError, SpatialprobeError
-from data.clip import ClipRefused, ClipSource
+from data.clip import ClipRefused, ClipSource, GetsReady
 from data.files import json_bytes, remove_stale, write_atomic
 from data.forecast import TimeLeft
 from data.identity import claim_identity, identity_record
@@ -85,6 +85,8 @@ def prepare(
         if clip_folder(dataset, clip_id).is_dir():
             statuses[clip_id] = Status(clip_id, "kept", bytes=folder_bytes(clip_folder(dataset, clip_id)))
     todo = [clip_id for clip_id in clip_ids if clip_id not in statuses]
+    if isinstance(source, GetsReady):
+        source.get_ready(dataset, todo)
     try:
         _make_clips(source, dataset, todo, record, workers, cluster, statuses)
     finally:
