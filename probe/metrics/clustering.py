@@ -45,7 +45,7 @@ def cluster_cells(
             "Instance embeddings contain NaN or infinite values",
             expected="finite embeddings",
             where="instance embeddings",
-            fix="lower lr= or set precision=32 and train the probe again",
+            fix="lower recipe.lr= or set recipe.precision=float32 and train the probe again",
         )
     grid = embeddings.shape[:3]
     cells = np.asarray(embeddings, np.float64).reshape(-1, embeddings.shape[3])

@@ -135,7 +135,7 @@ def _checked(labels: NDArray[Any], scores: FloatArray) -> BoolArray:
             expected="finite scores",
             found=f"{int((~np.isfinite(scores)).sum())} of {np.size(scores)} not finite",
             where="scores",
-            fix="lower lr= or set precision=32 and train the probe again",
+            fix="lower recipe.lr= or set recipe.precision=float32 and train the probe again",
         )
     return labels.astype(bool)
 
