@@ -44,6 +44,7 @@ class Verb:
             where the dataclass or the YAML files depend on them (`dataset=`, `preset=`, `model=`).
         run: does the work; returns the exit code (None counts as 0). Import heavy modules inside it.
         writes: whether the verb changes anything below the artifact root, and so keeps a log there.
+        words: keys that plain words without `=` fill, in this order.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Verb:
     config: type | Callable[[Mapping[str, str]], Layers]
     run: Callable[[Any], int | None]
     writes: bool = False
+    words: tuple[str, ...] = ()
 
 
 def main(stage: str, about: str, verbs: Sequence[Verb], words: Sequence[str] | None = None) -> int:
@@ -78,7 +80,8 @@ def _dispatch(stage: str, about: str, verbs: Sequence[Verb], arguments: list[str
         return 0 if flags or not words else 2
     if words[0] not in by_name:
         raise ConfigError(f"unknown command {words[0]!r} of {stage}", fix=loader.closest(words[0], by_name))
-    verb, overrides = by_name[words[0]], loader.parse_overrides(words[1:])
+    verb = by_name[words[0]]
+    overrides = loader.parse_overrides(_named(words[1:], verb.words))
     layers = Layers(verb.config) if isinstance(verb.config, type) else verb.config(overrides)
     if flags & {"--help", "-h"}:
         _print_verb(stage, verb, layers)
@@ -88,6 +91,12 @@ def _dispatch(stage: str, about: str, verbs: Sequence[Verb], arguments: list[str
         print(loader.to_yaml(config), end="")
         return 0
     return _run(stage, verb, config)
+
+
+def _named(words: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Return the words with keys before those that have none."""
+    left = [key for key in keys if not any(word.startswith(f"{key}=") for word in words)]
+    return [word if "=" in word or not left else f"{left.pop(0)}={word}" for word in words]
 
 
 def _run(stage: str, verb: Verb, config: Any) -> int:
@@ -144,7 +153,8 @@ def _print_stage(stage: str, about: str, verbs: Sequence[Verb]) -> None:
 def _print_verb(stage: str, verb: Verb, layers: Layers) -> None:
     from textwrap import fill
 
-    print(f"{verb.help}\n\nusage: python -m {stage} {verb.name} key=value ... [--show] [--help]\n")
+    plain = "".join(f"<{key}> " for key in verb.words)
+    print(f"{verb.help}\n\nusage: python -m {stage} {verb.name} {plain}key=value ... [--show] [--help]\n")
     set_by_yaml: dict[str, Any] = {}
     known = {item.key: item for item in options_of(layers.schema)}
     for values in layers.values:

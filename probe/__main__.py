@@ -1,4 +1,4 @@
-"""`python -m probe train|evaluate|predict|runs`: probes on cached features."""
+"""`python -m probe train|evaluate|predict|runs|compare|report`: probes on cached features."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from configs.cli import Verb, main
 from probe.config import EvaluateConfig, PredictConfig, RunsConfig, train_layers
+from probe.report.config import CompareConfig, ReportConfig
 
 
 def _train(config: Any) -> int:
@@ -39,11 +40,27 @@ def _runs(config: RunsConfig) -> int:
     return 0
 
 
+def _compare(config: CompareConfig) -> int:
+    from probe.compare import compare, print_comparison
+
+    print_comparison(compare(config))
+    return 0
+
+
+def _report(config: ReportConfig) -> int:
+    from probe.report.write import make_report
+
+    print(make_report(config))
+    return 0
+
+
 VERBS = (
     Verb("train", "Train and evaluate probes on one store.", train_layers, _train, writes=True),
     Verb("evaluate", "Score a finished run on other clips, views or metrics.", EvaluateConfig, _evaluate, writes=True),
     Verb("predict", "Write a finished run's predictions and pictures.", PredictConfig, _predict, writes=True),
     Verb("runs", "List finished or interrupted runs.", RunsConfig, _runs),
+    Verb("compare", "Test two runs against each other on the same clips.", CompareConfig, _compare, words=("a", "b")),
+    Verb("report", "Make tables and page from all finished runs.", ReportConfig, _report, writes=True),
 )
 
 if __name__ == "__main__":

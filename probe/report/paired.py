@@ -111,19 +111,29 @@ def _pooled(metric: str, a: Entry, b: Entry, draws: Resamples, better: str) -> P
         spread = float(known.std(ddof=1)) * math.sqrt(draws.n_rooms) if len(known) > 1 else 0.0
         effect = sign * difference / spread if spread > 1e-12 and draws.n_rooms > 2 else math.nan
     test = "bootstrap, bounded by sign flips"
-    values = (first.interval.value, second.interval.value)
     return Paired(
-        metric, *values, interval, sign * difference, p, smallest, effect, math.nan, test, interval.reason
-    )  # fmt: skip
+        metric,
+        first.interval.value,
+        second.interval.value,
+        interval,
+        sign * difference,
+        p,
+        smallest,
+        effect,
+        math.nan,
+        test,
+        interval.reason,
+    )
 
 
 def _untested(metric: str, a: Entry, b: Entry, reason: str) -> Paired:
-    values = [math.nan if score is None else score.interval.value for score in (a.score(metric), b.score(metric))]
-    difference = values[0] - values[1]
+    ours, theirs = (math.nan if score is None else score.interval.value for score in (a.score(metric), b.score(metric)))
     sign = 1.0 if METRICS[metric].better == "higher" else -1.0
-    interval = Interval(difference, math.nan, math.nan, 0, 0, 0, reason)
-    nothing = (math.nan,) * 4
-    return Paired(metric, *values, interval, sign * difference, *nothing, "none", reason)
+    interval = Interval(ours - theirs, math.nan, math.nan, 0, 0, 0, reason)
+    advantage, nothing = sign * (ours - theirs), math.nan
+    return Paired(
+        metric, ours, theirs, interval, advantage, nothing, nothing, nothing, nothing, test="none", reason=reason
+    )
 
 
 def smallest_p(rooms: int, resamples: int) -> float:

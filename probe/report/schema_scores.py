@@ -44,8 +44,8 @@ SCORES: dict[str, TableSpec] = {
         "The published table's columns for the layer picked on the select split, ours beside the published figures.",
         {
             "board": "id of the board",
-            "section": "Video generation models, Vision-language models, Fusions, Controls or Published only",
-            "origin": "ours, published, difference (ours - published) or average",
+            "section": "Video generation models, Vision-language models, Other models, Fusions or Controls",
+            "origin": "ours, published, difference (ours - published), average (of ours) or published average",
             "source": "name; null for averages",
             "label": "name for a reader; of averages with their number of models",
             "role": "as in sources",
