@@ -20,9 +20,16 @@ class ModelsConfig(RootConfig):
 
 
 def _run(config: RunConfig) -> int:
-    from extract.job import run
+    """Extract one model after the other: the libraries are loaded once."""
+    from dataclasses import replace
 
-    return run(config)
+    from extract.job import run
+    from extract.model import load_model
+
+    names = config.model.replace(",", " ").split() or [config.model]
+    for name in names:  # a wrong name is told before hours are spent on the right ones
+        load_model(name)
+    return max(run(replace(config, model=name)) for name in names)
 
 
 def _plan(config: RunConfig) -> int:
@@ -78,7 +85,7 @@ def _download(config: DownloadConfig) -> int:
 VERBS = (
     Verb(
         "run",
-        "Extract features into a store, or finish what was interrupted.",
+        "Extract features of one model or several into stores, or finish what was interrupted.",
         RunConfig,
         _run,
         writes=True,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cache.clips import ClipEntry
 from cache.locate import store_path
 from cache.spec import ArraySpec
+from configs.blocks import even_blocks, scaled_block
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest
 from configs.paths import artifact_root
@@ -144,12 +145,11 @@ def chosen_blocks(words: Sequence[str], model: ModelConfig, total: int) -> list[
     blocks: set[int] = set()
     for word in words:
         if word == "paper":
-            blocks |= {max(1, round(block / model.blocks * total)) for block in model.paper_blocks.values()}
+            blocks |= {scaled_block(block, model.blocks, total) for block in model.paper_blocks.values()}
         elif word == "all":
             blocks |= set(range(1, total + 1))
-        elif word.startswith("even") and word[4:].isdigit() and int(word[4:]) > 0:
-            count = int(word[4:])
-            blocks |= {max(1, round(total * (step + 1) / count)) for step in range(count)}
+        elif evenly := even_blocks(word, total):
+            blocks |= set(evenly)
         elif word.isdigit() and 1 <= int(word) <= total:
             blocks.add(int(word))
         else:

@@ -9,24 +9,22 @@ from cache.source import FeatureSource
 from cache.spec import ArraySpec
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest
+from configs.source_name import read_source
 
 Grid = tuple[int, int]
 
 
 def extract_command(source: str, dataset: str, array: ArraySpec | None = None, grid: str | None = None) -> str:
     """Return the command that makes features of a source, or adds a grid to those of an array."""
-    model, words = source, []
-    for ending, word in (("-random", "weights=random"), ("-tiny", "size=tiny")):
-        if model.endswith(ending):
-            model = model.removesuffix(ending)
-            words.append(word)
+    words = []
     if array is not None and array.block is not None:
         words.append(f"layers={array.block}")
     if array is not None and array.tap not in ("dit", "llm") and array.block is not None:
         words.append(f"tap={array.tap}")
     if grid:
         words.append(f"grid={grid}")
-    return " ".join(["python -m extract run", f"model={model}", f"dataset={dataset}", *words])
+    model, *options = read_source(source).options
+    return " ".join(["python -m extract run", model, f"dataset={dataset}", *options, *words])
 
 
 def parse_grid(text: str) -> Grid | None:

@@ -35,10 +35,19 @@ class RunOptions(RootConfig):
 
     task: str = option(help="what to probe for")
     model: str | None = option(None, "whose features; default: the only store there is")
+    models: list[str] = option(
+        help='several sources at once, such as "wan-t2v-14b qwen3-vl-8b"; the data is read once for all of them',
+        factory=list,
+    )
     dataset: str | None = option(None, "prepared dataset; default: the one the store was made from")
     store: str | None = option(None, "folder of the store, or the first digits of its fingerprint")
     layers: list[str] = option(
-        help="block numbers, array names, or all; one probe each; default: the only array", factory=list
+        help="block numbers, array names, all, paper (those of the paper) or even4 (4 evenly spaced); one probe each; "
+        "default: the only array",
+        factory=list,
+    )
+    noise: list[str] = option(
+        help="noise levels, as coefficient such as 0.502 or timestep such as t:502; default: every one", factory=list
     )
     profile: str = option("auto", "scale and recipe; auto: compact with a GPU, else cpu")
     seeds: list[int] = option(help="seeds of weights and dropout, one probe each", factory=list, minimum=0)
@@ -59,6 +68,11 @@ class RunOptions(RootConfig):
     data_seed: int = option(0, "seed of batch order, views and sampled pixels, shared by all seeds", minimum=0)
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)
     device: str = option("auto", "torch device; auto: a GPU if there is one")
+    memory: float = option(
+        0.0,
+        "GiB for probes that train side by side; more passes over the data if it is less; 0: half of what is free",
+        minimum=0,
+    )
     pictures: int = option(2, "clips to draw per run", minimum=0)
     loggers: list[str] = option(help="further logs besides CSV and JSON lines", factory=list, choices=LOGGERS)
     force: bool = option(False, "train again although a finished run exists")

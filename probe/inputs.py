@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,18 @@ from cache.source import FeatureSource
 from cache.spec import ArraySpec
 from configs.errors import ConfigError, DatasetError, MissingError, StoreError
 from configs.identity import digest
-from configs.loader import closest
 from data.clip import QUERY_POSITIONS
 from data.dataset import PreparedDataset
 from data.plans import ViewPlan
 from data.targets import tag_labels
 from data.views import clip_rng
-from fusion.opening import open_source
-from probe.module import TargetOptions
+from fusion.grids import extract_command
+from fusion.name import parse_name
+from probe.layers import choose_arrays
 from probe.tasks.task import Task
+
+if TYPE_CHECKING:
+    from probe.module import TargetOptions
 
 MEMORY_BUDGET = 1 << 30
 """Bytes of dense ground truth kept in memory."""
@@ -48,21 +51,32 @@ class RememberingDataset(PreparedDataset):
         return picked
 
 
+class Layer(NamedTuple):
+    """One array of one feature store, or of a fused view."""
+
+    store: FeatureSource
+    array: ArraySpec
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Clip positions that there are features for."""
+        slots = enumerate(self.array.row_of_slot[: len(QUERY_POSITIONS)])
+        return tuple(QUERY_POSITIONS[slot] for slot, row in slots if row >= 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Open store and dataset of a run, and its clips.
+    """What runs that look at the same views of the same clips read.
 
     Attributes:
-        store: the feature store, or a fused view over several.
         dataset: the prepared dataset.
-        arrays: the arrays to probe, one or more probes each.
+        layers: the arrays to probe, of one source or several, one or more probes each.
         train, select, report: clip ids.
         plan: frozen views of select and report.
     """
 
-    store: FeatureSource
     dataset: PreparedDataset
-    arrays: tuple[ArraySpec, ...]
+    layers: tuple[Layer, ...]
     train: list[str]
     select: list[str]
     report: list[str]
@@ -70,12 +84,13 @@ class Inputs:
 
     @property
     def positions(self) -> list[int]:
-        """Clip positions that all arrays have features for."""
-        served = [{s for s, row in enumerate(array.row_of_slot) if row >= 0} for array in self.arrays]
-        return [QUERY_POSITIONS[slot] for slot in sorted(set.intersection(*served)) if slot < len(QUERY_POSITIONS)]
+        """Clip positions that all layers have features for."""
+        return sorted(set.intersection(*(set(layer.positions) for layer in self.layers)))
 
     def wanted(self, clip_ids: Sequence[str], config: Any, *, frozen: bool) -> TargetOptions:
         """Return the target options for some clips."""
+        from probe.module import TargetOptions
+
         views = config.recipe.views
         plan = self.plan if frozen else None
         return TargetOptions(clip_ids, plan, config.sampler, views, config.data_seed, self.positions)
@@ -102,19 +117,61 @@ class Inputs:
         return next(iter(sizes))
 
 
-def open_inputs(config: Any, task: Task) -> Inputs:
-    """Open what a run reads and check that every clip has features and ground truth.
+def open_inputs(config: Any, task: Task, *, many: bool = False) -> list[Inputs]:
+    """Open what a command reads and check that every clip has features and ground truth.
+
+    Layers that look at the same views of the same clips come together: they share a pass over the data.
+
+    Args:
+        config: resolved configuration; `models` name several sources, `model` one.
+        task: what to probe for.
+        many: see `probe.layers.choose_arrays`.
 
     Raises:
         MissingError: no store, no dataset, or clips without features or labels; the message lists them.
         StoreError: several stores fit, or the store belongs to another dataset.
         DatasetError: a split is empty or has too few views.
     """
+    from fusion.opening import open_source
+
     # The name alone isn't used to choose: a store named by its folder may belong to another dataset, which is told.
     named = config.dataset if config.store is None else None
-    store = open_source(config.root, named, config.model, config.store)
-    dataset = open_dataset(config.root, config.dataset or store.dataset, store)
-    arrays = choose_arrays(store, config.layers)
+    datasets: dict[str, PreparedDataset] = {}
+    groups: dict[tuple[str, tuple[int, ...]], Inputs] = {}
+    for model in sources(config):
+        store = open_source(config.root, named, model, config.store)
+        name = config.dataset or store.dataset
+        dataset = datasets.get(name) or open_dataset(config.root, name, store)
+        check_dataset(store, name)
+        datasets[name] = dataset
+        for array in choose_arrays(store, config.layers, config.noise, task=task.name, many=many):
+            layer = Layer(store, array)
+            key = (name, layer.positions)
+            known = groups.get(key) or _clips_of(dataset, config)
+            groups[key] = dataclasses.replace(known, layers=(*known.layers, layer))
+    for inputs in groups.values():
+        check_clips(inputs, task, [*inputs.train, *inputs.select, *inputs.report])
+    return list(groups.values())
+
+
+def sources(config: Any) -> list[str | None]:
+    """Return the names of the sources that a command is about; None stands for the only one there is.
+
+    Raises:
+        ConfigError: both `model` and `models`, or several sources and one `store`.
+    """
+    names = list(dict.fromkeys(word for item in config.models for word in item.replace(",", " ").split()))
+    if not names:
+        return [config.model]
+    if config.model is not None:
+        raise ConfigError("model and models are both given", fix="write all names into models=")
+    if config.store is not None and len(names) > 1:
+        raise ConfigError("store= names one store", found=f"models={' '.join(names)}", fix="probe that one by itself")
+    return list(names)
+
+
+def _clips_of(dataset: PreparedDataset, config: Any) -> Inputs:
+    """Return the clips of a run's splits and the views it is judged by, no layers yet."""
     scheme = config.split_scheme
     train = prefix(dataset.split("train", scheme), config.fraction, config.data_seed)
     select, report = dataset.split("select", scheme), dataset.split("report", scheme)
@@ -127,10 +184,7 @@ def open_inputs(config: Any, task: Task) -> Inputs:
                 found=", ".join(f"{count} in {split}" for split, count in counts.items()),
                 fix="prepare more clips, or share one validation set with split_scheme=paper",
             )
-    plan = dataset.plan(f"{config.sampler}-{config.recipe.views}")
-    inputs = Inputs(store, dataset, tuple(arrays), train, select, report, plan)
-    check_clips(inputs, task, [*train, *select, *report])
-    return inputs
+    return Inputs(dataset, (), train, select, report, dataset.plan(f"{config.sampler}-{config.recipe.views}"))
 
 
 def open_dataset(root: str | None, name: str, store: FeatureSource) -> PreparedDataset:
@@ -139,47 +193,26 @@ def open_dataset(root: str | None, name: str, store: FeatureSource) -> PreparedD
     Raises:
         MissingError: no such dataset; StoreError: the store was made from another one.
     """
+    check_dataset(store, name)
+    known = RememberingDataset.open(name, root)
+    assert isinstance(known, RememberingDataset)
+    return known
+
+
+def check_dataset(store: FeatureSource, name: str) -> None:
+    """Refuse a store that was made from another dataset.
+
+    Raises:
+        StoreError: it was.
+    """
     if store.dataset != name:
         raise StoreError(
             "this feature store was made from another dataset",
             expected=name,
             found=store.dataset,
             where=store.where,
-            fix=f"leave out dataset=, or extract features of {name}: python -m extract run model=... dataset={name}",
+            fix=f"leave out dataset=, or extract features of {name}: {extract_command(store.source, name)}",
         )
-    known = RememberingDataset.open(name, root)
-    assert isinstance(known, RememberingDataset)
-    return known
-
-
-def choose_arrays(store: FeatureSource, layers: Sequence[str]) -> list[ArraySpec]:
-    """Return the arrays that `layers=` names: by block, by name, or all of them.
-
-    Raises:
-        ConfigError: an unknown name, or several arrays where one is meant; the message lists them.
-    """
-    arrays = store.arrays
-    if not layers:
-        if len(arrays) == 1:
-            return list(arrays.values())
-        raise ConfigError(
-            "this store holds several arrays",
-            found=", ".join(arrays),
-            where=store.where,
-            fix="choose with layers=<block or name>, or layers=all",
-        )
-    if list(layers) == ["all"]:
-        return list(arrays.values())
-    chosen: dict[str, ArraySpec] = {}
-    for layer in layers:
-        fitting = [a for a in arrays.values() if layer in (a.name, str(a.block) if a.block is not None else a.tap)]
-        if not fitting:
-            raise ConfigError(f"the store has no layer {layer!r}", where=store.where, fix=closest(layer, arrays))
-        if len(fitting) > 1:
-            names = ", ".join(a.name for a in fitting)
-            raise ConfigError(f"several arrays are layer {layer}", found=names, fix="name the array in layers=")
-        chosen[fitting[0].name] = fitting[0]
-    return list(chosen.values())
 
 
 def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:
@@ -188,15 +221,13 @@ def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:
     Raises:
         MissingError: there are such clips.
     """
-    known = set(inputs.store.clips)
     problems: list[str] = []
-    absent = sorted(set(clip_ids) - known)
-    if absent:
-        problems.append(f"{len(absent)} clips are not in the store: {', '.join(absent)}")
-    for array in inputs.arrays:
-        lacking = sorted((set(clip_ids) & known) - set(inputs.store.committed(array.name)))
-        if lacking:
-            problems.append(f"{len(lacking)} clips have no features in {array.name}: {', '.join(lacking)}")
+    commands: list[str] = []
+    for store in {id(layer.store): layer.store for layer in inputs.layers}.values():
+        found = _lacking(store, [layer.array for layer in inputs.layers if layer.store is store], clip_ids)
+        if found:
+            problems += [f"{store.source}: {problem}" for problem in found]
+            commands += [extract_command(b.source, store.dataset) for b in parse_name(store.source).branches]
     column = inputs.dataset.clips[task.label_column]
     unlabelled = [clip_id for clip_id in clip_ids if not column[clip_id]]
     if unlabelled:
@@ -208,9 +239,20 @@ def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:
         raise MissingError(
             "some clips can't be probed",
             found="; ".join(problems),
-            where=inputs.store.where,
-            fix=f"python -m extract run dataset={inputs.dataset.name} model={inputs.store.source} fills the gaps",
+            where=", ".join(dict.fromkeys(layer.store.where for layer in inputs.layers)),
+            fix=f"{'; '.join(dict.fromkeys(commands))} fills the gaps" if commands else None,
         )
+
+
+def _lacking(store: FeatureSource, arrays: Sequence[ArraySpec], clip_ids: Sequence[str]) -> list[str]:
+    known = set(store.clips)
+    absent = sorted(set(clip_ids) - known)
+    found = [f"{len(absent)} clips are not in the store: {', '.join(absent)}"] if absent else []
+    for array in arrays:
+        lacking = sorted((set(clip_ids) & known) - set(store.committed(array.name)))
+        if lacking:
+            found.append(f"{len(lacking)} clips have no features in {array.name}: {', '.join(lacking)}")
+    return found
 
 
 def prefix(clip_ids: Sequence[str], fraction: float, seed: int) -> list[str]:
@@ -233,11 +275,11 @@ def train_rates(dataset: PreparedDataset, clip_ids: Sequence[str]) -> tuple[floa
     return tuple(float(rate) for rate in np.stack(shown).mean(axis=0, dtype=np.float64))
 
 
-def inputs_identity(inputs: Inputs, array: ArraySpec) -> dict[str, Any]:
+def inputs_identity(inputs: Inputs, layer: Layer) -> dict[str, Any]:
     """Return what a run's identity says of its inputs: values of the features, of the targets, clips and views."""
     return {
-        "store": inputs.store.fingerprint_digest,
-        "array": array.name,
+        "store": layer.store.fingerprint_digest,
+        "array": layer.array.name,
         "dataset": inputs.dataset.name,
         "dataset_parameters": inputs.dataset.fingerprint,
         "clips": digest([inputs.train, inputs.select, inputs.report]),

@@ -20,10 +20,10 @@ from data.files import write_atomic
 from probe import results
 from probe.fitting import fit, resolve_device
 from probe.inputs import Inputs, open_inputs, prefix
-from probe.member import RunPlan
+from probe.plan import RunPlan
 from probe.scores import clip_value
+from probe.session import Session
 from probe.tasks import load_task
-from probe.train import Session
 from probe.training_pass import ProbePass
 
 BLOCKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
@@ -62,8 +62,8 @@ def measure(config: Any, plan: RunPlan, result: dict[str, Any]) -> dict[str, Any
 def _measure(plan: RunPlan) -> dict[str, Any]:
     config = copy.deepcopy(plan.config)
     config.loss.form, config.loss.gamma_negative, config.loss.gamma_positive = "standard", 0.0, 0.0
-    config.layers, config.loggers = [plan.inputs["array"]], []
-    everything = open_inputs(config, load_task(config.task))
+    config.layers, config.noise, config.loggers = [plan.inputs["array"]], [], []
+    (everything,) = open_inputs(config, load_task(config.task))
     clips = everything.train
     parts = {len(part): part for part in (prefix(clips, share, config.data_seed) for share in BLOCKS)}
     ends = sorted(parts)
@@ -84,7 +84,7 @@ def _nats(plan: RunPlan, inputs: Inputs) -> float:
     """Train on `inputs.train`; return the log loss of the labels of `inputs.report`, summed over clips, per class."""
     session = Session(plan.config, inputs, resolve_device(plan.config.device))
     member = session.member(plan)
-    data = session.data(inputs.arrays, plan.control)
+    data = session.data(inputs.layers, plan.control)
     fit(ProbePass([member], [None], lambda training: None), data, plan.config, session.schedule.rounds)
     scores = session.scores([member], data, inputs.report, full=False)[0]
     return sum(clip_value(score, "log_loss") for score in scores.per_clip)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -11,96 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from configs.identity import digest, plain
 from fusion.deferred import fused
 from probe import checkpoints
 from probe.config import task_options
 from probe.log import RunLog
 from probe.matching import Match
 from probe.module import Batch, Facts, ProbeModule
+from probe.plan import RunPlan
 from probe.tasks import load_task
-
-VERSION = 1
-"""Raised by hand whenever the same configuration would train another probe."""
-NOT_IDENTITY = (
-    "root", "model", "dataset", "store", "layers", "seeds", "depths", "control", "mdl", "device", "pictures",
-    "loggers", "force", "resamples",
-)  # fmt: skip
-"""Options that choose runs, or where and how they run, but change nothing in one of them."""
-
-
-@dataclasses.dataclass(frozen=True)
-class RunPlan:
-    """A run before anything of it is built.
-
-    Attributes:
-        config: resolved configuration with one seed, one depth and one array.
-        array: index of its array in the pass.
-        control: whether it trains on shuffled targets.
-        inputs: identity of what it reads.
-    """
-
-    config: Any
-    array: int
-    control: bool
-    inputs: dict[str, Any]
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Everything that changes the outcome, as JSON types."""
-        options = {k: v for k, v in plain(self.config).items() if k not in NOT_IDENTITY}
-        return {"version": VERSION, "control": self.control, "inputs": self.inputs, **options}
-
-    @property
-    def run_id(self) -> str:
-        """Sixteen digits of the identity's digest."""
-        return digest(self.identity)[:16]
-
-    @property
-    def depth(self) -> str:
-        """Trunk depth as text, or `linear`."""
-        return "linear" if self.config.readout == "linear" else str(self.config.trunk.depth)
-
-    @property
-    def label(self) -> str:
-        """What tells this run from the others of a pass."""
-        twin = ", shuffled targets" if self.control else ""
-        return f"{self.inputs['array']}, depth {self.depth}, seed {self.config.recipe.seed}{twin}"
-
-
-def variants(config: Any, arrays: list[dict[str, Any]]) -> list[RunPlan]:
-    """Return the runs that a configuration asks for: every array, depth and seed, each with its twin if asked.
-
-    Args:
-        config: resolved configuration.
-        arrays: identity of the inputs of each array.
-
-    Raises:
-        ConfigError: a depth that is no number and not `linear`.
-    """
-    plans = []
-    for index, inputs in enumerate(arrays):
-        for depth in config.depths or [None]:
-            for seed in config.seeds:
-                chosen = copy.deepcopy(config)
-                chosen.recipe.seed = seed
-                if depth is not None:
-                    _set_depth(chosen, depth)
-                plans += [
-                    RunPlan(chosen, index, twin, inputs) for twin in ((False, True) if config.control else (False,))
-                ]
-    return list({plan.run_id: plan for plan in plans}.values())
-
-
-def _set_depth(config: Any, depth: str) -> None:
-    from configs.errors import ConfigError
-
-    if depth == "linear":
-        config.readout = "linear"
-    elif depth.isdigit():
-        config.readout, config.trunk.depth = "probe", int(depth)
-    else:
-        raise ConfigError("depths takes numbers and linear", found=depth, fix="depths=linear,0,1,2,4")
 
 
 class Member:

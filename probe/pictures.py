@@ -17,7 +17,7 @@ from probe.scores import Scores
 
 if TYPE_CHECKING:
     from probe.member import Member
-    from probe.train import Session
+    from probe.session import Session
 
 Colours = NDArray[np.uint8]
 CELL, MARGIN, TEXT = 200, 6, 13

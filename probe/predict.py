@@ -16,12 +16,13 @@ from fusion.opening import open_source
 from probe import results
 from probe.config import run_schema
 from probe.fitting import resolve_device
-from probe.inputs import Inputs, check_clips, open_dataset, prefix
-from probe.member import Member, RunPlan
+from probe.inputs import Inputs, Layer, check_clips, open_dataset, prefix
+from probe.member import Member
+from probe.plan import RunPlan
 from probe.scores import Scores
+from probe.session import Session, folder_of
 from probe.tables import write_tables
 from probe.tasks import load_task
-from probe.train import Session, folder_of
 
 
 def evaluate(config: Any) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def evaluate(config: Any) -> dict[str, Any]:
         "plan": applied.inputs.plan.name,
         "variant": applied.plan.config.variant,
     }
-    where = {**asked, "store": applied.inputs.store.fingerprint_digest, "resamples": config.resamples}
+    where = {**asked, "store": applied.inputs.layers[0].store.fingerprint_digest, "resamples": config.resamples}
     path = applied.folder / "evaluations" / f"{digest(where)[:16]}.json"
     if path.is_file():
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -132,7 +133,7 @@ class _Applied:
         trained = prefix(everyone, result["fraction"], original.data_seed)
         self.clips = dataset.split(config.split, result["split_scheme"])
         plan = dataset.plan(config.plan or result["plan"])
-        self.inputs = Inputs(store, dataset, (array,), self.clips, [], self.clips, plan)
+        self.inputs = Inputs(dataset, (Layer(store, array),), self.clips, [], self.clips, plan)
         check_clips(self.inputs, task, self.clips)
         self.plan = RunPlan(changed, 0, bool(result["control"]), {"array": array.name})
         self.name = dataset.name
@@ -144,7 +145,7 @@ class _Applied:
 
     def scores(self, clips: list[str]) -> Scores:
         """Return the scores of some clips."""
-        data = self.session.data(self.inputs.arrays, self.plan.control)
+        data = self.session.data(self.inputs.layers, self.plan.control)
         return self.session.scores([self.member], data, clips, full=True, among=self.clips)[0]
 
 

@@ -22,7 +22,7 @@ from probe.tables import write_tables
 if TYPE_CHECKING:
     from probe.inputs import Inputs
     from probe.member import Member
-    from probe.train import Session
+    from probe.session import Session
 
 FORMAT = 1
 PARQUET = "results.parquet"
@@ -88,13 +88,13 @@ def selection_score(scores: Scores, member: Member) -> float:
 def describe(member: Member, inputs: Inputs) -> dict[str, Any]:
     """Return what a run is: its place among models, layers, seeds and controls."""
     plan, config = member.plan, member.plan.config
-    array = inputs.arrays[plan.array]
+    store, array = inputs.layers[plan.array]
     return {
         "run_id": plan.run_id,
         "task": config.task,
-        "source": inputs.store.source,
+        "source": store.source,
         "dataset": inputs.dataset.name,
-        "store": inputs.store.fingerprint_digest,
+        "store": store.fingerprint_digest,
         "array": array.name,
         "tap": array.tap,
         "block": array.block,
@@ -124,9 +124,20 @@ def write_run(member: Member, inputs: Inputs) -> None:
 
 
 def write_all(
-    members: Sequence[Member], scores: Mapping[str, Sequence[Scores]], session: Session, seconds: float
+    members: Sequence[Member],
+    scores: Mapping[str, Sequence[Scores]],
+    session: Session,
+    seconds: float,
+    facts: Mapping[str, Any],
 ) -> dict[str, dict[str, Any]]:
     """Write tables, pictures and results of the runs of a pass; the results file comes last and makes a run finished.
+
+    Args:
+        members: the runs, with the weights that were scored.
+        scores: split -> scores of each member.
+        session: what they share.
+        seconds: that training took.
+        facts: more to record, instead of what is recorded by default.
 
     Returns:
         run id -> result.
@@ -153,6 +164,7 @@ def write_all(
             "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "config": plain(member.plan.config),
         }
+        result |= facts
         if member.plan.control:
             result |= _selectivity(member, result, written, config.root)
         write_tables(member.folder, own, groups)

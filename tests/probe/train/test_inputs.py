@@ -146,7 +146,7 @@ def test_plan_is_the_same_for_all_models(artifacts: Path, configure: Configure) 
     from probe.tasks import load_task
 
     opened = [
-        open_inputs(finish(configure(artifacts, "tagging", model=model, layers="all")), load_task("tagging"))
+        open_inputs(finish(configure(artifacts, "tagging", model=model, layers="all")), load_task("tagging"))[0]
         for model in ("speckle", "deep")
     ]
     assert opened[0].plan.sha256 == opened[1].plan.sha256 and opened[0].plan.views == opened[1].plan.views
