@@ -102,11 +102,9 @@ class DL3DVSource:
         unknown = [clip_id for clip_id in todo if not self.teacher.known(clip_id)]
         with progress(len(unknown), "asking VGGT") as bar:
             for batch in _batches(self._footage(unknown), self.config.teacher_batch):
-                try:
-                    self.teacher.ask(batch)
-                except DatasetError as error:
-                    log.warning("VGGT: %s", error)
-                for _ in batch:
+                for answer in self.teacher.ask(batch):
+                    if isinstance(answer, DatasetError):
+                        log.debug("left to make: %s", answer)
                     bar.advance()
         self.teacher.forget()
 

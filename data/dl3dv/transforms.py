@@ -162,7 +162,9 @@ def _check_rigid(matrix: NDArray[np.float64], key: str, path: Path) -> None:
     """Refuse a (4, 4) matrix that is not a rotation and a translation: nothing is repaired."""
     reason = check_poses(matrix[None])[1][0]
     if reason:
-        _refuse(path, f"{key} is not a rigid motion: {reason}", "a rotation and a translation", np.round(matrix, 4).tolist())
+        _refuse(
+            path, f"{key} is not a rigid motion: {reason}", "a rotation and a translation", np.round(matrix, 4).tolist()
+        )
 
 
 def _shorten(value: object) -> str:

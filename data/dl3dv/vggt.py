@@ -75,12 +75,19 @@ class VggtTeacher:
             ModelError: package or weights are missing, or the memory does not suffice.
         """
         stored = None if self._store is None else _read_answer(_answer_path(self._store, footage.clip_id), footage)
-        return stored if stored is not None else self.ask([footage])[0]
+        answer = stored if stored is not None else self.ask([footage])[0]
+        if isinstance(answer, DatasetError):
+            raise answer
+        return answer
 
-    def ask(self, batch: Sequence[Footage]) -> list[Geometry]:
+    def ask(self, batch: Sequence[Footage]) -> list[Geometry | DatasetError]:
         """Run the model on clips of one size and length in one forward pass, and store the answers.
 
-        Raises: as `geometry`.
+        Returns:
+            For each clip its geometry, or what is wrong with the model's answer.
+
+        Raises:
+            ModelError: package or weights are missing, or the memory does not suffice.
         """
         import torch
 
@@ -100,7 +107,8 @@ class VggtTeacher:
         answers = [_geometry(footage, predictions, i) for i, footage in enumerate(batch)]
         if self._store is not None:
             for footage, answer in zip(batch, answers, strict=True):
-                _write_answer(_answer_path(self._store, footage.clip_id), footage, answer)
+                if not isinstance(answer, DatasetError):
+                    _write_answer(_answer_path(self._store, footage.clip_id), footage, answer)
         return answers
 
     def _load(self) -> tuple[Any, torch.device]:
@@ -172,7 +180,7 @@ def _forward(model: Any, images: torch.Tensor) -> dict[str, torch.Tensor]:
     return {name: value.float().cpu() for name, value in result.items()}
 
 
-def _geometry(footage: Footage, predictions: Mapping[str, torch.Tensor], i: int) -> Geometry:
+def _geometry(footage: Footage, predictions: Mapping[str, torch.Tensor], i: int) -> Geometry | DatasetError:
     query = list(footage.query)
     depth = predictions["depth"][i, query].numpy()
     sureness = predictions["confidence"][i, query].numpy()
@@ -180,7 +188,7 @@ def _geometry(footage: Footage, predictions: Mapping[str, torch.Tensor], i: int)
     intrinsics = predictions["intrinsics"][i].numpy()
     for name, value in {"depth": depth, "confidence": sureness, "poses": world2cam, "intrinsics": intrinsics}.items():
         if not np.isfinite(value).all():
-            raise DatasetError(
+            return DatasetError(
                 f"VGGT's {name} of this clip are not finite", where=footage.clip_id,
                 fix="look at its frames; leave the clip out with allowed_failures=1",
             )  # fmt: skip

@@ -81,7 +81,7 @@ def plan(config: EmitDL3DV, faults: list[str]) -> dict[str, Task]:
         (config.nested, dataclasses.replace(plain, home="colmap"), False),
         (
             config.distorted,
-            dataclasses.replace(plain, radial=(-0.05, 0.01, 0.0, 0.0), tangential=(0.001, -0.0005)),
+            dataclasses.replace(plain, radial=(-0.15, 0.03, 0.0, 0.0), tangential=(0.001, -0.0005)),
             False,
         ),
         (config.fisheye, dataclasses.replace(plain, radial=(0.03, -0.01, 0.002, 0.0), fisheye=True), False),
