@@ -85,7 +85,7 @@ def build(
     tables = {name: frame(name, content) for name, content in rows.items()}
     tables["cells"] = frame("cells", cell_rows(tables))
     gaps += [f"{e.label}, {e.task}: {e.scored.gap}." for e in every if e.scored.gap]
-    words = statements(Told(boards, found, tuple(gaps), kinds, resamples, tables))
+    words = statements(Told(boards, found, gaps, kinds, resamples, every))
     return ReportData(tables, words, _provenance(root, collected, runs, resamples, command), root)
 
 

@@ -4,22 +4,227 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from probe.report.boards import Board
-from probe.report.contract import Statement
-from probe.report.families import Comparison
+from probe.report.contract import COLUMNS, MAIN_METRIC, TASK_TITLES, Statement
+from probe.report.entries import Entry
+from probe.report.families import Comparison, subjects
+from probe.report.findings import findings, power_limits
+from probe.report.frames import score_cell
+from probe.report.phrases import count, header, listed
+from probe.report.published import citation
+
+FEW_ROOMS = 10
+"""Below this, percentile intervals are known to be too narrow."""
 
 
 @dataclass(frozen=True)
 class Told:
+    """What the sentences are made from.
+
+    Attributes:
+        boards: the boards, the most complete first.
+        comparisons: of the main settings.
+        gaps: problems met on the way.
+        kinds: dataset -> what it was prepared from.
+        resamples: of the intervals.
+        every: all entries.
+    """
+
     boards: Sequence[Board]
     comparisons: Sequence[Comparison]
-    gaps: tuple[str, ...]
+    gaps: Sequence[str]
     kinds: Mapping[str, str]
     resamples: int
-    tables: Mapping[str, Any]
+    every: Sequence[Entry]
 
 
 def statements(told: Told) -> tuple[Statement, ...]:
-    return tuple(Statement("gap", text) for text in told.gaps)
+    """Return all sentences: warnings, findings, limits, gaps, methods."""
+    if not told.boards:
+        text = (
+            "There is no finished run to report on. `make demo` makes some; so does `python -m probe train task=...`."
+        )
+        return (Statement("warning", text), *(Statement("gap", gap) for gap in told.gaps))
+    found = [statement for board in told.boards for statement in _warnings(board, told)]
+    for board in told.boards:
+        for task in board.entries:
+            name = board.settings[task].id
+            own = [item for item in told.comparisons if item.a.setting.id == name]
+            found += _placed(findings(board, task, own), board, told)
+            found += _placed(_layer_choice(board.entries[task]), board, told)
+    found += power_limits(told.comparisons)
+    found += _limits(told)
+    found += [Statement("gap", gap) for gap in told.gaps]
+    found += [statement for board in told.boards for statement in _gaps(board)]
+    found += _methods(told)
+    order = ("warning", "finding", "limit", "gap", "method")
+    unique = list(dict.fromkeys(found))
+    return tuple(sorted(unique, key=lambda statement: order.index(statement.topic)))
+
+
+def _placed(found: Sequence[Statement], board: Board, told: Told) -> list[Statement]:
+    """Name the board where there are several."""
+    if len(told.boards) == 1:
+        return list(found)
+    setting = next(iter(board.settings.values()))
+    place = f"[{setting.key['dataset']}, {setting.key['options'].get('profile')}] "
+    return [Statement(s.topic, place + s.text, s.cells, s.task) for s in found]
+
+
+def _warnings(board: Board, told: Told) -> list[Statement]:
+    found = []
+    entries = [entry for group in board.entries.values() for entry in group if entry.chosen]
+    about = {entry.label: entry for group in board.entries.values() for entry in subjects(group)}
+    random = sorted(label for label, entry in about.items() if entry.source.untrained)
+    if random:
+        tiny = any(about[label].source.tiny for label in random)
+        whole = "Every model" if len(random) == len(about) else f"{len(random)} of {count(len(about), 'model')}"
+        text = (
+            f"{whole} in this comparison has random weights{' and is a small twin' if tiny else ''}: {listed(random)}. "
+            "Their rows show that the pipeline runs and what a probe gets out of an untrained network. They say "
+            "nothing of "
+            "the pretrained models."
+        )
+        found.append(Statement("warning", text))
+    dataset = next(iter(board.settings.values())).key["dataset"]
+    if told.kinds.get(dataset) == "rooms":
+        text = f"The clips of {dataset} are generated rooms. What holds here need not hold for filmed ones."
+        found.append(Statement("warning", text))
+    rooms = {task: len(set(group[0].clips.rooms)) for task, group in board.entries.items() if group[0].clips}
+    few = {task: number for task, number in rooms.items() if number < FEW_ROOMS}
+    if few:
+        places = listed([f"{count(number, 'room')} for {task}" for task, number in few.items()])
+        text = (
+            f"The report split of {dataset} has {places}. "
+            f"With fewer than about {FEW_ROOMS}, intervals are too narrow and few differences can be shown."
+        )
+        found.append(Statement("warning", text))
+    if any(s.key["options"].get("split_scheme") == "paper" for s in board.settings.values()):
+        text = (
+            "Split scheme paper reports on the very clips that picked checkpoints and layers, as the published "
+            "table does: "
+            "values are too good. Intervals of the main table repeat the choice of the layer in every resample, "
+            "tests don't."
+        )
+        found.append(Statement("warning", text))
+    found += _same_features(entries)
+    return found
+
+
+def _same_features(entries: Sequence[Entry]) -> list[Statement]:
+    groups: dict[tuple[str, str], set[str]] = {}
+    for entry in entries:
+        groups.setdefault((entry.source.store, str(entry.facts["array"])), set()).add(entry.label)
+    return [
+        Statement(
+            "warning", f"{listed(sorted(labels))} have one fingerprint: they are the same features under two names."
+        )
+        for labels in groups.values()
+        if len(labels) > 1
+    ]
+
+
+def _layer_choice(entries: Sequence[Entry]) -> list[Statement]:
+    found = []
+    for entry in entries:
+        if entry.chosen and entry.candidates > 1 and (entry.subject or entry.role == "untrained twin"):
+            depth = entry.facts["relative_depth"]
+            at = f", at {depth:.2f} of the depth" if depth is not None else ""
+            text = (
+                f"{TASK_TITLES.get(entry.task, entry.task)}: of {entry.candidates} arrays of {entry.label}, "
+                f"{entry.facts['array']}{at} is best on the select split by {header(entry.main_metric)}; its report "
+                "values are shown."
+            )
+            found.append(Statement("finding", text, (score_cell(entry, entry.main_metric),), entry.task))
+    return found
+
+
+def _limits(told: Told) -> list[Statement]:
+    entries = [entry for board in told.boards for group in board.entries.values() for entry in group if entry.chosen]
+    real = {entry.source.kind for entry in entries if entry.subject and not entry.source.untrained}
+    found = []
+    if not {"vgm", "vlm"} <= real:
+        text = (
+            "Whether video generation models or vision-language models carry more semantics or more geometry can't be "
+            "answered from these runs: that needs pretrained models of both kinds (`python -m extract plan` tells "
+            "the cost)."
+        )
+        found.append(Statement("limit", text))
+    if not any(entry.source.genuine for entry in entries):
+        text = (
+            f"Nothing here can be compared with the published figures ({citation()}): no row has the published "
+            "weights. "
+            "They are printed for orientation only."
+        )
+        found.append(Statement("limit", text))
+    single = [entry for entry in entries if len(entry.runs) == 1]
+    if single:
+        text = (
+            f"{len(single)} of {count(len(entries), 'row')} rest on one seed of the probe. Intervals say how much a "
+            "score depends on the rooms, not on the seed: train several with seeds=1,2,3."
+        )
+        found.append(Statement("limit", text))
+    if any(entry.role == "oracle" for entry in entries):
+        text = (
+            "Ground truth as features is a ceiling for this probe and this length of training, not a perfect score, "
+            "and "
+            "position only is a floor: what lies between them is what features can add."
+        )
+        found.append(Statement("limit", text))
+    return found
+
+
+def _gaps(board: Board) -> list[Statement]:
+    found = []
+    setting = next(iter(board.settings.values()))
+    dataset, profile = setting.key["dataset"], setting.key["options"].get("profile")
+    for task in MAIN_METRIC:
+        if task not in board.entries:
+            text = (
+                f"No runs of {TASK_TITLES[task]} on {dataset} with profile {profile}: "
+                f"python -m probe train task={task} model=... dataset={dataset} profile={profile}"
+            )
+            found.append(Statement("gap", text, (), task))
+    for role in ("position", "pixels", "oracle"):
+        lacking = [task for task, group in board.entries.items() if not any(e.role == role for e in group)]
+        if lacking:
+            text = (
+                f"No {role} row for {listed(lacking)}: python -m extract run model={role} dataset={dataset}, then "
+                f"python -m probe train task={lacking[0]} model={role} dataset={dataset} profile={profile}"
+            )
+            found.append(Statement("gap", text))
+    trained = {line.any.source.base for line in board.lines if line.any.role == "model" and line.any.source.base}
+    twins = {line.any.source.base for line in board.lines if line.any.role == "untrained twin"}
+    for base in sorted(trained - twins):
+        text = f"No untrained twin of {base}: python -m extract run model={base} dataset={dataset} weights=random"
+        found.append(Statement("gap", text))
+    return found
+
+
+def _methods(told: Told) -> list[Statement]:
+    columns = ", ".join(f"{c.header}{' (x100)' if c.scale != 1 else ''}" for c in COLUMNS)
+    texts = [
+        f"Columns: {columns}. Tables hold stored units; the page prints the published ones.",
+        "A cell averages its seeds clip by clip, then clips without weights. mAP and its relatives are computed "
+        "over the "
+        "pooled split for each seed, then averaged over seeds.",
+        f"Intervals are 95 % percentile intervals of {told.resamples} bootstrap resamples of whole rooms, the same "
+        "rooms "
+        "for all models.",
+        "Models are compared on the same clips. Metrics with a value per clip: the sign of whole rooms is flipped. "
+        "Pooled "
+        "metrics: the difference under the same resamples, its p value never below what sign flips could give. "
+        "Overlap of "
+        "intervals is not used.",
+        "P values are corrected by Holm inside each question and task, for the task's main metric: "
+        f"{listed([f'{header(metric)} for {task}' for task, metric in MAIN_METRIC.items()])}.",
+        "A source is shown at the array with the best main metric on the select split, mean over seeds; the report "
+        "split "
+        "has no part in the choice, nor in picking checkpoints.",
+        "Effect sizes are differences in standard deviations between rooms (for pooled metrics: bootstrap standard "
+        "error "
+        "times the square root of the number of rooms).",
+        "Ids of cells lead through table cells to a Parquet row, from there to runs, their stores and commands.",
+    ]
+    return [Statement("method", text) for text in texts]

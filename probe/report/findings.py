@@ -1,0 +1,147 @@
+"""What the paired tests of one task say: ranking, ceiling, floor, models against each other, fusions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from probe.metrics import METRICS
+from probe.report.boards import Board
+from probe.report.comparison_tables import pair_cell
+from probe.report.contract import TASK_TITLES, Statement, Topic
+from probe.report.entries import Entry
+from probe.report.families import Comparison
+from probe.report.frames import score_cell
+from probe.report.paired import ALPHA
+from probe.report.phrases import count, header, listed, p_text, shown
+
+_QUESTIONS = {
+    "ceiling": "ground truth as features against each model",
+    "floor": "each model against position and pixels",
+    "origin": "each model against its untrained twin or its input",
+    "models": "each pair of models",
+    "fusion": "each fusion against its parts",
+}
+
+
+def findings(board: Board, task: str, comparisons: Sequence[Comparison]) -> list[Statement]:
+    """Return the statements of one task on one board.
+
+    Args:
+        board: the board.
+        task: a task that it has.
+        comparisons: of the task's main setting.
+    """
+    entries = [entry for entry in board.entries[task] if entry.chosen]
+    found = ranking(entries, task)
+    for family in _QUESTIONS:
+        some = [item for item in comparisons if item.family == family]
+        if some:
+            found += _family(family, some, task)
+    return found
+
+
+def ranking(entries: Sequence[Entry], task: str) -> list[Statement]:
+    """Say the order by the main metric, without claiming that neighbours differ."""
+    if not entries:
+        return []
+    metric = entries[0].main_metric
+    values = {entry.id: score.interval.value for entry in entries if (score := entry.score(metric)) is not None}
+    known = [entry for entry in entries if math.isfinite(values.get(entry.id, math.nan))]
+    higher = METRICS[metric].better == "higher"
+    known.sort(key=lambda entry: -values[entry.id] if higher else values[entry.id])
+    if len(known) < 2:
+        return []
+    order = listed([f"{entry.label} {shown(metric, values[entry.id])}" for entry in known], most=12)
+    text = f"{TASK_TITLES.get(task, task)}, ordered by {header(metric)} ({METRICS[metric].better} is better): {order}."
+    tail = " The order alone is no evidence; the paired tests are."
+    return [Statement("finding", text + tail, tuple(score_cell(entry, metric) for entry in known), task)]
+
+
+def _family(family: str, items: Sequence[Comparison], task: str) -> list[Statement]:
+    tested = [item for item in items if item.verdict not in ("no test", "same features")]
+    cells = tuple(pair_cell(item) for item in tested)
+    if not tested:
+        why = next((item.pair.reason for item in items if item.pair.reason), "both sides read the same features")
+        text = f"{TASK_TITLES.get(task, task)}, {_QUESTIONS[family]}: nothing could be tested ({why})."
+        return [Statement("limit", text, (), task)]
+    if family == "ceiling":
+        return _against(tested, task, "a")
+    if family in ("floor", "origin"):
+        return _against(tested, task, "b")
+    return _between(family, tested, task, cells)
+
+
+def _against(items: Sequence[Comparison], task: str, control_side: str) -> list[Statement]:
+    """Say for each control against how many models it lies above or below."""
+    controls: dict[str, list[Comparison]] = {}
+    for item in items:
+        control = item.a if control_side == "a" else item.b
+        controls.setdefault(control.label, []).append(item)
+    found = []
+    for label, group in controls.items():
+        metric = group[0].pair.metric
+        won = [item for item in group if item.verdict == f"{control_side} better"]
+        lost = [item for item in group if item.verdict not in (f"{control_side} better", "not distinguishable")]
+        open_ = [item for item in group if item.verdict == "not distinguishable"]
+        parts = []
+        for some, words in ((won, "is better than"), (lost, "is worse than"), (open_, "can't be told from")):
+            if some:
+                names = listed([(item.b if control_side == "a" else item.a).label for item in some])
+                detail = "" if some is open_ else f" ({p_text(max(item.p_holm for item in some))})"
+                if some is open_:
+                    detail = f" (smallest corrected {p_text(min(item.p_holm for item in some))})"
+                parts.append(f"{words} {names}{detail}")
+        title = TASK_TITLES.get(task, task)
+        how = f"by {header(metric)}, paired over rooms, corrected for {count(group[0].size, 'comparison')}"
+        text = f"{title}: {label} {', '.join(parts)} {how}."
+        topic: Topic = "finding" if won or lost else "limit"
+        found.append(Statement(topic, text, tuple(pair_cell(item) for item in group), task))
+    return found
+
+
+def _between(family: str, items: Sequence[Comparison], task: str, cells: tuple[str, ...]) -> list[Statement]:
+    metric, title = items[0].pair.metric, TASK_TITLES.get(task, task)
+    apart = sorted((i for i in items if i.verdict.endswith("better")), key=lambda i: -abs(i.pair.advantage))
+    if not apart:
+        text = (
+            f"{title}, {_QUESTIONS[family]}: none of {count(len(items), 'comparison')} by {header(metric)} shows a "
+            f"difference after correction (smallest {p_text(min(i.p_holm for i in items))}). That is no proof of "
+            "equality."
+        )
+        return [Statement("limit", text, cells, task)]
+    lines = []
+    for item in apart:
+        better, worse = (item.a, item.b) if item.verdict == "a better" else (item.b, item.a)
+        size = shown(metric, abs(item.pair.advantage))
+        lines.append(f"{better.label} over {worse.label} by {size} ({p_text(item.p_holm)})")
+    text = (
+        f"{title}, {_QUESTIONS[family]}: {len(apart)} of {count(len(items), 'comparison')} by {header(metric)} "
+        f"{'differs' if len(apart) == 1 else 'differ'} after correction: {listed(lines)}."
+    )
+    return [Statement("finding", text, tuple(pair_cell(item) for item in apart), task)]
+
+
+def power_limits(comparisons: Sequence[Comparison]) -> list[Statement]:
+    """Say where so few rooms are compared so often that no difference could ever be shown, and how many would do."""
+    found = []
+    for family in _QUESTIONS:
+        groups: dict[str, list[Comparison]] = {}
+        for item in comparisons:
+            if item.family == family and not math.isnan(item.pair.p):
+                groups.setdefault(item.a.setting.id, []).append(item)
+        for group in groups.values():
+            smallest, size = group[0].pair.smallest, group[0].size
+            if math.isnan(smallest) or smallest * size < ALPHA:
+                continue
+            rooms = group[0].pair.interval.n_groups
+            needed = math.ceil(math.log2(size / ALPHA)) + 1
+            task = group[0].a.task
+            text = (
+                f"{TASK_TITLES.get(task, task)}, {_QUESTIONS[family]}: with {count(rooms, 'room')} and "
+                f"{count(size, 'comparison')} no corrected p value can be below {min(1.0, smallest * size):.2g}, "
+                "whatever "
+                f"the models do. {needed} rooms in the report split are the least that could show anything."
+            )
+            found.append(Statement("limit", text, (), task))
+    return found
