@@ -15,7 +15,7 @@ from data.emit.config import EmitConfig, Emitted, Format, whole_folder
 from data.emit.exported import write_exported
 from data.emit.faults import FAULTS
 from data.emit.scan import RawScan, as_scan
-from data.emit.sens import write_sens
+from data.emit.sens import pack_depth, write_sens
 from data.rooms.config import RoomsConfig
 from data.scannet.labels import FILE_NAME
 
@@ -54,8 +54,8 @@ def write_scan(folder: Path, scan: RawScan, layout: str = "both", fault: str | N
         scan = FAULTS[fault].before(scan)
     if layout != "exported":
         write_sens(
-            folder / f"{name}.sens", scan.colour, scan.depth, scan.cam2world, scan.intrinsics, scan.size,
-            imu_tail=scan.imu_tail,
+            folder / f"{name}.sens", scan.colour, [pack_depth(image) for image in scan.depth], scan.cam2world,
+            scan.intrinsics, scan.size, scan.size, imu_tail=scan.imu_tail,
         )  # fmt: skip
     if layout != "sens":
         write_exported(folder / "exported", scan)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from configs.errors import MissingError
 from data.archive import RawFolder, RawZip
 from data.clip import Instance
 from data.files import sha256_bytes
@@ -81,7 +82,7 @@ def read_annotation(raw: RawFolder, scan: Scan, labels: LabelTable, taxonomy: Ta
         MissingError: the aggregation, the instance images or one of their members are missing.
         DatasetError: one of them is damaged.
     """
-    content = raw.read(_aggregation(scan))
+    content = _aggregation_bytes(raw, scan)
     known = as_instances(parse_aggregation(content, raw.root / _aggregation(scan)), labels, taxonomy)
     name = _zip_name(raw, scan, "instance") or scan.inside(f"{scan.name}_2d-instance-filt.zip")
     label_zip = _zip_name(raw, scan, "label")
@@ -89,7 +90,7 @@ def read_annotation(raw: RawFolder, scan: Scan, labels: LabelTable, taxonomy: Ta
     pixels = np.zeros((len(want.numbers), len(known.items) + 1), np.int64)
     votes, seen, done = Votes(), np.zeros(1 << 16, bool), dict[int, tuple[NDArray[np.uint16], NDArray[np.int64]]]()
     rows = {int(row): place for place, row in enumerate(want.dense)}
-    with RawZip(raw.path(name)) as archive:
+    with _archive(raw, name) as archive:
         for row, number in enumerate(want.numbers.tolist()):
             if number not in done:
                 values = _mask(archive, "instance", number, want)
@@ -100,7 +101,7 @@ def read_annotation(raw: RawFolder, scan: Scan, labels: LabelTable, taxonomy: Ta
             if row in rows:
                 maps[rows[row]] = compact
     if label_zip is not None:
-        with RawZip(raw.path(label_zip)) as archive:
+        with _archive(raw, label_zip) as archive:
             for place, number in enumerate(want.numbers[want.dense].tolist()):
                 votes.add(maps[place], _mask(archive, "label", number, want))
     counts = np.zeros((len(want.numbers), len(taxonomy)), np.int32)
@@ -144,6 +145,16 @@ def _findings(
     return facts, warnings
 
 
+def _archive(raw: RawFolder, name: str) -> RawZip:
+    try:
+        return RawZip(raw.path(name))
+    except MissingError as error:
+        raise MissingError(
+            "the instance images are missing", where=error.where,
+            fix="fetch them, or add annotations=optional to import such scans without",
+        ) from None  # fmt: skip
+
+
 def _mask(archive: RawZip, kind: str, number: int, want: Request) -> NDArray[np.uint16]:
     """One mask at the wanted size; its folder in the archive is named after the archive's kind."""
     for folder in (f"{kind}-filt", kind):
@@ -154,6 +165,16 @@ def _mask(archive: RawZip, kind: str, number: int, want: Request) -> NDArray[np.
     values = read_mask(archive.read(name), f"{archive.file}:{name}", size=want.image_size)
     mask: NDArray[np.uint16] = resize_nearest(values, want.size)
     return mask
+
+
+def _aggregation_bytes(raw: RawFolder, scan: Scan) -> bytes:
+    try:
+        return raw.read(_aggregation(scan))
+    except MissingError as error:
+        raise MissingError(
+            "the aggregation is missing", where=error.where,
+            fix="fetch it (the one without _vh_clean), or add annotations=optional to import such scans without",
+        ) from None  # fmt: skip
 
 
 def _aggregation(scan: Scan) -> str:

@@ -123,25 +123,29 @@ class SensFile:
         Raises:
             DatasetError: the file ends too early, or the header of a frame can't be right.
         """
-        count, position, end = self.header.frames, self.header.bytes, self.size
-        headers = bytearray(count * FRAME_HEADER)
-        blobs = np.empty((count, 2, 2), np.int64)
-        read, unpack = os.pread, _SIZES.unpack_from
-        for frame in range(count):
-            head = read(self._descriptor, FRAME_HEADER, position)
+        position, end = self.header.bytes, self.size
+        heads: list[bytes] = []
+        starts: list[int] = []
+        read, sizes, descriptor = os.pread, _SIZES.unpack_from, self._descriptor
+        for frame in range(self.header.frames):
+            head = read(descriptor, FRAME_HEADER, position)
             if len(head) < FRAME_HEADER:
                 raise self._truncated(frame, position + FRAME_HEADER)
-            colour, depth = unpack(head, 80)
-            start = position + FRAME_HEADER
-            position = start + colour + depth
+            colour, depth = sizes(head, 80)
+            heads.append(head)
+            starts.append(position + FRAME_HEADER)
+            position += FRAME_HEADER + colour + depth
             if position > end:
                 raise self._truncated(frame, position)
-            headers[frame * FRAME_HEADER : (frame + 1) * FRAME_HEADER] = head
-            blobs[frame] = (start, colour), (start + colour, depth)
-        self.bytes_read += len(headers)
-        poses = np.frombuffer(headers, "<f4").reshape(count, FRAME_HEADER // 4)[:, :16].reshape(count, 4, 4)
+        self.bytes_read += len(heads) * FRAME_HEADER
+        headers = np.frombuffer(b"".join(heads), np.uint8).reshape(-1, FRAME_HEADER)
+        poses = np.ascontiguousarray(headers[:, :64]).view("<f4").reshape(-1, 4, 4)
+        lengths = np.ascontiguousarray(headers[:, 80:]).view("<i8").reshape(-1, 2)
+        colour_start = np.array(starts, np.int64)
+        colour_place = np.stack([colour_start, lengths[:, 0]], axis=1)
+        depth_place = np.stack([colour_start + lengths[:, 0], lengths[:, 1]], axis=1)
         self._check_poses(poses)
-        return SensIndex(poses.astype(np.float32), blobs[:, 0], blobs[:, 1], self._imu_records(position))
+        return SensIndex(poses.astype(np.float32), colour_place, depth_place, self._imu_records(position))
 
     def read_colour(self, index: SensIndex, frame: int) -> bytes:
         """Return the encoded colour image of a frame, as stored.
