@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.dataset import PreparedDataset
 from probe import pictures
@@ -17,15 +18,29 @@ def draw_clusters(dataset: PreparedDataset, prediction: dict[str, Any], folder: 
     clip_id, views = prediction["clip_id"], prediction["views"]
     truth = dataset.instance_maps(clip_id, views).astype(np.int64)
     clusters = np.asarray(prediction["clusters"]).reshape(prediction["shape"])
-    shown = upsample_labels(clusters, (truth.shape[1], truth.shape[2])).astype(np.int64)
-    matches = match_objects(shown, truth)
-    coloured = np.where(shown >= 0, shown + int(truth.max()) + 1, -1)
-    for order in np.argsort(matches.pixels):  # the largest object that a cluster covers gives it its colour
-        if matches.cluster_ids[order] >= 0:
-            coloured[shown == matches.cluster_ids[order]] = matches.object_ids[order]
+    coloured = colour_by_object(clusters, truth)
     rows = {
         "frames": list(dataset.frames(clip_id, views)),
         "true instances": list(pictures.label_colours(np.where(truth > 0, truth, -1))),
         "clusters (black: noise)": list(pictures.label_colours(coloured)),
     }
     pictures.save(pictures.sheet(clip_id, rows), folder / "pictures" / f"{clip_id}.png")
+
+
+def colour_by_object(clusters: NDArray[Any], truth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return clusters with the id of the largest object that they cover, so that both get one colour.
+
+    Args:
+        clusters: (V, h, w) ids, -1 noise.
+        truth: (V, H, W) object ids, 0 none.
+
+    Returns:
+        (V, H, W): ids of objects, ids beyond them for clusters that match none, -1 noise.
+    """
+    shown = upsample_labels(clusters, (truth.shape[1], truth.shape[2])).astype(np.int64)
+    matches = match_objects(shown, truth)
+    coloured = np.where(shown >= 0, shown + int(truth.max()) + 1, -1)
+    for order in np.argsort(matches.pixels):  # the largest object that a cluster covers gives it its colour
+        if matches.cluster_ids[order] >= 0:
+            coloured[shown == matches.cluster_ids[order]] = matches.object_ids[order]
+    return coloured

@@ -1,0 +1,45 @@
+"""The first section: what can be concluded and what can't, in words, each with the numbers it rests on."""
+
+from __future__ import annotations
+
+from probe.report.contract import TASK_TITLES, ReportData, Statement
+from probe.report.page.document import Block, Item, Missing, Paragraph, Section
+from probe.report.page.values import anchor
+
+
+def summary_section(data: ReportData) -> Section:
+    """Return findings, limits and gaps, in that order."""
+    blocks: list[Block] = []
+    findings = data.said("finding")
+    if findings:
+        blocks += _by_task("What can be concluded", findings)
+    else:
+        blocks.append(Missing("Nothing can be concluded yet: no finished runs are comparable.", "python -m probe runs"))
+    limits = data.said("limit")
+    if limits:
+        blocks.append(Paragraph("", _items(limits), "What cannot be concluded"))
+    gaps = data.said("gap")
+    if gaps:
+        blocks.append(Paragraph("", _items(gaps), "What is missing, and how to add it"))
+    return Section("summary", "Summary", blocks)
+
+
+def method_section(data: ReportData) -> Section:
+    """Return how the numbers were made."""
+    said = data.said("method")
+    blocks: list[Block] = [Paragraph("", _items(said))] if said else []
+    return Section("method", "How the numbers were made", blocks, short="Method")
+
+
+def _by_task(name: str, statements: list[Statement]) -> list[Block]:
+    blocks: list[Block] = []
+    general = _items([s for s in statements if not s.task])
+    blocks.append(Paragraph("", general, name))
+    for task in dict.fromkeys(s.task for s in statements if s.task):
+        texts = _items([s for s in statements if s.task == task])
+        blocks.append(Paragraph(TASK_TITLES.get(task, task) + ":", texts))
+    return blocks
+
+
+def _items(statements: list[Statement]) -> list[Item]:
+    return [Item(s.text, tuple(anchor("cell", cell) for cell in s.cells)) for s in statements]

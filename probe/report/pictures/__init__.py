@@ -1,0 +1,1 @@
+"""Pictures of the report: features, clusters, depth and point clouds, from stores, predictions and datasets."""
