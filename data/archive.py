@@ -38,7 +38,7 @@ def check_name(name: str, where: str | PathLike[str]) -> PurePosixPath:
         DatasetError: empty, absolute, with `..`, a drive letter, a backslash or a control character.
     """
     path = PurePosixPath(name)
-    if not name or path.is_absolute() or ".." in path.parts or _ILLEGAL.search(name) or not path.parts:
+    if not name or path.is_absolute() or ".." in path.parts or _ILLEGAL.search(name):
         raise DatasetError(
             "a name that leads out of its folder, or is no name", expected="a relative path without ..",
             found=repr(name)[:200], where=where,
@@ -106,7 +106,7 @@ class RawFolder:
         Raises:
             MissingError: no such folder.
         """
-        path = self.root if PurePosixPath(folder) == PurePosixPath(".") else self.path(folder)
+        path = self.path(folder)
         if not path.is_dir():
             raise MissingError("a folder of the raw data is missing", where=path)
         found = [p.name for p in path.iterdir() if not p.name.startswith(".") and not p.is_dir()]
@@ -118,7 +118,7 @@ class RawFolder:
         Raises:
             MissingError: no such folder.
         """
-        path = self.root if PurePosixPath(folder) == PurePosixPath(".") else self.path(folder)
+        path = self.path(folder)
         if not path.is_dir():
             raise MissingError("a folder of the raw data is missing", where=path)
         return sorted((p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")), key=natural_key)

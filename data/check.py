@@ -68,6 +68,10 @@ def _check_cameras(clip: Clip) -> None:
     proper = (np.linalg.det(rotations) > 0).all() if len(rotations) else True
     _require(clip, "cam2world", bool(rigid and proper), "rotations (orthonormal, det +1) where pose_valid", "others")
     focal = clip.intrinsics[:, [0, 1], [0, 1]]
+    if np.isnan(clip.intrinsics).all():  # nothing is known of the camera, so nothing may rest on it
+        unused = clip.depth is None and not clip.pose_valid.any()
+        _require(clip, "intrinsics", unused, "known where there is depth or a valid pose", "all NaN")
+        return
     _require(clip, "intrinsics", bool(np.isfinite(clip.intrinsics).all() and (focal > 0).all()), "fx, fy > 0", focal)
 
 

@@ -54,7 +54,8 @@ class Clip:
         frame_src: (T,) number of each frame in the raw recording.
         frame_dup: (T,) bool, True where a position repeats an earlier frame.
         gt_size: (height, width) of the dense ground truth.
-        intrinsics: (T, 3, 3) float32 camera matrices in pixels of `gt_size`.
+        intrinsics: (T, 3, 3) float32 camera matrices in pixels of `gt_size`; all NaN if nothing is known of the
+            camera, which rules out depth and valid poses.
         cam2world: (T, 4, 4) float32 poses; where `pose_valid` is False the values are kept as they
             came, NaN or -inf included.
         pose_valid: (T,) bool.
@@ -133,7 +134,9 @@ class ClipRefused(DatasetError):
 class ClipSource(Protocol):
     """Something that can make the clips of a dataset, one at a time, in any process and any order.
 
-    A source must survive pickling: it is sent to worker processes.
+    A source must survive pickling: it is sent to worker processes. Importers should also have a method
+    `stamp(clip_id) -> str`, a cheap digest of the raw files and entries that a clip is made from, and put the same text
+    into `Clip.sources["stamp"]`: a clip whose raw data has changed since it was made is then refused, not kept.
     """
 
     @property

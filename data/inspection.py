@@ -56,6 +56,8 @@ def inspect(dataset: PreparedDataset) -> None:
         print()
         _print_classes(dataset)
     print()
+    _print_tasks(dataset)
+    print()
     numbers = clips.select_dtypes("number").drop(columns=["rgb_h", "rgb_w", "gt_h", "gt_w"])
     print_table(
         "Numbers per clip", ["column", "min", "median", "max"],
@@ -69,6 +71,24 @@ def inspect(dataset: PreparedDataset) -> None:
     for path in sorted((dataset.path / "quarantine").glob("*.json")):
         record = read_json(path, fix="delete the file")
         print(f"quarantined: {record['clip_id']}: {record['reason'].splitlines()[0]}")
+
+
+def _print_tasks(dataset: PreparedDataset) -> None:
+    """Which probes can be trained: what each needs, in how many clips of each split it is there, what is missing."""
+    clips = dataset.clips
+    posed = clips["has_depth"] & (clips["n_pose_invalid"] < clips["n_frames"])
+    has = {"tagging": clips["has_tags"], "instance": clips["has_instance"], "geometry": posed}
+    needs = {"tagging": "masks with classes", "instance": "masks", "geometry": "depth, poses and intrinsics"}
+    rows: list[list[object]] = []
+    for task, clips_with in has.items():
+        counts = [int((clips_with & (clips["split"] == split)).sum()) for split in SPLITS]
+        empty = [split for split, count in zip(SPLITS, counts, strict=True) if not count]
+        verdict = "yes" if not empty else f"no: needs {needs[task]}" if len(empty) == 3 else f"no clip in {empty[0]}"
+        rows.append([task, *counts, verdict])
+    print_table(
+        "Probe tasks: clips with their ground truth", ["task", *SPLITS, "possible"], rows,
+        notes=["extraction needs none of this; finished probes can be applied to clips that have it"],
+    )  # fmt: skip
 
 
 def _print_classes(dataset: PreparedDataset) -> None:

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from configs.errors import ConfigError, DatasetError
 
@@ -49,10 +49,14 @@ def run_jobs(
         for item in items:
             yield item, _caught(function, item)
         return
+    from data.job_plugin import share, withdraw
+
     with ExitStack() as stack:
         client = _client(stack, count, cluster)
+        handle = share(client, function)
+        stack.callback(withdraw, client, handle)
         slots = count if cluster == "local" else max(1, sum(client.nthreads().values()))
-        yield from _run(client, function, items, slots)
+        yield from _run(client, handle, items, slots)
 
 
 def _client(stack: ExitStack, count: int, cluster: str) -> Client:
@@ -81,14 +85,14 @@ def _client(stack: ExitStack, count: int, cluster: str) -> Client:
     return client
 
 
-def _run(
-    client: Client, function: Callable[[str], Result], items: Sequence[str], slots: int
-) -> Iterator[tuple[str, Result | BaseException]]:
+def _run(client: Client, handle: str, items: Sequence[str], slots: int) -> Iterator[tuple[str, Any]]:
     """Keep every slot busy, and no more than that: an item that kills its process takes no waiting ones with it."""
     from distributed import KilledWorker, as_completed
 
+    from data.job_plugin import call
+
     todo = iter(items)
-    running = {client.submit(function, item, pure=False): item for item in islice(todo, slots)}
+    running = {client.submit(call, handle, item, pure=False): item for item in islice(todo, slots)}
     finished = as_completed(list(running))
     for future in finished:
         item, error = running.pop(future), future.exception()
@@ -97,10 +101,10 @@ def _run(
                 "the process that worked on this died twice; out of memory, or a crash in a decoder", where=item,
                 fix="run again with fewer workers=, then look at the raw data of this clip",
             )  # fmt: skip
-        result: Result | BaseException = future.result() if error is None else error
+        result = future.result() if error is None else error
         following = next(todo, None)
         if following is not None:
-            another = client.submit(function, following, pure=False)
+            another = client.submit(call, handle, following, pure=False)
             running[another] = following
             finished.add(another)
         future.release()

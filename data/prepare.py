@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.console import get_logger, progress
-from configs.errors import ConfigError, DatasetError, ModelError, SpatialprobeError
+from configs.errors import ConfigError, DatasetError, ModelError, SpatialprobeError, StaleError
 from data.clip import ClipRefused, ClipSource, GetsReady
 from data.files import json_bytes, remove_stale, write_atomic
 from data.forecast import TimeLeft
@@ -21,7 +21,7 @@ from data.layout import check_clip_id, clip_folder
 from data.plans import write_plans
 from data.splits import SALT
 from data.status import Status, folder_bytes, write_statuses
-from data.tables import build_tables
+from data.tables import build_tables, read_clip_record
 from data.writer import write_clip
 
 log = get_logger("data.prepare")
@@ -67,7 +67,7 @@ def prepare(
         status_file: where to write the table of statuses, also when the run ends in an error.
 
     Raises:
-        StaleError: the folder holds a dataset made from other parameters.
+        StaleError: the folder holds a dataset made from other parameters, or clips made from other raw data.
         DatasetError: more clips failed than allowed; their reasons are in `quarantine/`.
         OSError: the disk is full or can't be written. Finished clips stay; the same call continues.
     """
@@ -84,6 +84,7 @@ def prepare(
     for clip_id in clip_ids:
         if clip_folder(dataset, clip_id).is_dir():
             statuses[clip_id] = Status(clip_id, "kept", bytes=folder_bytes(clip_folder(dataset, clip_id)))
+    _check_stamps(source, dataset, list(statuses))
     todo = [clip_id for clip_id in clip_ids if clip_id not in statuses]
     if isinstance(source, GetsReady):
         source.get_ready(dataset, todo)
@@ -122,6 +123,24 @@ def unique_clip_ids(source: ClipSource) -> list[str]:
     if len(set(clip_ids)) != len(clip_ids):
         raise DatasetError("clip ids are not unique", found=sorted({c for c in clip_ids if clip_ids.count(c) > 1}))
     return clip_ids
+
+
+def _check_stamps(source: ClipSource, dataset: Path, kept: Sequence[str]) -> None:
+    """Refuse to keep clips whose raw data is not what they were made from (see `data.clip.ClipSource`)."""
+    stamp = getattr(source, "stamp", None)
+    if stamp is None:
+        return
+    changed = []
+    for clip_id in kept:
+        recorded = read_clip_record(dataset, clip_id).get("sources", {}).get("stamp")
+        if recorded is not None and recorded != stamp(clip_id):
+            changed.append(clip_id)
+    if changed:
+        raise StaleError(
+            f"the raw data of {len(changed)} clips has changed since they were made",
+            where=dataset / "clips", found=", ".join(changed[:5]),
+            fix="delete the folders of these clips and run the same command again, or choose another name=...",
+        )  # fmt: skip
 
 
 def _make_clips(

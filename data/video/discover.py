@@ -1,0 +1,71 @@
+"""Finds the recordings below a raw folder: those that its manifest lists, else videos and folders of pictures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from configs.errors import DatasetError, MissingError
+from data.archive import RawFolder
+from data.video.manifest import MANIFEST, read_manifest
+from data.video.recording import Collection, Recording
+from data.video.videofile import SUFFIXES
+
+PICTURES = (".jpg", ".jpeg", ".png")
+
+
+def find_recordings(path: Path) -> tuple[RawFolder, Collection]:
+    """Return the folder that is read and the recordings in it.
+
+    A file is one video. A folder with `manifest.json` holds what that lists. Of any other folder, pictures right in it
+    are one recording; else every video and every sub-folder with pictures is one. Nothing deeper is looked at.
+
+    Raises:
+        MissingError: there is nothing at the path.
+        DatasetError: no recordings, a broken manifest, or two recordings whose names give the same id.
+    """
+    if path.is_file():
+        if path.name == MANIFEST:
+            raw = RawFolder(path.parent)
+            return raw, read_manifest(raw)
+        if not path.name.lower().endswith(SUFFIXES):
+            raise DatasetError(
+                "neither a folder nor a video", expected=f"a folder, or a file that ends in {', '.join(SUFFIXES)}",
+                where=path,
+            )  # fmt: skip
+        real = path.resolve()
+        return RawFolder(real.parent), Collection(recordings=(_recording(real.name, path.stem, is_video=True),))
+    if not path.exists():
+        raise MissingError("no such raw data", where=path, fix="check the path given as raw=")
+    raw = RawFolder(path)
+    if raw.exists(MANIFEST):
+        return raw, read_manifest(raw)
+    if raw.names(suffixes=PICTURES):
+        return raw, Collection(recordings=(_recording(".", path.name, is_video=False),))
+    found = [_recording(name, Path(name).stem, is_video=True) for name in raw.names(suffixes=SUFFIXES)]
+    pictures = [name for name in raw.folders() if raw.names(name, suffixes=PICTURES)]
+    found += [_recording(name, name, is_video=False) for name in pictures]
+    if not found:
+        raise DatasetError(
+            "no recordings in this folder", where=path,
+            expected=f"{MANIFEST}, videos ({', '.join(SUFFIXES)}), pictures (JPEG, PNG), or folders of pictures",
+        )  # fmt: skip
+    by_id: dict[str, Recording] = {}
+    for recording in found:
+        other = by_id.setdefault(recording.id.lower(), recording)
+        if other is not recording:
+            raise DatasetError(
+                "two recordings whose names give the same id", where=path,
+                found=f"{other.frames} and {recording.frames}", fix="rename one of them",
+            )  # fmt: skip
+    return raw, Collection(recordings=tuple(found))
+
+
+def identifier(name: str) -> str:
+    """Return a name as letters, digits, `_`, `-` and `.`, fit for a clip or dataset: IMG 0123 becomes IMG_0123."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-")[:100] or "recording"
+
+
+def _recording(frames: str, name: str, *, is_video: bool) -> Recording:
+    key = identifier(name)
+    return Recording(id=key, frames=frames, is_video=is_video, group=key)
