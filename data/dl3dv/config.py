@@ -31,8 +31,9 @@ class DL3DVConfig:
     undistort: bool = option(False, "resample frames to a pinhole; false keeps the pixels and records the coefficients")
     long_side: int = option(0, "pixels of the longer side of stored frames; 0 keeps the size", minimum=0, maximum=4096)
     jpeg_quality: int = option(95, "quality of frames that have to be encoded, 4:4:4", minimum=10, maximum=100)
-    video_step: int = option(
-        0, "images=video: video frames per number in transforms.json; 0 = unknown, no poses", minimum=0
+    video_step: int = option(1, "images=video: take every n-th frame of the video", minimum=1, maximum=1000)
+    video_poses: bool = option(
+        False, "images=video: the k-th frame taken is frame_<k> of transforms.json; otherwise none has a pose"
     )
     teacher: str = option(
         "colmap", "geometry: poses of transforms.json, VGGT, stored truth of emitted rooms, or none", choices=TEACHERS
@@ -66,10 +67,10 @@ class DL3DVConfig:
                 "clips=all needs the number of frames in advance, which a video does not tell",
                 expected="clips=paper or clips=first", found="images=video", fix="add clips=first",
             )  # fmt: skip
-        if self.images == "video" and self.video_step == 0 and (self.undistort or self.teacher == "oracle"):
+        if self.images == "video" and not self.video_poses and self.teacher in ("colmap", "oracle"):
             raise ConfigError(
-                "a video's frames can't be matched to transforms.json without video_step=",
-                found="video_step=0", fix="add video_step=1, or undistort=false teacher=none",
+                f"teacher={self.teacher} needs to know which frames of the video transforms.json means",
+                found="video_poses=false", fix="add teacher=none or teacher=vggt, or video_poses=true video_step=<n>",
             )  # fmt: skip
 
     def parameters(self) -> dict[str, object]:

@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 from configs.errors import DatasetError
 from data.clip import QUERY_POSITIONS, ClipRefused
 from data.dl3dv.config import DL3DVConfig
+from data.dl3dv.frames import Film, Frames, Pictures, Processing
 from data.dl3dv.geometry import Footage
-from data.dl3dv.lens import Lens, resample, sampling, undistorted
-from data.dl3dv.scenes import Parts, Scene, list_frames, number_of, parts_of
+from data.dl3dv.lens import Lens, sampling, undistorted
+from data.dl3dv.scenes import Parts, Scene, parts_of
 from data.dl3dv.transforms import FIX, NAME, Transforms, read_transforms
 from data.dl3dv.windows import Window, windows
 from data.files import sha256_bytes
-from data.images import color_frame, encode_jpeg, picture_size, read_color
-
-Size = tuple[int, int]
+from data.images import Size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,43 +74,38 @@ def read_footage(config: DL3DVConfig, raw: Path, scene: Scene, clip_id: str, k: 
         ClipRefused: the scene has fewer than `min_frames` frames.
     """
     parts = parts_of(scene, config.images, raw)
-    assert parts.frames is not None
-    files = list_frames(parts.frames, raw)
+    source: Frames = Film(parts.video, parts, config.video_step) if parts.video else Pictures(_folder(parts), parts)
     written = None if parts.transforms is None else parts.read(parts.transforms)
     cameras = None if parts.transforms is None else read_transforms(written or b"", parts.transforms)
+    if cameras is not None and parts.video and not config.video_poses:
+        cameras = Transforms(cameras.lens, {})
+    count = len(source.stems)
     if cameras is not None:
-        _check_images(cameras, files, parts)
-    if len(files) < config.min_frames:
+        _check_images(cameras, source)
+    if count < config.min_frames:
         raise ClipRefused(
-            f"{len(files)} frames are too few for a clip", expected=f"at least {config.min_frames}", where=parts.frames,
-            fix=f"add min_frames={len(files)}",
+            f"{count} frames are too few for a clip", expected=f"at least {config.min_frames}", where=source.where,
+            fix=f"add min_frames={count}",
         )  # fmt: skip
-    window = windows(config.clips, scene.name, len(files), config.window)[k]
-    chosen = files[window.start : window.start + window.length]
-    digests: list[str] = []
-    frames: list[bytes] = []
-    size: Size | None = None
-    optics = _Optics(None, None, None)
-    for file in chosen:
-        content = parts.read(file)
-        digests.append(sha256_bytes(content))
-        if size is None:
-            size = picture_size(content, file)
-            optics = _optics(config, cameras, size, parts)
-        frames.append(_frame(content, file, size, config, optics))
-    assert size is not None
-    stored_size = _stored_size(size, config.long_side)
-    stems = [file.stem for file in chosen]
+    window = windows(config.clips, scene.name, count, config.window)[k]
+    places = range(window.start, window.start + window.length)
+    size = source.size(places[0])
+    optics = _optics(config, cameras, size, parts)
+    processing = Processing(size, _stored_size(size, config.long_side), optics.moved, config.jpeg_quality)
+    read = list(source.read(places, processing))
+    frames, digests = [frame for frame, _ in read], [digest for _, digest in read]
+    stems = [source.stems[place] for place in places]
     poses, registered = _poses(cameras, stems)
     repeated = np.array([digest in digests[:i] for i, digest in enumerate(digests)])
+    height, width = processing.stored
     footage = Footage(
         clip_id=clip_id,
         parts=parts,
         frames=frames,
-        frame_size=stored_size,
+        frame_size=processing.stored,
         stems=stems,
-        query=[p for p in QUERY_POSITIONS if p < len(chosen)],
-        lens=None if optics.stored is None else optics.stored.resized(stored_size[1], stored_size[0]),
+        query=[p for p in QUERY_POSITIONS if p < len(stems)],
+        lens=None if optics.stored is None else optics.stored.resized(width, height),
         poses=poses,
         registered=registered,
         digest=hashlib.sha256(b"".join(bytes.fromhex(sha256_bytes(frame)) for frame in frames)).hexdigest(),
@@ -120,27 +114,32 @@ def read_footage(config: DL3DVConfig, raw: Path, scene: Scene, clip_id: str, k: 
     if written is not None:
         sources[NAME] = sha256_bytes(written)
     scenery = Scenery(
-        numbers=np.array([number_of(file) for file in chosen], np.int64),
+        numbers=np.array([source.numbers[place] for place in places], np.int64),
         repeated=repeated,
         window=window,
-        window_of=len(files),
+        window_of=count,
         lens=optics.raw,
         batch=scene.folder.resolve().parent.name,
-        images=parts.frames.name,
+        images="video" if parts.video else source.where.name,
         warnings=[f"{int(repeated.sum())} frames repeat earlier ones"] if repeated.any() else [],
         sources=sources,
     )
     return footage, scenery
 
 
-def _check_images(cameras: Transforms, files: Sequence[Path], parts: Parts) -> None:
+def _folder(parts: Parts) -> Path:
+    assert parts.frames is not None
+    return parts.frames
+
+
+def _check_images(cameras: Transforms, source: Frames) -> None:
     """Refuse a scene of which images are lost. Images without a camera are normal: COLMAP drops some."""
-    there = {file.stem for file in files}
+    there = set(source.stems)
     lost = [stem for stem in cameras.poses if stem not in there]
     if lost:
         raise DatasetError(
             f"{len(lost)} images that {NAME} lists are missing", expected=f"{len(cameras.poses)} images",
-            found=f"no {lost[0]}.png", where=parts.frames, fix="fetch the scene again, or move its folder away",
+            found=f"no {lost[0]}", where=source.where, fix="fetch the scene again, or move its folder away",
         )  # fmt: skip
 
 
@@ -148,7 +147,9 @@ def _optics(config: DL3DVConfig, cameras: Transforms | None, size: Size, parts: 
     if cameras is None:
         if config.undistort:
             raise DatasetError(
-                f"undistort=true needs {NAME}", where=parts.frames, fix="fetch the scene again, or add undistort=false"
+                f"undistort=true needs {NAME}",
+                where=parts.frames or parts.video,
+                fix="fetch the scene again, or add undistort=false",
             )
         return _Optics(None, None, None)
     height, width = size
@@ -177,15 +178,6 @@ def _stored_size(size: Size, long_side: int) -> Size:
         return size
     share = long_side / max(size)
     return max(1, round(size[0] * share)), max(1, round(size[1] * share))
-
-
-def _frame(content: bytes, file: Path, size: Size, config: DL3DVConfig, optics: _Optics) -> bytes:
-    stored = _stored_size(size, config.long_side)
-    if optics.moved is None:
-        return color_frame(content, file, size=stored, source_size=size, quality=config.jpeg_quality)
-    moved = resample(read_color(content, file, size=size), optics.moved, nearest=False)
-    encoded = encode_jpeg(moved, config.jpeg_quality)
-    return encoded if stored == size else color_frame(encoded, file, size=stored, quality=config.jpeg_quality)
 
 
 def _poses(cameras: Transforms | None, stems: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:

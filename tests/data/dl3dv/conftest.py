@@ -12,6 +12,7 @@ from data.dataset import PreparedDataset
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.source import DL3DVSource
 from data.emit.dl3dv import EmitDL3DV, emit_dl3dv, plan
+from data.emit.dl3dv_faults import FAULTS
 from data.prepare import prepare
 
 PLANS = ("uniform-4",)
@@ -45,7 +46,7 @@ def emit(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Raw]:
     def write(**changes: object) -> Raw:
         config = options(tmp_path_factory.mktemp("raw") / "DL3DV", **changes)
         emit_dl3dv(config)
-        return Raw(Path(config.out), config, list(plan(config, config.faults({"all": 0}) if config.broken else [])))
+        return Raw(Path(config.out), config, list(plan(config, config.faults(FAULTS))))
 
     return write
 
