@@ -11,12 +11,10 @@ from configs.errors import ConfigError
 from configs.identity import plain
 from fusion.grids import extract_command
 from probe.config import train_layers
+from probe.plan import NOT_IDENTITY
 from probe.report.collect import Run
 
-_NEVER = (
-    "root", "seeds", "depths", "store", "layers", "model", "dataset", "task", "profile", "force", "readout", "device",
-    "pictures", "loggers", "resamples",
-)  # fmt: skip
+_NEVER = (*NOT_IDENTITY, "task", "profile", "readout")
 """Told otherwise, or without influence on the numbers."""
 _DERIVED = ("recipe.seed", "trunk.depth")
 """Told by seeds= and depths=."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from configs.source_name import read_source
 from probe.metrics.statistics import holm
 from probe.report.entries import Entry
 from probe.report.paired import Paired, paired, verdict
@@ -61,7 +62,7 @@ def controls_of(entry: Entry, entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _bases(entry: Entry) -> list[str]:
-    return [part.removesuffix("-random").removesuffix("-tiny") for part in entry.source.parts]
+    return [read_source(part).model for part in entry.source.parts]
 
 
 def _control_order(entry: Entry) -> tuple[int, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from configs.identity import digest
-from probe.report.contract import columns_of
+from probe.report.contract import COLUMNS, columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,14 +23,25 @@ _WHOLE = (
 """Columns of whole numbers, null allowed, where they hold numbers."""
 
 
+_REAL = (
+    "value", "low", "high", "seed_low", "seed_high", "select_value", "difference", "advantage", "effect",
+    "rooms_better", "p", "p_holm", "p_smallest", "a_value", "b_value", "control_value", "normalised", "floor",
+    "ceiling", "relative_depth", "noise_level", "x", "chance", "train_rate", "extract_seconds", "probe_seconds",
+    "model_parameters", *(column.metric for column in COLUMNS),
+)  # fmt: skip
+"""Columns of real numbers, null allowed."""
+
+
 def frame(name: str, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """Return a table of the report with its documented columns; what a row lacks is null."""
     import pandas as pd
 
     table = pd.DataFrame(list(rows), columns=columns_of(name))
     for column in table.columns:
-        whole = column in _WHOLE or column.rpartition(".")[2] in ("n_clips", "n_rooms", "n_seeds")
-        if whole and not table[column].map(lambda value: isinstance(value, str)).any():
+        last = column.rpartition(".")[2]
+        if last in _REAL:
+            table[column] = table[column].astype("float64")
+        elif last in _WHOLE and not table[column].map(lambda value: isinstance(value, str)).any():
             table[column] = table[column].astype("Int64")
     return table
 

@@ -8,14 +8,11 @@ from typing import Any
 
 from configs.errors import ConfigError
 from configs.identity import differences, digest
+from probe.plan import NOT_IDENTITY
 from probe.report.collect import Run
 
-NOT_COMPARED = (
-    "root", "model", "dataset", "store", "layers", "seeds", "depths", "control", "mdl", "device", "pictures",
-    "loggers", "force", "resamples", "task", "readout",
-)  # fmt: skip
-"""Options that choose runs, or where and how they run, or that have a column of their own: `probe.member.NOT_IDENTITY`,
-not imported because that needs torch."""
+NOT_COMPARED = (*NOT_IDENTITY, "task", "readout")
+"""Options that choose runs, or where and how they run, or that have a place of their own in the key."""
 _SHARED = ("profile", "variant", "split_scheme", "fraction", "match", "data_seed", "sampler")
 """Options that must be equal on a board; the others belong to a task."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from configs.errors import ConfigError
 from configs.identity import digest
 from configs.loader import known_names, load_named
+from configs.source_name import ORACLE, read_source
 from fusion.name import DEFAULT_VARIANT, NOISE, parse_name
 from probe.report.stores import StoreFacts
 
@@ -81,17 +82,15 @@ def source_of(name: str, facts: StoreFacts) -> Source:
 
 
 def _plain(name: str, facts: StoreFacts) -> Source:
-    base, untrained, tiny = name, name.endswith("-random"), False
-    base = base.removesuffix("-random")
-    if base.endswith("-tiny"):
-        base, tiny = base.removesuffix("-tiny"), True
+    told = read_source(name)
+    base, untrained, tiny = told.model, told.untrained, told.tiny
     config = model_facts(base)
     kind = str(config.get("kind", "unknown"))
     adapter = facts.fingerprint.get("adapter", {})
     adapter = adapter if isinstance(adapter, Mapping) else {}
     title = str(config.get("title", base))
     if kind == "control":
-        return _control(Source(name, facts.short, title, kind, base), adapter)
+        return _control(Source(name, facts.short, title, kind, base), adapter, told.groups)
     weights = _weights(adapter)
     marks = [word for word, on in (("tiny", tiny), ("untrained", untrained)) if on]
     named = weights.get("hub_id")
@@ -118,11 +117,11 @@ def _weights(adapter: Mapping[str, Any]) -> dict[str, Any]:
     return dict(found) if isinstance(found, Mapping) else {}
 
 
-def _control(source: Source, adapter: Mapping[str, Any]) -> Source:
+def _control(source: Source, adapter: Mapping[str, Any], named: Sequence[str]) -> Source:
     """Name pixels, position and oracles; an oracle with less than everything is a partial one."""
-    if source.role != "oracle":
+    if source.role != ORACLE:
         return source
-    groups = adapter.get("groups") or list(ORACLE_GROUPS)
+    groups = list(adapter.get("groups") or named or ORACLE_GROUPS)
     noise = float(adapter.get("noise") or 0.0)
     partial = [group for group in ORACLE_GROUPS if group not in groups]
     words = [", ".join(groups)] if partial else []
