@@ -74,11 +74,10 @@ class DL3DVConfig:
             )  # fmt: skip
 
     def parameters(self) -> dict[str, object]:
-        """Return all keys that change a value of a clip."""
+        """Return all keys that change a value of a clip; the teacher adds the identity of its weights."""
         values = dataclasses.asdict(self)
-        for key in ("name", "scenes", "device", "teacher_batch"):
+        for key in ("name", "scenes", "device", "teacher_batch", "checkpoint", "revision"):  # weights go by content
             del values[key]
         if self.teacher != "vggt":
-            for key in ("checkpoint", "revision", "teacher_side"):
-                del values[key]
+            del values["teacher_side"]
         return values

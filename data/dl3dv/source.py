@@ -100,6 +100,8 @@ class DL3DVSource:
         remove_stale(folder)
         self.teacher.use_store(folder)
         unknown = [clip_id for clip_id in todo if not self.teacher.known(clip_id)]
+        if unknown:
+            self.teacher.load()  # so that a missing package is told before minutes of reading
         with progress(len(unknown), "asking VGGT") as bar:
             for batch in _batches(self._footage(unknown), self.config.teacher_batch):
                 for answer in self.teacher.ask(batch):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from configs.errors import DatasetError, ModelError
 from data.dl3dv.geometry import Footage, Geometry
-from data.files import sha256_file, write_atomic
+from data.files import read_json, sha256_file, write_atomic
 
 if TYPE_CHECKING:
     import torch
@@ -91,7 +91,7 @@ class VggtTeacher:
         """
         import torch
 
-        model, device = self._load()
+        model, device = self.load()
         images = torch.stack([_pixels(footage, self.side) for footage in batch]).to(device)
         try:
             predictions = _forward(model, images)
@@ -111,7 +111,12 @@ class VggtTeacher:
                     _write_answer(_answer_path(self._store, footage.clip_id), footage, answer)
         return answers
 
-    def _load(self) -> tuple[Any, torch.device]:
+    def load(self) -> tuple[Any, torch.device]:
+        """Return the model, loaded once, and its device.
+
+        Raises:
+            ModelError: package, weights or device are missing.
+        """
         import torch
 
         name = ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
@@ -134,10 +139,10 @@ class VggtTeacher:
             if self._local is None:
                 model = VGGT.from_pretrained(self.checkpoint, revision=self.revision)
             else:
-                from safetensors.torch import load_file
+                from safetensors.torch import load_model
 
-                model = VGGT()
-                model.load_state_dict(load_file(self._local))
+                model = VGGT(**_arguments(self._local.with_name("config.json")))
+                load_model(model, self._local)
         except Exception as error:  # the hub's, safetensors' and torch's errors have no common base
             raise ModelError(
                 f"can't load VGGT: {error}", where=self.checkpoint,
@@ -227,6 +232,11 @@ def _local_weights(checkpoint: str) -> Path | None:
         found="nothing" if not path.exists() else "no safetensors; pickled weights are not loaded", where=path,
         fix="checkpoint=facebook/VGGT-1B, or a copy made with `hf download facebook/VGGT-1B --local-dir vggt`",
     )  # fmt: skip
+
+
+def _arguments(path: Path) -> dict[str, Any]:
+    """Return what the model was built with, from the file beside its weights; nothing if there is none."""
+    return read_json(path, fix=f"delete {path}") if path.is_file() else {}
 
 
 def _answer_path(store: Path, clip_id: str) -> Path:
