@@ -1,4 +1,4 @@
-"""`python -m probe train|evaluate|predict|runs|compare|report`: probes on cached features."""
+"""`python -m probe train|sweep|import|evaluate|predict|runs|compare|report`: probes on cached features."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 from configs.cli import Verb, main
 from probe.config import EvaluateConfig, PredictConfig, RunsConfig, train_layers
+from probe.importing import import_layers
 from probe.report.config import CompareConfig, ReportConfig
+from probe.sweep_config import sweep_layers
 
 
 def _train(config: Any) -> int:
@@ -15,6 +17,21 @@ def _train(config: Any) -> int:
     from probe.train import train
 
     print_results(train(config), config.root)
+    return 0
+
+
+def _sweep(config: Any) -> int:
+    from probe.sweep import sweep
+    from probe.sweep_table import print_outcome
+
+    return print_outcome(sweep(config), config.root)
+
+
+def _import(config: Any) -> int:
+    from probe.importing import import_checkpoint
+    from probe.runs import print_results
+
+    print_results([import_checkpoint(config)], config.root)
     return 0
 
 
@@ -55,7 +72,9 @@ def _report(config: ReportConfig) -> int:
 
 
 VERBS = (
-    Verb("train", "Train and evaluate probes on one store.", train_layers, _train, writes=True),
+    Verb("train", "Train and evaluate probes on one store or several.", train_layers, _train, writes=True),
+    Verb("sweep", "Train probes on all layers and noise levels; print the curves.", sweep_layers, _sweep, writes=True),
+    Verb("import", "Make a finished run of a published probe checkpoint.", import_layers, _import, writes=True),
     Verb("evaluate", "Score a finished run on other clips, views or metrics.", EvaluateConfig, _evaluate, writes=True),
     Verb("predict", "Write a finished run's predictions and pictures.", PredictConfig, _predict, writes=True),
     Verb("runs", "List finished or interrupted runs.", RunsConfig, _runs),

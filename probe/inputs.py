@@ -160,10 +160,11 @@ def sources(config: Any) -> list[str | None]:
     Raises:
         ConfigError: both `model` and `models`, or several sources and one `store`.
     """
-    names = list(dict.fromkeys(word for item in config.models for word in item.replace(",", " ").split()))
+    given = [*config.models, config.model or ""]
+    names = list(dict.fromkeys(word for item in given for word in item.replace(",", " ").split()))
     if not names:
-        return [config.model]
-    if config.model is not None:
+        return [None]
+    if config.models and config.model is not None:
         raise ConfigError("model and models are both given", fix="write all names into models=")
     if config.store is not None and len(names) > 1:
         raise ConfigError("store= names one store", found=f"models={' '.join(names)}", fix="probe that one by itself")

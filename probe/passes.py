@@ -72,10 +72,10 @@ def _states_bytes(session: Session, plan: RunPlan, sizes: dict[tuple[object, ...
     if key not in sizes:
         with torch.device("meta"):
             module = session.module_class(task_options(plan.config), facts, session.schedule.total_steps)
-        sizes[key] = sum(p.numel() * p.element_size() for p in module.probe.parameters()) * STATES
+        sizes[key] = STATES * sum(int(p.numel() * p.element_size()) for p in module.probe.parameters())
     return sizes[key]
 
 
 def _feature_bytes(session: Session, plan: RunPlan) -> int:
     array = session.inputs.layers[plan.array].array
-    return array.row_bytes * session.schedule.batch * plan.config.recipe.views * BUFFERS
+    return int(array.row_bytes * session.schedule.batch * plan.config.recipe.views * BUFFERS)

@@ -75,6 +75,7 @@ def variants(config: Any, arrays: Sequence[tuple[str, str, dict[str, Any]]]) -> 
             for seed in config.seeds:
                 chosen = copy.deepcopy(config)
                 chosen.model, chosen.models, chosen.dataset = source, [], dataset
+                chosen.layers, chosen.noise, chosen.seeds, chosen.depths = [inputs["array"]], [], [seed], []
                 chosen.recipe.seed = seed
                 if depth is not None:
                     _set_depth(chosen, depth)

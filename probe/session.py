@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +114,18 @@ class Session:
         return self.finish(members, data, seconds)
 
     def finish(
-        self, members: Sequence[Member], data: ProbeData, seconds: float, **facts: Any
+        self,
+        members: Sequence[Member],
+        data: ProbeData,
+        seconds: float,
+        facts: Mapping[str, Any] | None = None,
     ) -> dict[str, dict[str, Any]]:
         """Score runs on both held-out splits and write their results, with more `facts` if given."""
         found = {
             split: self.scores(members, data, clips, full=True)
             for split, clips in (("select", self.inputs.select), ("report", self.inputs.report))
         }
-        return results.write_all(members, found, self, seconds, facts)
+        return results.write_all(members, found, self, seconds, facts or {})
 
     def data_of(self, members: Sequence[Member]) -> ProbeData:
         """Return the batches that some runs need; layers that none of them reads aren't read."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from configs.console import get_logger
-from configs.errors import ConfigError
+from configs.errors import ConfigError, SpatialprobeError
 from probe import results
 from probe.config import finish
 from probe.inputs import Inputs, inputs_identity, open_inputs
@@ -39,7 +39,7 @@ def train(config: Any) -> list[dict[str, Any]]:
     done = finished(config, plans)
     if done:
         log.info("%d of %d runs are finished already; force=true trains them again", len(done), len(plans))
-    done |= train_planned(config, planned, {plan.run_id for plan in plans} - done.keys())
+    done |= train_planned(config, planned, {plan.run_id for plan in plans} - done.keys())[0]
     if config.mdl:
         from probe.mdl import measure
 
@@ -79,19 +79,23 @@ def finished(config: Any, plans: Sequence[RunPlan]) -> dict[str, dict[str, Any]]
     return {run_id: result for run_id, result in found.items() if result is not None}
 
 
-def train_planned(config: Any, planned: Planned, pending: Collection[str]) -> dict[str, dict[str, Any]]:
+def train_planned(
+    config: Any, planned: Planned, pending: Collection[str], *, isolate: bool = False, quiet: bool = False
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Train runs in as few passes over the data as memory allows.
 
     Args:
         config: resolved by `plan_runs`.
         planned: from `plan_runs`.
         pending: ids of the runs to train.
+        isolate: go on when a pass fails: its layers are tried one by one, and those that fail again are returned.
+        quiet: show no progress.
 
     Returns:
-        run id -> result.
+        run id -> result, and run id -> reason of those that failed.
     """
     if not pending:
-        return {}
+        return {}, {}
     from probe.fitting import resolve_device
     from probe.passes import split_passes
     from probe.progress import StepBar
@@ -106,8 +110,22 @@ def train_planned(config: Any, planned: Planned, pending: Collection[str]) -> di
             for same in by_progress(config.root, plans, config.force):
                 passes += [(session, part) for part in split_passes(session, same, config.memory)]
     done: dict[str, dict[str, Any]] = {}
+    failed: dict[str, str] = {}
     total = sum(session.schedule.total_steps * len(plans) for session, plans in passes)
-    with StepBar(total, f"{config.task} x{len(pending)}") as bar:
-        for session, plans in passes:
-            done |= session.run(plans, bar)
-    return done
+    with StepBar(total, f"{config.task} x{len(pending)}", quiet=quiet) as bar:
+        while passes:
+            session, plans = passes.pop(0)
+            start = bar.done
+            try:
+                done |= session.run(plans, bar)
+            except SpatialprobeError as error:
+                if not isolate:
+                    raise
+                bar.retract(bar.done - start)
+                layers = sorted({plan.array for plan in plans})
+                if len(layers) > 1:
+                    log.warning("%s\n  the layers of this pass are tried one by one", error)
+                    passes[:0] = [(session, [plan for plan in plans if plan.array == layer]) for layer in layers]
+                else:
+                    failed |= {plan.run_id: str(error) for plan in plans}
+    return done, failed
