@@ -10,6 +10,9 @@ from configs.cli import RootConfig
 from configs.errors import ConfigError
 from configs.options import option
 
+AUTO_BATCH = 8
+"""Clips that `batch=auto` begins with."""
+
 
 @dataclass(kw_only=True)
 class RunConfig(RootConfig):
@@ -70,8 +73,12 @@ class RunConfig(RootConfig):
         Raises:
             ConfigError: `part` or `batch`.
         """
-        self.share()
-        self.batch_size()
+        self.mine(0)
+
+    def mine(self, index: int) -> bool:
+        """Return whether the clip with this index in the store belongs to this job's part; errors as `check`."""
+        part, parts = self.share()
+        return index // (self.batch_size() or AUTO_BATCH) % parts == part
 
     def share(self) -> tuple[int, int]:
         """Return (index, count) of `part`.

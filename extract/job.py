@@ -25,11 +25,15 @@ from extract.runner import Record, Runner
 
 @dataclass
 class Outcome:
-    """What one process, or all of them, did."""
+    """What one process, or all of them, did.
+
+    Attributes:
+        records: one per clip.
+        working: seconds that the process that took longest was at it, without loading the network.
+    """
 
     records: list[Record] = field(default_factory=list)
-    seconds: float = 0.0
-    interrupted: bool = False
+    working: float = 0.0
 
     @property
     def failed(self) -> list[Record]:
@@ -64,9 +68,9 @@ def run(config: RunConfig) -> int:
 
                 outcome = run_workers(config, devices, count, plan, stop_file)
             interrupted = Path(stop_file).exists()
-        outcome.seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         _seal(plan)
-        _summarise(outcome, config, plan, count)
+        _summarise(outcome, config, plan, count, seconds)
         if interrupted:
             raise KeyboardInterrupt
     except KeyboardInterrupt:  # asked for once, or twice, which comes from anywhere inside
@@ -98,7 +102,7 @@ def run_process(
         runner.done = tracker.add
         started = time.perf_counter()
         runner.run()
-        return Outcome(tracker.records, time.perf_counter() - started)
+        return Outcome(tracker.records, time.perf_counter() - started - runner.loading)
 
 
 def reader_threads(processes: int) -> int:
@@ -158,11 +162,14 @@ def _seal(plan: Plan) -> None:
         get_logger("extract").warning("%s\n  all clips are committed; python -m cache seal store=%s", error, plan.path)
 
 
-def _summarise(outcome: Outcome, config: RunConfig, plan: Plan, count: int) -> None:
+def _summarise(outcome: Outcome, config: RunConfig, plan: Plan, count: int, seconds: float) -> None:
     done = [record for record in outcome.records if record.status == "done"]
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{plan.source}-{os.getpid()}"
     log = save_log(outcome.records, config.root, name)
-    print(f"{len(done)} clips in {outcome.seconds:.1f} s ({rates(outcome.records, outcome.seconds, count)})")
+    print(
+        f"{len(done)} clips in {seconds:.1f} s; {outcome.working:.1f} s without starting and loading: "
+        f"{rates(outcome.records, outcome.working, count)}"
+    )
     for record in outcome.failed[:10]:
         print(f"failed: {record.clip_id}: {record.reason}")
     if len(outcome.failed) > 10:

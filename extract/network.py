@@ -118,7 +118,9 @@ def find_parts(model: ModelConfig, variant: Variant, tiny: Callable[[Path], None
                 f"the {part} of {model.name} is not in this snapshot",
                 where=root,
                 expected=place,
-                fix=f"python -m extract download model={model.name}",
+                fix=f"weights= must be a copy of the whole repository, like {model.hub_id}"
+                if variant.weights != "hub"
+                else f"python -m extract download model={model.name}",
             )
         if root != main:
             known[part] = weights.identity_of(root)

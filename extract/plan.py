@@ -23,8 +23,8 @@ class Plan:
     Attributes:
         source, dataset: names.
         path: folder of the store.
-        clips: clips that lack an array.
-        complete: clips that have all.
+        clips: clips of this job's part that lack an array.
+        complete: clips of this job's part that have all.
         arrays: what is stored.
         new_bytes: disk that the missing clips will take.
         depth: deepest block read, blocks loaded, blocks of the whole network; None for sources that are no model.
@@ -85,18 +85,15 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
 
     path = feature_folder(config.root, request)
     ids = [entry.clip_id for entry in request.clips]
-    lacking, missing_bytes = len(ids), bytes_needed(request.specs, len(ids))
+    place = {clip: index for index, clip in enumerate(ids)}
+    done: dict[str, set[str]] = {}
     if (path / STORE).is_file():
         store = FeatureStore.open(path)
-        done = {
-            spec.name: set(store.committed(spec.name)) if spec.name in store.arrays else set() for spec in request.specs
-        }
-        absent = [[spec for spec in request.specs if clip not in done[spec.name]] for clip in ids]
-        lacking = sum(bool(specs) for specs in absent)
-        missing_bytes = sum(bytes_needed(specs, 1) for specs in absent if specs)
-    _, parts = config.share()
-    if parts > 1:
-        lacking, missing_bytes = -(-lacking // parts), -(-missing_bytes // parts)
+        place = {clip: index for index, clip in enumerate(dict.fromkeys([*store.clips, *ids]))}
+        done = {name: set(store.committed(name)) for name in store.arrays}
+    mine = [clip for clip in ids if config.mine(place[clip])]
+    absent = [[spec for spec in request.specs if clip not in done.get(spec.name, ())] for clip in mine]
+    lacking = sum(bool(specs) for specs in absent)
     depth = None
     if deepest := [(tap.block, spec.blocks_total or 0) for tap, spec in request.arrays.values() if tap.block]:
         read, total = max(deepest)
@@ -106,9 +103,9 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
         dataset=request.dataset.name,
         path=path,
         clips=lacking,
-        complete=len(ids) - lacking if parts == 1 else 0,
+        complete=len(mine) - lacking,
         arrays=request.specs,
-        new_bytes=missing_bytes,
+        new_bytes=sum(bytes_needed(specs, 1) for specs in absent if specs),
         depth=depth,
         frames=len(request.adapter.spec.frames.positions),
         weight_bytes=weight_bytes(request) if measure and depth else None,

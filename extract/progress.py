@@ -14,6 +14,8 @@ from configs.console import Progress, get_logger, progress
 from configs.paths import logs_path
 from extract.runner import Record
 
+WORTH_TELLING = 20.0
+"""Seconds; what is over sooner needs no forecast."""
 FIRST_CLIPS = 4
 """Clips after which the time left is told; the first one, which waits for weights, tells nothing of the rest."""
 
@@ -34,10 +36,11 @@ class FirstEstimate:
         self._told = True
         if done < self._total:
             seconds = (now - self._began) / (done - self._first)
-            left = format_seconds(seconds * (self._total - done))
-            get_logger("extract").info(
-                "%d of %d clips done, %.2f s each; about %s left", done, self._total, seconds, left
-            )
+            left = seconds * (self._total - done)
+            if left >= WORTH_TELLING:
+                get_logger("extract").info(
+                    "%d of %d clips done, %.2f s each; about %s left", done, self._total, seconds, format_seconds(left)
+                )
 
 
 def format_seconds(seconds: float) -> str:

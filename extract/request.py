@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,10 @@ def resolve_request(config: RunConfig, device: str) -> Request:
     dataset = PreparedDataset.open(config.dataset, config.root)
     variant = variant_of(config, model, device)
     adapter = build_adapter(model, variant)
+    if variant.temporal != "paper":
+        usual = build_adapter(model, replace(variant, temporal="paper"))
+        if usual.identity() == adapter.identity():
+            raise ConfigError(f"{model.name} has only one way to cut windows", fix="leave temporal= out")
     return Request(
         model=model,
         adapter=adapter,
@@ -111,10 +115,16 @@ def resolve_request(config: RunConfig, device: str) -> Request:
 def variant_of(config: RunConfig, model: ModelConfig, device: str) -> Variant:
     """Return how the model is to be run."""
     extra: dict[str, Any] = {}
+    if model.family != "oracle" and (config.groups or config.oracle_noise):
+        raise ConfigError(f"groups= and oracle_noise= mean nothing for {model.name}", expected="model=oracle")
     if model.kind == "control":
         grids = [_parse_grid(text) for text in config.grid if text not in ("probe", "native")]
         if len(grids) > 1:
-            raise ConfigError(f"{model.name} is made for one grid at a time", found=", ".join(config.grid))
+            raise ConfigError(
+                f"{model.name} is made for one grid at a time",
+                found=", ".join(config.grid),
+                fix="one command per grid; all of them go to stores of the same name",
+            )
         extra = {"groups": config.groups, "oracle_noise": config.oracle_noise, **({"grid": grids[0]} if grids else {})}
     return Variant(
         weights=config.weights, size=config.size, protocol=config.protocol, temporal=config.temporal,
@@ -163,6 +173,13 @@ def _arrays(
     config: RunConfig, model: ModelConfig, spec: BackboneSpec, variant: Variant
 ) -> dict[str, tuple[Tap, ArraySpec]]:
     names = config.tap or [next(iter(spec.taps))]
+    offers = [spec.taps[name] for name in names if name in spec.taps]
+    if any(word.isdigit() for word in config.layers) and offers and not any(offer.blocks for offer in offers):
+        raise ConfigError(
+            f"{', '.join(names)} of {model.name} has no layers", found=f"layers={','.join(config.layers)}"
+        )
+    if config.noise and offers and not any(offer.noisy for offer in offers):
+        raise ConfigError(f"no noise is added for {', '.join(names)} of {model.name}", fix="leave noise= out")
     found: dict[str, tuple[Tap, ArraySpec]] = {}
     for name in names:
         if name not in spec.taps:
@@ -177,6 +194,11 @@ def _arrays(
                 tap = Tap(name=name, block=block, noise=noise)
                 spec.check(tap)
                 for grid in dict.fromkeys(_grid(text, offer.grid, model) for text in config.grid):
+                    if grid[0] > offer.grid[0] or grid[1] > offer.grid[1]:
+                        raise ConfigError(
+                            f"{name} of {spec.name} has no grid as fine as {grid[0]}x{grid[1]}",
+                            expected=f"at most {offer.grid[0]}x{offer.grid[1]}, which is grid=native",
+                        )
                     array = _array(tap, grid, config, spec, variant)
                     found[array.name] = (tap, array)
     return found
@@ -218,7 +240,7 @@ def _grid(text: str, native: tuple[int, int], model: ModelConfig) -> tuple[int, 
 
 def _parse_grid(text: str) -> tuple[int, int]:
     rows, cross, columns = text.partition("x")
-    if not cross or not rows.isdigit() or not columns.isdigit():
+    if not cross or not rows.isdigit() or not columns.isdigit() or not int(rows) * int(columns):
         raise ConfigError(f"can't read grid={text}", expected="probe, native, or rows x columns such as 15x26")
     return int(rows), int(columns)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.console import get_logger
 from configs.errors import CorruptionError, ModelError, SpatialprobeError
+from extract.config import AUTO_BATCH
 from extract.device import Device, Result
 from extract.reader import Prepared, prepare
 from extract.request import Request
@@ -63,6 +64,7 @@ class Runner:
 
     Attributes:
         done: called with the record of every clip, from several threads; set it before `run`.
+        loading: seconds that it took to load the network.
 
     Args:
         request: what is computed; its adapter runs on this process's device.
@@ -91,7 +93,8 @@ class Runner:
     ) -> None:
         self._request, self._store, self._readers, self._stop = request, store, readers, stop
         self.done: Callable[[Record], None] = lambda record: None
-        self._batch, self._automatic, self._share, self._start = batch or 8, batch == 0, share, start
+        self._batch, self._automatic, self._share, self._start = batch or AUTO_BATCH, batch == 0, share, start
+        self.loading = 0.0
         self._names = [spec.name for spec in request.specs]
         self._retry, self._verify_writes = retry, verify_writes
         self._failed: set[str] = set()
@@ -120,7 +123,9 @@ class Runner:
         groups = self.todo()
         if not groups:
             return
+        started = time.perf_counter()
         device = self._load(groups)
+        self.loading = time.perf_counter() - started
         writes: queue.Queue[tuple[_Group, list[Prepared], list[Result], float] | None] = queue.Queue(WRITES_AHEAD)
         writer = threading.Thread(target=self._write_all, args=(writes,), name="extract-writer")
         writer.start()

@@ -200,14 +200,16 @@ def find(weights: str, hub_id: str | None, revision: str | None, *, model: str, 
             return Path(snapshot_download(repository, revision=pinned, local_files_only=True))
         except (LocalEntryNotFoundError, HfHubHTTPError, ValueError, OSError):
             pass
+    get = f"python -m extract download model={model}   (needs a network)\n"
+    if weights != "hub":
+        get = f"hf download {repository}   (needs a network)\n" if repository else "check weights=, a folder\n"
     raise ModelError(
         f"the weights of {model} are not on this machine",
         expected=f"{repository or 'a folder'}"
         + (f" at {revision}" if revision and weights == "hub" else "")
         + (" in the hub's cache, or a folder" if repository else ""),
         found="nothing" if repository else f"no folder {weights}",
-        fix=f"python -m extract download model={model}   (needs a network)\n"
-        f"            or weights=/path/to/folder with a copy of the repository\n"
+        fix=f"{get}            or weights=/path/to/folder with a copy of the repository\n"
         f"            or the untrained twin: {twin or f'python -m extract run model={model} weights=random size=tiny'}",
     )
 

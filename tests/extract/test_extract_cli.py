@@ -85,6 +85,16 @@ def test_absent_datasets_say_how_to_make_one(tmp_path, capsys):
         (["model=wan", "weights=random", "size=tiny", "noise=749"], "between 0 and 1"),
         (["model=pixels", "clips=clip_99"], "no clip 'clip_99'"),
         (["model=pixels", "part=2/2"], "can't read part"),
+        (["model=pixels", "grid=4x0"], "can't read grid=4x0"),
+        (["model=oracle", "grid=4x5,6x7"], "one grid at a time"),
+        (["model=wan", "weights=random", "size=tiny", "grid=3x5,7x10"], "no grid as fine as 7x10"),
+        (["model=wan", "weights=random", "size=tiny", "tap=vae", "layers=2"], "has no layers"),
+        (["model=wan", "weights=random", "size=tiny", "temporal=aligned"], "only one way to cut windows"),
+        (["model=qwen3-vl", "weights=random", "size=tiny", "noise=0.3"], "no noise is added for llm"),
+        (["model=pixels", "groups=depth"], "mean nothing for pixels"),
+        (["model=oracle", "groups=depht"], "did you mean depth"),
+        (["model=wan", "weights=/no/such/folder"], "check weights="),
+        (["model=wan", "weights=some/where"], "hf download some/where"),
         (["model=pixels", "device=cuda:7"], "no GPU"),
     ],
 )
@@ -107,6 +117,11 @@ def test_an_interrupt_is_one_line_with_the_command_that_continues(root, capsys, 
     words = ["model=pixels", "dataset=toy", "grid=4x5", f"root={root}"]
     assert call("run", *words) == 130
     assert capsys.readouterr().err == f"interrupted; to continue: python -m extract run {' '.join(words)}\n"
+
+
+def test_a_folder_without_the_parts_of_a_model_is_refused(root, capsys):
+    assert call("run", "model=wan", f"weights={root}", "dataset=toy", f"root={root}") == 1
+    assert "copy of the whole repository, like Wan-AI" in capsys.readouterr().err
 
 
 def test_plan_runs_nothing(root, capsys):

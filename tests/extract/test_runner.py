@@ -136,6 +136,20 @@ def test_parts_make_up_the_whole(root, undisturbed):
     assert checksums(store_of(config(root))) == undisturbed
 
 
+def test_the_plan_of_a_part_is_about_its_own_clips(root):
+    share = config(root, part="1/3")
+    assert (planned(share).clips, planned(share).complete) == (2, 0)
+    run(share)
+    assert (planned(share).clips, planned(share).complete) == (0, 2)
+    assert (planned(config(root)).clips, planned(config(root)).complete) == (5, 2)
+    run(config(root, clips=["clip_05", "clip_02"]))  # known clips keep their places
+    assert planned(config(root, part="2/3")).clips == 0
+
+
+def planned(settings: RunConfig):
+    return make_plan(resolve_request(settings, "cpu"), settings)
+
+
 @pytest.mark.parametrize("batch", ["0", "many", "-1", "1.5"])
 def test_bad_batches_are_refused(root, batch):
     with pytest.raises(ConfigError, match="batch"):
@@ -457,8 +471,11 @@ def test_the_time_left_is_told_once_after_the_first_clips(caplog, monkeypatch):
     clock = iter(range(0, 100, 10))
     monkeypatch.setattr("extract.progress.time.perf_counter", lambda: next(clock))
     caplog.set_level(logging.INFO, "spatialprobe.extract")
-    estimate = FirstEstimate(40)
+    estimate, short = FirstEstimate(40), FirstEstimate(5)
     for done in range(1, 8):
         estimate.count(done)
+    clock = iter(range(100, 200, 10))
+    for done in range(1, 6):
+        short.count(done)  # 10 seconds left: not worth a line
     assert [record.getMessage() for record in caplog.records] == ["4 of 40 clips done, 10.00 s each; about 6 min left"]
     assert [format_seconds(value) for value in (45, 600, 11100)] == ["45 s", "10 min", "3 h 05 min"]
