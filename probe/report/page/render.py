@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from probe.report.page.document import Block, Cell, Charts, Document, Gallery, Missing, Paragraph, Scene, Table, tables
 from probe.report.page.sources import RANDOM
@@ -16,6 +16,7 @@ from probe.report.page.sources import RANDOM
 def to_html(document: Document) -> str:
     """Return the page; it loads nothing, and its policy forbids browsers to try."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["prose"] = _prose
     environment.filters["svg"] = Markup  # made by probe.report.page.svg, which escapes
     blocks = [block for section in document.sections for block in section.blocks]
     places = {row.id for block in blocks for table in tables(block) for row in table.rows if row.id}
@@ -43,6 +44,14 @@ def to_markdown(document: Document) -> str:
             lines += [*_markdown(block), ""]
     lines += ["---", "", _inline(document.footer)]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+
+
+def _prose(text: str) -> Markup:
+    """Return text with what stands between backticks as code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 
 
 def _read(name: str) -> str:
@@ -96,5 +105,8 @@ def _tags(tags: Sequence[str]) -> str:
 
 
 def _inline(text: str) -> str:
-    """Escape what Markdown would read as markup; line breaks become spaces."""
-    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", " ".join(text.split()))
+    """Escape what Markdown would read as markup, except code between backticks; line breaks become spaces."""
+    parts = " ".join(text.split()).split("`")
+    code = len(parts) % 2 == 1
+    shown = [p if code and i % 2 else re.sub(r"([\\*_\[\]<>|])", r"\\\1", p) for i, p in enumerate(parts)]
+    return "`".join(shown) if code else "\\`".join(shown)

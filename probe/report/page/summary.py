@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probe.report.contract import TASK_TITLES, ReportData, Statement
+from probe.report.contract import ReportData, Statement
 from probe.report.page.document import Block, Item, Missing, Paragraph, Section
 from probe.report.page.values import anchor
 
@@ -12,7 +12,7 @@ def summary_section(data: ReportData) -> Section:
     blocks: list[Block] = []
     findings = data.said("finding")
     if findings:
-        blocks += _by_task("What can be concluded", findings)
+        blocks.append(Paragraph("", _items(findings), "What can be concluded"))
     else:
         blocks.append(Missing("Nothing can be concluded yet: no finished runs are comparable.", "python -m probe runs"))
     limits = data.said("limit")
@@ -29,16 +29,6 @@ def method_section(data: ReportData) -> Section:
     said = data.said("method")
     blocks: list[Block] = [Paragraph("", _items(said))] if said else []
     return Section("method", "How the numbers were made", blocks, short="Method")
-
-
-def _by_task(name: str, statements: list[Statement]) -> list[Block]:
-    blocks: list[Block] = []
-    general = _items([s for s in statements if not s.task])
-    blocks.append(Paragraph("", general, name))
-    for task in dict.fromkeys(s.task for s in statements if s.task):
-        texts = _items([s for s in statements if s.task == task])
-        blocks.append(Paragraph(TASK_TITLES.get(task, task) + ":", texts))
-    return blocks
 
 
 def _items(statements: list[Statement]) -> list[Item]:

@@ -105,7 +105,8 @@ def limits(values: Sequence[float], low: float | None = None, high: float | None
     bottom = low if low is not None else min(finite, default=0.0)
     top = high if high is not None else max(finite, default=1.0)
     if top <= bottom:
-        bottom, top = (bottom if low is not None else bottom - 0.5), bottom + 0.5
+        pad = 0.2 * abs(bottom) or 0.5
+        bottom, top = (bottom if low is not None else bottom - pad), bottom + pad
     step = _step(top - bottom)
     return (
         bottom if low is not None else math.floor(bottom / step) * step,

@@ -51,8 +51,8 @@ def feature_blocks(data: ReportData, sources: Sources, dataset: PreparedDataset,
             missing.append(Missing(f"Features of {source} can't be shown: {error.problem}.", error.fix or ""))
     note = (
         f"Clip {clip_id}. First three principal components of all cells as red, green and blue; one analysis per "
-        "layer, for both views together: equal colours of one layer mean similar features. Colours of different layers are "
-        "unrelated. Percentages: variance that the three components hold."
+        "layer, for both views together: equal colours of one layer mean similar features. Colours of different layers "
+        "are unrelated. Percentages: variance that the three components hold."
     )
     galleries: list[Block] = [Gallery("Features", strips, note, wide=True)] if strips else []
     return [*galleries, *missing]

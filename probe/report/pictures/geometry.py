@@ -76,7 +76,7 @@ def scene_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: 
     true = clouds.Cloud(truth.points[known], colours[known])
     true_path = clouds.path("true cameras", _TRUE, truth.world2cam)
     centre, radius = clouds.bounds(true.points, clouds.centres(truth.world2cam))
-    items = [{"label": "Ground truth", "cloud": clouds.pack(true, centre, radius), "paths": [true_path]}]
+    items = [{"label": "Truth", "cloud": clouds.pack(true, centre, radius), "paths": [true_path]}]
     without: list[ShownRun] = []
     for run in runs:
         place = points_file(run, clip_id)

@@ -10,6 +10,7 @@ from cache.locate import locate_store
 from data.dataset import PreparedDataset
 from data.prepare import prepare
 from probe.report.contract import ReportData
+from probe.report.page import build
 from tests.data.toy import Shape, ToySource
 from tests.probe.report.page.sample import BLOCKS, SOURCES, sample, write_runs
 from tests.probe.train.feature_stores import make_store, noise_maps
@@ -36,3 +37,9 @@ def report(page_root: Path) -> ReportData:
     """The sample with everything that pictures need."""
     stores = {str(s["source"]): locate_store(str(page_root), "toy", str(s["source"])).name for s in SOURCES}
     return sample(page_root, stores)
+
+
+@pytest.fixture(scope="session")
+def page(report: ReportData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Path of the sample's page."""
+    return build(report, tmp_path_factory.mktemp("built") / "report")

@@ -204,7 +204,7 @@ def write_runs(root: Path, clip_ids: list[str]) -> None:
         folder = root / "runs" / run_id("geometry", source["source"])
         for clip_id in clip_ids:
             views = list(dataset.query_positions(clip_id))[:2]
-            ids = dataset.instance_maps(clip_id, views)[:, ::4, ::4].astype(np.int32)
+            ids = dataset.instance_maps(clip_id, views)[:, 2::4, 2::4].astype(np.int32)
             shuffled = np.where(random.random(ids.shape) < noise, -1, ids - 1)
             common = {"split": "report", "clip_id": clip_id, "views": views}
             clusters.append({**common, "shape": list(ids.shape), "clusters": shuffled.reshape(-1).tolist()})
