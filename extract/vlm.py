@@ -99,8 +99,10 @@ class VisionLanguageAdapter:
         rows, columns = grid = self._layout.grid
         text = chat_text(self._prompt, self._family.markup, SLOTS)
         sequence = token_sequence(tokenizer, text, self._family.markup, [rows * columns] * SLOTS)
-        self._ids = torch.tensor([sequence.ids], device=self._variant.device)
-        self._positions = self._family.positions(self._network, self._ids, grid) if self._depth else None
+        ids = torch.tensor([sequence.ids])  # positions follow from values, which a network without memory has not
+        positions = self._family.positions(self._network, ids, grid) if self._depth else None
+        self._ids = ids.to(self._variant.device)
+        self._positions = None if positions is None else positions.to(self._variant.device)
         self._visual = torch.tensor(sequence.visual, device=self._variant.device)
         self._readers = {tap.key: self._reader(tap) for tap in taps}
 

@@ -78,7 +78,12 @@ def load_network(
 
 
 def untrained_network(config: Any, *, depth: int, seed: int, dtype: torch.dtype, device: str) -> nn.Module:
-    """Build the trimmed network with the library's own initialisation; equal in all blocks that two depths share."""
+    """Build the trimmed network with the library's own initialisation; equal in all blocks that two depths share.
+
+    On the device "meta" there are no values to draw, only shapes.
+    """
+    if device == "meta":
+        return trimmed_network(config, depth).to(device="meta", dtype=dtype).eval()
     return initialise(trimmed_network(config, depth), seed, dtype=dtype, device=device)
 
 
