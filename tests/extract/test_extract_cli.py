@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -139,6 +140,16 @@ def test_plan_adds_up_the_weights_of_the_blocks_that_run(root, capsys):
     assert "of weights" in three
 
 
+@pytest.mark.parametrize(
+    "model",
+    ["cogvideox-t2v-2b", "aether", "opensora", "internvl3-1b", "internvl3.5-4b", "qwen2.5-vl-3b", "qwen3-vl-2b"],
+)
+def test_every_family_is_planned_at_full_size(root, capsys, model):
+    assert call("plan", f"model={model}", "dataset=toy", "weights=random", f"root={root}") == 0
+    memory = re.search(r"memory +([\d.]+) GB of weights", capsys.readouterr().out)
+    assert memory and 0.5 < float(memory[1]) < 60
+
+
 def test_doctor_looks_for_weights(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     assert call("doctor", "model=wan-t2v-1.3b", f"root={tmp_path}") == 0
@@ -148,8 +159,10 @@ def test_doctor_looks_for_weights(capsys, monkeypatch, tmp_path):
 
 
 def test_download_without_network_says_what_else_works(capsys, monkeypatch):
+    from huggingface_hub.utils import get_session
+
     def offline(*args: object, **kwargs: object) -> None:
-        raise OSError("no route")
+        get_session().get("http://127.0.0.1:1/")  # nobody listens there: the error of the library's own client
 
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", offline)
     assert call("download", "model=wan-t2v-1.3b") == 1
