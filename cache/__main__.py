@@ -72,10 +72,12 @@ def _ls(config: ListConfig) -> int:
     from cache.forecast import format_bytes
     from cache.locate import find_stores
     from cache.store import FeatureStore
+    from cache.views import ENDING, find_views, read_view
     from configs.console import print_table
     from configs.errors import SpatialprobeError
 
-    rows, notes = [], []
+    rows: list[list[object]] = []
+    notes = []
     for path in find_stores(config.root, config.dataset, config.source):
         try:
             store = FeatureStore.open(path)
@@ -89,15 +91,46 @@ def _ls(config: ListConfig) -> int:
         except SpatialprobeError as error:
             rows.append([path.parts[-3], path.parts[-2], path.name, None, None, "broken", None, None, ""])
             notes.append(f"{path}: {error.problem}")
+    stores = len(rows)
+    for path in find_views(config.root, config.dataset, config.source):
+        try:
+            view = read_view(path)
+            parents = [f"{parent} (gone)" if parent in view.gone else parent for parent in view.parents]
+            flags = f"of {', '.join(parents)}"
+            rows.append([view.dataset, view.source, view.short, None, None, "view", None, None, flags])
+        except SpatialprobeError as error:
+            rows.append([*path.parts[-3:-1], path.name.removesuffix(ENDING), None, None, "broken", None, None, ""])
+            notes.append(f"{path}: {error.problem}")
     columns = ["dataset", "source", "store", "arrays", "clips", "coverage", "size", "days", "notes"]
-    print_table(f"{len(rows)} feature stores", columns, rows, notes=notes)
+    title = f"{stores} feature stores" + (f", {len(rows) - stores} fused views" if len(rows) > stores else "")
+    print_table(title, columns, rows, notes=notes)
     return 1 if notes else 0
 
 
-def _inspect(config: InspectConfig) -> None:
+def _view(verb: str, config: StoreConfig, *more: str) -> int | None:
+    """Let the fusion stage do what concerns a view without features of its own; None for stores."""
+    from cache.locate import find_stores
+    from cache.views import find_views, hand_over, is_joined
+
+    if config.source is None or not is_joined(config.source):
+        return None
+    if any(
+        path.name.startswith(config.store or "") for path in find_stores(config.root, config.dataset, config.source)
+    ):
+        return None
+    views = find_views(config.root, config.dataset, config.source)
+    dataset = config.dataset or (views[0].parts[-3] if views else None)
+    return hand_over(verb, config.root, dataset, config.source, config.store, *more)
+
+
+def _inspect(config: InspectConfig) -> int:
     from cache import tools
 
+    more = [] if config.histogram is None else [f"histogram={config.histogram}"]
+    if (code := _view("inspect", config, *more)) is not None:
+        return code
     tools.inspect(_open(config), config.histogram)
+    return 0
 
 
 def _verify(config: StoreConfig) -> int:
@@ -105,6 +138,8 @@ def _verify(config: StoreConfig) -> int:
     from cache.local import LocalBackend
     from cache.locate import locate_store
 
+    if (code := _view("verify", config)) is not None:
+        return code
     return tools.verify(LocalBackend(locate_store(config.root, config.dataset, config.source, config.store)))
 
 
@@ -146,8 +181,8 @@ def _copy(config: CopyConfig) -> None:
 
 
 VERBS = [
-    Verb("ls", "list the feature stores with coverage, size and age", ListConfig, _ls),
-    Verb("inspect", "show one store: identity, arrays, statistics", InspectConfig, _inspect),
+    Verb("ls", "list the feature stores with coverage, size and age, and the fused views of them", ListConfig, _ls),
+    Verb("inspect", "show one store or fused view: identity, arrays, statistics", InspectConfig, _inspect),
     Verb("verify", "read every byte again and compare it with what was written", StoreConfig, _verify),
     Verb("repair", "take broken clips out, so that extraction redoes just those", StoreConfig, _repair, writes=True),
     Verb("seal", "compact the commit records into manifest.parquet", StoreConfig, _seal, writes=True),

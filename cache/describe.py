@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cache import layout
+from cache.moments import Moments
+from cache.source import FeatureSource
 from cache.store import FeatureStore
 
 MAX_ROWS = 64
@@ -46,8 +48,7 @@ def summarise(store: FeatureStore, name: str) -> ArraySummary:
     spec = store.array(name)
     shards = [shard for _, shard in store.index.shards(name)]
     moments = store.moments(name, store.committed(name))
-    mean = float(moments.mean.mean()) if moments.count else float("nan")
-    spread = float(np.sqrt(np.mean(moments.variance + (moments.mean - mean) ** 2))) if moments.count else float("nan")
+    mean, std = spread(moments)
     typical = float(np.median(moments.absmax))
     return ArraySummary(
         name=name,
@@ -58,12 +59,20 @@ def summarise(store: FeatureStore, name: str) -> ArraySummary:
         bytes=sum(shard.bytes for shard in shards),
         absmax=max((shard.absmax for shard in shards), default=0.0),
         mean=mean,
-        std=spread,
+        std=std,
         outliers=int(np.sum(moments.absmax > 100 * typical)) if typical > 0 else 0,
     )
 
 
-def histogram(store: FeatureStore, name: str, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def spread(moments: Moments) -> tuple[float, float]:
+    """Return mean and standard deviation over all cells and channels; NaN if there are none."""
+    if not moments.count:
+        return float("nan"), float("nan")
+    mean = float(moments.mean.mean())
+    return mean, float(np.sqrt(np.mean(moments.variance + (moments.mean - mean) ** 2)))
+
+
+def histogram(store: FeatureSource, name: str, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Return how many values fall between edges, from at most 64 rows spread evenly over the committed clips."""
     spec = store.array(name)
     rows = [(clip_id, row) for clip_id in store.committed(name) for row in range(spec.rows)]

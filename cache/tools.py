@@ -12,6 +12,7 @@ from cache import describe, layout
 from cache.backend import Backend
 from cache.forecast import format_bytes
 from cache.lease import LeaseBoard
+from cache.source import FeatureSource
 from cache.store import FeatureStore
 from configs.console import print_table, progress
 from configs.errors import ConfigError
@@ -21,8 +22,8 @@ from configs.paths import features_path
 def flags(store: FeatureStore) -> str:
     """Return what a table should not hide about a store: random weights, clips set aside."""
     words = []
-    if "random" in (store.fingerprint.get("weights"), store.fingerprint.get("init")):
-        words.append("random weights")
+    if any(spec.extra.get("untrained") for spec in store.arrays.values()):
+        words.append("untrained")
     aside = len(store.quarantined())
     if aside:
         words.append(f"{aside} quarantined")
@@ -47,13 +48,13 @@ def inspect(store: FeatureStore, histogram: str | None) -> None:
     for clip_id, reason in store.quarantined().items():
         print(f"quarantined: {clip_id}: {reason}")
     if histogram is not None:
-        _draw(store, histogram)
+        draw(store, histogram)
 
 
-def _draw(store: FeatureStore, name: str) -> None:
-    summary = describe.summarise(store, name)
-    spread = max(summary.std, 1e-30) if np.isfinite(summary.std) else 1.0
-    centre = summary.mean if np.isfinite(summary.mean) else 0.0
+def draw(store: FeatureSource, name: str) -> None:
+    """Print the distribution of the values of one array as bars."""
+    centre, std = describe.spread(store.moments(name, store.committed(name)))
+    centre, spread = (centre, max(std, 1e-30)) if np.isfinite(std) else (0.0, 1.0)
     edges = centre + spread * np.array([-np.inf, *np.arange(-4, 4.5, 0.5), np.inf])
     counts = describe.histogram(store, name, edges)
     print(f"\n{name}: {int(counts.sum())} values")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,26 +44,38 @@ def download(config: DownloadConfig) -> int:
     deepest = max(chosen_blocks(config.layers, model, model.blocks))
     chosen: dict[str, tuple[str, list[str]]] = {}
     total = 0
-    try:
-        for repository, parts in _repositories(model).items():
+    for repository, parts in _repositories(model).items():
+        with reaching(model):
             revision, sizes = _listing(repository, model.revision if repository == model.hub_id else None)
-            files = needed_files(sizes, _indices(repository, revision, sizes), parts, deepest)
-            chosen[repository] = (revision, files)
-            total += sum(sizes[name] for name in files)
-            print(f"{repository} at {revision}: {len(files)} of {len(sizes)} files")
-    except OSError as error:
-        raise _offline(model, error) from error
+            indices = _indices(repository, revision, sizes)
+        files = needed_files(sizes, indices, parts, deepest)
+        chosen[repository] = (revision, files)
+        total += sum(sizes[name] for name in files)
+        print(f"{repository} at {revision}: {len(files)} of {len(sizes)} files")
     print(f"licence: {model.licence}\nsize:    {format_bytes(total)} for blocks 1 to {deepest} of {model.blocks}")
     if not config.yes and input("download? [y/N] ").strip().lower() not in ("y", "yes"):
         return 1
     from huggingface_hub import snapshot_download
 
     for repository, (revision, files) in chosen.items():
-        try:
+        with reaching(model):
             print(snapshot_download(repository, revision=revision, allow_patterns=files))
-        except OSError as error:
-            raise _offline(model, error) from error
     return 0
+
+
+@contextmanager
+def reaching(model: ModelConfig) -> Iterator[None]:
+    """Explain what the hub's library raises: OSError, or an error of the HTTP client that its version comes with.
+
+    Raises:
+        ModelError: no network, no such repository, no access.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__module__.startswith(("httpx", "huggingface_hub")):
+            raise _offline(model, error) from error
+        raise
 
 
 def needed_files(
@@ -129,7 +142,7 @@ def _indices(repository: str, revision: str, sizes: Mapping[str, int]) -> dict[s
     return found
 
 
-def _offline(model: ModelConfig, error: OSError) -> ModelError:
+def _offline(model: ModelConfig, error: Exception) -> ModelError:
     return ModelError(
         f"can't reach the weights of {model.name}",
         expected=f"a network, and access to {model.hub_id}",

@@ -166,10 +166,8 @@ def _summarise(outcome: Outcome, config: RunConfig, plan: Plan, count: int, seco
     done = [record for record in outcome.records if record.status == "done"]
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{plan.source}-{os.getpid()}"
     log = save_log(outcome.records, config.root, name)
-    print(
-        f"{len(done)} clips in {seconds:.1f} s; {outcome.working:.1f} s without starting and loading: "
-        f"{rates(outcome.records, outcome.working, count)}"
-    )
+    pace = f"; {outcome.working:.1f} s without starting and loading: {rates(done, outcome.working, count)}"
+    print(f"{len(done)} clips in {seconds:.1f} s" + (pace if done else ""))
     for record in outcome.failed[:10]:
         print(f"failed: {record.clip_id}: {record.reason}")
     if len(outcome.failed) > 10:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from configs.cli import Verb, main
-from fusion.config import ControlsConfig, FuseConfig, ViewConfig, fuse_layers
+from fusion.config import ControlsConfig, FuseConfig, InspectConfig, ViewConfig, fuse_layers
 
 
 def _fuse(config: FuseConfig) -> int:
@@ -20,7 +20,7 @@ def _controls(config: ControlsConfig) -> int:
     return controls(config)
 
 
-def _inspect(config: ViewConfig) -> int:
+def _inspect(config: InspectConfig) -> int:
     from fusion.commands import inspect
 
     return inspect(config)
@@ -35,7 +35,7 @@ def _verify(config: ViewConfig) -> int:
 VERBS = [
     Verb("fuse", "join models into one source that probes find by name", fuse_layers, _fuse, writes=True),
     Verb("controls", "the control table of a pair: views and probe commands", ControlsConfig, _controls, writes=True),
-    Verb("inspect", "show what a fused source is made of", ViewConfig, _inspect),
+    Verb("inspect", "show what a fused source is made of", InspectConfig, _inspect),
     Verb("verify", "check a fused source: up to date, every byte as written", ViewConfig, _verify),
 ]
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from cache.forecast import format_bytes
 from cache.source import FeatureSource
 from cache.store import FeatureStore
+from cache.views import find_views
 from configs.console import print_table, progress
 from configs.errors import SpatialprobeError
 from fusion.choices import Choices
-from fusion.config import FuseConfig, ViewConfig, choices_of, fusion_name, recipe_of
+from fusion.config import FuseConfig, InspectConfig, ViewConfig, choices_of, fusion_name, recipe_of
 from fusion.name import NOISE
 from fusion.opening import open_source, resolve_aliases, view_by_name
 from fusion.recipe import Recipe
-from fusion.record import find_records, load_record, record_of, save_record
+from fusion.record import load_record, record_of, save_record
 from fusion.splits import training_clips
 from fusion.view import FusedView
 
@@ -52,12 +53,17 @@ def save_view(root: str | None, view: FusedView, recipe: Recipe, choices: Choice
     return save_record(root, record_of(view, stores, recipe, choices, tuple(train)))
 
 
-def inspect(config: ViewConfig) -> int:
+def inspect(config: InspectConfig) -> int:
     """Print what a fused source is made of; a fusion that can't be opened is listed with its reason."""
+    from cache.tools import draw
+
     name = str(resolve_aliases(config.root, config.dataset, fusion_name(config.models)))
-    paths = [p for p in find_records(config.root, config.dataset, name) if p.name.startswith(config.store or "")]
+    paths = [p for p in find_views(config.root, config.dataset, name) if p.name.startswith(config.store or "")]
     if len(paths) < 2:
-        describe(open_source(config.root, config.dataset, name, config.store))
+        source = open_source(config.root, config.dataset, name, config.store)
+        describe(source)
+        if config.histogram is not None:
+            draw(source, config.histogram)
         return 0
     failed = 0
     for path in paths:

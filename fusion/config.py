@@ -23,6 +23,13 @@ class ViewConfig(RootConfig):
 
 
 @dataclasses.dataclass
+class InspectConfig(ViewConfig):
+    """Options of `inspect`."""
+
+    histogram: str | None = option(None, "name of an array whose values to draw as a histogram; computes them all")
+
+
+@dataclasses.dataclass
 class _FuseOptions(RootConfig):
     models: str = option(help='models to fuse, such as "wan-t2v-14b qwen3-vl-8b"; each may be written model~width')
     dataset: str = option("rooms", "name of the prepared dataset")

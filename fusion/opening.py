@@ -11,6 +11,7 @@ from cache import layout
 from cache.locate import find_stores, locate_store
 from cache.source import FeatureSource
 from cache.store import FeatureStore
+from cache.views import ENDING, find_views
 from configs.errors import MissingError, StoreError
 from configs.loader import CONFIG_FOLDER, read_yaml
 from configs.paths import features_path
@@ -18,7 +19,7 @@ from fusion.building import build
 from fusion.choices import Choices
 from fusion.name import NOISE, BranchName, FusionName, parse_name
 from fusion.recipe import Recipe, make_recipe
-from fusion.record import ENDING, ViewRecord, check_fresh, find_records, load_record, stale
+from fusion.record import ViewRecord, check_fresh, load_record, stale
 from fusion.splits import training_clips
 from fusion.view import FusedView
 
@@ -165,7 +166,7 @@ def resolve_aliases(root: Root, dataset: str | None, name: FusionName) -> Fusion
 def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | None:
     """Return the record or the store that is meant by a joined name, None if there is neither."""
     found = {path.name.removesuffix(ENDING): path for path in find_stores(root, dataset, name)}
-    found |= {path.name.removesuffix(ENDING): path for path in find_records(root, dataset, name)}
+    found |= {path.name.removesuffix(ENDING): path for path in find_views(root, dataset, name)}
     fitting = [path for short, path in found.items() if short.startswith(store or "")]
     if not fitting and found:
         raise MissingError(

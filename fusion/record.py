@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cache import records
 from cache.locate import FINGERPRINT_DIGITS
+from cache.views import ENDING
 from configs.errors import CorruptionError, SpatialprobeError, StaleError, StorageError
 from configs.identity import differences, plain
 from configs.paths import features_path
@@ -18,8 +19,6 @@ from fusion.recipe import Recipe
 
 if TYPE_CHECKING:
     from fusion.view import FusedView
-
-ENDING = ".view.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,12 +116,6 @@ def load_record(path: Path) -> ViewRecord:
         raise CorruptionError(error.problem, where=path, fix=again) from None
     except (KeyError, TypeError) as error:
         raise CorruptionError(f"this record of a view lacks something: {error!r}", where=path, fix=again) from None
-
-
-def find_records(root: str | os.PathLike[str] | None, dataset: str | None, name: str) -> list[Path]:
-    """Return the files of all recorded views of a name, sorted."""
-    folders = [features_path(root, dataset, name)] if dataset else sorted(features_path(root).glob(f"*/{name}"))
-    return sorted(path for folder in folders for path in folder.glob(f"*{ENDING}"))
 
 
 def check_fresh(record: ViewRecord, view: FusedView, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def test_ls_and_inspect_work_on_unfinished_stores(root: Path, capsys: pytest.Cap
     FeatureStore.open(place_of(root)).quarantine("scene0001", "decode error")
     assert run("ls", f"root={root}") == 0
     out = capsys.readouterr().out
-    assert "67%" in out and "1 quarantined" in out and "aaaaaaaaaaaa" in out
+    assert "67%" in out and "1 quarantined" in out and "aaaaaaaaaaaa" in out and "untrained" not in out
     assert run("inspect", f"root={root}", "histogram=raw") == 0
     out = capsys.readouterr().out
     assert "2/3" in out and "quarantined: scene0001: decode error" in out and "###" in out
@@ -50,6 +51,14 @@ def test_ls_and_inspect_work_on_unfinished_stores(root: Path, capsys: pytest.Cap
     (place_of(root) / "store.json").write_text("{")
     assert run("ls", f"root={root}") == 1
     assert "broken" in capsys.readouterr().out
+
+
+def test_ls_marks_untrained_stores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_store(
+        tmp_path / "features/rooms/toy-random/aaaaaaaaaaaa", [dataclasses.replace(RAW, extra={"untrained": True})]
+    )
+    assert run("ls", f"root={tmp_path}") == 0
+    assert "untrained" in capsys.readouterr().out
 
 
 def test_verify_repair_seal(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

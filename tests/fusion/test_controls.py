@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +31,37 @@ def test_fuse_records_a_view_that_the_name_opens(lab: Lab, capsys: pytest.Captur
     assert isinstance(opened, FusedView) and next(iter(opened.arrays.values())).dtype == "float32"
     assert run("inspect", "models=vgm+vlm", "dataset=toy", f"root={lab.root}") == 0
     assert run("verify", "models=vgm+vlm", "dataset=toy", f"root={lab.root}") == 0
+
+
+def test_the_tools_of_stores_work_on_views(lab: Lab, capfd: pytest.CaptureFixture[str]) -> None:
+    """`python -m cache ls|inspect|verify` find what is fused, though it has no store of its own."""
+    from cache.__main__ import VERBS as CACHE_VERBS
+
+    def cache(*words: str) -> tuple[int, str]:
+        code = main("cache", "", CACHE_VERBS, [*words, f"root={lab.root}"])
+        return code, "".join(capfd.readouterr())
+
+    one, _ = lab.pair()
+    assert run("fuse", "models=vgm vlm", "dataset=toy", f"root={lab.root}") == 0
+    view = open_source(lab.root, "toy", "vgm+vlm")
+    (name,) = view.arrays
+    code, printed = cache("ls")
+    assert code == 0 and "2 feature stores, 1 fused views" in printed
+    assert f"of vgm/{Path(one.where).name}, vlm/" in printed and view.fingerprint_digest[:12] in printed
+    code, printed = cache("inspect", "source=vgm+vlm", f"histogram={name}")
+    assert code == 0 and "python -m fusion inspect models=vgm+vlm dataset=toy" in printed
+    assert "lazy view" in printed and "###" in printed
+    code, printed = cache("verify", "source=vgm+vlm", "dataset=toy")
+    assert code == 0 and printed.count("every byte as written") == 2
+    shard = next(Path(one.where).rglob("c.1.0.0.0.0"))
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 1
+    shard.write_bytes(data)
+    code, printed = cache("verify", "source=vgm+vlm", "dataset=toy")
+    assert code == 1 and "1 problems" in printed
+    shutil.rmtree(one.where)
+    code, printed = cache("ls")
+    assert code == 0 and "(gone)" in printed
 
 
 def test_fuse_materialises(lab: Lab) -> None:

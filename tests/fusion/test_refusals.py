@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cache import ArraySpec, ClipEntry
+from cache.views import find_views
 from configs.errors import (
     ConfigError,
     CorruptionError,
@@ -22,7 +23,6 @@ from fusion.commands import save_view
 from fusion.name import parse_name
 from fusion.opening import open_source, view_by_name
 from fusion.recipe import make_recipe
-from fusion.record import find_records
 from fusion.splits import training_clips
 from tests.fusion.lab import Lab, spec_of
 
@@ -188,7 +188,7 @@ def test_a_record_that_changed_on_disk(lab: Lab) -> None:
     lab.pair()
     view = view_by_name(lab.root, "toy", parse_name("vgm+vlm"))
     save_view(str(lab.root), view, make_recipe("lnconcat"), Choices(), [])
-    (path,) = find_records(lab.root, "toy", "vgm+vlm")
+    (path,) = find_views(lab.root, "toy", "vgm+vlm")
     path.write_bytes(path.read_bytes().replace(b'"eps": 1e-06', b'"eps": 1e-05'))
     with pytest.raises(CorruptionError, match="digest"):
         open_source(lab.root, "toy", "vgm+vlm")
