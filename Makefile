@@ -11,6 +11,8 @@ PRESET     ?=
 MODEL      ?=
 TASK       ?=
 MODELS     ?=
+LAYERS     ?= all
+NOISE      ?=
 WORKERS    ?= 0
 TEST_JOBS  ?= auto
 ARGS       ?=
@@ -28,6 +30,28 @@ need         = @test -n "$($(1))" || { echo "error: $(1) must be given, for exam
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
+# The demo's dataset, sources and probes; no weights are fetched. Every command is printed before it runs.
+DEMO         = $(if $(filter-out ci,$(PRESET)),rooms-$(PRESET),rooms)
+DEMO_SOURCES = cogvideox-t2v-2b-tiny-random qwen3-vl-2b-tiny-random pixels position oracle-code-classes oracle-depth-rays oracle-code-classes+oracle-depth-rays
+DEMO_PROBES  = models="$(DEMO_SOURCES)" dataset=$(DEMO) layers=even3 seeds=0,1 profile=smoke
+heading      = @printf '\n\033[1m%s\033[0m\n' "$(1)"
+
+demo: setup ## first result: no data, weights or GPU needed; about 10 minutes the first time, seconds after that
+	$(call heading,1 of 4: procedural rooms with exact ground truth)
+	$(PY) -m data prepare dataset=rooms preset=$(or $(PRESET),ci) workers=$(WORKERS)
+	$(call heading,2 of 4: features of two untrained models$(comma) of pixels and positions$(comma) and of ground truth in two halves)
+	$(PY) -m extract run model=cogvideox,qwen3-vl dataset=$(DEMO) weights=random size=tiny layers=all threads=2
+	$(PY) -m extract run model=pixels,position dataset=$(DEMO)
+	$(PY) -m extract run model=oracle groups=code,classes dataset=$(DEMO)
+	$(PY) -m extract run model=oracle groups=depth,rays dataset=$(DEMO)
+	$(call heading,3 of 4: small probes on each$(comma) and on both halves of the ground truth fused)
+	$(PY) -m probe sweep task=tagging $(DEMO_PROBES) $(ARGS)
+	$(PY) -m probe sweep task=instance $(DEMO_PROBES) $(ARGS)
+	$(PY) -m probe sweep task=geometry $(DEMO_PROBES) $(ARGS)
+	$(call heading,4 of 4: report)
+	$(PY) -m probe report
+	@printf '\n%s\n' "Next, for example, all layers of one model: make sweep TASK=geometry MODEL=qwen3-vl-2b-tiny-random DATASET=$(DEMO) ARGS=profile=smoke"
+
 help: ## this page
 	@echo "make <target> VARIABLE=value ..."
 	@echo
@@ -38,6 +62,7 @@ help: ## this page
 	@echo "  WORKERS=$(WORKERS)        processes, 0 = one per core; extract: one per GPU"
 	@echo "  MODEL=  MODELS=  backbones; python -m extract models lists them"
 	@echo "  TASK=            tagging, instance or geometry"
+	@echo "  LAYERS=$(LAYERS)       sweep: all that the store has, even4, paper, or blocks such as 19,21    NOISE= levels, default all"
 	@echo "  ARGS=\"key=value ...\"  any further options; python -m <stage> <command> --help lists them"
 	@echo "  TORCH=$(TORCH)        any: what pip finds, cpu: the build without CUDA, cuda: the build with CUDA"
 	@echo "  TORCH_INDEX=     address of a package index with that build of PyTorch, if the default has none"
@@ -61,11 +86,18 @@ data: setup ## prepare a dataset: DATASET=rooms PRESET=nano|ci|query|tutorial
 
 extract: setup ## features of a frozen backbone into a store: MODEL=cogvideox DATASET=rooms
 	$(call need,MODEL,extract MODEL=cogvideox)
-	@$(PY) -m extract run model=$(MODEL) dataset=$(DATASET) workers=$(WORKERS) $(ARGS)
+	@$(PY) -m extract run model="$(MODEL)" dataset=$(DATASET) workers=$(WORKERS) $(ARGS)
 
 probe: setup ## train and evaluate a probe on stored features: TASK=tagging|instance|geometry MODEL=
 	$(call need,TASK,probe TASK=geometry)
 	@$(PY) -m probe train task=$(TASK) dataset=$(DATASET) $(call given,model,$(MODEL)) $(ARGS)
+
+sweep: setup ## layer and noise curves from stored features: TASK=geometry MODEL=cogvideox LAYERS=all|even4|paper
+	$(call need,TASK,sweep TASK=geometry MODEL=cogvideox)
+	@$(PY) -m probe sweep task=$(TASK) dataset=$(DATASET) $(call given,model,"$(or $(MODEL),$(MODELS))") layers=$(LAYERS) $(call given,noise,$(NOISE)) workers=$(WORKERS) $(ARGS)
+
+report: setup ## tables, curves and pictures of all finished probes: artifacts/report/index.html
+	@$(PY) -m probe report $(ARGS)
 
 controls: setup ## what a fusion must beat: MODELS="wan-t2v-14b qwen3-vl-8b"
 	$(call need,MODELS,controls MODELS="wan qwen3-vl")
@@ -76,10 +108,10 @@ fuse: setup ## join stores into one source: MODELS="wan-t2v-14b qwen3-vl-8b"
 	@$(PY) -m fusion fuse models="$(MODELS)" dataset=$(DATASET) $(ARGS)
 
 test: setup ## all tests that run in minutes on two cores, without GPU, weights or network
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --maxprocesses 8 --dist loadfile $(ARGS)
 
 test-full: setup ## the long versions too
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --dist loadfile --full $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --maxprocesses 8 --dist loadfile --full $(ARGS)
 
 lint: setup ## style and common mistakes
 	@$(PY) -m ruff check .
@@ -113,4 +145,4 @@ clean: ## remove the environment and caches; datasets, features and results in a
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './artifacts/*' -prune -exec rm -rf {} +
 
-.PHONY: help setup data extract probe controls fuse test test-full lint format typecheck check bench-rooms bench-extract bench-probe bench-fusion bench-cache clean
+.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-rooms bench-extract bench-probe bench-fusion bench-cache clean
