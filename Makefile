@@ -8,6 +8,7 @@ EXTRAS     ?= extract,report,dev
 
 DATASET    ?= rooms
 PRESET     ?=
+RAW        ?=
 MODEL      ?=
 TASK       ?=
 MODELS     ?=
@@ -59,6 +60,7 @@ help: ## this page
 	@echo
 	@echo "  variables"
 	@echo "  DATASET=$(DATASET)    which dataset          PRESET=    its named set of values (rooms: nano, ci, query, tutorial)"
+	@echo "  RAW=             folder or file of the raw recordings, for DATASET=scannet, dl3dv or video"
 	@echo "  WORKERS=$(WORKERS)        processes, 0 = one per core; extract: one per GPU"
 	@echo "  MODEL=  MODELS=  backbones; python -m extract models lists them"
 	@echo "  TASK=            tagging, instance or geometry"
@@ -81,8 +83,8 @@ $(SETUP_KEY): pyproject.toml constraints.txt
 	@rm -f $(VENV)/.ready-*
 	@touch $@
 
-data: setup ## prepare a dataset: DATASET=rooms PRESET=nano|ci|query|tutorial
-	@$(PY) -m data prepare dataset=$(DATASET) $(call given,preset,$(PRESET)) workers=$(WORKERS) $(ARGS)
+data: setup ## prepare a dataset: DATASET=rooms PRESET=nano|ci|query|tutorial, DATASET=scannet|dl3dv|video RAW=/path
+	@$(PY) -m data prepare dataset=$(DATASET) $(call given,preset,$(PRESET)) $(if $(RAW),raw="$(RAW)") workers=$(WORKERS) $(ARGS)
 
 extract: setup ## features of a frozen backbone into a store: MODEL=cogvideox DATASET=rooms
 	$(call need,MODEL,extract MODEL=cogvideox)
