@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.emit.annotation import labels_table
@@ -39,6 +40,12 @@ def scan(rooms: RoomsSource) -> RawScan:
     """One recording of 81 frames in memory."""
     dense = RoomsSource(replace(rooms.config, dense="all", id_gap=0, invalid_pose_prob=0.0))
     return as_scan(dense.make("room00000"), "scene0000_00")
+
+
+@pytest.fixture(scope="session")
+def brief(scan: RawScan) -> RawScan:
+    """The first 22 frames of it, where their number doesn't matter."""
+    return RawScan(**{**vars(scan), **scan.frames(np.arange(22))})
 
 
 @pytest.fixture

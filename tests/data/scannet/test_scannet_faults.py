@@ -13,6 +13,7 @@ from configs.errors import ConfigError, DatasetError, MissingError
 from data.clip import ClipRefused
 from data.dataset import PreparedDataset
 from data.emit.faults import FAULTS
+from data.emit.scan import RawScan
 from data.emit.scannet import EmitScannet, emit_scannet
 from data.prepare import prepare
 from data.scannet.config import ScannetConfig
@@ -60,8 +61,8 @@ def test_every_fault_has_its_expectation() -> None:
 
 
 @pytest.mark.parametrize("fault", REFUSED)
-def test_refused(release: Release, fault: str) -> None:
-    source = release({NAME: fault}, layout="both" if "exported" in REFUSED[fault][0] else "sens")
+def test_refused(release: Release, brief: RawScan, fault: str) -> None:
+    source = release({NAME: fault}, brief, "both" if "exported" in REFUSED[fault][0] else "sens")
     with pytest.raises((DatasetError, MissingError)) as caught:
         source.make(NAME)
     where, what = REFUSED[fault]
@@ -78,8 +79,8 @@ def test_flagged(release: Release, fault: str) -> None:
     assert clip.pose_valid.sum() == 81 - {"nan_poses": 2, "mirrored_pose": 1, "scaled_pose": 1}.get(fault, 0)
 
 
-def test_doubled_objects_change_nothing_else(release: Release) -> None:
-    source = release({NAME: None, "scene0001_00": "double_objects"}, layout="sens")
+def test_doubled_objects_change_nothing_else(release: Release, brief: RawScan) -> None:
+    source = release({NAME: None, "scene0001_00": "double_objects"}, brief, "sens")
     sound, doubled = source.make(NAME), source.make("scene0001_00")
     assert sound.instances == doubled.instances and doubled.facts["n_objects_merged"] == len(sound.instances)
     np.testing.assert_array_equal(sound.instance, doubled.instance)
@@ -91,10 +92,10 @@ def test_invalid_poses_are_kept_as_they_came(release: Release) -> None:
     assert np.isfinite(clip.cam2world[2, 1:]).all()
 
 
-def test_the_rest_goes_on(tmp_path: Path, release: Release) -> None:
+def test_the_rest_goes_on(tmp_path: Path, release: Release, brief: RawScan) -> None:
     faults = ["cut_sens", "zip_slip", "frames_19", "cmyk_image"]
     scans = {f"scene{rank:04d}_00": fault for rank, fault in enumerate([None, *faults])}
-    source, path = release(scans), tmp_path / "d"
+    source, path = release(scans, brief), tmp_path / "d"
     before = sorted(p for p in tmp_path.rglob("*") if "/d/" not in str(p))
     with pytest.raises(DatasetError, match="3 of 5 clips could not be made"):
         prepare(source, path, workers=1, allowed_failures=2)

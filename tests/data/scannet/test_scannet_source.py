@@ -130,13 +130,13 @@ def test_several_clips_of_a_scan(release: Release, scan: RawScan) -> None:
             source.make(wrong)
 
 
-def test_ground_truth_everywhere(release: Release) -> None:
-    clip = release(dense="all", layout="sens").make("scene0000_00")
+def test_ground_truth_everywhere(release: Release, brief: RawScan) -> None:
+    clip = release(film=brief, dense="all", layout="sens").make("scene0000_00")
     assert clip.depth is not None and len(clip.depth) == len(clip.gt_frames) == 81
 
 
-def test_the_200_classes(release: Release, scan: RawScan) -> None:
-    clip = release(taxonomy="scannet200").make("scene0000_00")
+def test_the_200_classes(release: Release, brief: RawScan) -> None:
+    clip = release(film=brief, taxonomy="scannet200").make("scene0000_00")
     assert clip.class_pixels is not None and clip.class_pixels.shape == (81, 200)
     assert {i.raw_label: i.class_index for i in clip.instances}["floor"] == 2
 
@@ -152,8 +152,8 @@ def test_short_scans_are_refused_by_rule(release: Release) -> None:
     assert lenient.make("scene0000_00").frame_dup.sum() == 62
 
 
-def test_what_may_be_missing(release: Release) -> None:
-    source = release()
+def test_what_may_be_missing(release: Release, brief: RawScan) -> None:
+    source = release(film=brief)
     folder = source.raw.root / "scans/scene0000_00"
     shutil.rmtree(folder / "exported/depth")
     (folder / "scene0000_00_2d-instance-filt.zip").unlink()
@@ -170,9 +170,9 @@ def test_what_may_be_missing(release: Release) -> None:
     assert list(clip.warnings) == ["no depth images", "no aggregation or instance images"]
 
 
-def test_split_lists(release: Release) -> None:
+def test_split_lists(release: Release, brief: RawScan) -> None:
     names = [f"scene{room:04d}_{scan:02d}" for room in range(6) for scan in range(2)]
-    source = release(dict.fromkeys(names), layout="sens", annotations="none")
+    source = release(dict.fromkeys(names), brief, "sens", annotations="none")
     root = source.raw.root
     assert {source._splits[name] for name in names} == {None}
     (root / "meta_data").mkdir()
@@ -194,8 +194,8 @@ def test_split_lists(release: Release) -> None:
         read_lists({"val": root / "scannetv2_val.txt"})
 
 
-def test_folders_of_the_published_preparation(release: Release) -> None:
-    source = release(dict.fromkeys(["scene0000_00", "scene0001_00"]), annotations="none", layout="sens")
+def test_folders_of_the_published_preparation(release: Release, brief: RawScan) -> None:
+    source = release(dict.fromkeys(["scene0000_00", "scene0001_00"]), brief, "sens", annotations="none")
     root = source.raw.root
     (root / "scans_train").mkdir()
     (root / "scans/scene0000_00").rename(root / "scans_train/scene0000_00")
@@ -209,9 +209,9 @@ def test_folders_of_the_published_preparation(release: Release) -> None:
         find_scans(halves.raw)
 
 
-def test_nothing_outside_is_read(release: Release, tmp_path: Path) -> None:
+def test_nothing_outside_is_read(release: Release, brief: RawScan, tmp_path: Path) -> None:
     """A scan that is a link out of the folder fails; the rest goes on."""
-    source = release({"scene0000_00": None, "scene0001_00": None}, layout="sens", annotations="none")
+    source = release({"scene0000_00": None, "scene0001_00": None}, brief, "sens", annotations="none")
     root = source.raw.root
     shutil.move(root / "scans/scene0001_00", tmp_path / "elsewhere")
     (root / "scans/scene0001_00").symlink_to(tmp_path / "elsewhere")
@@ -222,8 +222,8 @@ def test_nothing_outside_is_read(release: Release, tmp_path: Path) -> None:
     linked.make("scene0000_00-000")
 
 
-def test_options_that_fit_nothing(release: Release, tmp_path: Path) -> None:
-    source = release(layout="sens")
+def test_options_that_fit_nothing(release: Release, brief: RawScan, tmp_path: Path) -> None:
+    source = release(film=brief, layout="sens")
     root = source.raw.root
     with pytest.raises(ConfigError, match="gt_height and gt_width"):
         ScannetSource(ScannetConfig(gt_height=540), root)
@@ -242,8 +242,8 @@ def test_options_that_fit_nothing(release: Release, tmp_path: Path) -> None:
     assert {i.raw_label: i.class_index for i in named.instances}["floor"] == 1
 
 
-def test_parameters_hold_what_changes_values(release: Release) -> None:
-    source = release(layout="sens")
+def test_parameters_hold_what_changes_values(release: Release, brief: RawScan) -> None:
+    source = release(film=brief, layout="sens")
     root, before = source.raw.root, source.info.parameters
     assert ScannetSource(ScannetConfig(name="x", scenes=["scene0000_00"]), root).info.parameters == before
     assert ScannetSource(ScannetConfig(clips="all"), root).info.parameters != before
