@@ -22,14 +22,14 @@ def controls_section(data: ReportData, sources: Sources, settings: Settings) -> 
         keys = [c.metric for c in COLUMNS if any(row["metric"] == c.metric for row in rows)]
         pairs: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
         for row in rows:
-            pair = (str(row["source"]), str(row["control"]), str(row["control_source"]))
+            pair = (str(row["label"]), str(row["control"]), str(row["control_label"]))
             pairs.setdefault(pair, {})[str(row["metric"])] = row
         body = []
-        for (source, control, _), found in pairs.items():
+        for (_, control, _), found in pairs.items():
             one = next(iter(found.values()))
             against = Cell(control, control, [str(one["control_label"])] if one["control_label"] != control else [])
-            cells = [sources.cell(source, label=str(one["label"])), against]
-            body.append(Row([*cells, *(_against(found.get(key)) for key in keys)], sources.kinds(source)))
+            cells = [sources.cell(one), against]
+            body.append(Row([*cells, *(_against(found.get(key)) for key in keys)], sources.kinds(one)))
         columns = [Column("Model", number=False), Column("Control", number=False)]
         columns += [Column(f"{title(key)}: model \N{MINUS SIGN} control", meaning(key)) for key in keys]
         note = "Green: the model is better and the 95 % interval excludes zero; red: the control is."
@@ -124,7 +124,8 @@ def _pairs_table(sources: Sources, name: str, rows: list[dict[str, Any]]) -> Tab
     ]
     body = []
     for row in rows:
-        tags = dict.fromkeys([*sources.tags(row["a_source"]), *sources.tags(row["b_source"])])
+        a, b = ({"label": row[f"{side}_label"], "source": row[f"{side}_source"]} for side in "ab")
+        tags = dict.fromkeys([*sources.tags(a), *sources.tags(b)])
         verdict = str(row["verdict"] or "no test")
         link = anchor("cell", row["cell"]) if row["cell"] else ""
         detail = [
@@ -144,6 +145,6 @@ def _pairs_table(sources: Sources, name: str, rows: list[dict[str, Any]]) -> Tab
             Cell(NONE if row["n_rooms"] is None else str(int(row["n_rooms"])), row["n_rooms"]),
             Cell(verdict, verdict, note=str(row["test"] or "")),
         ]
-        kinds = dict.fromkeys([*sources.kinds(row["a_source"]), *sources.kinds(row["b_source"])])
+        kinds = dict.fromkeys([*sources.kinds(a), *sources.kinds(b)])
         body.append(Row(cells, tuple(kind for kind in kinds if kind == "random")))
     return Table(name, columns, body, "A better: A leads after correction, whichever way the metric runs.")

@@ -14,7 +14,10 @@ from probe.report.page.svg import swatch
 from probe.report.page.values import anchor, counts, interval, metric, plain_number, shown, title
 
 Rows = list[dict[str, Any]]
-_SOURCE: Callable[[dict[str, Any]], str] = lambda row: str(row["source"])  # noqa: E731
+
+
+def _label(row: dict[str, Any]) -> str:
+    return str(row["label"])
 
 
 def layers_section(data: ReportData, sources: Sources, settings: Settings) -> Section:
@@ -55,7 +58,7 @@ def noise_section(data: ReportData, sources: Sources, settings: Settings) -> Sec
             x_title="noise level of the input",
             x_limits=(0.0, None),
             note=lambda row: f"block {row['block']}",
-            of=lambda row: f"{row['source']}, block {row['block']}",
+            of=lambda row: f"{row['label']}, block {row['block']}",
         )
     if not blocks:
         option = "noise=t:100,t:250,t:500,t:750"
@@ -120,7 +123,7 @@ def _panels(
     x: str,
     x_title: str,
     note: Callable[[dict[str, Any]], str],
-    of: Callable[[dict[str, Any]], str] = _SOURCE,
+    of: Callable[[dict[str, Any]], str] = _label,
     x_limits: tuple[float | None, float | None] = (None, None),
     y_low: float | None = None,
 ) -> list[Block]:
@@ -131,8 +134,9 @@ def _panels(
     if not keys:
         return []
     groups = list(dict.fromkeys(of(row) for row in rows))
-    single = all(group in {row["source"] for row in rows} for group in groups)
-    styles = {group: sources.style(group) if single else i for i, group in enumerate(groups)}
+    owner = {of(row): row for row in reversed(rows)}
+    single = all(group == owner[group]["label"] for group in groups)
+    styles = {group: sources.style(owner[group]) if single else i for i, group in enumerate(groups)}
     panels = []
     for key in keys:
         scale = metric(key).scale
@@ -152,12 +156,7 @@ def _panels(
             if points:
                 series.append(Series(group, styles[group], points))
         panels.append(line_panel(title(key), x_title, title(key), series, x_limits=x_limits, y_limits=(y_low, None)))
-    owner = {of(row): row["source"] for row in rows}
-    legend = [
-        Legend(swatch(styles[g], g), sources.label(g) if single else g.replace(str(owner[g]), sources.label(owner[g])),
-               sources.tags(owner[g]))
-        for g in groups
-    ]  # fmt: skip
+    legend = [Legend(swatch(styles[group], group), group, sources.tags(owner[group])) for group in groups]
     shown_rows = [row for row in rows if row["metric"] in order]
     return [Charts(name, panels, legend, numbers=_numbers(name, shown_rows, sources, x, x_title, note))]
 
@@ -178,13 +177,13 @@ def _numbers(
         detail = [interval(row["low"], row["high"], key), counts(row["n_clips"], row["n_seeds"])]
         link = anchor("cell", row["cell"]) if row["cell"] else ""
         cells = [
-            sources.cell(row["source"]),
+            sources.cell(row),
             Cell(title(key), key),
             Cell(plain_number(row[x]), row[x]),
             Cell(note(row), note(row)),
             Cell(shown(row["value"], key), row["value"], [text for text in detail if text], link=link),
         ]
-        body.append(Row(cells, sources.kinds(row["source"])))
+        body.append(Row(cells, sources.kinds(row)))
     return Table(name, columns, body)
 
 
@@ -192,10 +191,10 @@ def _per_noise(rows: Sequence[dict[str, Any]]) -> Callable[[dict[str, Any]], str
     """One line per source, or per source and noise level where a source has several."""
     levels: dict[str, set[Any]] = {}
     for row in rows:
-        levels.setdefault(str(row["source"]), set()).add(row["noise_level"])
+        levels.setdefault(_label(row), set()).add(row["noise_level"])
     if all(len(found) == 1 for found in levels.values()):
-        return _SOURCE
-    return lambda row: f"{row['source']}{_noise(row)}"
+        return _label
+    return lambda row: f"{_label(row)}{_noise(row)}"
 
 
 def _noise(row: dict[str, Any]) -> str:

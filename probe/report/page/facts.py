@@ -30,7 +30,7 @@ def costs_section(data: ReportData, sources: Sources) -> Section:
         device = [str(row["extract_device"])] if row["extract_device"] else []
         basis = [f"from the {row['model_parameters_from']}"] if row["model_parameters_from"] == "name" else []
         cells = [
-            sources.cell(row["source"], label=str(row["label"])),
+            sources.cell(row),
             Cell(str(row["array"]), str(row["array"])),
             Cell(amount(row["model_parameters"]), row["model_parameters"], basis),
             Cell(size(row["bytes_per_clip"]), row["bytes_per_clip"]),
@@ -40,7 +40,7 @@ def costs_section(data: ReportData, sources: Sources) -> Section:
             Cell(amount(row["probe_parameters"]), row["probe_parameters"]),
             Cell(plain_number(row["probe_seconds"]), row["probe_seconds"]),
         ]
-        body.append(Row(cells, sources.kinds(row["source"])))
+        body.append(Row(cells, sources.kinds(row)))
     blocks: list[Block] = [Table("Costs", columns, body)]
     if not body:
         blocks = [Missing("No store has been probed yet.", "python -m extract run model=oracle")]
@@ -58,9 +58,9 @@ def selectivity_section(data: ReportData, sources: Sources, settings: Settings) 
             name = "compression" if key == "mdl.compression" else title(key)
             value = plain_number(row["value"]) if key.startswith("mdl") else shown(row["value"], key)
             link = anchor("cell", row["cell"]) if row["cell"] else ""
-            cells = [sources.cell(row["source"]), Cell(str(row["array"]), str(row["array"])), Cell(name, name)]
+            cells = [sources.cell(row), Cell(str(row["array"]), str(row["array"])), Cell(name, name)]
             cells += [Cell(value, row["value"], link=link), Cell(plain_number(row["n_seeds"]), row["n_seeds"])]
-            body.append(Row(cells, sources.kinds(row["source"])))
+            body.append(Row(cells, sources.kinds(row)))
         columns = [Column("Model", number=False), Column("Layer", number=False), Column("Metric", number=False)]
         blocks.append(Table(settings.title(setting), [*columns, Column("Value"), Column("Seeds")], body))
     if not blocks:
@@ -115,10 +115,11 @@ def _settings(data: ReportData) -> Table:
 def _runs(sources: Sources, settings: Settings, runs: Sequence[dict[str, Any]]) -> Table:
     body = []
     for row in runs:
+        who = sources.of_run(row)
         task = TASK_TITLES.get(str(row["task"]), str(row["task"]))
         cells = [
             Cell(str(row["run_id"]), str(row["run_id"])),
-            sources.cell(row["source"]),
+            sources.cell(who),
             Cell(task, task, [str(row["control"])] if row["control"] else []),
             Cell(str(row["array"]), str(row["array"]), [f"store {str(row['store'])[:12]}"], note=str(row["store"])),
             Cell(_text(row["dataset"]), _text(row["dataset"]), [f"made as {str(row['dataset_parameters'])[:12]}"]),
@@ -128,7 +129,7 @@ def _runs(sources: Sources, settings: Settings, runs: Sequence[dict[str, Any]]) 
             Cell(_text(row["finished_at"]), _text(row["finished_at"])),
             Cell(_text(row["command"]), _text(row["command"]), [_text(row["extract_command"])]),
         ]
-        body.append(Row(cells, sources.kinds(row["source"]), anchor("run", row["run_id"])))
+        body.append(Row(cells, sources.kinds(who), anchor("run", row["run_id"])))
     names = ("Run", "Model", "Task", "Layer", "Dataset")
     columns = [*(Column(name, number=False) for name in names), Column("Seed")]
     columns += [Column(name, number=False) for name in ("Configuration", "Device, versions", "Finished")]

@@ -62,9 +62,9 @@ def _board(data: ReportData, sources: Sources, board: Any, rows: Sequence[dict[s
     for row in ours:
         published, difference = (others.get((origin, row["source"])) for origin in ("published", "difference"))
         layers = [text.strip() for text in str(row["layers"] or "").split(";") if text.strip()]
-        cells = [sources.cell(row["source"], label=row["label"], detail=layers), _kind(row)]
+        cells = [sources.cell(row, layers), _kind(row)]
         cells += [_cell(row, published, difference, c.metric) for c in COLUMNS]
-        body.append(Row(cells, sources.kinds(row["source"])))
+        body.append(Row(cells, sources.kinds(row)))
     averages = [
         Row(
             [

@@ -23,21 +23,21 @@ def scatter_section(data: ReportData, sources: Sources) -> Section:
         groups.setdefault((str(row["origin"]), row["board"]), []).append(row)
     blocks: list[Block] = []
     for (origin, _), rows in groups.items():
-        panels, seen = [], set()
+        panels, seen = [], []
         kinds = sorted({str(row["kind"]) for row in rows})
         for x, y in _PANELS:
             series = []
             for row in rows:
                 if row[x] is None or row[y] is None:
                     continue
-                style = sources.style(row["source"]) if origin == "ours" else kinds.index(str(row["kind"]))
+                style = sources.style(row) if origin == "ours" else kinds.index(str(row["kind"]))
                 note = f"{row['label']}: {title(x)} {shown(row[x], x)}, {title(y)} {shown(row[y], y)}"
                 series.append(
                     Series(
                         str(row["label"]), style, [Point(row[x] * metric(x).scale, row[y] * metric(y).scale, note=note)]
                     )
                 )
-                seen.add(str(row["source"]))
+                seen.append(row)
             if series:
                 panels.append(scatter_panel(f"{title(y)} over {title(x)}", title(x), title(y), series))
         if not panels:
@@ -69,10 +69,10 @@ def _scatter_numbers(sources: Sources, rows: list[dict[str, Any]]) -> Table:
     body = [
         Row(
             [
-                sources.cell(row["source"], label=str(row["label"])),
+                sources.cell(row),
                 *(Cell(shown(row[key], key), row[key]) for key in keys),
             ],
-            sources.kinds(row["source"]) if row["origin"] == "ours" else (),
+            sources.kinds(row) if row["origin"] == "ours" else (),
         )
         for row in rows
     ]
@@ -83,24 +83,24 @@ def radar_section(data: ReportData, sources: Sources) -> Section:
     """Return one radar per source, from the floor at the centre to the ceiling at the rim."""
     groups: dict[tuple[Any, str], list[dict[str, Any]]] = {}
     for row in records(data.table("radar")):
-        groups.setdefault((row["board"], str(row["source"])), []).append(row)
+        groups.setdefault((row["board"], str(row["label"])), []).append(row)
     order = [c.metric for c in COLUMNS]
     axes = [c.header for c in COLUMNS]
     panels, body = [], []
-    for (_, source), rows in groups.items():
+    for (_, label), rows in groups.items():
         found = {str(row["metric"]): row for row in rows if row["normalised"] is not None}
-        label = str(rows[0]["label"])
+        who = rows[0]
         if found:
             points = [
                 Point(order.index(key), row["normalised"], note=f"{label}, {title(key)}: {row['normalised']:.2f}")
                 for key, row in found.items()
             ]
-            panels.append(radar(sources.marked(source), axes, [Series(label, sources.style(source), points)]))
-        cells = [sources.cell(source, label=label)]
+            panels.append(radar(sources.marked(who), axes, [Series(label, sources.style(who), points)]))
+        cells = [sources.cell(who)]
         for key in order:
             one = next((row for row in rows if row["metric"] == key), None)
             cells.append(_radar_cell(one))
-        body.append(Row(cells, sources.kinds(source)))
+        body.append(Row(cells, sources.kinds(who)))
     blocks: list[Block] = []
     if panels:
         table = Table(
@@ -130,10 +130,11 @@ def classes_section(data: ReportData, sources: Sources, settings: Settings) -> S
     """Return average precision per class and source, shaded, beside chance."""
     blocks: list[Block] = []
     for setting, rows in settings.split(data.table("classes")):
-        names = list(dict.fromkeys(str(row["source"]) for row in rows))
+        whos = {str(row["label"]): row for row in reversed(rows)}
+        names = list(dict.fromkeys(str(row["label"]) for row in rows))
         by_class: dict[str, dict[str, dict[str, Any]]] = {}
         for row in rows:
-            by_class.setdefault(str(row["class"]), {})[str(row["source"])] = row
+            by_class.setdefault(str(row["class"]), {})[str(row["label"])] = row
         body = []
         for name, found in by_class.items():
             one = next(iter(found.values()))
@@ -143,7 +144,7 @@ def classes_section(data: ReportData, sources: Sources, settings: Settings) -> S
                 Cell(NONE if one["positives"] is None else str(int(one["positives"])), one["positives"]),
                 Cell(shown(one["chance"], "map"), one["chance"]),
             ]
-            cells += [_class_cell(found.get(source)) for source in names]
+            cells += [_class_cell(found.get(name)) for name in names]
             body.append(Row(cells))
         columns = [
             Column("Class", number=False),
@@ -151,7 +152,7 @@ def classes_section(data: ReportData, sources: Sources, settings: Settings) -> S
             Column("Clips with it", "of the report split"),
             Column("Chance", "share of positives, times 100"),
         ]
-        columns += [Column(sources.marked(s), group="AP \N{MULTIPLICATION SIGN} 100") for s in names]
+        columns += [Column(sources.marked(whos[name]), group="AP \N{MULTIPLICATION SIGN} 100") for name in names]
         blocks.append(
             Table(settings.title(setting), columns, body, f"Darker is higher. {NONE} no clip, or only clips, with it.")
         )

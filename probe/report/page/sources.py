@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from probe.report.contract import ReportData
@@ -15,58 +15,68 @@ RANDOM = "random weights"
 
 _NOTE = "Random weights: this is a control and says nothing about the pretrained model."
 
+Who = Mapping[str, Any]
+"""A row of any table with `label`, which differs for every store, and `source`, which may not."""
+
 
 class Sources:
-    """Looks up what the report says of a source; unknown names are shown as they are.
+    """Looks up what the report says of a source; unknown ones are shown as they are.
 
     Args:
         data: the report.
     """
 
     def __init__(self, data: ReportData) -> None:
-        self._rows = {str(row["source"]): row for row in records(data.table("sources"))}
-        self._order = {name: i for i, name in enumerate(self._rows)}
+        rows = records(data.table("sources"))
+        self._by_label = {str(row["label"]): row for row in rows}
+        self._by_name = {str(row["source"]): row for row in reversed(rows)}
+        self._by_store = {str(row["store"]): row for row in rows}
+        self._entries = {row["entry"]: row for row in records(data.table("entries"))}
+        self._styles = {label: i for i, label in enumerate(self._by_label)}
 
-    def row(self, source: object) -> dict[str, Any]:
+    def row(self, who: Who) -> dict[str, Any]:
         """Return the row of table `sources`, empty if there is none."""
-        return self._rows.get(str(source), {})
+        return self._by_label.get(str(who["label"])) or self._by_name.get(str(who["source"]), {})
 
-    def label(self, source: object) -> str:
-        """Return the name for a reader."""
-        return str(self.row(source).get("label") or source)
+    def of_run(self, run: Who) -> Who:
+        """Return who a row of table `runs` is about: the entry's label, or the store's for twins without an entry."""
+        found = self._entries.get(run["entry"]) or self._by_store.get(str(run["store"])[:12])
+        return found or {"label": run["source"], "source": run["source"]}
 
-    def marked(self, source: object) -> str:
-        """Return the name with its tags in parentheses, where no badge can stand."""
-        row = self.row(source)
-        known = row.get("untrained") and "untrained" not in self.label(source)
-        return self.label(source) + (f" ({RANDOM})" if known else "")
-
-    def tags(self, source: object) -> tuple[str, ...]:
+    def tags(self, who: Who) -> tuple[str, ...]:
         """Return the short labels that stand beside a name."""
-        row = self.row(source)
+        row = self.row(who)
         tags = [RANDOM] if row.get("untrained") else []
-        tags += ["tiny twin"] if row.get("tiny") and "tiny" not in self.label(source) else []
-        role = row.get("role")
-        tags += [str(role)] if row.get("kind") == "control" and role and role != row.get("label") else []
+        tags += ["tiny twin"] if row.get("tiny") and "tiny" not in str(who["label"]) else []
+        role = str(row.get("role") or "")
+        tags += [role] if row.get("kind") == "control" and role and role.lower() != str(who["label"]).lower() else []
         return tuple(tags)
 
-    def kinds(self, source: object) -> tuple[str, ...]:
+    def marked(self, who: Who) -> str:
+        """Return the name with what it must not be shown without, where no badge can stand."""
+        label = str(who["label"])
+        return label + (f" ({RANDOM})" if self.row(who).get("untrained") and "untrained" not in label else "")
+
+    def kinds(self, who: Who) -> tuple[str, ...]:
         """Return the kinds of a row about this source."""
-        row = self.row(source)
+        row = self.row(who)
         kinds = ["random"] if row.get("untrained") else []
         return (*kinds, *(["control"] if row.get("kind") == "control" else []))
 
-    def style(self, source: object) -> int:
+    def style(self, who: Who) -> int:
         """Return the number that chooses colour, dash and marker; the same everywhere."""
-        return self._order.get(str(source), len(self._order))
+        return self._styles.setdefault(str(who["label"]), len(self._styles))
 
-    def cell(self, source: object, *, label: str | None = None, detail: Iterable[str] = ()) -> Cell:
+    def cell(self, who: Who, detail: Iterable[str] = ()) -> Cell:
         """Return the cell that names a source at the head of a row."""
-        note = _NOTE if self.row(source).get("untrained") else ""
-        name = label or self.label(source)
-        return Cell(name, name, tuple(detail), note, tags=self.tags(source))
+        note = _NOTE if self.row(who).get("untrained") else ""
+        label = str(who["label"])
+        return Cell(label, label, tuple(detail), note, tags=self.tags(who))
 
-    def legend(self, sources: Iterable[object]) -> tuple[Legend, ...]:
-        """Return legend entries in the order of table `sources`."""
-        names = sorted({str(source) for source in sources}, key=self.style)
-        return tuple(Legend(swatch(self.style(n), self.label(n)), self.label(n), self.tags(n)) for n in names)
+    def legend(self, whos: Iterable[Who]) -> tuple[Legend, ...]:
+        """Return legend entries in the order of their styles."""
+        found = {self.style(who): who for who in whos}
+        return tuple(
+            Legend(swatch(style, str(who["label"])), str(who["label"]), self.tags(who))
+            for style, who in sorted(found.items())
+        )

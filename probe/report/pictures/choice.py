@@ -28,20 +28,25 @@ class ShownRun:
     dataset: str
     folder: Path
 
+    @property
+    def who(self) -> dict[str, str]:
+        """What `probe.report.page.sources.Sources` looks it up by."""
+        return {"label": self.label, "source": self.source}
+
 
 def shown_runs(data: ReportData, task: str) -> list[ShownRun]:
     """Return one run per source in the task's main setting, of the first board that has one."""
     main = [row["setting"] for row in records(data.table("settings")) if row["main"] and row["task"] == task]
-    order = {row["source"]: i for i, row in enumerate(records(data.table("sources")))}
+    order = {row["label"]: i for i, row in enumerate(records(data.table("sources")))}
     runs = {row["run_id"]: row for row in records(data.table("runs"))}
     for setting in main:
         found: dict[str, ShownRun] = {}
         for row in records(data.table("entries")):
             names = [run for run in str(row["runs"] or "").split(",") if run in runs]
-            if row["setting"] != setting or not row["chosen"] or row["source"] in found or not names:
+            if row["setting"] != setting or not row["chosen"] or row["label"] in found or not names:
                 continue
             run = {**runs[names[0]], "label": row["label"]}
-            found[row["source"]] = ShownRun(
+            found[row["label"]] = ShownRun(
                 run_id=str(run["run_id"]),
                 source=str(run["source"]),
                 label=str(run["label"]),
@@ -49,7 +54,7 @@ def shown_runs(data: ReportData, task: str) -> list[ShownRun]:
                 folder=runs_path(data.root) / str(run["run_id"]),
             )
         if found:
-            return sorted(found.values(), key=lambda run: order.get(run.source, len(order)))[:MAX_SOURCES]
+            return sorted(found.values(), key=lambda run: order.get(run.label, len(order)))[:MAX_SOURCES]
     return []
 
 

@@ -39,16 +39,16 @@ def feature_blocks(data: ReportData, sources: Sources, dataset: PreparedDataset,
     settings = {row["setting"]: row["dataset"] for row in records(data.table("settings"))}
     for row in records(data.table("entries")):
         if settings.get(row["setting"]) == dataset.name:
-            arrays.setdefault(str(row["source"]), {}).setdefault(str(row["array"]), row)
+            arrays.setdefault(str(row["label"]), {}).setdefault(str(row["array"]), row)
     slots = _spread(dataset.query_positions(clip_id), VIEWS)
     strips: list[Strip] = []
     missing: list[Block] = []
-    for source in sorted(arrays, key=sources.style)[:MAX_SOURCES]:
-        layers = sorted(arrays[source].values(), key=lambda row: (row["relative_depth"] or 0.0, str(row["array"])))
+    for label, own in sorted(arrays.items(), key=lambda item: _style(sources, item[1]))[:MAX_SOURCES]:
+        layers = sorted(own.values(), key=lambda row: (row["relative_depth"] or 0.0, str(row["array"])))
         try:
             strips += _strips(data, sources, dataset, clip_id, slots, _spread(layers, MAX_LAYERS))
         except SpatialprobeError as error:
-            missing.append(Missing(f"Features of {source} can't be shown: {error.problem}.", error.fix or ""))
+            missing.append(Missing(f"Features of {label} can't be shown: {error.problem}.", error.fix or ""))
     note = (
         f"Clip {clip_id}. First three principal components of all cells as red, green and blue; one analysis per "
         "layer, for both views together: equal colours of one layer mean similar features. Colours of different layers "
@@ -83,9 +83,13 @@ def _strips(
         noise = "" if spec.noise_level is None else f", noise {spec.noise_level:.2g}"
         for view, colours in enumerate(found.colours):
             label = f"{name}{noise}: {found.explained:.0%}"
-            images[view].append(map_image(colours, f"features of {first['source']}, {name}, as colours", label, size))
+            images[view].append(map_image(colours, f"features of {first['label']}, {name}, as colours", label, size))
     joined = [image for row in images for image in row]
-    return [Strip(sources.label(first["source"]), joined, sources.tags(first["source"]), len(layers) + 1)]
+    return [Strip(str(first["label"]), joined, sources.tags(first), len(layers) + 1)]
+
+
+def _style(sources: Sources, arrays: dict[str, dict[str, Any]]) -> int:
+    return sources.style(next(iter(arrays.values())))
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:

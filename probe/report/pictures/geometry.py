@@ -50,7 +50,7 @@ def depth_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: 
             strips.append(Strip("True depth", _maps(ramp(truth.depth, low, high, known), "true depth", labels, size)))
         scaled = depth * np.median(truth.depth[known]) / max(float(np.median(depth[known])), 1e-9)
         error = np.abs(scaled - truth.depth) / np.where(known, truth.depth, 1)
-        tags = sources.tags(run.source)
+        tags = sources.tags(run.who)
         what = f"Depth: {run.label}"
         strips.append(Strip(what, _maps(ramp(scaled, low, high), what, labels, size), tags))
         mean = float(error[: len(views)][known[: len(views)]].mean())
@@ -89,7 +89,7 @@ def scene_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: 
         except SpatialprobeError:
             without.append(run)
             continue
-        tags = f" ({', '.join(sources.tags(run.source))})" if sources.tags(run.source) else ""
+        tags = f" ({', '.join(sources.tags(run.who))})" if sources.tags(run.who) else ""
         outside = f", {cloud['left_out']} points far outside not drawn" if cloud["left_out"] else ""
         paths = [true_path, clouds.path("predicted cameras", _PREDICTED, cameras)]
         items.append({"label": f"{run.label}{tags}{outside}", "cloud": cloud, "paths": paths})

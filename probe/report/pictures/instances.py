@@ -39,9 +39,7 @@ def instance_block(sources: Sources, dataset: PreparedDataset, clip_id: str, run
             continue
         coloured = colour_by_object(clusters[: len(views)], truth)
         strips.append(
-            Strip(
-                f"Clusters: {run.label}", _maps(coloured, f"clusters of {run.label}", labels), sources.tags(run.source)
-            )
+            Strip(f"Clusters: {run.label}", _maps(coloured, f"clusters of {run.label}", labels), sources.tags(run.who))
         )
     note = (
         "Clusters over all views together, in the colour of the largest true object that they cover. Black: no cluster."

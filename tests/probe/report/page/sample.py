@@ -62,6 +62,7 @@ class _Maker:
         for row in self.tables["sources"]:
             row.setdefault("untrained", False)
             row.setdefault("tiny", False)
+            row["store"] = stores.get(row["source"], "")
         for number, task in enumerate(TASKS):
             self.task(task, f"s{number}")
         self.boards()
