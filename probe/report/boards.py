@@ -73,6 +73,11 @@ class Board:
         found = [e for e in self.entries.get(task, []) if e.chosen and e.role == role]
         return found[0] if len(found) == 1 else None
 
+    def fused_oracles(self, task: str) -> Entry | None:
+        """Return the chosen fusion of partial oracles, None without or with several."""
+        found = [e for e in self.entries.get(task, []) if e.chosen and e.source.all_oracles]
+        return found[0] if len(found) == 1 else None
+
 
 def boards_of(settings: Sequence[Setting], entries: dict[str, list[Entry]]) -> list[Board]:
     """Return the boards, in the order of their settings.

@@ -5,15 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from configs.identity import digest
 from configs.source_name import read_source
-from probe.metrics.statistics import holm
+from probe.metrics.statistics import Interval, holm
 from probe.report.entries import Entry
 from probe.report.paired import Paired, paired, verdict
-from probe.report.sources import CEILING, FLOOR, ORIGIN
+from probe.report.scoring import Score, Scored
+from probe.report.sources import CEILING, FLOOR, ORIGIN, Source
 
-FAMILIES = ("models", "ceiling", "floor", "origin", "fusion")
+FAMILIES = ("models", "ceiling", "floor", "origin", "fusion", "ceiling, average", "floor, average")
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,13 @@ def controls_of(entry: Entry, entries: Sequence[Entry]) -> list[Entry]:
     others = [other for other in entries if other.chosen and other.id != entry.id]
     own = {entry.source.base} if entry.source.base else set(_bases(entry))
     related = [o for o in others if o.role in ORIGIN and o.source.base in own]
-    general = [o for o in others if o.role in (*FLOOR, *CEILING)]
+    general = [o for o in others if o.role in FLOOR or is_ceiling(o)]
     return sorted(related, key=lambda o: ORIGIN.index(o.role)) + sorted(general, key=_control_order)
+
+
+def is_ceiling(entry: Entry) -> bool:
+    """Return whether an entry reads ground truth: an oracle, a partial one, or a fusion of such."""
+    return entry.role in CEILING or entry.source.all_oracles
 
 
 def _bases(entry: Entry) -> list[str]:
@@ -66,7 +75,8 @@ def _bases(entry: Entry) -> list[str]:
 
 
 def _control_order(entry: Entry) -> tuple[int, str]:
-    return ((*FLOOR, *CEILING).index(entry.role), entry.label)
+    roles = (*FLOOR, *CEILING)
+    return (roles.index(entry.role) if entry.role in roles else len(roles), entry.label)
 
 
 def comparisons(entries: Sequence[Entry]) -> list[Comparison]:
@@ -90,7 +100,7 @@ def _pairs(entries: Sequence[Entry]) -> dict[str, list[tuple[Entry, Entry]]]:
     pairs["models"] = list(itertools.combinations(about, 2))
     for entry in about:
         for control in controls_of(entry, entries):
-            if control.role in CEILING:
+            if is_ceiling(control):
                 pairs["ceiling"].append((control, entry))
             else:
                 pairs["floor" if control.role in FLOOR else "origin"].append((entry, control))
@@ -98,7 +108,43 @@ def _pairs(entries: Sequence[Entry]) -> dict[str, list[tuple[Entry, Entry]]]:
     for entry in chosen:
         if entry.source.parts:
             pairs["fusion"] += [(entry, part) for part in parts_of(entry, chosen)]
+    together = average_of(about)
+    if together is not None:
+        pairs["ceiling, average"] = [(top, together) for top in tops(chosen)]
+        pairs["floor, average"] = [(together, entry) for entry in chosen if entry.role in FLOOR]
     return pairs
+
+
+def tops(chosen: Sequence[Entry]) -> list[Entry]:
+    """Return the oracles; where there is no whole one, fusions of partial ones."""
+    return [entry for entry in chosen if entry.role == "oracle"] or [e for e in chosen if e.source.all_oracles]
+
+
+def average_of(entries: Sequence[Entry]) -> Entry | None:
+    """Return two subjects or more as one: the mean of their main metric, clip by clip or resample by resample.
+
+    One question about all models together needs no correction for their number, so it can be answered with fewer
+    rooms. None where some of them lack values.
+    """
+    if len(entries) < 2:
+        return None
+    first = entries[0]
+    scores = [score for entry in entries if (score := entry.score(first.main_metric)) is not None]
+    samples = [score.samples for score in scores]
+    if len(scores) < len(entries) or not all(len(s) for s in samples) or any(e.scored.gap for e in entries):
+        return None
+    per_clip = [score.per_clip for score in scores]
+    value = float(np.mean([score.interval.value for score in scores]))
+    interval = Interval(value, math.nan, math.nan, scores[0].interval.n_clips, scores[0].interval.n_groups, 0)
+    mean = np.mean(per_clip, axis=0) if all(len(p) for p in per_clip) else np.zeros(0)
+    score = Score(interval, (), 0, np.mean(samples, axis=0), mean)
+    untrained = all(entry.source.untrained for entry in entries)
+    label = f"the average of {len(entries)} {'untrained ' if untrained else ''}models"
+    source = Source(label, "", label, "unknown", "average", untrained=any(e.source.untrained for e in entries))
+    name = digest([entry.id for entry in entries])[:10]
+    runs = tuple(run for entry in entries for run in entry.runs)
+    scored = Scored({first.main_metric: score})
+    return replace(first, id=name, source=source, runs=runs, scored=scored, facts={"tap": "", "array": label})
 
 
 def parts_of(entry: Entry, chosen: Sequence[Entry]) -> list[Entry]:

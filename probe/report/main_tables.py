@@ -199,7 +199,7 @@ def radar_rows(boards: Sequence[Board]) -> Rows:
 def _spoke(board: Board, entry: Entry, column: Column) -> dict[str, Any]:
     ends: dict[str, float | None] = {}
     for name, role in (("floor", "position"), ("ceiling", "oracle")):
-        other = board.chosen(column.task, role)
+        other = board.chosen(column.task, role) or (board.fused_oracles(column.task) if role == "oracle" else None)
         score = other.score(column.metric) if other else None
         ends[name] = defined(score.interval.value) if score else None
     floor, ceiling = ends["floor"], ends["ceiling"]

@@ -12,6 +12,11 @@ NAME = "table1"
 
 
 @lru_cache
+def _table() -> dict[str, Any]:
+    return load_named("published", NAME)
+
+
+@lru_cache
 def published_rows() -> tuple[dict[str, Any], ...]:
     """Return table `published`: source, name, kind and the metrics in stored units, in printed order."""
     return tuple(
@@ -19,7 +24,7 @@ def published_rows() -> tuple[dict[str, Any], ...]:
             **{key: row[key] for key in ("source", "name", "kind")},
             **{c.metric: round(float(row[c.metric]) / c.scale, 6) for c in COLUMNS},
         }
-        for row in load_named("published", NAME)["rows"]
+        for row in _table()["rows"]
     )
 
 
@@ -30,4 +35,4 @@ def published_of(base: str) -> dict[str, Any] | None:
 
 def citation() -> str:
     """Return where the figures are from."""
-    return str(load_named("published", NAME)["citation"])
+    return str(_table()["citation"])

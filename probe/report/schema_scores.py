@@ -94,8 +94,8 @@ SCORES: dict[str, TableSpec] = {
             "family": "models: each pair of models. ceiling: ground truth as features against each model. "
             "floor: each model against pixels and position. origin: each model against its untrained twin, its vision "
             "tower or VAE latent. "
-            "fusion: each fusion against its parts",
-            "a": "entry of the first",
+            "fusion: each fusion against its parts. `ceiling, average` and `floor, average`: the models together",
+            "a": "entry of the first; of an average an id that stands in no other table",
             "b": "entry of the second",
             "a_source": "source of the first",
             "b_source": "source of the second",
@@ -115,7 +115,7 @@ SCORES: dict[str, TableSpec] = {
             "comparisons": "members of the family",
             "n_clips": "clips",
             "n_rooms": "rooms",
-            "n_seeds": "seeds of a and of b, as text",
+            "n_seeds": "runs averaged in a and in b, as text",
             "test": "name of the test",
             "verdict": "a better, b better, not distinguishable, same features or no test",
             "cell": "id of the difference",
@@ -197,7 +197,7 @@ SCORES: dict[str, TableSpec] = {
             "low": "the ends of the interval on the same scale, floor and ceiling taken as known",
             "high": "upper end",
             "floor": "value of position only",
-            "ceiling": "value of the oracle",
+            "ceiling": "value of the oracle, or of the fusion of partial ones where it is missing",
             "cell": "id of the value",
             "reason": "why it is null",
         },

@@ -121,8 +121,8 @@ def _matrix(run: Run, clips: ReportClips) -> dict[str, Floats] | None:
     """Return metric -> (N,) values in the order of the setting's clips; None if the run has other clips."""
     assert run.clips is not None
     rows = run.clips[(run.clips["split"] == "report") & ~run.clips["metric"].str.startswith(SKIPPED)]
-    table = rows.pivot_table(index="clip_id", columns="metric", values="value", dropna=False, aggfunc="first")
-    table.index = table.index.astype(str)
+    rows = rows.assign(clip_id=rows["clip_id"].astype(str)).drop_duplicates(["clip_id", "metric"])
+    table = rows.set_index(["clip_id", "metric"])["value"].unstack()
     known = set(run.clips.loc[run.clips["split"] == "report", "clip_id"].astype(str))
     if known != set(clips.ids):
         return None

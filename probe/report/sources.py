@@ -54,6 +54,11 @@ class Source:
     genuine: bool = False
 
     @property
+    def all_oracles(self) -> bool:
+        """Whether it is a fusion of nothing but oracles: together they may be the ceiling."""
+        return bool(self.parts) and all(read_source(part).model == ORACLE for part in self.parts)
+
+    @property
     def subject(self) -> bool:
         """Whether it is what the study is about, rather than something to compare it with."""
         return self.role in ("model", "fusion")

@@ -9,7 +9,7 @@ from probe.report.boards import Board
 from probe.report.contract import COLUMNS, MAIN_METRIC, TASK_TITLES, Statement
 from probe.report.entries import Entry
 from probe.report.families import Comparison, subjects
-from probe.report.findings import findings, power_limits
+from probe.report.findings import findings, power_limits, shifted
 from probe.report.frames import score_cell
 from probe.report.phrases import count, header, listed
 from probe.report.published import citation
@@ -54,6 +54,7 @@ def statements(told: Told) -> tuple[Statement, ...]:
             found += _placed(findings(board, task, own), board, told)
             found += _placed(_layer_choice(board.entries[task]), board, told)
     found += power_limits(told.comparisons)
+    found += [statement for board in told.boards for statement in shifted(board)]
     found += _limits(told)
     found += [Statement("gap", gap) for gap in told.gaps]
     found += [statement for board in told.boards for statement in _gaps(board)]
@@ -81,10 +82,9 @@ def _warnings(board: Board, told: Told) -> list[Statement]:
         tiny = any(about[label].source.tiny for label in random)
         whole = "Every model" if len(random) == len(about) else f"{len(random)} of {count(len(about), 'model')}"
         text = (
-            f"{whole} in this comparison has random weights{' and is a small twin' if tiny else ''}: {listed(random)}. "
-            "Their rows show that the pipeline runs and what a probe gets out of an untrained network. They say "
-            "nothing of "
-            "the pretrained models."
+            f"{whole} in this comparison has random weights{' and is a small twin' if tiny else ''}: "
+            f"{listed(random)}. Their rows show that the pipeline runs and what a probe gets out of an untrained "
+            "network. They say nothing of the pretrained models."
         )
         found.append(Statement("warning", text))
     dataset = next(iter(board.settings.values())).key["dataset"]
@@ -96,16 +96,15 @@ def _warnings(board: Board, told: Told) -> list[Statement]:
     if few:
         places = listed([f"{count(number, 'room')} for {task}" for task, number in few.items()])
         text = (
-            f"The report split of {dataset} has {places}. "
-            f"With fewer than about {FEW_ROOMS}, intervals are too narrow and few differences can be shown."
+            f"The report split of {dataset} has {places}. With fewer than about {FEW_ROOMS}, intervals are too "
+            "narrow and few differences can be shown."
         )
         found.append(Statement("warning", text))
     if any(s.key["options"].get("split_scheme") == "paper" for s in board.settings.values()):
         text = (
             "Split scheme paper reports on the very clips that picked checkpoints and layers, as the published "
-            "table does: "
-            "values are too good. Intervals of the main table repeat the choice of the layer in every resample, "
-            "tests don't."
+            "table does: values are too good. Intervals of the main table repeat the choice of the layer in every "
+            "resample, tests don't."
         )
         found.append(Statement("warning", text))
     found += _same_features(entries)
@@ -146,16 +145,15 @@ def _limits(told: Told) -> list[Statement]:
     found = []
     if not {"vgm", "vlm"} <= real:
         text = (
-            "Whether video generation models or vision-language models carry more semantics or more geometry can't be "
-            "answered from these runs: that needs pretrained models of both kinds (`python -m extract plan` tells "
-            "the cost)."
+            "Whether video generation models or vision-language models carry more semantics or more geometry can't "
+            "be answered from these runs: that needs pretrained models of both kinds (`python -m extract plan` "
+            "tells the cost)."
         )
         found.append(Statement("limit", text))
     if not any(entry.source.genuine for entry in entries):
         text = (
             f"Nothing here can be compared with the published figures ({citation()}): no row has the published "
-            "weights. "
-            "They are printed for orientation only."
+            "weights. They are printed for orientation only."
         )
         found.append(Statement("limit", text))
     single = [entry for entry in entries if len(entry.runs) == 1]
@@ -168,8 +166,7 @@ def _limits(told: Told) -> list[Statement]:
     if any(entry.role == "oracle" for entry in entries):
         text = (
             "Ground truth as features is a ceiling for this probe and this length of training, not a perfect score, "
-            "and "
-            "position only is a floor: what lies between them is what features can add."
+            "and position only is a floor: what lies between them is what features can add."
         )
         found.append(Statement("limit", text))
     return found
@@ -182,12 +179,16 @@ def _gaps(board: Board) -> list[Statement]:
     for task in MAIN_METRIC:
         if task not in board.entries:
             text = (
-                f"No runs of {TASK_TITLES[task]} on {dataset} with profile {profile}: "
-                f"python -m probe train task={task} model=... dataset={dataset} profile={profile}"
+                f"No runs of {TASK_TITLES[task]} on {dataset} with profile {profile}: python -m probe train "
+                f"task={task} model=... dataset={dataset} profile={profile}"
             )
             found.append(Statement("gap", text, (), task))
     for role in ("position", "pixels", "oracle"):
-        lacking = [task for task, group in board.entries.items() if not any(e.role == role for e in group)]
+        lacking = [
+            task
+            for task, group in board.entries.items()
+            if not any(e.role == role or (role == "oracle" and e.source.all_oracles) for e in group)
+        ]
         if lacking:
             text = (
                 f"No {role} row for {listed(lacking)}: python -m extract run model={role} dataset={dataset}, then "
@@ -207,24 +208,18 @@ def _methods(told: Told) -> list[Statement]:
     texts = [
         f"Columns: {columns}. Tables hold stored units; the page prints the published ones.",
         "A cell averages its seeds clip by clip, then clips without weights. mAP and its relatives are computed "
-        "over the "
-        "pooled split for each seed, then averaged over seeds.",
+        "over the pooled split for each seed, then averaged over seeds.",
         f"Intervals are 95 % percentile intervals of {told.resamples} bootstrap resamples of whole rooms, the same "
-        "rooms "
-        "for all models.",
+        "rooms for all models.",
         "Models are compared on the same clips. Metrics with a value per clip: the sign of whole rooms is flipped. "
-        "Pooled "
-        "metrics: the difference under the same resamples, its p value never below what sign flips could give. "
-        "Overlap of "
-        "intervals is not used.",
+        "Pooled metrics: the difference under the same resamples, its p value never below what sign flips could "
+        "give. Overlap of intervals is not used.",
         "P values are corrected by Holm inside each question and task, for the task's main metric: "
         f"{listed([f'{header(metric)} for {task}' for task, metric in MAIN_METRIC.items()])}.",
-        "A source is shown at the array with the best main metric on the select split, mean over seeds; the report "
-        "split "
-        "has no part in the choice, nor in picking checkpoints.",
+        "A source is shown at the array with the best main metric on the select split, mean over seeds. With split "
+        "scheme standard the reported clips have no part in that choice, nor in picking checkpoints.",
         "Effect sizes are differences in standard deviations between rooms (for pooled metrics: bootstrap standard "
-        "error "
-        "times the square root of the number of rooms).",
+        "error times the square root of the number of rooms).",
         "Ids of cells lead through table cells to a Parquet row, from there to runs, their stores and commands.",
     ]
     return [Statement("method", text) for text in texts]

@@ -25,6 +25,7 @@ class Study:
 
     def __init__(self, root: Path, clips: int = 6, rooms: int = 3) -> None:
         self.root = root
+        self.resamples = 40  # of the results files: slow, and the report makes its own
         self.clips = [f"clip{i}" for i in range(clips)]
         self.rooms = {clip: f"room{i % rooms}" for i, clip in enumerate(self.clips)}
 
@@ -94,7 +95,7 @@ class Study:
         }  # fmt: skip
         inputs = {"dataset_parameters": "d" * 8, "clips": "c" * 8, "plan": f"sha of {plan}"}
         name = digest([task, source, print_, array, seed, depth, variant, split_scheme, plan, dataset, control_of])[:16]
-        summary = scores.summary(self.rooms, 1000)
+        summary = scores.summary(self.rooms, self.resamples)
         main = {"tagging": "map", "instance": "t_miou", "geometry": "abs_rel"}[task]
         chosen = {key: dict(row) for key, row in summary.items()}
         if select is not None:
@@ -154,3 +155,9 @@ def study(tmp_path: Path) -> Study:
 def make_study(tmp_path: Path) -> Any:
     """Makes a study of any size."""
     return lambda clips, rooms, name="artifacts": Study(tmp_path / name, clips, rooms)
+
+
+@pytest.fixture(scope="session")
+def study_class() -> type[Study]:
+    """For fixtures of wider scope."""
+    return Study
