@@ -88,9 +88,10 @@ def film(
     camera = scaled(colour_camera, image_size, gt_size)
     poses = _once(ranks, frames.pose)
     valid, reasons = check_poses(poses)
-    warnings = [*frames.notes, *describe_invalid(reasons, numbers)]
-    repeats = len(ranks) - len(set(ranks.tolist()))
-    if repeats:
+    first = np.concatenate([[True], np.diff(ranks) > 0])
+    shown = [reason for reason, new in zip(reasons, first, strict=True) if new]
+    warnings = [*frames.notes, *describe_invalid(shown, numbers[first])]
+    if repeats := int((~first).sum()):
         warnings.append(f"{repeats} of {len(ranks)} positions repeat a frame, since the window has too few")
     depth = None
     if _wanted(config.depth, frames.depths, "depth images", where, warnings):

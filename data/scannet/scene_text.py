@@ -21,8 +21,8 @@ def read_scene_text(raw: RawFolder, scan: Scan) -> dict[str, str]:
 
 
 def frame_count_note(facts: dict[str, str], count: int) -> str | None:
-    """Return a warning if the text names another number of colour frames than the recording has."""
-    named = facts.get("numColorFrames", "")
-    if named.isdecimal() and int(named) != count:
-        return f"the scan's text file names {named} colour frames, the recording has {count}"
+    """Return a warning if the recording has neither as many frames as the text names for colour nor for depth."""
+    named = [int(text) for key in ("numColorFrames", "numDepthFrames") if (text := facts.get(key, "")).isdecimal()]
+    if named and count not in named:
+        return f"the scan's text file names {' or '.join(map(str, named))} frames, the recording has {count}"
     return None

@@ -86,6 +86,12 @@ def test_doubled_objects_change_nothing_else(release: Release, brief: RawScan) -
     np.testing.assert_array_equal(sound.instance, doubled.instance)
 
 
+def test_repeated_frames_are_named_once(release: Release, brief: RawScan) -> None:
+    clip = release({NAME: "nan_poses"}, brief, "sens").make(NAME)
+    assert (~clip.pose_valid).sum() > 2
+    assert "2 invalid poses (NaN or infinite entries): frames 1, 2" in clip.warnings
+
+
 def test_invalid_poses_are_kept_as_they_came(release: Release) -> None:
     clip = release({NAME: "nan_poses"}, layout="sens").make(NAME)
     assert np.isneginf(clip.cam2world[1]).all() and np.isnan(clip.cam2world[2, 0, 0])
