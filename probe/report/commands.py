@@ -21,7 +21,7 @@ _DERIVED = ("recipe.seed", "trunk.depth")
 
 
 def train_command(run: Run) -> str:
-    """Return the command that trains and evaluates a run again: only what differs from the profile is named."""
+    """Return the command that trains or imports a run again: only what differs from the profile is named."""
     result, config = run.result, _flat(run.result["config"])
     words = {
         "task": run.task,
@@ -41,7 +41,10 @@ def train_command(run: Run) -> str:
         if key in _BY_PROFILE and value == ("paper" if result["profile"] == "paper" else "standard"):
             continue
         words[key] = value
-    return " ".join(["python -m probe train", *(f"{key}={_word(value)}" for key, value in words.items())])
+    verb = "train"
+    if "imported" in result:
+        verb, words["checkpoint"] = "import", result["imported"]["file"]
+    return " ".join([f"python -m probe {verb}", *(f"{key}={_word(value)}" for key, value in words.items())])
 
 
 _BY_PROFILE = ("split_scheme", "variant")

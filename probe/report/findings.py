@@ -175,9 +175,9 @@ def shifted(board: Board) -> list[Statement]:
             mean = float(np.mean(moved))
             way = f"{shown(metric, abs(mean))} {'higher' if mean > 0 else 'lower'}"
             text = (
-                f"{TASK_TITLES.get(task, task)}: in {count(len(moved), 'row')} {header(metric)} is on average {way} on "
-                "resampled clips than on the clips themselves, so these intervals are shifted; more clips mend that. Differences "
-                "of two rows suffer less, as both shift alike."
+                f"{TASK_TITLES.get(task, task)}: in {count(len(moved), 'row')} {header(metric)} is on average {way} "
+                "on resampled clips than on the clips themselves, so these intervals are shifted; more clips mend "
+                "that. Differences of two rows suffer less, as both shift alike."
             )
             found.append(Statement("limit", text, tuple(cells), task))
     return found

@@ -53,7 +53,7 @@ def setting_key(run: Run) -> dict[str, Any]:
     """Return what must be equal for two runs to be comparable, as JSON types.
 
     Equal are: task, dataset and how it was prepared, clips of all splits, frozen views, metrics, and the whole probe
-    with its training except the seed.
+    with its training except the seed. Probes read from published checkpoints are kept apart from those trained here.
     """
     result, config = run.result, dict(run.result["config"])
     options = {key: value for key, value in config.items() if key not in NOT_COMPARED}
@@ -66,6 +66,7 @@ def setting_key(run: Run) -> dict[str, Any]:
         "dataset": result["dataset"],
         "depth": str(result["depth"]),
         "views": result["plan"],
+        "imported": "imported" in result,
         "inputs": checked,
         "options": options,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -125,3 +126,9 @@ def test_a_table_without_a_documented_column_is_refused(study: Any) -> None:
 
 def test_the_report_names_its_command() -> None:
     assert command_of(ReportConfig(dataset="toy", resamples=500)) == "python -m probe report dataset=toy resamples=500"
+
+
+def test_the_documentation_names_every_table() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
+    listed = {name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line)}
+    assert listed == set(TABLES)

@@ -156,3 +156,12 @@ def test_the_command_of_a_run_resolves_to_its_configuration(study: Any) -> None:
     assert {key: words[key] for key in words if "." in key} == {"recipe.lr": "0.5", "match.width": "8"}
     layers = train_layers(words)
     assert resolve(layers.schema, layers.values, words).recipe.lr == 0.5
+
+
+def test_imported_probes_are_kept_apart_and_name_their_checkpoint(study: Any) -> None:
+    study.per_clip("instance", "pixels", {"t_miou": FLAT})
+    study.per_clip("instance", "position", {"t_miou": FLAT}, extra={"imported": {"file": "probe.ckpt", "sha256": "f"}})
+    data = build(str(study.root))
+    assert len(data.table("settings")) == 2 and "imported" in data.table("settings").differs.iloc[1]
+    command = data.table("runs").set_index("source").command["position"]
+    assert command.startswith("python -m probe import ") and command.endswith("checkpoint=probe.ckpt")
