@@ -172,17 +172,23 @@ def resample(picture: NDArray[Any], where: Array, *, nearest: bool) -> NDArray[A
     Returns:
         (h, w) or (h, w, C) in the dtype of `picture`.
     """
-    from scipy.ndimage import map_coordinates
+    import torch
+    from torch.nn.functional import grid_sample
 
     height, width = picture.shape[:2]
     x, y = where[..., 0], where[..., 1]
     outside = ~((x >= 0) & (x <= width) & (y >= 0) & (y <= height))
-    rows = np.where(outside, 0.0, np.clip(y - 0.5, 0, height - 1))
-    columns = np.where(outside, 0.0, np.clip(x - 0.5, 0, width - 1))
+    grid = np.stack([2 * x / width - 1, 2 * y / height - 1], axis=-1)  # -1 and 1 are the edges, not the centres
+    grid[outside] = 0
     layers = (picture[..., None] if picture.ndim == 2 else picture).astype(np.float32)
-    order = 0 if nearest else 1
-    read = [map_coordinates(layers[..., i], (rows, columns), order=order) for i in range(layers.shape[-1])]
-    result = np.stack(read, axis=-1)
+    read = grid_sample(
+        torch.from_numpy(layers).permute(2, 0, 1)[None],
+        torch.from_numpy(grid.astype(np.float32))[None],
+        mode="nearest" if nearest else "bilinear",
+        padding_mode="border",
+        align_corners=False,
+    )
+    result = read[0].permute(1, 2, 0).numpy()
     if np.issubdtype(picture.dtype, np.integer):
         result = np.rint(result)
     result[outside] = 0
