@@ -26,7 +26,7 @@ def install_gate(probe: nn.Module, branches: Sequence[int]) -> None:
     if not isinstance(trunk, Trunk):
         raise ConfigError("a linear read-out can't gate", fix="leave readout=linear out, or use the plain fusion a+b")
     gate = BranchGate(branches, trunk.config.width)
-    trunk.input_proj = gate.to(trunk.input_norm.weight.device)  # type: ignore[assignment]
+    trunk.input_proj = gate.to(trunk.camera_token.device)  # type: ignore[assignment]
 
 
 def refuse_matched_gate(branches: Sequence[int], projected: bool, array: ArraySpec) -> None:

@@ -100,7 +100,7 @@ class GeometryProbe(nn.Module):
         else:
             self.depth_head = DptHead(width, grid, 1 + extra, dpt, image_size)
             self.point_head = DptHead(width, grid, 3 + extra, dpt, image_size)
-        self.camera_head = CameraHead(width, config.trunk.depth, config.camera)
+        self.camera_head = CameraHead(width, config.trunk.depth, config.camera, grid)
 
     def forward(self, features: Tensor, image_size: ImageSize, view_times: Tensor | None = None) -> dict[str, Tensor]:
         """Predict geometry.

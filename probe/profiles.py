@@ -24,6 +24,11 @@ class TrunkConfig:
     mlp_ratio: int = option(4, "hidden width of the MLPs over D", minimum=1)
     registers: int = option(4, "register tokens per view", minimum=0)
     layer_scale: float = option(0.01, "initial gain of the residual branches")
+    input_norm: str = option(
+        "token",
+        "token: LayerNorm of each token, as published; channel: each channel by its statistics in training",
+        choices=("token", "channel"),
+    )
     rope_base: float = option(100.0, "base of the rotary position encoding", minimum=1)
     view_time: bool = option(False, "tell the trunk when each view was taken")
     checkpointing: str = option("auto", "recompute blocks in the backward pass", choices=("auto", "on", "off"))
@@ -42,6 +47,7 @@ class DptConfig:
     output_scale: float = option(1.0, "height and width of the output over those of the image", minimum=0.01, maximum=1)
     confidence: bool = option(False, "keep the never-trained confidence channel, for published weights")
     shared: bool = option(False, "one fusion network for depth and points")
+    cells: bool = option(False, "add what one Linear per cell makes of the last stage, pixel by pixel")
 
 
 @dataclass
@@ -53,7 +59,11 @@ class CameraConfig:
     heads: int = option(16, "attention heads", minimum=1)
     iterations: int = option(4, "refinements with shared weights", minimum=1)
     layer_scale: float = option(0.01, "initial gain of the residual branches")
-    tokens: str = option("camera", "what the head sees of a view", choices=("camera", "pooled", "both"))
+    tokens: str = option(
+        "camera",
+        "what the head sees of a view: its camera token, the mean patch token, both, or also the first moments",
+        choices=("camera", "pooled", "both", "moments"),
+    )
     at_depth_0: str = option(
         "refuse",
         "camera tokens are constant without trunk blocks: read pooled patches instead, refuse, or keep the constant",
@@ -61,7 +71,7 @@ class CameraConfig:
     )
     form: str = option(
         "standard",
-        "paper: raw pose, ReLU on the fields of view; standard: softplus, quaternion around identity, view 0 fixed",
+        "paper: raw pose, ReLU on the fields of view; standard: place and axes of the camera, softplus, view 0 fixed",
         choices=FORMS,
     )
 
@@ -124,6 +134,9 @@ class GeometryLossConfig:
     robust: str = option("huber", "standard form: shape of the error", choices=("huber", "log1p"))
     delta: float = option(0.1, "standard form: error at which huber turns linear", minimum=1e-6)
     camera_delta: float = option(0.05, "standard form: the same for poses, in their units and radians", minimum=1e-6)
+    camera_floor: float | None = option(
+        None, "standard form: count errors of a camera's place relative to its distance plus this", minimum=1e-6
+    )
     points: float = option(1.0, "weight of the point maps", minimum=0)
     depth: float = option(1.0, "weight of the depth maps", minimum=0)
     camera: float = option(1.0, "weight of the cameras", minimum=0)

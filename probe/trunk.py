@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from configs.errors import ConfigError
 from probe.attention import Block
+from probe.input_norm import build_input_norm
 from probe.profiles import TrunkConfig
 from probe.rope import rotary_tables
 
@@ -19,7 +20,7 @@ SAVED_PER_TOKEN = 26
 
 
 class Trunk(nn.Module):
-    """LayerNorm and Linear on the features, special tokens, then `depth` pairs of a frame block and a global block.
+    """A norm and a Linear on the features, special tokens, then `depth` pairs of a frame block and a global block.
 
     Nothing tells the blocks which view came when, only first or other, unless `view_time` is set: permuting views
     1..S-1 permutes the outputs.
@@ -38,7 +39,7 @@ class Trunk(nn.Module):
         self.config = config
         self.channels, self.grid = channels, grid
         self.specials = 1 + config.registers
-        self.input_norm = nn.LayerNorm(channels)
+        self.input_norm = build_input_norm(config.input_norm, channels)
         self.input_proj = nn.Linear(channels, config.width)
         # Slot 0 serves the first view, slot 1 all others.
         self.camera_token = nn.Parameter(torch.empty(1, 2, 1, config.width).normal_(std=1e-6))
@@ -102,7 +103,7 @@ class Trunk(nn.Module):
     def _tokens(self, features: Tensor, view_times: Tensor | None) -> Tensor:
         """Return (B*S, P, width): camera token, registers, projected patches."""
         b, s = features.shape[:2]
-        flat = features.flatten(0, 1).flatten(1, 2).to(self.input_norm.weight.dtype)
+        flat = features.flatten(0, 1).flatten(1, 2).to(self.camera_token.dtype)
         patches = self.input_proj(self.input_norm(flat))
         special = torch.cat([self.camera_token, self.register_token], dim=2)
         special = torch.cat([special[:, :1], special[:, 1:].expand(-1, s - 1, -1, -1)], dim=1)

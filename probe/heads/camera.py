@@ -9,23 +9,51 @@ from torch.nn import functional as F
 from configs.errors import ConfigError
 from probe.attention import Block, Mlp
 from probe.profiles import CameraConfig
+from probe.rotation import axes_to_matrix, inverse, matrix_to_quaternion, rotate_vectors
 
 POSE = 9  # translation 3, quaternion xyzw 4, fields of view 2
+SOURCES = {
+    "camera": ("camera",),
+    "pooled": ("mean",),
+    "both": ("camera", "mean"),
+    "moments": ("camera", "mean", "across", "down"),
+}
+"""Value of `camera.tokens` -> what is read of a view."""
+
+
+def raw_numbers(form: str) -> int:
+    """Return how many raw numbers make a pose."""
+    return POSE if form == "paper" else 11
 
 
 def activate_pose(raw: Tensor, form: str) -> Tensor:
-    """Turn raw numbers (..., S, 9) into poses.
+    """Turn raw numbers (..., S, `raw_numbers(form)`) into poses (..., S, 9).
 
-    `paper`: translation and quaternion as they are, ReLU on the fields of view. `standard`: the quaternion is an
-    offset from the identity, softplus keeps a gradient on the fields of view, and view 0, the reference, has
-    translation zero and the identity rotation by definition.
+    `paper`: translation and quaternion as they are, ReLU on the fields of view. `standard`: the camera's place in the
+    frame of view 0 (3), two axes of its rotation from there as offsets from the identity (6), and softplus, which keeps
+    a gradient, on the fields of view (2). Place and points are then in one frame, and a wrong rotation moves no
+    camera. View 0, the reference, stands in the origin by definition.
     """
     if form == "paper":
         return torch.cat([raw[..., :7], F.relu(raw[..., 7:])], dim=-1)
-    motion = raw[..., :7]
-    motion = torch.cat([torch.zeros_like(motion[..., :1, :]), motion[..., 1:, :]], dim=-2)
-    offset = motion[..., 6:7] + 1.0
-    return torch.cat([motion[..., :6], offset, F.softplus(raw[..., 7:])], dim=-1)
+    motion = torch.cat([torch.zeros_like(raw[..., :1, :9]), raw[..., 1:, :9]], dim=-2)
+    turned = motion[..., 3:] + motion.new_tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    rotation = inverse(matrix_to_quaternion(axes_to_matrix(turned)))
+    translation = -rotate_vectors(rotation, motion[..., :3])
+    return torch.cat([translation, rotation, F.softplus(raw[..., 9:])], dim=-1)
+
+
+def moment_weights(grid: tuple[int, int]) -> Tensor:
+    """Return weights (3, h*w) whose products with patches are their mean and first moments across and down.
+
+    Coordinates run over +-1 from border to border; moments are scaled so that all rows have the same norm.
+    """
+    rows, columns = grid
+    down = (2 * torch.arange(rows) + 1 - rows) / rows
+    across = (2 * torch.arange(columns) + 1 - columns) / columns
+    planes = torch.stack([torch.ones(grid), across.expand(grid), down[:, None].expand(grid)]).flatten(1)
+    spread = planes.square().mean(dim=1, keepdim=True).sqrt()
+    return planes / spread.where(spread > 0, 1.0) / (rows * columns)
 
 
 class CameraHead(nn.Module):
@@ -35,15 +63,18 @@ class CameraHead(nn.Module):
         width: channels of a trunk stage.
         trunk_depth: pairs of the trunk; without any, camera tokens are constants and say nothing about the clip.
         config: sizes and options.
+        grid: rows and columns of the patches.
 
     Raises:
         ConfigError: camera tokens of a trunk without blocks, unless `at_depth_0` allows something else.
     """
 
-    def __init__(self, width: int, trunk_depth: int, config: CameraConfig) -> None:
+    moments: Tensor
+
+    def __init__(self, width: int, trunk_depth: int, config: CameraConfig, grid: tuple[int, int]) -> None:
         super().__init__()
         self.config = config
-        self.tokens = config.tokens
+        self.sources = SOURCES[config.tokens]
         if trunk_depth == 0 and config.tokens != "pooled":
             if config.at_depth_0 == "refuse":
                 raise ConfigError(
@@ -53,20 +84,23 @@ class CameraHead(nn.Module):
                     fix="set camera.at_depth_0=pooled, or leave the camera out with loss.camera=0 at_depth_0=constant",
                 )
             if config.at_depth_0 == "pooled":
-                self.tokens = "pooled"
-        inputs = 2 * width if self.tokens == "both" else width
+                self.sources = tuple(name for name in self.sources if name != "camera") or ("mean",)
+        inputs = len(self.sources) * width
         inner = config.width or inputs
+        weights = moment_weights(grid).to(torch.get_default_device())
+        self.register_buffer("moments", weights, persistent=False)
         self.token_norm = nn.LayerNorm(inputs)
         self.reduce: nn.Module = nn.Identity() if inner == inputs else nn.Linear(inputs, inner)
-        self.empty_pose = nn.Parameter(torch.zeros(1, 1, POSE))
-        self.embed_pose = nn.Linear(POSE, inner)
+        raw = raw_numbers(config.form)
+        self.empty_pose = nn.Parameter(torch.zeros(1, 1, raw))
+        self.embed_pose = nn.Linear(raw, inner)
         self.modulation = nn.Linear(inner, 3 * inner)
         self.blocks = nn.ModuleList(
             Block(inner, config.heads, mlp_ratio=4, qk_norm=False, layer_scale=config.layer_scale, dropout=0.0)
             for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(inner)
-        self.branch = Mlp(inner, inner // 2, POSE)
+        self.branch = Mlp(inner, inner // 2, raw)
 
     def forward(self, stage: Tensor, specials: int) -> Tensor:
         """Estimate the cameras.
@@ -78,12 +112,7 @@ class CameraHead(nn.Module):
         Returns:
             (iterations, B, S, 9) activated poses, the final ones last; layout of `probe.pose.encode_pose`.
         """
-        sources = []
-        if self.tokens in ("camera", "both"):
-            sources.append(stage[:, :, 0])
-        if self.tokens in ("pooled", "both"):
-            sources.append(stage[:, :, specials:].mean(dim=2))
-        tokens = self.reduce(self.token_norm(torch.cat(sources, dim=-1)))
+        tokens = self.reduce(self.token_norm(self._read(stage, specials)))
         normed = F.layer_norm(tokens, tokens.shape[-1:], eps=1e-6)
         raw: Tensor | None = None
         poses = []
@@ -99,3 +128,13 @@ class CameraHead(nn.Module):
             raw = delta if before is None else before + delta
             poses.append(activate_pose(raw.float(), self.config.form))
         return torch.stack(poses)
+
+    def _read(self, stage: Tensor, specials: int) -> Tensor:
+        """Return what the head sees of each view, (B, S, sources * width)."""
+        found = {"camera": stage[:, :, 0]}
+        if self.sources != ("camera",):
+            patches = stage[:, :, specials:]
+            # The mean says where a camera looks; how features change across the picture says how it is turned.
+            planes = self.moments.to(patches.dtype) @ patches
+            found |= dict(zip(("mean", "across", "down"), planes.unbind(dim=2), strict=True))
+        return torch.cat([found[name] for name in self.sources], dim=-1)

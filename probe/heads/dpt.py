@@ -65,6 +65,12 @@ class DptHead(nn.Module):
         self.output_code = UvEmbedding(features // 2, output_size(image_size, config.output_scale), aspect)
         self.output_conv2 = nn.Conv2d(features // 2, config.hidden, 3, padding=1)
         self.output_conv3 = nn.Conv2d(config.hidden, outputs, 1)
+        self.cells = (
+            CellPixels(width, grid, outputs, output_size(image_size, config.output_scale)) if config.cells else None
+        )
+        if self.cells is not None:
+            nn.init.zeros_(self.output_conv3.weight)
+            nn.init.zeros_(self.output_conv3.bias)
 
     def forward(self, stages: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
         """Predict the raw map.
@@ -91,8 +97,34 @@ class DptHead(nn.Module):
             x = self.fusions[level](maps[level], x, size)
         x = resize(self.output_conv1(x), output_size(image_size, self.output_scale))
         x = F.relu(self.output_conv2(self.output_code(x, aspect)))
-        out: Tensor = self.output_conv3(x).permute(0, 2, 3, 1).unflatten(0, (b, s))
+        x = self.output_conv3(x)
+        if self.cells is not None:
+            x = x + self.cells(stages[-1].flatten(0, 1), tuple(x.shape[-2:]))
+        out: Tensor = x.permute(0, 2, 3, 1).unflatten(0, (b, s))
         return out
+
+
+class CellPixels(nn.Module):
+    """One Linear from a patch token to the pixels of its cell (the linear head of DUSt3R, Wang et al. 2024).
+
+    Args:
+        width: channels of a stage.
+        grid: rows and columns of the patch grid.
+        outputs: channels per pixel.
+        size: height and width of the map; each cell predicts as many pixels as it covers, rounded up.
+    """
+
+    def __init__(self, width: int, grid: tuple[int, int], outputs: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.grid = grid
+        self.factor = max(-(-size[0] // grid[0]), -(-size[1] // grid[1]), 1)
+        self.project = nn.Linear(width, outputs * self.factor**2)
+
+    def forward(self, patches: Tensor, size: tuple[int, int]) -> Tensor:
+        """Map patches (N, h*w, width) to (N, outputs, *size)."""
+        x = self.project(patches).transpose(1, 2).unflatten(2, self.grid)
+        x = F.pixel_shuffle(x, self.factor)
+        return x if tuple(x.shape[-2:]) == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
 def _check(config: DptConfig) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from probe.heads.camera import POSE, activate_pose
+from probe.heads.camera import activate_pose, raw_numbers
 from probe.heads.dpt import output_size
 from probe.heads.refinement import resize
 
@@ -63,7 +63,7 @@ class LinearCamera(nn.Module):
         super().__init__()
         self.form = form
         self.norm = nn.LayerNorm(channels)
-        self.project = nn.Linear(2 * channels, POSE)
+        self.project = nn.Linear(2 * channels, raw_numbers(form))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features (B, S, h, w, C) to poses (1, B, S, 9), one iteration."""

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from probe.rotation import camera_centres
+
 DECAY = 0.6
 PARTS = {"translation": (slice(0, 3), 1.0), "rotation": (slice(3, 7), 1.0), "fov": (slice(7, 9), 0.5)}
 CLAMP = 100.0
@@ -29,8 +31,12 @@ def camera_paper(steps: Tensor, target: Tensor) -> Tensor:
     return total
 
 
-def camera_standard(steps: Tensor, target: Tensor, valid: Tensor | None = None, *, delta: float) -> Tensor:
+def camera_standard(
+    steps: Tensor, target: Tensor, valid: Tensor | None = None, *, delta: float, floor: float | None = None
+) -> Tensor:
     """Corrected form: no clamp, normalised weights, unit quaternions of matching sign, the trivial view 0 left out.
+
+    Places of the cameras are compared, not translations, which a wrong rotation turns too.
 
     View 0 has a field of view to learn but no motion. A clip of one view thus has fields of view only.
 
@@ -39,6 +45,8 @@ def camera_standard(steps: Tensor, target: Tensor, valid: Tensor | None = None, 
         target: (B, S, 9).
         valid: (B, S), which poses are known; default all.
         delta: error at which Huber turns linear, with slope 1.
+        floor: errors of a camera's place are divided by its distance from view 0 plus this, so that the direction of
+            a short motion counts like that of a long one; default not divided.
     """
     known = torch.ones_like(target[..., 0]) if valid is None else valid.to(target.dtype)
     moving = torch.cat([torch.zeros_like(known[:, :1]), known[:, 1:]], dim=1)
@@ -47,8 +55,13 @@ def camera_standard(steps: Tensor, target: Tensor, valid: Tensor | None = None, 
     rotation = F.normalize(steps[..., 3:7], dim=-1)
     # q and -q are one rotation: compare with the one that's closer.
     sign = torch.where((rotation * target[..., 3:7]).sum(-1, keepdim=True) < 0, -1.0, 1.0).detach()
-    poses = torch.cat([steps[..., :3], sign * rotation, steps[..., 7:]], dim=-1)
-    error = F.huber_loss(poses, target.expand_as(poses), reduction="none", delta=delta) / delta
+    places, true_places = camera_centres(steps), camera_centres(target)
+    if floor is not None:
+        reach = true_places.norm(dim=-1, keepdim=True) + floor
+        places, true_places = places / reach, true_places / reach
+    poses = torch.cat([places, sign * rotation, steps[..., 7:]], dim=-1)
+    true = torch.cat([true_places, target[..., 3:]], dim=-1)
+    error = F.huber_loss(poses, true.expand_as(poses), reduction="none", delta=delta) / delta
     weights = DECAY ** torch.arange(len(steps) - 1, -1, -1, device=steps.device, dtype=steps.dtype)
     weights = weights / weights.sum()
     total = steps.new_zeros(())

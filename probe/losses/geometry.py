@@ -86,7 +86,10 @@ def geometry_loss(
                 lambda: dense(normalised(seen, mask), normalised(true_seen, mask), weight, mask),
             ),
             "depth": (config.depth, lambda: dense(log_depth, true_log, weight, mask)),
-            "camera": (config.camera, lambda: camera_standard(steps, pose, pose_valid, delta=config.camera_delta)),
+            "camera": (
+                config.camera,
+                partial(camera_standard, steps, pose, pose_valid, delta=config.camera_delta, floor=config.camera_floor),
+            ),
             "points_gradient": (
                 config.points_gradient,
                 lambda: gradient_term(normalised(seen, mask), normalised(true_seen, mask), ones, mask),

@@ -183,6 +183,8 @@ def test_standard_camera() -> None:
     steps[:, :, 1, :3] = 0.6
     assert float(camera_standard(steps, target, delta=1.0)) == pytest.approx(0.5 * 0.36 / 2, rel=1e-5)
     assert float(camera_standard(steps, target, delta=0.1)) == pytest.approx((0.6 - 0.05) / 2, rel=1e-5)
+    half = camera_standard(steps, target, delta=0.1, floor=2.0)  # nothing moved, so 0.6 counts as 0.3
+    assert float(half) == pytest.approx((0.3 - 0.05) / 2, rel=1e-5)
     one_view = camera_standard(steps[:, :, :1] + 1.0, target[:, :1], delta=1.0)
     assert float(one_view) == pytest.approx(0.5 * 0.5, rel=1e-5)
 

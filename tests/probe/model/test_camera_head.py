@@ -2,20 +2,24 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 from torch.nn import functional as F
 
 from configs.errors import ConfigError
-from probe.heads.camera import CameraHead, activate_pose
+from probe.heads.camera import CameraHead, activate_pose, moment_weights
+from probe.pose import decode_pose
 from probe.profiles import CameraConfig
 
 PAPER = CameraConfig(depth=2, heads=2, at_depth_0="constant", form="paper")
+GRID = (2, 3)
 STANDARD = CameraConfig(width=16, depth=1, heads=2, tokens="both", at_depth_0="pooled")
 
 
 def test_equals_the_published_refinement() -> None:
-    head = CameraHead(24, 4, PAPER)
+    head = CameraHead(24, 4, PAPER, GRID)
     torch.nn.init.normal_(head.empty_pose)
     stage = torch.randn(2, 3, 5 + 6, 24)
     tokens = head.token_norm(stage[:, :, 0])
@@ -40,18 +44,45 @@ def test_paper_form_leaves_negative_fields_of_view_without_gradient() -> None:
 
 
 def test_standard_form_keeps_a_gradient_and_fixes_view_0() -> None:
-    raw = torch.full((1, 3, 9), -0.5, requires_grad=True)
+    raw = torch.full((1, 3, 11), -0.5, requires_grad=True)
     pose = activate_pose(raw, "standard")
     assert pose[0, 0, :7].tolist() == [0, 0, 0, 0, 0, 0, 1]
     assert (pose[..., 7:] > 0).all()
-    pose.sum().backward()
-    assert (raw.grad[..., 7:] > 0).all()
-    assert (raw.grad[:, 1:, :7] == 1).all()
-    assert (raw.grad[:, 0, :7] == 0).all()
+    pose.square().sum().backward()
+    assert (raw.grad[..., 9:] > 0).all()
+    assert (raw.grad[:, 1:, :3].abs() > 0).all()
+    assert (raw.grad[:, 0, :9] == 0).all()
+
+
+def test_standard_form_reads_place_and_axes_of_the_camera() -> None:
+    generator = np.random.default_rng(0)
+    raw = torch.zeros(1, 4, 11, dtype=torch.float64)
+    rotations, places = Rotation.random(3, rng=generator).as_matrix(), generator.standard_normal((3, 3))
+    for i, (rotation, place) in enumerate(zip(rotations, places, strict=True)):
+        # axes of any length, the second not even perpendicular to the first
+        axes = np.concatenate([2 * rotation[:, 0], 3 * rotation[:, 1] + 0.5 * rotation[:, 0]])
+        raw[0, 1 + i, :3] = torch.from_numpy(place)
+        raw[0, 1 + i, 3:9] = torch.from_numpy(axes - [1, 0, 0, 0, 1, 0])
+    world_to_camera = decode_pose(activate_pose(raw, "standard"), (8, 8))[0][0, 1:].numpy()
+    np.testing.assert_allclose(world_to_camera[:, :, :3], rotations.transpose(0, 2, 1), atol=1e-6)
+    np.testing.assert_allclose(
+        -np.einsum("vji,vj->vi", world_to_camera[:, :, :3], world_to_camera[:, :, 3]), places, atol=1e-6
+    )
+
+
+def test_moments_tell_how_a_picture_changes_across_and_down() -> None:
+    rows, columns = np.mgrid[0:3, 0:4]
+    across, down = (2 * columns + 1) / 4 - 1, (2 * rows + 1) / 3 - 1
+    plane = torch.from_numpy(5.0 + 2.0 * across + 3.0 * down).float().flatten()
+    mean, right, below = (moment_weights((3, 4)) @ plane).tolist()
+    assert mean == pytest.approx(5.0)
+    assert right == pytest.approx(2.0 * np.sqrt((across**2).mean()))
+    assert below == pytest.approx(3.0 * np.sqrt((down**2).mean()))
+    assert moment_weights((1, 4)).isfinite().all()
 
 
 def test_paper_camera_is_constant_without_trunk_blocks() -> None:
-    head = CameraHead(24, 0, PAPER)
+    head = CameraHead(24, 0, PAPER, GRID)
     stage = torch.randn(2, 3, 11, 24)
     stage[:, :, 0] = stage[:1, :1, 0]
     poses = head(stage, 5)
@@ -59,7 +90,7 @@ def test_paper_camera_is_constant_without_trunk_blocks() -> None:
 
 
 def test_standard_camera_reads_patches_without_trunk_blocks() -> None:
-    head = CameraHead(24, 0, STANDARD)
+    head = CameraHead(24, 0, STANDARD, GRID)
     stage = torch.randn(2, 3, 11, 24)
     stage[:, :, :5] = 0.0
     poses = head(stage, 5)
@@ -68,18 +99,18 @@ def test_standard_camera_reads_patches_without_trunk_blocks() -> None:
 
 def test_refusal_without_trunk_blocks() -> None:
     with pytest.raises(ConfigError, match=r"camera\.at_depth_0=pooled"):
-        CameraHead(24, 0, dataclasses.replace(STANDARD, at_depth_0="refuse"))
-    CameraHead(24, 1, dataclasses.replace(STANDARD, at_depth_0="refuse"))
+        CameraHead(24, 0, dataclasses.replace(STANDARD, at_depth_0="refuse"), GRID)
+    CameraHead(24, 1, dataclasses.replace(STANDARD, at_depth_0="refuse"), GRID)
 
 
-@pytest.mark.parametrize("tokens", ["camera", "pooled", "both"])
+@pytest.mark.parametrize("tokens", ["camera", "pooled", "both", "moments"])
 @pytest.mark.parametrize("width", [0, 16])
 def test_sources_and_widths(tokens: str, width: int) -> None:
-    head = CameraHead(24, 1, dataclasses.replace(STANDARD, tokens=tokens, width=width))
+    head = CameraHead(24, 1, dataclasses.replace(STANDARD, tokens=tokens, width=width), GRID)
     poses = head(torch.randn(2, 3, 11, 24), 5)
     assert tuple(poses.shape) == (4, 2, 3, 9)
     assert poses.isfinite().all()
 
 
 def test_one_view() -> None:
-    assert tuple(CameraHead(24, 1, STANDARD)(torch.randn(2, 1, 11, 24), 5).shape) == (4, 2, 1, 9)
+    assert tuple(CameraHead(24, 1, STANDARD, GRID)(torch.randn(2, 1, 11, 24), 5).shape) == (4, 2, 1, 9)

@@ -110,6 +110,24 @@ def test_images_of_another_size() -> None:
     torch.testing.assert_close(head(stages, (30, 18)), naive_dpt(head, stages, (30, 18)), atol=2e-6, rtol=1e-5)
 
 
+def test_cells_predict_their_own_pixels_and_start_alone() -> None:
+    config = dataclasses.replace(TINY, cells=True, upsample=[1, 1, 1], confidence=False)
+    head = DptHead(16, (4, 6), 3, config, (8, 12))
+    stages = [torch.randn(2, 1, 24, 16) for _ in range(4)]
+    expected = torch.empty(2, 1, 8, 12, 3)
+    weights = head.cells.project.weight.unflatten(0, (3, 2, 2))
+    biases = head.cells.project.bias.unflatten(0, (3, 2, 2))
+    for row in range(8):
+        for column in range(12):
+            token = stages[-1][:, :, (row // 2) * 6 + column // 2]
+            part = (slice(None), row % 2, column % 2)
+            expected[:, :, row, column] = token @ weights[part].T + biases[part]
+    torch.testing.assert_close(head(stages, (8, 12)), expected)
+    assert tuple(head(stages, (9, 13)).shape) == (2, 1, 9, 13, 3)
+    head(stages, (8, 12)).square().sum().backward()
+    assert head.output_conv3.weight.grad.abs().max() > 0
+
+
 @pytest.mark.parametrize(
     ("depth", "expected"),
     [(0, [0, 1, 2, 3]), (1, [0] * 4), (2, [0, 0, 1, 1]), (3, [0, 1, 2, 2]), (4, [0, 1, 2, 3]), (8, [0, 1, 2, 3])],

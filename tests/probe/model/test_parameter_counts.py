@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from configs.loader import known_names
+from probe.heads.camera import raw_numbers
 from probe.models import build_probe
 from probe.profiles import TASKS, load_profile
 
@@ -73,6 +74,10 @@ def test_smaller_geometry_probes(profile: str, low: float, high: float) -> None:
 @pytest.mark.parametrize("profile", known_names("profile"))
 def test_linear_readouts_are_linear_in_the_features_width(profile: str, task: str) -> None:
     small, large = (count(build(task, c, profile, {f"{task}.readout": "linear"})) for c in (100, 200))
-    outputs = {"tagging": 20, "instance": load_profile(profile).instance.head.channels, "geometry": 4 + 18}
+    outputs = {
+        "tagging": 20,
+        "instance": load_profile(profile).instance.head.channels,
+        "geometry": 4 + 2 * raw_numbers(load_profile(profile).geometry.camera.form),
+    }
     norms = 2 if task != "geometry" else 4
     assert large - small == 100 * (outputs[task] + norms)
