@@ -8,7 +8,7 @@ from typing import Any
 
 from probe.report.contract import COLUMNS, TASK_TITLES, ReportData
 from probe.report.page.document import Block, Cell, Column, Missing, Row, Section, Table
-from probe.report.page.sources import Sources
+from probe.report.page.sources import RANDOM, Sources
 from probe.report.page.values import NONE, anchor, counts, interval, meaning, records, shown, signed, title
 
 _KINDS = {
@@ -60,24 +60,23 @@ def _board(data: ReportData, sources: Sources, board: Any, rows: Sequence[dict[s
     settings = [row for row in records(data.table("settings")) if row["board"] == board and row["main"]]
     body = []
     for row in ours:
-        published, difference = (others.get((origin, row["source"])) for origin in ("published", "difference"))
+        printed = row["role"] in ("model", "untrained twin")  # its vision tower, say, is in no published row
+        published, difference = (
+            others.get((o, row["source"])) if printed else None for o in ("published", "difference")
+        )
         layers = [text.strip() for text in str(row["layers"] or "").split(";") if text.strip()]
         cells = [sources.cell(row, layers), _kind(row)]
         cells += [_cell(row, published, difference, c.metric) for c in COLUMNS]
         body.append(Row(cells, sources.kinds(row)))
-    averages = [
-        Row(
-            [
-                Cell(str(row["label"])),
-                _kind(row),
-                *(_cell(row, None, None, c.metric) for c in COLUMNS),
-            ],
-            ("summary",),
-        )
-        for row in rows
-        if row["origin"] in ("average", "published average")
-    ]
+    averages = [_average(row) for row in rows if row["origin"] in ("average", "published average")]
     return Table(_name(settings, board), _columns(), body, _about(settings), averages)
+
+
+def _average(row: dict[str, Any]) -> Row:
+    random = bool(row["untrained"])
+    name = Cell(str(row["label"]), tags=(RANDOM,) if random else ())
+    cells = [name, _kind(row), *(_cell(row, None, None, c.metric) for c in COLUMNS)]
+    return Row(cells, ("summary", "random") if random else ("summary",))
 
 
 def _kind(row: dict[str, Any]) -> Cell:

@@ -76,13 +76,17 @@ def prediction(run: ShownRun, clip_id: str) -> dict[str, Any]:
     Raises:
         MissingError: it kept none.
     """
-    import pandas as pd
+    from pyarrow.parquet import ParquetFile
 
-    if clip_id not in predicted_clips(run):
-        raise MissingError(f"run {run.run_id} kept no prediction for {clip_id}", where=run.folder / PREDICTIONS)
-    wanted = [("split", "==", "report"), ("clip_id", "==", clip_id)]
-    table = pd.read_parquet(run.folder / PREDICTIONS, filters=wanted)
-    return {str(key): value for key, value in table.iloc[0].to_dict().items()}
+    path = run.folder / PREDICTIONS
+    if clip_id in predicted_clips(run):
+        with ParquetFile(path) as table:
+            for batch in table.iter_batches(batch_size=4):  # dense predictions of a whole split may not fit into memory
+                keys = zip(batch["split"].to_pylist(), batch["clip_id"].to_pylist(), strict=True)
+                for i, key in enumerate(keys):
+                    if key == ("report", clip_id):
+                        return {str(name): value for name, value in batch.slice(i, 1).to_pandas().iloc[0].items()}
+    raise MissingError(f"run {run.run_id} kept no prediction for {clip_id}", where=path)
 
 
 def common_clips(runs: Sequence[ShownRun], count: int) -> list[str]:
