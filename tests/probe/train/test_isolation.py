@@ -46,6 +46,13 @@ def test_store_to_results_without_backbone_libraries(artifacts: Path) -> None:
     (path,) = (artifacts / "results").glob("*.json")
     assert json.loads(path.read_text())["report"]["map"]["value"] is not None
 
+    # Once it is finished, the same command loads nothing that trains.
+    light = "import runpy, sys\ntry: runpy.run_module('probe', run_name='__main__', alter_sys=True)\n"
+    light += "except SystemExit as stop: assert not stop.code\nassert 'lightning' not in sys.modules\n"
+    again = python(light, "train", "task=tagging", *options, "resamples=20", "pictures=1")
+    assert again.returncode == 0, again.stderr
+    assert "1 of 1 runs are finished already" in again.stderr and again.stdout == done.stdout
+
 
 def test_help_is_light() -> None:
     code = (

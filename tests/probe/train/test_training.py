@@ -151,6 +151,32 @@ def test_data_is_read_once_for_many_probes(
     assert sum(read) == one
 
 
+def test_first_step_waits_for_its_own_batches_only(
+    artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cache.store import FeatureStore
+    from probe.train import plan_runs
+    from probe.training_pass import ProbePass
+
+    original, read = FeatureStore.read, []
+
+    def counted(self: FeatureStore, items: Any, *args: Any, **kwargs: Any) -> Any:
+        read.append(len(items))
+        return original(self, items, *args, **kwargs)
+
+    def stop(self: ProbePass, batch: Any, index: int) -> None:
+        raise _Stop
+
+    monkeypatch.setattr(FeatureStore, "read", counted)
+    monkeypatch.setattr(ProbePass, "training_step", stop)
+    plan_runs(configure(artifacts, "tagging", model="deep", layers="all"))
+    assert not read  # nothing is read to find out what to do
+    with pytest.raises(_Stop):
+        train(configure(artifacts, "tagging", model="deep", layers="all", recipe__length=40))
+    batches_ahead, batch, arrays = 3, 2, 2
+    assert sum(read) <= batches_ahead * batch * arrays
+
+
 def test_checkpoint_of_another_run_is_refused(artifacts: Path, configure: Configure) -> None:
     (first,) = train(configure(artifacts, "tagging", seeds="0"))
     path = artifacts / "runs" / first["run_id"] / "last.ckpt"
