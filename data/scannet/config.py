@@ -21,7 +21,17 @@ class ScannetConfig:
     clips: str = option(
         "paper", "paper: one clip from the middle half of each scan; all: the whole scan cut into clips", choices=RULES
     )
-    window: int = option(324, "clips=all: frames that a clip spans, at least; 324 are 10.8 s", minimum=81)
+    window: int = option(
+        324,
+        "clips=all: frames that a clip spans, at least; 324 are 10.8 s; below 81 positions repeat frames",
+        minimum=20,
+    )
+    splits: str = option(
+        "rooms",
+        "rooms: a room is in one split, by the official lists or a hash; within (clips=all): each scan is cut into all "
+        "three, to try things out on a single room; its scores say nothing of other rooms",
+        choices=("rooms", "within"),
+    )
     min_frames: int = option(20, "scans with fewer frames are refused", minimum=1)
     dense: str = option("query", "positions with dense ground truth: the 20 that probes ask for, or all 81",
                         choices=("query", "all"))  # fmt: skip
@@ -49,8 +59,14 @@ class ScannetConfig:
         """Refuse combinations that can't be meant.
 
         Raises:
-            ConfigError: only one side of a size is given.
+            ConfigError: only one side of a size is given, or one clip per scan is to be cut into three splits.
         """
+        if self.splits == "within" and self.clips != "all":
+            raise ConfigError(
+                "splits=within needs several clips per scan",
+                found=f"clips={self.clips}",
+                fix="add clips=all, and window= so that each scan gives three clips",
+            )
         for what in ("frame", "gt"):
             height, width = getattr(self, f"{what}_height"), getattr(self, f"{what}_width")
             if (height == 0) != (width == 0):

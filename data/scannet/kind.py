@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 from configs.cli import Layers
 from configs.options import option
@@ -30,4 +31,10 @@ def _source(config: PrepareScannet) -> ClipSource:
     return ScannetSource(only(ScannetConfig, config), config.raw_path())
 
 
-KIND = Kind(_layers, _source)
+def _show(dataset: Path) -> None:
+    from data.scannet.show import print_findings
+
+    print_findings(dataset)
+
+
+KIND = Kind(_layers, _source, show=_show)

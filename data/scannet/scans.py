@@ -117,11 +117,21 @@ def splits_of(scans: Iterable[Scan], rooms: Mapping[str, str]) -> dict[str, str 
     """Return scan -> "train", "select", "report", "test", or None where nothing official is known.
 
     Without lists, the folders `scans_train` and `scans_val` count. Validation rooms are halved into select and report.
+
+    Raises:
+        DatasetError: scans of one room lie in both folders.
     """
     result: dict[str, str | None] = {}
+    holders: dict[str, str] = {}
     for scan in scans:
         official = rooms.get(scan.room)
         if not rooms:
-            official = {"scans_train": "train", "scans_val": "val"}.get(scan.folder.partition("/")[0])
+            holder = scan.folder.partition("/")[0]
+            if holders.setdefault(scan.room, holder) != holder:
+                raise DatasetError(
+                    f"room {scan.room} is in two folders", where=scan.folder, found=f"{holders[scan.room]}, {holder}",
+                    fix="put all scans of a room into one, or add the official split lists",
+                )  # fmt: skip
+            official = {"scans_train": "train", "scans_val": "val"}.get(holder)
         result[scan.name] = halve(scan.room) if official == "val" else official
     return result

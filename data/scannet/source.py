@@ -100,10 +100,10 @@ class ScannetSource:
             window = self._window(count, int(found[2] or 0), clip_id)
             positions = window.frames()
             taken = film(self.config, self.raw, scan, frames, positions, self._dense(), self._labels, self._taxonomy)
-        warnings = [*self._split_warning(scan), *taken.warnings]
+        group, split, notes = self._place(scan, clip_id, int(found[2] or 0), count)
         return Clip(
             clip_id=clip_id,
-            group_id=scan.room,
+            group_id=group,
             frames=taken.images,
             frame_size=taken.frame_size,
             frame_src=taken.numbers,
@@ -117,14 +117,14 @@ class ScannetSource:
             depth=taken.depth,
             instances=taken.annotation.instances if taken.annotation else (),
             class_pixels=taken.annotation.class_pixels if taken.annotation else None,
-            split=self._splits[scan.name],
+            split=split,
             depth_kind="none" if taken.depth is None else "sensor",
             pose_kind="sensor",
             facts={
                 "scan": scan.name, "n_scan_frames": count, "first_frame": int(taken.numbers[0]),
                 "last_frame": int(taken.numbers[-1]), "source": frames.kind, **taken.facts,
             },
-            warnings=warnings,
+            warnings=[*notes, *taken.warnings],
             sources={"parameters": digest({**self.info.parameters, "version": IMPORTER_VERSION}), **taken.digests},
         )  # fmt: skip
 
@@ -172,10 +172,15 @@ class ScannetSource:
             raise DatasetError("only scans of the test list", where=self.raw.root, expected="training or validation")
         return left
 
-    def _split_warning(self, scan: Scan) -> list[str]:
-        if self._lists and self._splits[scan.name] is None:
-            return ["the room is in no split list; a hash of its name decides"]
-        return []
+    def _place(self, scan: Scan, clip_id: str, number: int, count: int) -> tuple[str, str | None, list[str]]:
+        """Return a clip's group, its official split, and warnings about them."""
+        if self.config.splits == "within":
+            left = len(all_windows(count, self.config.window)) - 1 - number
+            split = {0: "report", 1: "select"}.get(left, "train")
+            return clip_id, split, ["its scan is in several splits: scores say nothing of other rooms"]
+        split_of_room = self._splits[scan.name]
+        unlisted = bool(self._lists) and split_of_room is None
+        return scan.room, split_of_room, ["the room is in no split list; a hash of its name decides"] * unlisted
 
 
 def _unless_auto(text: str) -> str | None:

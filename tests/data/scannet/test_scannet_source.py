@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from PIL import Image
 from configs.errors import ConfigError, DatasetError, MissingError
 from data.clip import ClipRefused
 from data.dataset import PreparedDataset
+from data.emit.annotation import write_zip
 from data.emit.scan import RawScan
-from data.emit.sens import pack_depth
+from data.emit.sens import pack_depth, write_sens
 from data.prepare import prepare
 from data.rooms.source import RoomsSource
 from data.scannet.config import ScannetConfig
@@ -219,6 +221,54 @@ def test_folders_of_the_published_preparation(release: Release, brief: RawScan) 
     shutil.copytree(root / "scans_val/scene0001_00", root / "scene0001_00")
     with pytest.raises(DatasetError, match="is there twice"):
         find_scans(halves.raw)
+
+
+def test_rooms_across_folders(release: Release, brief: RawScan) -> None:
+    root = release(dict.fromkeys(["scene0000_00", "scene0000_01"]), brief, "sens", annotations="none").raw.root
+    for folder, name in (("scans_train", "scene0000_00"), ("scans_val", "scene0000_01")):
+        (root / folder).mkdir()
+        (root / "scans" / name).rename(root / folder / name)
+    with pytest.raises(DatasetError, match="room scene0000 is in two folders"):
+        ScannetSource(ScannetConfig(), root)
+
+
+def test_one_room_in_three_splits(release: Release, scan: RawScan) -> None:
+    source = release(film=scan, layout="sens", clips="all", window=20, splits="within", annotations="none")
+    clips = [source.make(clip_id) for clip_id in source.clip_ids()]
+    assert [clip.split for clip in clips] == ["train", "train", "select", "report"]
+    assert len({clip.group_id for clip in clips}) == 4
+    assert all("say nothing of other rooms" in clip.warnings[0] for clip in clips)
+    with pytest.raises(ConfigError, match="clips=all"):
+        ScannetSource(ScannetConfig(splits="within"), source.raw.root)
+
+
+def test_unfiltered_projections(release: Release, brief: RawScan) -> None:
+    """Without the filtered images the raw ones serve; their members lie in a folder of the same name."""
+    source = release(film=brief, layout="sens")
+    filtered = source.make("scene0000_00")
+    folder = source.raw.root / "scans/scene0000_00"
+    for kind in ("instance", "label"):
+        path = folder / f"scene0000_00_2d-{kind}-filt.zip"
+        with zipfile.ZipFile(path) as archive:
+            members = {name.replace("-filt", ""): archive.read(name) for name in archive.namelist()}
+        path.unlink()
+        write_zip(folder / f"scene0000_00_2d-{kind}.zip", members)
+    plain = source.make("scene0000_00")
+    np.testing.assert_array_equal(plain.instance, filtered.instance)
+    assert plain.facts["id_check_ok"] is True
+
+
+def test_depth_camera_of_another_size(release: Release, brief: RawScan) -> None:
+    source = release(film=brief, layout="sens")
+    half = [pack_depth(image[::2, ::2]) for image in brief.depth]
+    write_sens(
+        source.raw.root / "scans/scene0000_00/scene0000_00.sens", brief.colour, half, brief.cam2world,
+        brief.intrinsics, brief.size, (24, 32),
+    )  # fmt: skip
+    clip = source.make("scene0000_00")
+    assert clip.depth is not None and clip.gt_size == (48, 64)
+    doubled = np.repeat(np.repeat(brief.depth[clip.frame_src[5]][::2, ::2], 2, 0), 2, 1) / 1000
+    np.testing.assert_allclose(clip.depth[list(clip.gt_frames).index(5)], doubled, rtol=1e-6)
 
 
 def test_nothing_outside_is_read(release: Release, brief: RawScan, tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""What the importer noticed over a whole dataset, for `python -m data inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from configs.console import print_table
+from data.tables import read_tables
+
+EXAMPLES = 3
+
+
+def print_findings(dataset: Path) -> None:
+    """Print how many clips show each oddity, with examples.
+
+    Args:
+        dataset: folder of a prepared dataset of this kind.
+    """
+    index = read_tables(dataset)["index.parquet"].set_index("clip_id")
+    checked = index["id_check_ok"].notna()
+    findings = {
+        "instances and labels agree": checked & (index["id_check_ok"] == True),  # noqa: E712 - None is neither
+        "instances and labels disagree, or unknown ids": checked & (index["id_check_ok"] == False),  # noqa: E712
+        "not checked: no label images": index["has_instance"] & ~checked,
+        "objects listed twice, merged": index["n_objects_merged"].fillna(0) > 0,
+        "words that the labels table lacks": index["n_words_unknown"].fillna(0) > 0,
+        "frames without a valid pose": index["n_pose_invalid"] > 0,
+        "repeated frames": index["n_dup_frames"] > 0,
+        "no sensor depth": ~index["has_depth"],
+        "no annotation": ~index["has_instance"],
+    }
+    rows = [[name, int(hit.sum()), ", ".join(index.index[hit][:EXAMPLES])] for name, hit in findings.items()]
+    print()
+    print_table("What the importer noticed", ["finding", "clips", "for example"], rows)
