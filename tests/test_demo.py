@@ -1,0 +1,96 @@
+"""`make demo`: its commands are right, one after the other; the long version runs them on the smallest rooms."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from configs import loader
+from configs.cli import Layers
+from configs.source_name import read_source
+from extract.model import load_model
+from extract.request import source_name, variant_of
+from fusion.name import parse_name
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+"""Without what a make that runs these tests was given."""
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def demo(*options: str) -> list[str]:
+    """The recipe of `make demo` without the installation, as make would run it."""
+    command = ["make", "-C", str(ROOT), "-n", "-o", "setup", "demo", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=60)
+    return [line for line in done.stdout.splitlines() if " -m " in line]
+
+
+def parsed(line: str) -> tuple[str, str, Any]:
+    """Stage, verb and the configuration that a command line resolves to."""
+    _, _, stage, verb, *words = shlex.split(line)
+    (known,) = [v for v in import_module(f"{stage}.__main__").VERBS if v.name == verb]
+    overrides = loader.parse_overrides(words)
+    layers = Layers(known.config) if isinstance(known.config, type) else known.config(overrides)
+    return stage, verb, loader.resolve(layers.schema, layers.values, overrides)
+
+
+@needs_make
+@pytest.mark.parametrize(("options", "dataset"), [((), "rooms"), (("PRESET=nano",), "rooms-nano")])
+def test_every_command_resolves_and_reads_what_an_earlier_one_makes(options: tuple[str, ...], dataset: str) -> None:
+    commands = [parsed(line) for line in demo(*options)]
+    assert [stage for stage, _, _ in commands] == ["data"] + ["extract"] * 4 + ["probe"] * 4
+    assert commands[0][2].name == dataset
+    made = set()
+    for _, _, config in commands[1:5]:
+        assert config.dataset == dataset
+        for word in config.model.split(","):
+            model = load_model(word)
+            made.add(source_name(model, variant_of(config, model, "cpu")))
+    assert {config.task for _, verb, config in commands if verb == "sweep"} == {"tagging", "instance", "geometry"}
+    for _, verb, config in commands[5:]:
+        if verb == "sweep":
+            assert config.dataset == dataset and len(config.seeds) == 2
+            (names,) = config.models
+            branches = {branch.source for name in names.split() for branch in parse_name(name).branches}
+            assert branches == made  # everything that was made is probed, nothing else
+    assert commands[-1][1] == "report"
+
+
+@pytest.mark.parametrize(
+    "name", ["wan-t2v-14b", "wan-t2v-14b-random", "qwen3-vl-2b-tiny-random", "oracle", "oracle-depth-rays", "own"]
+)
+def test_source_names_are_read_back(name: str) -> None:
+    assert str(read_source(name)) == name
+
+
+def test_source_names_say_how_they_are_made() -> None:
+    assert read_source("qwen3-vl-2b-tiny-random").options == ["model=qwen3-vl-2b", "weights=random", "size=tiny"]
+    assert read_source("oracle-code-classes").options == ["model=oracle", "groups=code,classes"]
+
+
+@needs_make
+@pytest.mark.full
+def test_demo_from_nothing_and_again(tmp_path: Path) -> None:
+    environment = {**ENVIRONMENT, "SPATIALPROBE_HOME": str(tmp_path / "home")}
+    options = ["PRESET=nano", "ARGS=recipe.length=10 resamples=50"]
+    command = ["make", "-C", str(ROOT), "-o", "setup", "demo", *options]
+    first = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=3000)
+    assert first.returncode == 0, first.stderr
+    assert (tmp_path / "home" / "report" / "index.html").is_file()
+    runs = sorted((tmp_path / "home" / "results").glob("*.json"))
+    assert len(runs) == 3 * 2 * 11  # tasks, seeds, layers
+    before = {path: path.stat().st_mtime_ns for path in runs}
+
+    second = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+    assert second.returncode == 0, second.stderr
+    assert {path: path.stat().st_mtime_ns for path in runs} == before
+    assert re.findall(r"\d+ clips to do, (\d+) complete", second.stdout) == ["8"] * 6
+    assert second.stderr.count("22 probes on 11 layers, 0 of them to train") == 3
