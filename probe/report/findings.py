@@ -45,8 +45,27 @@ def findings(board: Board, task: str, comparisons: Sequence[Comparison]) -> list
     for family in _QUESTIONS:
         some = [item for item in comparisons if item.family == family]
         if some:
-            found += _family(family, some, task)
+            found += _hopeless(family, some, task) or _family(family, some, task)
     return found
+
+
+def _hopeless(family: str, items: Sequence[Comparison], task: str) -> list[Statement]:
+    """Say that so few rooms are compared so often that no difference could be shown, and how many would do."""
+    tested = [item for item in items if not math.isnan(item.p_holm)]
+    if not tested or tested[0].pair.smallest * tested[0].size < ALPHA:
+        return []
+    size, rooms = tested[0].size, tested[0].pair.interval.n_groups
+    least = min(1.0, tested[0].pair.smallest * size)
+    ahead = sum(item.pair.advantage > 0 for item in tested)
+    seen = "" if family == "models" else f"; the first side is ahead in {ahead} of {size}"
+    needed = math.ceil(math.log2(size / ALPHA)) + 1
+    text = (
+        f"{TASK_TITLES.get(task, task)}, {_QUESTIONS[family]}: nothing can be concluded. With {count(rooms, 'room')} "
+        f"and {count(size, 'comparison')} no corrected p value can be below {least:.2g}, whatever the features hold"
+        f"{seen}. {needed} rooms in the report split are the least that could "
+        "show a difference."
+    )
+    return [Statement("limit", text, tuple(pair_cell(item) for item in tested), task)]
 
 
 def ranking(entries: Sequence[Entry], task: str) -> list[Statement]:
@@ -128,30 +147,6 @@ def _between(family: str, items: Sequence[Comparison], task: str, cells: tuple[s
         f"{'differs' if len(apart) == 1 else 'differ'} after correction: {listed(lines)}."
     )
     return [Statement("finding", text, tuple(pair_cell(item) for item in apart), task)]
-
-
-def power_limits(comparisons: Sequence[Comparison]) -> list[Statement]:
-    """Say where so few rooms are compared so often that no difference could ever be shown, and how many would do."""
-    found = []
-    for family in _QUESTIONS:
-        groups: dict[str, list[Comparison]] = {}
-        for item in comparisons:
-            if item.family == family and not math.isnan(item.pair.p):
-                groups.setdefault(item.a.setting.id, []).append(item)
-        for group in groups.values():
-            smallest, size = group[0].pair.smallest, group[0].size
-            if math.isnan(smallest) or smallest * size < ALPHA:
-                continue
-            rooms = group[0].pair.interval.n_groups
-            needed = math.ceil(math.log2(size / ALPHA)) + 1
-            task = group[0].a.task
-            text = (
-                f"{TASK_TITLES.get(task, task)}, {_QUESTIONS[family]}: with {count(rooms, 'room')} and "
-                f"{count(size, 'comparison')} no corrected p value can be below {min(1.0, smallest * size):.2g}, "
-                f"whatever the models do. {needed} rooms in the report split are the least that could show anything."
-            )
-            found.append(Statement("limit", text, (), task))
-    return found
 
 
 def shifted(board: Board) -> list[Statement]:

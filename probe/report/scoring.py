@@ -102,7 +102,7 @@ def score(runs: Sequence[Run], clips: ReportClips | None, *, pooled: bool) -> Sc
     if clips is None or gone:
         return _from_results(runs, f"the tables of {', '.join(gone or [run.run_id for run in runs])} are missing")
     stacks = [_matrix(run, clips) for run in runs]
-    if any(stack is None for stack in stacks):
+    if any(stack is None for stack in stacks) or (pooled and not all(_covers(run, clips) for run in runs)):
         return _from_results(runs, f"the tables of {', '.join(run.run_id for run in runs)} hold other clips")
     matrices = [stack for stack in stacks if stack is not None]
     names = list(dict.fromkeys(name for matrix in matrices for name in matrix))
@@ -128,6 +128,14 @@ def _matrix(run: Run, clips: ReportClips) -> dict[str, Floats] | None:
         return None
     table = table.reindex(list(clips.ids))
     return {str(name): table[name].to_numpy(np.float64) for name in table.columns}
+
+
+def _covers(run: Run, clips: ReportClips) -> bool:
+    """Whether predictions are there for just the setting's clips, with as many classes as the results file."""
+    assert run.logits is not None
+    rows = run.logits[run.logits["split"] == "report"]
+    widths = {len(row) for column in ("logits", "labels") for row in rows[column]}
+    return sorted(rows["clip_id"].astype(str)) == sorted(clips.ids) and widths == {len(run.result["classes"])}
 
 
 def _of_mean(name: str, values: Floats, clips: ReportClips) -> Score:

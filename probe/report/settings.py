@@ -44,6 +44,11 @@ class Setting:
         return [run for run in self.runs if not run.result["control"]]
 
     @property
+    def finished(self) -> tuple[str, str]:
+        """When its last run ended, then its id: settings that are equal otherwise are shown latest first."""
+        return max(str(run.result.get("finished_at")) for run in self.runs), self.id
+
+    @property
     def sources(self) -> set[str]:
         """Stores that were probed."""
         return {run.store for run in self.real}
@@ -67,6 +72,7 @@ def setting_key(run: Run) -> dict[str, Any]:
         "depth": str(result["depth"]),
         "views": result["plan"],
         "imported": "imported" in result,
+        "version": run.identity.get("version"),
         "inputs": checked,
         "options": options,
     }
@@ -80,7 +86,10 @@ def board_key(key: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_of(runs: Sequence[Run]) -> list[Setting]:
-    """Group runs into settings; the most complete boards first, and inside a board and task the main setting first."""
+    """Group runs into settings; the most complete boards first, and inside a board and task the main setting first.
+
+    The main one has most sources, then the profile's usual depth, then most runs, and is the latest of equals.
+    """
     found: dict[str, list[Run]] = {}
     keys: dict[str, dict[str, Any]] = {}
     for run in runs:
@@ -97,10 +106,10 @@ def settings_of(runs: Sequence[Run]) -> list[Setting]:
     def rank(setting: Setting) -> tuple[Any, ...]:
         task = order.index(setting.task) if setting.task in order else len(order)
         usual = setting.key["depth"] == usual_depth(setting.task, str(setting.key["options"].get("profile")))
-        sizes = (-len(setting.sources), not usual, -len(setting.real))
-        return (-boards[setting.board], setting.board, task, *sizes, setting.id)
+        return (-boards[setting.board], setting.board, task, -len(setting.sources), not usual, -len(setting.real))
 
-    return sorted((s for s in settings if s.real), key=rank)
+    latest = sorted((s for s in settings if s.real), key=lambda s: s.finished, reverse=True)
+    return sorted(latest, key=rank)
 
 
 def main_settings(settings: Sequence[Setting]) -> dict[tuple[str, str], Setting]:

@@ -9,7 +9,7 @@ from probe.report.boards import Board
 from probe.report.contract import COLUMNS, MAIN_METRIC, TASK_TITLES, Statement
 from probe.report.entries import Entry
 from probe.report.families import Comparison, subjects
-from probe.report.findings import findings, power_limits, shifted
+from probe.report.findings import findings, shifted
 from probe.report.frames import score_cell
 from probe.report.phrases import count, header, listed
 from probe.report.published import citation
@@ -53,7 +53,6 @@ def statements(told: Told) -> tuple[Statement, ...]:
             own = [item for item in told.comparisons if item.a.setting.id == name]
             found += _placed(findings(board, task, own), board, told)
             found += _placed(_layer_choice(board.entries[task]), board, told)
-    found += power_limits(told.comparisons)
     found += [statement for board in told.boards for statement in shifted(board)]
     found += _limits(told)
     found += [Statement("gap", gap) for gap in told.gaps]

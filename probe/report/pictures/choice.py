@@ -60,13 +60,16 @@ def shown_runs(data: ReportData, task: str) -> list[ShownRun]:
 
 @lru_cache(maxsize=64)
 def predicted_clips(run: ShownRun) -> tuple[str, ...]:
-    """Return the clips of the report split that a run kept predictions of; none if the file was removed."""
+    """Return the clips of the report split that a run kept predictions of; none if the file is gone or damaged."""
     import pandas as pd
 
     path = run.folder / PREDICTIONS
     if not path.is_file():
         return ()
-    table = pd.read_parquet(path, columns=["split", "clip_id"])
+    try:
+        table = pd.read_parquet(path, columns=["split", "clip_id"])
+    except (OSError, ValueError):
+        return ()
     return tuple(dict.fromkeys(table.loc[table["split"] == "report", "clip_id"].astype(str)))
 
 

@@ -161,3 +161,37 @@ def test_an_empty_root_says_so(tmp_path: Any) -> None:
     data = build(str(tmp_path))
     assert all(len(data.table(name)) == 0 for name in data.tables if name not in ("published", "scatter", "cells"))
     assert "no finished run" in data.said("warning")[0].text
+
+
+def test_predictions_of_other_clips_are_not_used(study: Any) -> None:
+    name = study.tagging("pixels", logits(0), LABELS)
+    path = study.root / "runs" / name / "predictions.parquet"
+    pd.read_parquet(path).iloc[1:].to_parquet(path)
+    data = build(str(study.root))
+    assert score(data, "pixels", "map").value == pytest.approx(tagging_score(LABELS, logits(0), RATES).values["map"])
+    assert any("other clips" in statement.text for statement in data.said("gap"))
+
+
+def test_runs_of_an_unknown_task_are_left_out_and_named(study: Any) -> None:
+    study.per_clip("instance", "pixels", {"t_miou": [0.1] * 6})
+    name = study.per_clip("instance", "position", {"t_miou": [0.1] * 6})
+    path = study.root / "results" / f"{name}.json"
+    path.write_text(path.read_text().replace('"task": "instance"', '"task": "flow"'))
+    data = build(str(study.root))
+    assert data.table("runs").source.tolist() == ["pixels"]
+    assert any("task flow" in statement.text for statement in data.said("gap"))
+
+
+def test_the_command_writes_tables_words_and_page(study: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from configs.cli import main
+    from probe.__main__ import VERBS
+
+    study.per_clip("instance", "pixels", {"t_miou": [0.1, 0.2, 0.3] * 2})
+    assert main("probe", "about", VERBS, ["report", f"root={study.root}", "resamples=50"]) == 0
+    page = study.root / "report" / "index.html"
+    assert capsys.readouterr().out.strip() == str(page)
+    assert "Pixel statistics" in page.read_text(encoding="utf-8")
+    assert study.read(page.parent, "scores").set_index("metric").value["t_miou"] == pytest.approx(0.2)
+    provenance = json.loads((page.parent / "provenance.json").read_text())
+    assert provenance["command"].endswith("resamples=50") and provenance["runs"] == 1
+    assert json.loads((page.parent / "words.json").read_text())["statements"]
