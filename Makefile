@@ -41,7 +41,7 @@ demo: setup ## first result: no data, weights or GPU needed; about 10 minutes th
 	$(call heading,1 of 4: procedural rooms with exact ground truth)
 	$(PY) -m data prepare dataset=rooms preset=$(or $(PRESET),ci) workers=$(WORKERS)
 	$(call heading,2 of 4: features of two untrained models$(comma) of pixels and positions$(comma) and of ground truth in two halves)
-	$(PY) -m extract run model=cogvideox,qwen3-vl dataset=$(DEMO) weights=random size=tiny layers=all threads=2
+	$(PY) -m extract run model=cogvideox,qwen3-vl dataset=$(DEMO) weights=random size=tiny layers=all workers=2
 	$(PY) -m extract run model=pixels,position dataset=$(DEMO)
 	$(PY) -m extract run model=oracle groups=code,classes dataset=$(DEMO)
 	$(PY) -m extract run model=oracle groups=depth,rays dataset=$(DEMO)
