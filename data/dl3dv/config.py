@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from configs.errors import ConfigError
 from configs.options import option
@@ -26,6 +27,10 @@ class DL3DVConfig:
         choices=RULES,
     )
     window: int = option(150, "positions per clip; shorter scenes are taken whole", minimum=1, maximum=1000)
+    image_size: str = option(
+        "any",
+        "<width>x<height> of the raw images: scenes of another size, upright ones for example, are refused; or any",
+    )
     min_frames: int = option(20, "scenes with fewer frames are refused", minimum=2)
     scenes: list[str] = option(help="hashes to import; default all that are found", factory=list)
     undistort: bool = option(False, "resample frames to a pinhole; false keeps the pixels and records the coefficients")
@@ -52,6 +57,11 @@ class DL3DVConfig:
         Raises:
             ConfigError: two keys contradict each other.
         """
+        if self.image_size != "any" and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", self.image_size):
+            raise ConfigError(
+                "image_size is no size", expected="any, or for example 960x540", found=self.image_size,
+                fix="add image_size=960x540, or leave it out",
+            )  # fmt: skip
         if self.teacher_side % 14:
             raise ConfigError(
                 "teacher_side must be a multiple of the patch size", expected="14, 28, ..., 518",

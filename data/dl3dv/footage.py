@@ -71,7 +71,7 @@ def read_footage(config: DL3DVConfig, raw: Path, scene: Scene, clip_id: str, k: 
 
     Raises:
         DatasetError: a file is missing, broken or contradicts another; the message names it.
-        ClipRefused: the scene has fewer than `min_frames` frames.
+        ClipRefused: the scene has fewer than `min_frames` frames, or not the size asked for.
     """
     parts = parts_of(scene, config.images, raw)
     source: Frames = Film(parts.video, parts, config.video_step) if parts.video else Pictures(_folder(parts), parts)
@@ -90,6 +90,11 @@ def read_footage(config: DL3DVConfig, raw: Path, scene: Scene, clip_id: str, k: 
     window = windows(config.clips, scene.name, count, config.window)[k]
     places = range(window.start, window.start + window.length)
     size = source.size(places[0])
+    if config.image_size not in ("any", f"{size[1]}x{size[0]}"):
+        raise ClipRefused(
+            "images of another size than asked for", expected=config.image_size, found=f"{size[1]}x{size[0]}",
+            where=source.where, fix="add image_size=any",
+        )  # fmt: skip
     optics = _optics(config, cameras, size, parts)
     processing = Processing(size, _stored_size(size, config.long_side), optics.moved, config.jpeg_quality)
     read = list(source.read(places, processing))

@@ -70,7 +70,8 @@ def emit_dl3dv(config: EmitDL3DV) -> Emitted:
                 raise result
             bar.advance()
     broken = {name: FAULTS[task.fault].about for name, task in tasks.items() if task.fault}
-    return Emitted(out, len(tasks), broken, f"python -m data prepare dataset=dl3dv raw={out} teacher=oracle")
+    alike = f" image_size={config.width}x{config.height}" if config.portrait else ""  # what probes need
+    return Emitted(out, len(tasks), broken, f"python -m data prepare dataset=dl3dv raw={out} teacher=oracle{alike}")
 
 
 def plan(config: EmitDL3DV, faults: list[str]) -> dict[str, Task]:

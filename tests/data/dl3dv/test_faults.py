@@ -120,6 +120,13 @@ def test_refused_by_the_rule_of_length(raw: Raw) -> None:
         DL3DVSource(DL3DVConfig(min_frames=21), raw.folder).make(raw.scenes[0])
 
 
+def test_other_sizes_are_refused_if_one_is_asked_for(raw: Raw, tmp_path: Path) -> None:
+    """A probe needs ground truth of one size, and upright scenes have another."""
+    summary = prepare(DL3DVSource(DL3DVConfig(image_size="64x48"), raw.folder), tmp_path / "d", plans=PLANS, workers=1)
+    assert summary.made == 3 and list(summary.refused) == [raw.scenes[3]] and not summary.failed
+    assert "48x64" in summary.refused[raw.scenes[3]]
+
+
 def test_raw_folders_without_scenes(tmp_path: Path, raw: Raw) -> None:
     with pytest.raises(DatasetError, match="no scenes here"):
         DL3DVSource(DL3DVConfig(), tmp_path)
@@ -159,6 +166,7 @@ def test_scenes_are_found_at_every_depth(raw: Raw) -> None:
     ("words", "message"),
     [
         (["teacher=vgt"], "vggt"),
+        (["image_size=960"], "image_size is no size"),
         (["teacher_side=100"], "multiple of the patch"),
         (["images=video"], "which frames of the video"),
         (["images=video", "clips=all"], "clips=all"),
