@@ -17,7 +17,7 @@ from probe.report.paired import Paired, paired, verdict
 from probe.report.scoring import Score, Scored
 from probe.report.sources import CEILING, FLOOR, ORIGIN, Source
 
-FAMILIES = ("models", "ceiling", "floor", "origin", "fusion", "ceiling, average", "floor, average")
+FAMILIES = ("kinds", "models", "ceiling", "floor", "origin", "fusion", "ceiling, average", "floor, average")
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ def _pairs(entries: Sequence[Entry]) -> dict[str, list[tuple[Entry, Entry]]]:
     for entry in chosen:
         if entry.source.parts:
             pairs["fusion"] += [(entry, part) for part in parts_of(entry, chosen)]
+    pairs["kinds"] = _kinds(about)
     together = average_of(about)
     if together is not None:
         pairs["ceiling, average"] = [(top, together) for top in tops(chosen)]
@@ -115,16 +116,34 @@ def _pairs(entries: Sequence[Entry]) -> dict[str, list[tuple[Entry, Entry]]]:
     return pairs
 
 
+def _kinds(about: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
+    """Return vision-language against video generation models, each kind averaged; trained ones where both have some."""
+    for trained in (True, False):
+        sides = []
+        for kind, words in (("vlm", "vision-language models"), ("vgm", "video generation models")):
+            some = [e for e in about if e.source.kind == kind and not (trained and e.source.untrained)]
+            side = some[0] if len(some) == 1 else average_of(some, words)
+            if side is not None:
+                sides.append(side)
+        if len(sides) == 2:
+            return [(sides[0], sides[1])]
+    return []
+
+
 def tops(chosen: Sequence[Entry]) -> list[Entry]:
     """Return the oracles; where there is no whole one, fusions of partial ones."""
     return [entry for entry in chosen if entry.role == "oracle"] or [e for e in chosen if e.source.all_oracles]
 
 
-def average_of(entries: Sequence[Entry]) -> Entry | None:
+def average_of(entries: Sequence[Entry], words: str = "models") -> Entry | None:
     """Return two subjects or more as one: the mean of their main metric, clip by clip or resample by resample.
 
     One question about all models together needs no correction for their number, so it can be answered with fewer
     rooms. None where some of them lack values.
+
+    Args:
+        entries: of one setting.
+        words: what they are, in the plural.
     """
     if len(entries) < 2:
         return None
@@ -139,7 +158,7 @@ def average_of(entries: Sequence[Entry]) -> Entry | None:
     mean = np.mean(per_clip, axis=0) if all(len(p) for p in per_clip) else np.zeros(0)
     score = Score(interval, (), 0, np.mean(samples, axis=0), mean)
     untrained = all(entry.source.untrained for entry in entries)
-    label = f"the average of {len(entries)} {'untrained ' if untrained else ''}models"
+    label = f"the average of {len(entries)} {'untrained ' if untrained else ''}{words}"
     source = Source(label, "", label, "unknown", "average", untrained=any(e.source.untrained for e in entries))
     name = digest([entry.id for entry in entries])[:10]
     runs = tuple(run for entry in entries for run in entry.runs)

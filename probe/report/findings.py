@@ -18,6 +18,7 @@ from probe.report.paired import ALPHA
 from probe.report.phrases import count, header, listed, p_text, shown
 
 _QUESTIONS = {
+    "kinds": "vision-language against video generation models",
     "ceiling": "ground truth as features against each model",
     "floor": "each model against position and pixels",
     "origin": "each model against its untrained twin or its input",

@@ -91,10 +91,10 @@ SCORES: dict[str, TableSpec] = {
             "task": "task",
             "metric": "key of the main metric",
             "better": "higher or lower",
-            "family": "models: each pair of models. ceiling: ground truth as features against each model. "
-            "floor: each model against pixels and position. origin: each model against its untrained twin, its vision "
-            "tower or VAE latent. "
-            "fusion: each fusion against its parts. `ceiling, average` and `floor, average`: the models together",
+            "family": "kinds: the average vision-language against the average video generation model. models: each "
+            "pair. ceiling: ground truth as features against each model. floor: each model against pixels and "
+            "position. origin: each model against its untrained twin, its vision tower or VAE latent. fusion: each "
+            "fusion against its parts. `ceiling, average` and `floor, average`: the models together",
             "a": "entry of the first; of an average an id that stands in no other table",
             "b": "entry of the second",
             "a_source": "source of the first",

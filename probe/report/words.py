@@ -12,7 +12,7 @@ from probe.report.families import Comparison, subjects
 from probe.report.findings import findings, shifted
 from probe.report.frames import score_cell
 from probe.report.phrases import count, header, listed
-from probe.report.published import citation
+from probe.report.published import citation, published_of
 
 FEW_ROOMS = 10
 """Below this, percentile intervals are known to be too narrow."""
@@ -153,6 +153,19 @@ def _limits(told: Told) -> list[Statement]:
         text = (
             f"Nothing here can be compared with the published figures ({citation()}): no row has the published "
             "weights. They are printed for orientation only."
+        )
+        found.append(Statement("limit", text))
+    unsure = {e.label for e in entries if e.role == "model" and published_of(e.source.base) and not e.source.genuine}
+    if unsure:
+        text = (
+            f"{listed(sorted(unsure))}: the store doesn't name the published weights, or is gone, so no difference "
+            "from the published figures is given."
+        )
+        found.append(Statement("limit", text))
+    if {"vgm", "vlm"} <= real:
+        text = (
+            "Tests between kinds of models speak of the models probed here on further rooms. Whether other models "
+            "of the same kind would do likewise is a question to more models."
         )
         found.append(Statement("limit", text))
     single = [entry for entry in entries if len(entry.runs) == 1]

@@ -214,3 +214,16 @@ def test_selectivity_of_twins_on_shuffled_targets(study: Any) -> None:
     data = build(str(study.root))
     assert data.table("selectivity")[["metric", "value"]].to_numpy().tolist() == [["t_miou", 0.25]]
     assert len(data.table("entries")) == 1  # a twin is no row of its own
+
+
+def test_kinds_are_compared_as_averages_of_trained_models(make_study: Any) -> None:
+    study = make_study(16, 8)
+    sources = ("qwen3-vl-2b", "internvl3-1b", "wan-t2v-1.3b", "cogvideox-t2v-2b-tiny-random")
+    for i, source in enumerate(sources):
+        study.per_clip("instance", source, {"t_miou": values(i, 16, 0.1 * (i < 2))})
+    row = pairs(build(str(study.root)), "kinds").iloc[0]
+    vlm, vgm = (values(0, 16, 0.1) + values(1, 16, 0.1)) / 2, values(2, 16)
+    assert (row.a_label, row.b_source) == ("the average of 2 vision-language models", "wan-t2v-1.3b")
+    assert row.difference == pytest.approx((vlm - vgm).mean())
+    assert row.p == paired_difference(vlm, vgm, list(study.rooms.values())).p_value
+    assert row.verdict == "a better"
