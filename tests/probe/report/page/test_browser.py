@@ -33,7 +33,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options.binary_location = str(CHROMIUM)
     profile = tmp_path_factory.mktemp("profile")
     words = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--window-size=1280,900")
-    for word in (*words, f"--user-data-dir={profile}", "--disable-background-networking", "--no-first-run"):
+    for word in (
+        *words,
+        f"--user-data-dir={profile}",
+        "--disable-background-networking",
+        "--no-first-run",
+        "--force-prefers-reduced-motion",
+    ):
         options.add_argument(word)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = webdriver.ChromeService(str(DRIVER))
@@ -93,7 +99,7 @@ def test_tables_sort_by_click(opened: Any) -> None:
     place = opened.execute_script("return arguments[0].cellIndex", heading)
     before = opened.execute_script(COLUMN, table, place)
     button = heading.find_element("css selector", "button")
-    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", button)
     button.click()
     assert heading.get_attribute("aria-sort") == "descending"
     down = [float(value) for value in opened.execute_script(COLUMN, table, place)]
@@ -141,7 +147,7 @@ def test_links_lead_to_what_they_name(opened: Any) -> None:
 
 def picture(browser: Any, canvas: Any) -> list[int]:
     """Count of pixels per colour class that are not background, and a checksum of all."""
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", canvas)
     browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(() => arguments[0]()))")
     return browser.execute_script(
         """const data = new Uint32Array(arguments[0].getContext("2d")

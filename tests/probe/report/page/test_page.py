@@ -13,7 +13,9 @@ import pytest
 from probe.report.contract import ReportData, columns_of
 from probe.report.page.compose import compose
 from probe.report.page.document import Document, Missing, Table, tables
+from probe.report.page.main_table import main_section
 from probe.report.page.render import to_html, to_markdown
+from probe.report.page.sources import Sources
 from probe.report.page.values import NONE, anchor, interval, records, shown, signed, size
 from probe.report.schema import TABLES
 from tests.probe.report.page.sample import sample
@@ -129,6 +131,36 @@ def test_missing_numbers_are_dashes_and_sort_last(document: Document) -> None:
     assert bed.cells[-1].text == NONE and bed.cells[-1].sort is None and bed.cells[-1].note == "no clip"
     chair = next(row for row in table.rows if row.cells[0].text == "chair")
     assert chair.cells[-1].sort is not None
+
+
+def test_stores_of_one_source_keep_their_own_names_and_looks() -> None:
+    data = sample()
+    table = data.table("sources")
+    partial = table[table["source"] == "oracle"].assign(label="Oracle: depth", role="partial oracle", store="ffff")
+    tables = {**data.tables, "sources": pd.concat([table, partial], ignore_index=True)}
+    sources = Sources(dataclasses.replace(data, tables=tables))
+    whole, part = ({"label": label, "source": "oracle"} for label in ("Oracle <all>", "Oracle: depth"))
+    assert sources.tags(whole) == ("oracle",) and sources.tags(part) == ("partial oracle",)
+    assert sources.style(whole) != sources.style(part)
+    twin = {"entry": "", "store": "ffff", "source": "oracle"}
+    assert sources.of_run(twin)["label"] == "Oracle: depth"
+    tower = {"label": "Qwen3-VL-2B: vision tower", "source": "qwen-tiny-random"}
+    assert "random weights" in sources.tags(tower) and "random" in sources.kinds(tower)
+
+
+def test_published_figures_stand_beside_models_only() -> None:
+    data = sample()
+    table = data.table("main")
+    tower = table[(table["source"] == "wan-t2v-1.3b") & (table["origin"] == "ours")]
+    tower = tower.assign(role="vision tower", label="WAN2.1: vision tower")
+    twins = table[table["origin"] == "average"].assign(untrained=True, label="Average of 2 untrained twins")
+    tables = {**data.tables, "main": pd.concat([table, tower, twins], ignore_index=True)}
+    section = main_section(dataclasses.replace(data, tables=tables), Sources(data))
+    board = section.blocks[0]
+    assert isinstance(board, Table)
+    details = {row.cells[0].text: " ".join(row.cells[3].detail) for row in board.rows}
+    assert "paper" in details["WAN2.1-T2V-1.3B"] and "paper" not in details["WAN2.1: vision tower"]
+    assert [("random" in row.kinds, bool(row.cells[0].tags)) for row in board.summary] == [(False, False), (True, True)]
 
 
 def test_the_same_data_gives_the_same_page(document: Document, built: tuple[str, str]) -> None:

@@ -199,4 +199,6 @@ def test_one_missing_store_does_not_hide_the_others(report: ReportData, monkeypa
     gallery = next(b for b in section.blocks if isinstance(b, Gallery) and b.title == "Features")
     assert len(gallery.strips) == len(SOURCES) - 1
     said = [block for block in section.blocks if isinstance(block, Missing)]
-    assert any("Position only" in block.text and block.command == "python -m extract run model=position" for block in said)
+    assert any(
+        "Position only" in block.text and block.command == "python -m extract run model=position" for block in said
+    )
