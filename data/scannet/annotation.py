@@ -85,21 +85,9 @@ def read_annotation(raw: RawFolder, scan: Scan, labels: LabelTable, taxonomy: Ta
     content = _aggregation_bytes(raw, scan)
     known = as_instances(parse_aggregation(content, raw.root / _aggregation(scan)), labels, taxonomy)
     name = _zip_name(raw, scan, "instance") or scan.inside(f"{scan.name}_2d-instance-filt.zip")
-    label_zip = _zip_name(raw, scan, "label")
-    maps = np.zeros((len(want.dense), *want.size), np.uint16)
-    pixels = np.zeros((len(want.numbers), len(known.items) + 1), np.int64)
-    votes, seen, done = Votes(), np.zeros(1 << 16, bool), dict[int, tuple[NDArray[np.uint16], NDArray[np.int64]]]()
-    rows = {int(row): place for place, row in enumerate(want.dense)}
     with _archive(raw, name) as archive:
-        for row, number in enumerate(want.numbers.tolist()):
-            if number not in done:
-                values = _mask(archive, "instance", number, want)
-                seen |= np.bincount(values.ravel(), minlength=1 << 16) > 0
-                compact = known.compact[values]
-                done = {number: (compact, np.bincount(compact.ravel(), minlength=len(known.items) + 1))}
-            compact, pixels[row] = done[number]
-            if row in rows:
-                maps[rows[row]] = compact
+        maps, pixels, seen = _read_instances(archive, known, want)
+    votes, label_zip = Votes(), _zip_name(raw, scan, "label")
     if label_zip is not None:
         with _archive(raw, label_zip) as archive:
             for place, number in enumerate(want.numbers[want.dense].tolist()):
@@ -112,6 +100,26 @@ def read_annotation(raw: RawFolder, scan: Scan, labels: LabelTable, taxonomy: Ta
     facts, warnings = _findings(known, labels, seen, conflicts, checked=label_zip is not None)
     digests = {"aggregation": sha256_bytes(content), "instance": sha256_bytes(maps.tobytes() + counts.tobytes())}
     return Annotation(maps, known.items, counts, facts, warnings, digests)
+
+
+def _read_instances(
+    archive: RawZip, known: Instances, want: Request
+) -> tuple[NDArray[np.uint16], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return compact maps (G, H, W), pixels of each instance (T, N + 1), and which mask values occur (65536,)."""
+    maps = np.zeros((len(want.dense), *want.size), np.uint16)
+    pixels = np.zeros((len(want.numbers), len(known.items) + 1), np.int64)
+    seen = np.zeros(1 << 16, bool)
+    places = {int(row): place for place, row in enumerate(want.dense)}
+    compact = maps[0]
+    for row, number in enumerate(want.numbers.tolist()):
+        if row == 0 or number != want.numbers[row - 1]:
+            values = _mask(archive, "instance", number, want)
+            seen |= np.bincount(values.ravel(), minlength=1 << 16) > 0
+            compact = known.compact[values]
+        pixels[row] = np.bincount(compact.ravel(), minlength=len(known.items) + 1)
+        if row in places:
+            maps[places[row]] = compact
+    return maps, pixels, seen
 
 
 def _findings(
