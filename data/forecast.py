@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.console import get_logger, print_table
-from configs.errors import DatasetError, StaleError
+from configs.errors import StaleError
 from configs.identity import differences
 from data.clip import ClipRefused, ClipSource
 from data.identity import COMPARED, identity_record, read_identity
@@ -108,7 +108,7 @@ def forecast(
 
 def _try(source: ClipSource, todo: Sequence[str], parameters_sha256: str) -> list[Status]:
     """Make the first clip and one from the middle."""
-    from data.prepare import make_clip
+    from data.prepare import STOPPING, make_clip
 
     chosen = list(dict.fromkeys([*todo[:1], *todo[len(todo) // 2 :][:1]]))[:SAMPLES]
     statuses = []
@@ -119,9 +119,11 @@ def _try(source: ClipSource, todo: Sequence[str], parameters_sha256: str) -> lis
                 statuses.append(
                     make_clip(source, Path(folder), len(source.info.class_names), parameters_sha256, clip_id)
                 )
-            except DatasetError as error:
+            except Exception as error:  # a bug in a decoder is a finding of the dry run too
+                if isinstance(error, STOPPING):
+                    raise
                 kind = "refused" if isinstance(error, ClipRefused) else "failed"
-                statuses.append(Status(clip_id, kind, str(error)))
+                statuses.append(Status(clip_id, kind, f"{type(error).__name__}: {error}"))
     return statuses
 
 

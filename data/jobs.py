@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Result = TypeVar("Result")
+CONNECT_S = 20.0
+"""How long to wait for a Dask scheduler to answer."""
 
 
 def available_cores() -> int:
@@ -70,13 +72,13 @@ def _client(stack: ExitStack, count: int, cluster: str) -> Client:
                 fix="on Slurm, start `dask scheduler` and `srun dask worker` in the job and pass their address",
             )  # fmt: skip
         try:
-            return stack.enter_context(Client(cluster, timeout=20))
+            return stack.enter_context(Client(cluster, timeout=CONNECT_S))
         except OSError as error:
             raise ConfigError("no Dask scheduler answers", where=cluster, found=str(error)) from error
     stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 1}))
     local = stack.enter_context(
         LocalCluster(
-            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0,
+            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0,
             silence_logs=logging.CRITICAL,
         )
     )  # fmt: skip
