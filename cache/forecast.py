@@ -4,30 +4,74 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cache.spec import ArraySpec
 from configs.errors import StorageError
 
+if TYPE_CHECKING:
+    from cache.clips import ClipEntry
+
 SHARE = 0.95
 """Largest share of the free space that a job may plan to use."""
 
-_RECORD_BYTES = 4096  # one commit record and one statistics file round up to file system blocks
+MANIFEST_BYTES = 4400
+"""Size of a manifest without rows: names and types of its columns."""
+SEALED_BYTES = 110
+"""What one committed shard adds to the manifest, beside its checksums."""
 
 
 def bytes_needed(arrays: Iterable[ArraySpec], n_clips: int) -> int:
-    """Return the bytes that `n_clips` more clips of some arrays will take, uncompressed size for archives too.
+    """Return the bytes of the files that `n_clips` more clips of some arrays will make, uncompressed for archives too.
 
-    Counts the features, the shard indexes, the channel statistics and the commit records.
+    Counts the features, the shard indexes, the channel statistics, the commit records and the manifest. File systems
+    round each file up to whole blocks, usually 4 kB.
     """
-    per_clip = 2 * _RECORD_BYTES
-    for spec in arrays:
-        index = 16 * spec.rows + 4
-        statistics = 4 * 8 * spec.channels
-        checksums = 16 * spec.rows
-        per_clip += spec.rows * spec.row_bytes + index + statistics + checksums
+    specs = list(arrays)
+    if not specs or n_clips == 0:
+        return 0
+    per_clip = _record_bytes(specs)
+    for spec in specs:
+        index, checksums = 16 * spec.rows + 4, 5 * spec.rows
+        per_clip += spec.rows * spec.row_bytes + index + checksums + SEALED_BYTES
     return per_clip * n_clips
+
+
+def _record_bytes(specs: Sequence[ArraySpec]) -> int:
+    """Return the size of one clip's statistics and commit record, by writing such a pair down."""
+    from cache import moments
+    from cache.commits import CommitRecord, ShardRecord
+
+    statistics = len(moments.to_bytes({spec.name: moments.Moments.empty(spec.channels) for spec in specs}))
+    shards = {spec.name: ShardRecord(10**6, (2 * 10**9,) * spec.rows, 1.2345678) for spec in specs}
+    digest = "0" * 64
+    run = {"device": "cpu", "batch": 1, "host": "host", "pid": 10**5, "seconds": 0.123, "committed_at": "0" * 24}
+    record = CommitRecord(100, "0" * 9, digest, 0, digest, shards, statistics, digest, run)
+    return statistics + len(record.to_bytes())
+
+
+def store_bytes(
+    identity: Mapping[str, Any], recorded: Mapping[str, Any], entries: Sequence[ClipEntry], arrays: Sequence[ArraySpec]
+) -> int:
+    """Return the bytes of the files that a new store begins with, and of an empty manifest.
+
+    Args:
+        identity: `source`, `dataset` and `fingerprint`.
+        recorded: as in `FeatureStore.create`.
+        entries: the clips.
+        arrays: the arrays.
+    """
+    from cache import clips, layout
+    from cache.header import Header
+
+    known = {layout.CLIPS, layout.MANIFEST, layout.GROUP, *(spec.name for spec in arrays)}
+    files = {f"{layout.GROUP}/{key}": ("0" * 64,) for key in known}
+    header = Header(arrays=tuple(arrays), files=files, recorded=dict(recorded), **identity)
+    twice = len(header.to_bytes()) + len(clips.to_parquet(entries))  # with their spare copies
+    zarr = len(layout.group_metadata(header.identity))
+    return 2 * twice + zarr + sum(len(layout.array_metadata(spec, len(entries))) for spec in arrays) + MANIFEST_BYTES
 
 
 def free_bytes(path: str | os.PathLike[str]) -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cache.forecast import bytes_needed, check_free_space, format_bytes, free_bytes
+from cache.forecast import bytes_needed, check_free_space, format_bytes, free_bytes, store_bytes
 from cache.spec import ArraySpec
 from extract.config import RunConfig
 from extract.request import Request, feature_folder
@@ -87,13 +88,19 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
     ids = [entry.clip_id for entry in request.clips]
     place = {clip: index for index, clip in enumerate(ids)}
     done: dict[str, set[str]] = {}
+    identity = {"source": request.source, "dataset": request.dataset.name, "fingerprint": request.fingerprint()}
+    beginning = 0
     if (path / STORE).is_file():
         store = FeatureStore.open(path)
         place = {clip: index for index, clip in enumerate(dict.fromkeys([*store.clips, *ids]))}
         done = {name: set(store.committed(name)) for name in store.arrays}
+    else:
+        beginning = store_bytes(identity, {}, request.clips, request.specs)
     mine = [clip for clip in ids if config.mine(place[clip])]
-    absent = [[spec for spec in request.specs if clip not in done.get(spec.name, ())] for clip in mine]
-    lacking = sum(bool(specs) for specs in absent)
+    absent = Counter(tuple(spec.name for spec in request.specs if clip not in done.get(spec.name, ())) for clip in mine)
+    lacking = sum(count for names, count in absent.items() if names)
+    by_name = {spec.name: spec for spec in request.specs}
+    clip_bytes = sum(bytes_needed([by_name[name] for name in names], count) for names, count in absent.items())
     depth = None
     if deepest := [(tap.block, spec.blocks_total or 0) for tap, spec in request.arrays.values() if tap.block]:
         read, total = max(deepest)
@@ -105,7 +112,7 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
         clips=lacking,
         complete=len(mine) - lacking,
         arrays=request.specs,
-        new_bytes=sum(bytes_needed(specs, 1) for specs in absent if specs),
+        new_bytes=beginning + clip_bytes,
         depth=depth,
         frames=len(request.adapter.spec.frames.positions),
         weight_bytes=weight_bytes(request) if measure and depth else None,
