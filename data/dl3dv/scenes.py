@@ -72,7 +72,9 @@ def find_scenes(raw: Path) -> list[Scene]:
     found = [raw] if _is_scene(raw) else []
     if not found:
         for child in _folders(raw, root):
-            found += [child] if _is_scene(child) else [f for f in _folders(child, root) if _is_scene(f)]
+            inner = [child] if _is_scene(child) else _folders(child, root)
+            found += [folder for folder in inner if _is_scene(folder)]
+            _warn_of_others(child, [folder for folder in inner if not _is_scene(folder)])
     scenes: dict[str, Scene] = {}
     for folder in found:
         name = folder.resolve().name
@@ -167,6 +169,15 @@ def number_of(file: Path | str) -> int:
     """Return the last number in a file's name, 0 if it has none."""
     numbers = re.findall(r"[0-9]{1,15}", Path(file).stem)
     return int(numbers[-1]) if numbers else 0
+
+
+def _warn_of_others(batch: Path, others: list[Path]) -> None:
+    """Say what in a batch is no scene, so that none is lost in silence."""
+    if others:
+        log.warning("%d folders of %s hold neither images nor %s: %s, ...", len(others), batch, NAME, others[0].name)
+    packed = [path.stem for path in batch.glob("*.zip") if not (batch / path.stem).is_dir()]
+    if packed:
+        log.warning("%d archives of %s are not unpacked: %s.zip, ...", len(packed), batch, packed[0])
 
 
 def _is_scene(folder: Path) -> bool:

@@ -7,13 +7,14 @@ import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from configs.console import progress
 from configs.errors import ConfigError
 from configs.options import option
 from data.emit.config import EmitConfig, Emitted, Format, whole_folder
 from data.emit.dl3dv_faults import FAULTS
-from data.emit.dl3dv_scene import Traits, film, write_scene
+from data.emit.dl3dv_scene import RawScene, Traits, film, write_scene
 from data.layout import check_clip_id
 from data.rooms.config import RoomsConfig
 
@@ -75,7 +76,7 @@ def emit_dl3dv(config: EmitDL3DV) -> Emitted:
 
 
 def plan(config: EmitDL3DV, faults: list[str]) -> dict[str, Task]:
-    """Return the scenes by hash: sound ones in the order of the rooms, then one plain scene per fault."""
+    """Return the scenes by hash: sound ones in the order of the rooms, then the first room once per fault."""
     plain = Traits(folder=config.folder_of_frames, scale=config.scale, unregistered=config.unregistered)
     sorts: list[tuple[int, Traits, bool]] = [
         (config.portrait, plain, True),
@@ -90,7 +91,7 @@ def plan(config: EmitDL3DV, faults: list[str]) -> dict[str, Task]:
     odd = [(traits, upright) for count, traits, upright in sorts for _ in range(count)][: config.clips]
     shapes = [(plain, False)] * (config.clips - len(odd)) + odd[::-1]
     tasks = [Task(room, traits, upright) for room, (traits, upright) in enumerate(shapes)]
-    tasks += [Task(rank % config.clips, plain, fault=fault) for rank, fault in enumerate(faults)]
+    tasks += [Task(0, plain, fault=fault) for fault in faults]
     return {scene_hash(config.seed, number): task for number, task in enumerate(tasks)}
 
 
@@ -99,9 +100,16 @@ def write_task(batch: Path, rooms: RoomsConfig, tasks: dict[str, Task], name: st
     task = tasks[name]
     if task.upright and rooms.height < rooms.width:
         rooms = dataclasses.replace(rooms, height=rooms.width, width=rooms.height)
-    write_scene(batch / name, film(rooms, task.room, task.traits), task.traits, seed=task.room)
+    scene = _filmed(dataclasses.astuple(rooms), task.room, task.traits)
+    write_scene(batch / name, scene, task.traits, seed=task.room)
     if task.fault is not None:
         FAULTS[task.fault].break_(batch / name)
+
+
+@functools.lru_cache(maxsize=1)
+def _filmed(rooms: tuple[Any, ...], room: int, traits: Traits) -> RawScene:
+    """Film a room; the faults, one after the other, share one recording."""
+    return film(RoomsConfig(*rooms), room, traits)
 
 
 def _check(config: EmitDL3DV) -> None:

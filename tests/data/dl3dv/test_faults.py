@@ -14,6 +14,7 @@ from configs.errors import ConfigError, DatasetError, MissingError, Spatialprobe
 from data.__main__ import VERBS
 from data.clip import ClipRefused
 from data.dataset import PreparedDataset
+from data.dl3dv import scenes
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.source import DL3DVSource
 from data.emit.dl3dv_faults import FAULTS
@@ -144,11 +145,21 @@ def test_raw_folders_without_scenes(tmp_path: Path, raw: Raw) -> None:
         DL3DVSource(DL3DVConfig(), next(raw.folder.rglob("*.png")))
 
 
-def test_batches_that_are_links_out_are_left_out(raw: Raw, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_batches_that_are_links_out_are_left_out(raw: Raw, tmp_path: Path) -> None:
     folder = tmp_path / "raw"
     shutil.copytree(raw.scene(0), folder / "1K" / raw.scenes[0])
     (folder / "2K").symlink_to(raw.folder / "1K")
     assert DL3DVSource(DL3DVConfig(), folder).clip_ids() == [raw.scenes[0]]
+
+
+def test_what_is_no_scene_is_told(raw: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(scenes.log, "warning", lambda text, *values: told.append(text % values))
+    shutil.copytree(raw.scene(0), tmp_path / "1K" / raw.scenes[0])
+    (tmp_path / "1K" / "empty").mkdir()
+    (tmp_path / "1K" / "packed.zip").touch()
+    assert DL3DVSource(DL3DVConfig(), tmp_path).clip_ids() == [raw.scenes[0]]
+    assert len(told) == 2 and "empty" in told[0] and "packed.zip" in told[1]
 
 
 def test_scenes_are_found_at_every_depth(raw: Raw) -> None:
