@@ -1,0 +1,80 @@
+"""docs/use-your-own-clips.md: its commands are accepted as written, and taken together lead to a report."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data.archive import RawFolder
+from data.video.manifest import read_manifest
+from tests.data.video.filming import labelled
+
+ROOT = Path(__file__).parents[3]
+GUIDE = (ROOT / "docs" / "use-your-own-clips.md").read_text(encoding="utf-8")
+PLACES = ("kitchen", "hall", "office", "bath", "bedroom")
+COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", GUIDE, re.S) for line in block.splitlines() if line]
+STAGES = {"data", "extract", "cache", "probe"}
+
+
+def environment(raw: Path, home: Path) -> dict[str, str]:
+    """What the guide asks its reader to set."""
+    names = {"RAW": str(raw), "SPATIALPROBE_HOME": str(home), "TWIN": "weights=random size=tiny"}
+    assert set(re.findall(r"^export (\w+)=", GUIDE, re.M)) == set(names)
+    return {**os.environ, **names}
+
+
+def words(command: str, raw: Path) -> list[str]:
+    """The arguments of one command of the guide, with its names filled in."""
+    assert command.startswith(".venv/bin/python -m ")
+    filled = command.replace("$RAW", str(raw)).replace("$TWIN", "weights=random size=tiny")
+    return shlex.split(filled)[2:]
+
+
+def test_every_command_is_accepted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import importlib
+
+    from configs.cli import main
+
+    assert len(COMMANDS) > 12
+    for command in COMMANDS:
+        stage, *arguments = words(command, tmp_path)
+        assert stage in STAGES
+        verbs = importlib.import_module(f"{stage}.__main__").VERBS
+        assert main(stage, "about", verbs, [*arguments, "--show"]) == 0, (command, capsys.readouterr().err)
+
+
+def test_manifest_of_the_guide_is_valid(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", GUIDE, re.S)
+    (tmp_path / "manifest.json").write_text(example)
+    (tmp_path / "kitchen.mp4").write_bytes(b"x")
+    for folder in ("kitchen_depth", "kitchen_masks"):
+        (tmp_path / folder).mkdir()
+    (recording,) = read_manifest(RawFolder(tmp_path)).recordings
+    assert recording.camera is not None and len(recording.poses) == 2 and recording.masks is not None
+    keys = {*json.loads(example), *json.loads(example)["recordings"][0]} - {
+        "format",
+        "version",
+        "recordings",
+        "licence",
+    }
+    assert keys <= set(re.findall(r"^\| `(\w+)` \|", GUIDE, re.M))
+
+
+@pytest.mark.full
+def test_the_guide_leads_to_a_report(tmp_path: Path) -> None:
+    raw = tmp_path / "recordings"
+    labelled(raw, PLACES)
+    env = environment(raw, tmp_path / "artifacts")
+    for command in COMMANDS:
+        line = command.replace(".venv/bin/python", shlex.quote(sys.executable), 1)
+        done = subprocess.run(["bash", "-c", line], cwd=ROOT, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert (tmp_path / "artifacts" / "report" / "index.html").stat().st_size > 1000
+    assert len(list((tmp_path / "artifacts" / "results").glob("*.json"))) == 4
