@@ -13,6 +13,7 @@ from probe.report.findings import findings, shifted
 from probe.report.frames import score_cell
 from probe.report.phrases import count, header, listed
 from probe.report.published import citation, published_of
+from probe.report.settings import match_text
 
 FEW_ROOMS = 10
 """Below this, percentile intervals are known to be too narrow."""
@@ -56,7 +57,7 @@ def statements(told: Told) -> tuple[Statement, ...]:
     found += [statement for board in told.boards for statement in shifted(board)]
     found += _limits(told)
     found += [Statement("gap", gap) for gap in told.gaps]
-    found += [statement for board in told.boards for statement in _gaps(board)]
+    found += _gaps(told.boards[0])
     found += _methods(told)
     order = ("warning", "finding", "limit", "gap", "method")
     unique = list(dict.fromkeys(found))
@@ -68,8 +69,12 @@ def _placed(found: Sequence[Statement], board: Board, told: Told) -> list[Statem
     if len(told.boards) == 1:
         return list(found)
     setting = next(iter(board.settings.values()))
-    place = f"[{setting.key['dataset']}, {setting.key['options'].get('profile')}] "
-    return [Statement(s.topic, place + s.text, s.cells, s.task) for s in found]
+    options = setting.key["options"]
+    words = [str(setting.key["dataset"]), f"profile {options.get('profile')}"]
+    words += [f"{key} {options[key]}" for key in ("variant", "split_scheme") if options.get(key) == "paper"]
+    words += [f"{float(options['fraction']):.0%} of the clips"] if options.get("fraction", 1) != 1 else []
+    words += [match_text(options)] if match_text(options) else []
+    return [Statement(s.topic, f"[{', '.join(words)}] {s.text}", s.cells, s.task) for s in found]
 
 
 def _warnings(board: Board, told: Told) -> list[Statement]:

@@ -132,3 +132,14 @@ def test_the_documentation_names_every_table() -> None:
     page = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
     listed = {name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line)}
     assert listed == set(TABLES)
+
+
+def test_several_boards_are_named_in_each_sentence(study: Any) -> None:
+    for source in ("pixels", "position"):
+        study.per_clip("instance", source, {"t_miou": [0.1, 0.2, 0.3] * 2}, tap=source)
+        study.per_clip("instance", source, {"t_miou": [0.1, 0.2, 0.4] * 2}, tap=source, split_scheme="paper")
+    found = [s.text for s in build(str(study.root)).said("finding", "instance")]
+    assert sorted(text.split("]")[0] for text in found) == [
+        "[toy, profile smoke",
+        "[toy, profile smoke, split_scheme paper",
+    ]
