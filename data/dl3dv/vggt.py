@@ -179,6 +179,11 @@ def _forward(model: Any, images: torch.Tensor) -> dict[str, torch.Tensor]:
 
     with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16, images.device.type == "cuda"):
         predictions = model(images)
+    missing = {"pose_enc", "depth", "depth_conf"} - set(predictions)
+    if missing:
+        raise ModelError(
+            f"this version of vggt gives no {', '.join(sorted(missing))}", found=sorted(predictions), fix=INSTALL
+        )
     world2cam, intrinsics = pose_encoding_to_extri_intri(predictions["pose_enc"].float(), images.shape[-2:])
     result = {"depth": predictions["depth"][..., 0], "confidence": predictions["depth_conf"]}
     result |= {"world2cam": world2cam, "intrinsics": intrinsics}
