@@ -17,9 +17,9 @@ from PIL import Image
 WIDTH, LARGEST = 1280, 300_000
 SHOWN = """
 const keep = {
-  main: [".lead", ".scroll"],
-  layers: [".lead", "h3", ".legend", ".panels"],
-  pictures: [".lead", "h3", ".scene", ".gallery"],
+  main: [".scroll"],
+  layers: ["h3", ".legend", ".panels"],
+  pictures: ["h3", ".scene", ".gallery"],
 };
 for (const section of document.querySelectorAll("main > section")) {
   if (!(section.id in keep)) { section.remove(); continue; }
@@ -33,7 +33,7 @@ const places = [...document.querySelectorAll("#pictures > :is(h3, .scene, .galle
 const heading = (text) => places.findIndex((e) => e.matches("h3") && e.textContent.startsWith(text));
 const kept = new Set(["Points", "Instances"].map(heading).filter((i) => i >= 0).flatMap((i) => [i, i + 1]));
 places.forEach((e, i) => { if (!kept.has(i)) e.remove(); });
-document.querySelector("nav").remove();
+document.querySelectorAll("nav, .facts, .warning ~ .warning, .scene .note").forEach((e) => e.remove());
 """
 
 
