@@ -119,13 +119,14 @@ def _pairs(entries: Sequence[Entry]) -> dict[str, list[tuple[Entry, Entry]]]:
 def _kinds(about: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
     """Return vision-language against video generation models, each kind averaged; trained ones where both have some."""
     for trained in (True, False):
-        sides = []
+        sides, several = [], False
         for kind, words in (("vlm", "vision-language models"), ("vgm", "video generation models")):
             some = [e for e in about if e.source.kind == kind and not (trained and e.source.untrained)]
             side = some[0] if len(some) == 1 else average_of(some, words)
+            several |= len(some) > 1
             if side is not None:
                 sides.append(side)
-        if len(sides) == 2:
+        if len(sides) == 2 and several:  # one of each is a pair of models
             return [(sides[0], sides[1])]
     return []
 

@@ -42,31 +42,42 @@ def findings(board: Board, task: str, comparisons: Sequence[Comparison]) -> list
         comparisons: of the task's main setting.
     """
     entries = [entry for entry in board.entries[task] if entry.chosen]
-    found = ranking(entries, task)
+    found, hopeless = ranking(entries, task), []
     for family in _QUESTIONS:
         some = [item for item in comparisons if item.family == family]
-        if some:
-            found += _hopeless(family, some, task) or _family(family, some, task)
-    return found
+        if some and _too_few(some):
+            hopeless.append(some)
+        elif some:
+            found += _family(family, some, task)
+    return found + _hopeless(hopeless, task)
 
 
-def _hopeless(family: str, items: Sequence[Comparison], task: str) -> list[Statement]:
-    """Say that so few rooms are compared so often that no difference could be shown, and how many would do."""
+def _too_few(items: Sequence[Comparison]) -> bool:
+    """Return whether so few rooms are compared so often that no corrected p value could be small."""
     tested = [item for item in items if not math.isnan(item.p_holm)]
-    if not tested or tested[0].pair.smallest * tested[0].size < ALPHA:
+    return bool(tested) and tested[0].pair.smallest * tested[0].size >= ALPHA
+
+
+def _hopeless(families: Sequence[Sequence[Comparison]], task: str) -> list[Statement]:
+    """Say which questions the number of rooms leaves open whatever the features hold, and how many rooms would do."""
+    if not families:
         return []
-    size, rooms = tested[0].size, tested[0].pair.interval.n_groups
-    least = min(1.0, tested[0].pair.smallest * size)
-    ahead = sum(item.pair.advantage > 0 for item in tested)
-    seen = "" if family == "models" else f"; the first side is ahead in {ahead} of {size}"
-    needed = math.ceil(math.log2(size / ALPHA)) + 1
+    parts, cells = [], []
+    for items in families:
+        tested = [item for item in items if not math.isnan(item.p_holm)]
+        size = tested[0].size
+        ahead = sum(item.pair.advantage > 0 for item in tested)
+        seen = "" if tested[0].family == "models" else f", the first side ahead in {ahead}"
+        needed = math.ceil(math.log2(size / ALPHA)) + 1
+        question = _QUESTIONS[tested[0].family]
+        parts.append(f"{question} ({count(size, 'comparison')}{seen}; from {needed} rooms on)")
+        cells += [pair_cell(item) for item in tested]
+    rooms = families[0][0].pair.interval.n_groups
     text = (
-        f"{TASK_TITLES.get(task, task)}, {_QUESTIONS[family]}: nothing can be concluded. With {count(rooms, 'room')} "
-        f"and {count(size, 'comparison')} no corrected p value can be below {least:.2g}, whatever the features hold"
-        f"{seen}. {needed} rooms in the report split are the least that could "
-        "show a difference."
+        f"{TASK_TITLES.get(task, task)}: with {count(rooms, 'room')} in the report split, no test could show a "
+        f"difference after correction, whatever the features hold, for {listed(parts)}."
     )
-    return [Statement("limit", text, tuple(pair_cell(item) for item in tested), task)]
+    return [Statement("limit", text, tuple(cells), task)]
 
 
 def ranking(entries: Sequence[Entry], task: str) -> list[Statement]:
@@ -131,6 +142,12 @@ def _against(items: Sequence[Comparison], task: str, control_side: str) -> list[
 def _between(family: str, items: Sequence[Comparison], task: str, cells: tuple[str, ...]) -> list[Statement]:
     metric, title = items[0].pair.metric, TASK_TITLES.get(task, task)
     apart = sorted((i for i in items if i.verdict.endswith("better")), key=lambda i: -abs(i.pair.advantage))
+    if not apart and len(items) == 1:
+        text = (
+            f"{title}: {items[0].a.label} and {items[0].b.label} can't be told apart by {header(metric)} "
+            f"({p_text(items[0].p_holm)}, one comparison). That is no proof of equality."
+        )
+        return [Statement("limit", text, cells, task)]
     if not apart:
         text = (
             f"{title}, {_QUESTIONS[family]}: none of {count(len(items), 'comparison')} by {header(metric)} shows a "

@@ -180,7 +180,7 @@ def _limits(told: Told) -> list[Statement]:
             "score depends on the rooms, not on the seed: train several with seeds=1,2,3."
         )
         found.append(Statement("limit", text))
-    if any(entry.role == "oracle" for entry in entries):
+    if any(entry.role == "oracle" or entry.source.all_oracles for entry in entries):
         text = (
             "Ground truth as features is a ceiling for this probe and this length of training, not a perfect score, "
             "and position only is a floor: what lies between them is what features can add."
