@@ -16,6 +16,10 @@ from extract.request import Request, feature_folder
 if TYPE_CHECKING:
     from torch import nn
 
+ASSUMED_SPEED = 200e12
+"""FLOP per second behind the hours of a plan: a round number for bfloat16 on a current data-centre GPU, not a
+measurement. A run tells its own pace after its first clips."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -31,6 +35,7 @@ class Plan:
         depth: deepest block read, blocks loaded, blocks of the whole network; None for sources that are no model.
         frames: frames read per clip.
         weight_bytes: memory of the loaded weights; None where it was not asked for.
+        flops: arithmetic of one clip (see `extract.compute`); None where it was not asked for.
         device, dtype: where and in what the arithmetic runs.
     """
 
@@ -44,6 +49,7 @@ class Plan:
     depth: tuple[int, int, int] | None
     frames: int
     weight_bytes: int | None
+    flops: int | None
     device: str
     dtype: str
 
@@ -60,6 +66,13 @@ class Plan:
             lines.append(f"  blocks   up to {read} are read, {loaded} of {total} are loaded and run")
         if self.weight_bytes is not None:
             lines.append(f"  memory   {format_bytes(self.weight_bytes)} of weights, activations come on top")
+        if self.flops:
+            hours = self.flops * self.clips / ASSUMED_SPEED / 3600
+            each, speed = self.flops / 1e12, ASSUMED_SPEED / 1e12
+            lines.append(
+                f"  compute  {each:,.3g} TFLOP per clip: {hours:,.3g} GPU hours in all at {speed:.0f} TFLOP/s, if the "
+                "device keeps that up"
+            )
         lines.append(f"  disk     {format_bytes(self.new_bytes)} of {format_bytes(free_bytes(self.path))} free")
         lines.append(f"  store    {self.path}")
         return "\n".join(lines)
@@ -101,10 +114,12 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
     lacking = sum(count for names, count in absent.items() if names)
     by_name = {spec.name: spec for spec in request.specs}
     clip_bytes = sum(bytes_needed([by_name[name] for name in names], count) for names, count in absent.items())
-    depth = None
+    depth, weights, flops = None, None, None
     if deepest := [(tap.block, spec.blocks_total or 0) for tap, spec in request.arrays.values() if tap.block]:
         read, total = max(deepest)
         depth = read, total if request.adapter.spec.whole_network else read, total
+    if measure and depth:
+        weights, flops = measure_network(request)
     return Plan(
         source=request.source,
         dataset=request.dataset.name,
@@ -115,31 +130,36 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
         new_bytes=beginning + clip_bytes,
         depth=depth,
         frames=len(request.adapter.spec.frames.positions),
-        weight_bytes=weight_bytes(request) if measure and depth else None,
+        weight_bytes=weights,
+        flops=flops,
         device=request.variant.device,
         dtype=request.adapter.spec.compute_dtype,
     )
 
 
-def weight_bytes(request: Request) -> int:
-    """Return the bytes of the weights that the request's taps need, from networks built without memory."""
+def measure_network(request: Request) -> tuple[int, int | None]:
+    """Return (bytes of the weights, FLOP of one clip) that the request's taps need, from networks built without memory.
+
+    Tiny twins count as nothing.
+    """
     from dataclasses import replace
 
     from torch import nn
 
     from extract.backbones import build_adapter
+    from extract.compute import clip_flops
 
     dtype = request.adapter.spec.compute_dtype
     variant = replace(request.variant, device="meta", weights="random", size="full", dtype=dtype, cache=None)
     adapter = build_adapter(request.model, variant)
     if request.variant.size == "tiny":
-        return 0
+        return 0, None
     adapter.load([tap for tap, _ in request.arrays.values()])
     found: list[nn.Module] = []
     for owner in (adapter, getattr(adapter, "_network", None)):
         found += [value for value in vars(owner).values() if isinstance(value, nn.Module)] if owner is not None else []
     unique = {id(module): module for module in found}
-    return sum(_bytes(module) for module in unique.values())
+    return sum(_bytes(module) for module in unique.values()), clip_flops(adapter)
 
 
 def _bytes(module: nn.Module) -> int:

@@ -122,6 +122,16 @@ class VisionLanguageAdapter:
                 self._network(input_ids=self._ids.expand(clips, -1), position_ids=positions, use_cache=False, **inputs)
             return {key: tokens.reshape(clips, images, *self._layout.grid, -1) for key, tokens in seen.items()}
 
+    @property
+    def network(self) -> Any:
+        """The loaded library network: vision tower and the decoder blocks asked for."""
+        return self._network
+
+    @property
+    def tokens(self) -> int:
+        """Length of one clip's prompt, visual tokens included; known once loaded."""
+        return int(self._ids.shape[1])
+
     def _reader(self, tap: Tap) -> _Reader:
         if tap.block is None:
             return self._family.vision_end(self._network), self._family.vision_tokens

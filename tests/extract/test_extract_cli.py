@@ -146,8 +146,12 @@ def test_plan_adds_up_the_weights_of_the_blocks_that_run(root, capsys):
 )
 def test_every_family_is_planned_at_full_size(root, capsys, model):
     assert call("plan", f"model={model}", "dataset=toy", "weights=random", f"root={root}") == 0
-    memory = re.search(r"memory +([\d.]+) GB of weights", capsys.readouterr().out)
+    out = capsys.readouterr().out
+    memory, compute = (
+        re.search(text, out) for text in (r"memory +([\d.]+) GB of weights", r"([\d.,e+]+) TFLOP per clip")
+    )
     assert memory and 0.5 < float(memory[1]) < 60
+    assert compute and 10 < float(compute[1].replace(",", "")) < 5000
 
 
 def test_doctor_looks_for_weights(capsys, monkeypatch, tmp_path):
