@@ -55,9 +55,9 @@ def _language(adapter: VisionLanguageAdapter) -> int:
     rows, columns = adapter.spec.taps["llm"].grid
     patches = len(adapter.spec.frames.positions) * PATCHES_PER_TOKEN * rows * columns
     blocks = network.language_model.layers
-    weights = {
+    weights: dict[str, int] = {
         name: value.numel() for name, value in network.named_parameters() if not name.endswith("embed_tokens.weight")
     }
     decoder = sum(count for name, count in weights.items() if name.startswith("language_model."))
-    attention = sum(4 * tokens**2 * int(block.self_attn.q_proj.out_features) for block in blocks)
+    attention: int = sum(4 * tokens**2 * int(block.self_attn.q_proj.out_features) for block in blocks)
     return 2 * patches * (sum(weights.values()) - decoder) + 2 * tokens * decoder + attention
