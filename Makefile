@@ -42,9 +42,7 @@ demo: setup ## first result: no data, weights or GPU needed; about 10 minutes th
 	$(PY) -m data prepare dataset=rooms preset=$(or $(PRESET),ci) workers=$(WORKERS)
 	$(call heading,2 of 4: features of two untrained models$(comma) of pixels and positions$(comma) and of ground truth in two halves)
 	$(PY) -m extract run model=cogvideox,qwen3-vl dataset=$(DEMO) weights=random size=tiny layers=all workers=2
-	$(PY) -m extract run model=pixels,position dataset=$(DEMO)
-	$(PY) -m extract run model=oracle groups=code,classes dataset=$(DEMO)
-	$(PY) -m extract run model=oracle groups=depth,rays dataset=$(DEMO)
+	$(PY) -m extract run model=pixels,position,oracle-code-classes,oracle-depth-rays dataset=$(DEMO)
 	$(call heading,3 of 4: small probes on each$(comma) and on both halves of the ground truth fused)
 	$(PY) -m probe sweep task=tagging $(DEMO_PROBES) $(ARGS)
 	$(PY) -m probe sweep task=instance $(DEMO_PROBES) $(ARGS)

@@ -21,25 +21,26 @@ class ModelsConfig(RootConfig):
 
 def _run(config: RunConfig) -> int:
     """Extract one model after the other: the libraries are loaded once."""
-    from dataclasses import replace
-
+    from extract.config import each_model
     from extract.job import run
     from extract.model import load_model
 
-    names = config.model.replace(",", " ").split() or [config.model]
-    for name in names:  # a wrong name is told before hours are spent on the right ones
-        load_model(name)
-    return max(run(replace(config, model=name)) for name in names)
+    configs = each_model(config)
+    for each in configs:  # a wrong name is told before hours are spent on the right ones
+        load_model(each.model)
+    return max(run(each) for each in configs)
 
 
 def _plan(config: RunConfig) -> int:
+    from extract.config import each_model
     from extract.device import visible_devices
     from extract.plan import make_plan
     from extract.request import resolve_request
 
-    plan = make_plan(resolve_request(config, visible_devices(config.device)[0]), config, measure=True)
-    print(plan.describe())
-    plan.check_disk()
+    for each in each_model(config):
+        plan = make_plan(resolve_request(each, visible_devices(each.device)[0]), each, measure=True)
+        print(plan.describe())
+        plan.check_disk()
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from configs.cli import RootConfig
 from configs.errors import ConfigError
 from configs.options import option
+from configs.source_name import SourceName, read_source
 
 AUTO_BATCH = 8
 """Clips that `batch=auto` begins with."""
@@ -18,7 +19,10 @@ AUTO_BATCH = 8
 class RunConfig(RootConfig):
     """Options of `run` and `plan`."""
 
-    model: str = option(help="name of a model, a family's alias, or a source that is no model; `extract models` lists")
+    model: str = option(
+        help="one or several: models, family aliases, sources that are no models (`extract models` lists), or sources "
+        "as stores call them: oracle-depth-rays, qwen3-vl-2b-random"
+    )
     dataset: str = option("rooms", "name of the prepared dataset")
     layers: list[str] = option(
         help="transformer blocks counted from 1, or: paper (those of the paper), all, even4 (4 evenly spaced)",
@@ -102,6 +106,32 @@ class RunConfig(RootConfig):
         if not str(self.batch).isdigit() or int(self.batch) < 1:
             raise ConfigError(f"can't read batch={self.batch}", expected="a number of clips, or auto")
         return int(self.batch)
+
+
+def each_model(config: RunConfig) -> list[RunConfig]:
+    """Return one configuration per model that is named; what a source's name says of it becomes options.
+
+    Raises:
+        ConfigError: no name, or a name that says something else than an option.
+    """
+    names = config.model.replace(",", " ").split()
+    if not names:
+        raise ConfigError("no model is named", fix="python -m extract models lists them")
+    return [_named(config, read_source(name)) for name in names]
+
+
+def _named(config: RunConfig, name: SourceName) -> RunConfig:
+    said = {"weights": ("random", name.untrained, "hub"), "size": ("tiny", name.tiny, "full")}
+    changes: dict[str, Any] = {"model": name.model}
+    for key, (value, applies, default) in said.items():
+        if applies and getattr(config, key) not in (value, default):
+            raise ConfigError(f"{name} is said with {key}={value}", found=f"{key}={getattr(config, key)}")
+        changes |= {key: value} if applies else {}
+    if name.groups:
+        if config.groups and set(config.groups) != set(name.groups):
+            raise ConfigError(f"{name} is said with other groups", found=f"groups={','.join(config.groups)}")
+        changes["groups"] = list(name.groups)
+    return replace(config, **changes)
 
 
 def command(verb: str, config: RunConfig) -> str:

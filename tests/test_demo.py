@@ -15,7 +15,9 @@ import pytest
 
 from configs import loader
 from configs.cli import Layers
+from configs.errors import ConfigError
 from configs.source_name import read_source
+from extract.config import RunConfig, each_model
 from extract.model import load_model
 from extract.request import source_name, variant_of
 from fusion.name import parse_name
@@ -46,16 +48,16 @@ def parsed(line: str) -> tuple[str, str, Any]:
 @pytest.mark.parametrize(("options", "dataset"), [((), "rooms"), (("PRESET=nano",), "rooms-nano")])
 def test_every_command_resolves_and_reads_what_an_earlier_one_makes(options: tuple[str, ...], dataset: str) -> None:
     commands = [parsed(line) for line in demo(*options)]
-    assert [stage for stage, _, _ in commands] == ["data"] + ["extract"] * 4 + ["probe"] * 4
+    assert [stage for stage, _, _ in commands] == ["data"] + ["extract"] * 2 + ["probe"] * 4
     assert commands[0][2].name == dataset
     made = set()
-    for _, _, config in commands[1:5]:
+    for _, _, config in commands[1:3]:
         assert config.dataset == dataset
-        for word in config.model.split(","):
-            model = load_model(word)
-            made.add(source_name(model, variant_of(config, model, "cpu")))
+        for each in each_model(config):
+            model = load_model(each.model)
+            made.add(source_name(model, variant_of(each, model, "cpu")))
     assert {config.task for _, verb, config in commands if verb == "sweep"} == {"tagging", "instance", "geometry"}
-    for _, verb, config in commands[5:]:
+    for _, verb, config in commands[3:]:
         if verb == "sweep":
             assert config.dataset == dataset and len(config.seeds) == 2
             (names,) = config.models
@@ -74,6 +76,15 @@ def test_source_names_are_read_back(name: str) -> None:
 def test_source_names_say_how_they_are_made() -> None:
     assert read_source("qwen3-vl-2b-tiny-random").options == ["model=qwen3-vl-2b", "weights=random", "size=tiny"]
     assert read_source("oracle-code-classes").options == ["model=oracle", "groups=code,classes"]
+
+
+def test_names_and_options_may_not_contradict() -> None:
+    (config,) = each_model(RunConfig(model="oracle-depth-rays", groups=["rays", "depth"]))
+    assert (config.model, config.groups) == ("oracle", ["depth", "rays"])
+    with pytest.raises(ConfigError, match="other groups"):
+        each_model(RunConfig(model="oracle-depth", groups=["code"]))
+    with pytest.raises(ConfigError, match="weights=random"):
+        each_model(RunConfig(model="wan-t2v-14b-random", weights="/somewhere"))
 
 
 @needs_make
