@@ -20,12 +20,13 @@ ROOT = Path(__file__).parents[3]
 GUIDE = (ROOT / "docs" / "use-your-own-clips.md").read_text(encoding="utf-8")
 PLACES = ("kitchen", "hall", "office", "bath", "bedroom")
 COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", GUIDE, re.S) for line in block.splitlines() if line]
+UNTRAINED = {"TWIN": "weights=random size=tiny", "FEATURES": "qwen3-vl-2b-tiny-random"}
 STAGES = {"data", "extract", "cache", "probe"}
 
 
 def environment(raw: Path, home: Path) -> dict[str, str]:
     """What the guide asks its reader to set."""
-    names = {"RAW": str(raw), "SPATIALPROBE_HOME": str(home), "TWIN": "weights=random size=tiny"}
+    names = {"RAW": str(raw), "SPATIALPROBE_HOME": str(home), **UNTRAINED}
     assert set(re.findall(r"^export (\w+)=", GUIDE, re.M)) == set(names)
     return {**os.environ, **names}
 
@@ -33,7 +34,9 @@ def environment(raw: Path, home: Path) -> dict[str, str]:
 def words(command: str, raw: Path) -> list[str]:
     """The arguments of one command of the guide, with its names filled in."""
     assert command.startswith(".venv/bin/python -m ")
-    filled = command.replace("$RAW", str(raw)).replace("$TWIN", "weights=random size=tiny")
+    filled = command.replace("$RAW", str(raw))
+    for name, value in UNTRAINED.items():
+        filled = filled.replace(f"${name}", value)
     return shlex.split(filled)[2:]
 
 
