@@ -61,9 +61,10 @@ class CameraConfig:
     layer_scale: float = option(0.01, "initial gain of the residual branches")
     tokens: str = option(
         "camera",
-        "what the head sees of a view: its camera token, the mean patch token, both, or also the first moments",
-        choices=("camera", "pooled", "both", "moments"),
+        "what the head sees of a view: its camera token, the mean patch token, both; also first moments; also products",
+        choices=("camera", "pooled", "both", "moments", "products"),
     )
+    start: bool = option(False, "refine what one Linear makes of the same tokens, instead of a constant")
     at_depth_0: str = option(
         "refuse",
         "camera tokens are constant without trunk blocks: read pooled patches instead, refuse, or keep the constant",

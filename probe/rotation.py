@@ -11,7 +11,8 @@ def rotate_vectors(quaternion: Tensor, vectors: Tensor) -> Tensor:
     """Rotate vectors (..., 3) by unit quaternions (..., 4)."""
     axis, real = quaternion[..., :3], quaternion[..., 3:]
     twice = 2 * torch.linalg.cross(axis, vectors)
-    return vectors + real * twice + torch.linalg.cross(axis, twice)
+    turned: Tensor = vectors + real * twice + torch.linalg.cross(axis, twice)
+    return turned
 
 
 def inverse(quaternion: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ SOURCES = {
     "pooled": ("mean",),
     "both": ("camera", "mean"),
     "moments": ("camera", "mean", "across", "down"),
+    "products": ("camera", "mean", "across", "down", "products"),
 }
 """Value of `camera.tokens` -> what is read of a view."""
 
@@ -87,6 +88,7 @@ class CameraHead(nn.Module):
                 self.sources = tuple(name for name in self.sources if name != "camera") or ("mean",)
         inputs = len(self.sources) * width
         inner = config.width or inputs
+        self.factors = nn.Linear(width, 2 * width) if "products" in self.sources else None
         weights = moment_weights(grid).to(torch.get_default_device())
         self.register_buffer("moments", weights, persistent=False)
         self.token_norm = nn.LayerNorm(inputs)
@@ -101,6 +103,10 @@ class CameraHead(nn.Module):
         )
         self.norm = nn.LayerNorm(inner)
         self.branch = Mlp(inner, inner // 2, raw)
+        self.start = nn.Linear(inputs, raw) if config.start else None
+        if self.start is not None:
+            nn.init.zeros_(self.branch.fc2.weight)
+            nn.init.zeros_(self.branch.fc2.bias)
 
     def forward(self, stage: Tensor, specials: int) -> Tensor:
         """Estimate the cameras.
@@ -112,7 +118,9 @@ class CameraHead(nn.Module):
         Returns:
             (iterations, B, S, 9) activated poses, the final ones last; layout of `probe.pose.encode_pose`.
         """
-        tokens = self.reduce(self.token_norm(self._read(stage, specials)))
+        seen = self._read(stage, specials)
+        start = None if self.start is None else self.start(seen)
+        tokens = self.reduce(self.token_norm(seen))
         normed = F.layer_norm(tokens, tokens.shape[-1:], eps=1e-6)
         raw: Tensor | None = None
         poses = []
@@ -120,13 +128,16 @@ class CameraHead(nn.Module):
             # Carried over raw, not activated, and without gradient: each iteration learns its own step.
             before = None if raw is None else raw.detach()
             known = self.empty_pose.expand(*tokens.shape[:2], -1) if before is None else before
+            if start is not None:
+                known = known + start.detach()
             shift, scale, gate = self.modulation(F.silu(self.embed_pose(known))).chunk(3, dim=-1)
             x = tokens + gate * (normed * (1 + scale) + shift)
             for block in self.blocks:
                 x = block(x)
             delta = self.branch(self.norm(x))
             raw = delta if before is None else before + delta
-            poses.append(activate_pose(raw.float(), self.config.form))
+            full = raw if start is None else raw + start
+            poses.append(activate_pose(full.float(), self.config.form))
         return torch.stack(poses)
 
     def _read(self, stage: Tensor, specials: int) -> Tensor:
@@ -137,4 +148,8 @@ class CameraHead(nn.Module):
             # The mean says where a camera looks; how features change across the picture says how it is turned.
             planes = self.moments.to(patches.dtype) @ patches
             found |= dict(zip(("mean", "across", "down"), planes.unbind(dim=2), strict=True))
+            if self.factors is not None:
+                # Where a ray comes from is a product of what channels say, not a sum (Lin et al. 2015).
+                left, right = self.factors(patches).chunk(2, dim=-1)
+                found["products"] = (left * right).mean(dim=2)
         return torch.cat([found[name] for name in self.sources], dim=-1)

@@ -69,8 +69,8 @@ class DptHead(nn.Module):
             CellPixels(width, grid, outputs, output_size(image_size, config.output_scale)) if config.cells else None
         )
         if self.cells is not None:
-            nn.init.zeros_(self.output_conv3.weight)
-            nn.init.zeros_(self.output_conv3.bias)
+            for parameter in self.output_conv3.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, stages: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
         """Predict the raw map.

@@ -103,7 +103,7 @@ def test_refusal_without_trunk_blocks() -> None:
     CameraHead(24, 1, dataclasses.replace(STANDARD, at_depth_0="refuse"), GRID)
 
 
-@pytest.mark.parametrize("tokens", ["camera", "pooled", "both", "moments"])
+@pytest.mark.parametrize("tokens", ["camera", "pooled", "both", "moments", "products"])
 @pytest.mark.parametrize("width", [0, 16])
 def test_sources_and_widths(tokens: str, width: int) -> None:
     head = CameraHead(24, 1, dataclasses.replace(STANDARD, tokens=tokens, width=width), GRID)
@@ -114,3 +114,34 @@ def test_sources_and_widths(tokens: str, width: int) -> None:
 
 def test_one_view() -> None:
     assert tuple(CameraHead(24, 1, STANDARD, GRID)(torch.randn(2, 1, 11, 24), 5).shape) == (4, 2, 1, 9)
+
+
+def test_start_is_one_linear_and_gets_refined() -> None:
+    head = CameraHead(24, 1, dataclasses.replace(STANDARD, tokens="moments", start=True), GRID)
+    stage = torch.randn(2, 3, 11, 24)
+    patches = stage[:, :, 5:]
+    seen = torch.cat([stage[:, :, 0], *(torch.einsum("p,bspc->bsc", row, patches) for row in head.moments)], dim=-1)
+    assert head.start is not None
+    expected = activate_pose(head.start(seen), "standard")
+    poses = head(stage, 5)
+    torch.testing.assert_close(poses, expected.expand_as(poses))  # refinements start at nothing
+    poses.square().sum().backward()
+    assert head.start.weight.grad is not None and head.start.weight.grad.abs().max() > 0
+    assert head.branch.fc2.weight.grad is not None and head.branch.fc2.weight.grad.abs().max() > 0
+    torch.nn.init.normal_(head.branch.fc2.weight)
+    assert (head(stage, 5) - expected).abs().max() > 1e-2
+
+
+def test_products_are_means_of_pairs_of_linear_maps() -> None:
+    head = CameraHead(24, 0, dataclasses.replace(STANDARD, tokens="products", start=True), GRID)
+    assert head.factors is not None and head.start is not None
+    stage = torch.randn(1, 2, 5 + 6, 24)
+    weight, bias = head.factors.weight, head.factors.bias
+    expected = torch.zeros(1, 2, 24)
+    for view in range(2):
+        for cell in range(6):
+            token = stage[0, view, 5 + cell]
+            expected[0, view] += (weight[:24] @ token + bias[:24]) * (weight[24:] @ token + bias[24:]) / 6
+    means = torch.einsum("kp,bspc->bskc", head.moments, stage[:, :, 5:]).flatten(2)
+    start = activate_pose(head.start(torch.cat([means, expected], dim=-1)), "standard")
+    torch.testing.assert_close(head(stage, 5)[0], start, atol=1e-5, rtol=1e-4)
