@@ -113,7 +113,7 @@ def _pairs_table(sources: Sources, name: str, rows: list[dict[str, Any]]) -> Tab
     key = str(rows[0]["metric"])
     columns = [
         Column("A \N{MINUS SIGN} B", number=False),
-        Column("Family", "models, controls or fusion: p values are corrected within it", number=False),
+        Column("Family", "the question that the comparison belongs to; p values are corrected within it", number=False),
         Column(f"Δ {title(key)}", meaning(key)),
         Column("Effect", "advantage of A in standard deviations between rooms"),
         Column("Rooms A wins", "share of rooms in which A is better"),

@@ -35,8 +35,9 @@ class Sources:
         self._styles = {label: i for i, label in enumerate(self._by_label)}
 
     def row(self, who: Who) -> dict[str, Any]:
-        """Return the row of table `sources`, empty if there is none."""
-        return self._by_label.get(str(who["label"])) or self._by_name.get(str(who["source"]), {})
+        """Return the row of table `sources`; averages have none, only whether their name says untrained."""
+        found = self._by_label.get(str(who["label"])) or self._by_name.get(str(who["source"]))
+        return found or {"untrained": "untrained" in str(who["label"])}
 
     def of_run(self, run: Who) -> Who:
         """Return who a row of table `runs` is about: the entry's label, or the store's for twins without an entry."""

@@ -146,6 +146,9 @@ def test_stores_of_one_source_keep_their_own_names_and_looks() -> None:
     assert sources.of_run(twin)["label"] == "Oracle: depth"
     tower = {"label": "Qwen3-VL-2B: vision tower", "source": "qwen-tiny-random"}
     assert "random weights" in sources.tags(tower) and "random" in sources.kinds(tower)
+    average = {"label": "the average of 2 untrained models", "source": "the average of 2 untrained models"}
+    assert sources.tags(average) == ("random weights",)
+    assert sources.tags({"label": "the average of 2 models", "source": None}) == ()
 
 
 def test_published_figures_stand_beside_models_only() -> None:
