@@ -69,10 +69,10 @@ class Deferred:
         if not items:
             return []
         array, columns = self._columns(items)
-        sizes = self._sizes(array, columns)
-        parts = [None] * len(columns) if out is None else list(torch.split(out[: sum(sizes)], sizes))
-        found = []
-        for branch, column, part in zip(array.branches, columns, parts, strict=True):
+        found, start = [], 0
+        for branch, column, size in zip(array.branches, columns, self._sizes(array, columns), strict=True):
+            part = None if out is None else out[start : start + size]
+            start += size
             features = branch.parent.read(column, part, verify=verify, allow_partial=allow_partial)
             if not isinstance(features, torch.Tensor):
                 raise StoreError("a deferred batch needs equally many rows of every clip", where=self.view.source)
@@ -96,8 +96,8 @@ class Deferred:
 
     @staticmethod
     def _sizes(array: FusedArray, columns: Sequence[Sequence[ReadItem]]) -> list[int]:
-        pairs = zip(array.branches, columns, strict=True)
-        return [-(-branch.parent.nbytes(column) // 64) * 64 for branch, column in pairs]
+        rows = sum(len(rows) for _, _, rows in columns[0])  # of every branch, which reads a row for each fused one
+        return [-(-rows * branch.array.row_bytes // 64) * 64 for branch in array.branches]
 
 
 def deferred(source: FeatureSource) -> Any:
