@@ -84,10 +84,13 @@ def test_a_dying_process_costs_its_own_clip(tmp_path: Path) -> None:
 def test_running_cluster(tmp_path: Path) -> None:
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        address = cluster.scheduler_address
-        if address.startswith("tcp://"):
-            assert prepare(trouble(["a", "b"]), tmp_path / "d", cluster=address).made == 2
+    threads = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "dashboard_address": ":0"}
+    with LocalCluster(protocol="tcp://", **threads) as cluster:
+        assert cluster.scheduler_address.startswith("tcp://")
+        summary = prepare(
+            trouble(["a", "bug", "b"]), tmp_path / "d", cluster=cluster.scheduler_address, allowed_failures=1
+        )
+    assert summary.made == 2 and "ZeroDivisionError" in summary.failed["bug"]
 
 
 @pytest.mark.parametrize("cluster", ["slurm", "tcp://127.0.0.1:1"])
