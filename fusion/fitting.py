@@ -145,6 +145,7 @@ class Fitter:
             )
         identity = {
             "version": VERSION, "kind": kind, "parent": parent.fingerprint_digest, "array": array.name,
+            "shape": list(array.shape),  # noise of any width has one name
             "grid": list(grid), "settings": settings, "train": [[c, parent.entry(c).input_sha256] for c in self.train],
         }  # fmt: skip
         if self.root == "":
