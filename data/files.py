@@ -103,8 +103,8 @@ def remove_stale(folder: Path) -> int:
     removed = 0
     here = socket.gethostname()
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        host, pid, _ = path.name.rsplit("-", 2)
         try:
+            host, pid, _ = path.name.rsplit("-", 2)
             if host.endswith(here):
                 stale = not Path(f"/proc/{int(pid)}").exists() if Path("/proc").is_dir() else _old(path)
             else:

@@ -70,7 +70,7 @@ class Plan:
             hours = self.flops * self.clips / ASSUMED_SPEED / 3600
             each, speed = self.flops / 1e12, ASSUMED_SPEED / 1e12
             lines.append(
-                f"  compute  {each:,.3g} TFLOP per clip: {hours:,.3g} GPU hours in all at {speed:.0f} TFLOP/s, if the "
+                f"  compute  {each:,.0f} TFLOP per clip: {hours:,.3g} GPU hours in all at {speed:.0f} TFLOP/s, if the "
                 "device keeps that up"
             )
         lines.append(f"  disk     {format_bytes(self.new_bytes)} of {format_bytes(free_bytes(self.path))} free")

@@ -52,7 +52,7 @@ def read_clip(dataset: PreparedDataset, adapter: Adapter, clip_id: str) -> ClipI
     unique = sorted(set(wanted))
     decoded = dataset.frames(clip_id, unique)
     frames = decoded if len(unique) == len(wanted) else decoded[np.searchsorted(unique, wanted)]
-    truth = _ground_truth(dataset, clip_id, wanted) if spec.ground_truth else {}
+    truth = _ground_truth(dataset, clip_id, wanted, spec.ground_truth) if spec.ground_truth else {}
     return ClipInput(clip_id=clip_id, frames=frames, length=length, ground_truth=truth)
 
 
@@ -67,24 +67,38 @@ def prepare(dataset: PreparedDataset, adapter: Adapter, clip_id: str, *, pin: bo
     return Prepared(clip_id, inputs, len(clip.frames), read - started, time.perf_counter() - read)
 
 
-def _ground_truth(dataset: PreparedDataset, clip_id: str, wanted: tuple[int, ...]) -> dict[str, NDArray[Any]]:
-    """Read depth, instances and cameras at query frames; the last one that the clip has serves the padding."""
+def _ground_truth(
+    dataset: PreparedDataset, clip_id: str, wanted: tuple[int, ...], kinds: tuple[str, ...]
+) -> dict[str, NDArray[Any]]:
+    """Read what is asked for at query frames; the last one that the clip has serves the padding."""
     have = dataset.query_positions(clip_id)
     at = [
         max((p for p in have if p <= position), default=have[0]) for position in wanted if position in QUERY_POSITIONS
     ]
     if len(at) != len(wanted):
         at = [max(p for p in have if p <= position) for position in wanted]
-    cameras = dataset.cameras(clip_id, at)
-    if not cameras.valid.all():
-        raise MissingError("the oracle needs the camera of every query frame", where=f"{dataset.name}/{clip_id}")
-    table = dataset.instances(clip_id)
-    classes = np.full(int(table["instance"].max() if len(table) else 0) + 1, -1, np.int64)
-    classes[table["instance"].to_numpy(np.int64)] = table["class_index"].to_numpy(np.int64)
-    return {
-        "depth": dataset.depth(clip_id, at),
-        "instance": dataset.instance_maps(clip_id, at),
-        "intrinsics": cameras.intrinsics,
-        "cam2world": cameras.cam2world,
-        "class_of_instance": classes,
-    }
+    truth: dict[str, NDArray[Any]] = {}
+    try:
+        if "depth" in kinds:
+            truth["depth"] = dataset.depth(clip_id, at)
+        if "instance" in kinds:
+            truth["instance"] = dataset.instance_maps(clip_id, at)
+    except MissingError as error:
+        raise MissingError(
+            f"{error.problem}, from which the oracle makes features", where=f"{dataset.name}/{clip_id}",
+            fix="choose groups= without it: normal, depth and rays need depth and cameras, code and classes instances",
+        ) from error  # fmt: skip
+    if "cam2world" in kinds:
+        cameras = dataset.cameras(clip_id, at)
+        if not cameras.valid.all():
+            raise MissingError(
+                "the oracle needs the camera of every query frame", where=f"{dataset.name}/{clip_id}",
+                fix="leave out normal and rays (groups=...), or the clip",
+            )  # fmt: skip
+        truth |= {"intrinsics": cameras.intrinsics, "cam2world": cameras.cam2world}
+    if "class_of_instance" in kinds:
+        table = dataset.instances(clip_id)
+        classes = np.full(int(table["instance"].max() if len(table) else 0) + 1, -1, np.int64)
+        classes[table["instance"].to_numpy(np.int64)] = table["class_index"].to_numpy(np.int64)
+        truth["class_of_instance"] = classes
+    return truth

@@ -27,6 +27,11 @@ CLASSES = 20
 
 GROUPS = {"colour": 3, "normal": 3, "depth": 1, "rays": 6, "code": CODE, "classes": CLASSES}
 """Group -> channels, in the order in which chosen groups are concatenated."""
+_SPACE = ("depth", "intrinsics", "cam2world")
+_TRUTH = {
+    "colour": (), "normal": _SPACE, "depth": ("depth",), "rays": _SPACE, "code": ("instance",),
+    "classes": ("instance", "class_of_instance"),
+}  # fmt: skip
 
 
 def build(model: ModelConfig, variant: Variant) -> Adapter:
@@ -44,7 +49,7 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     identity = {"version": VERSION, "groups": groups, "noise": noise, "noise_seed": variant.noise_seed}
     make = partial(compute, groups=groups, noise=noise, seed=variant.noise_seed)
     width = sum(GROUPS[name] for name in groups)
-    truth = ("depth", "instance", "intrinsics", "cam2world", "class_of_instance")
+    truth = tuple(dict.fromkeys(kind for name in groups for kind in _TRUTH[name]))
     return MapSource(model, variant, width, make, identity, truth)
 
 
