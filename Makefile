@@ -138,6 +138,9 @@ bench-probe: setup ## speed of probe training against a plain implementation of 
 bench-fusion: setup ## cost of fusing while reading
 	@$(PY) -m benchmarks.fusion $(ARGS)
 
+bench-sens: setup ## speed of importing ScanNet recordings against reading whole files
+	@$(PY) -m benchmarks.sens $(ARGS)
+
 bench-cache: setup ## speed of the feature store against raw reads
 	@$(PY) -m benchmarks.cache $(ARGS)
 
@@ -145,4 +148,4 @@ clean: ## remove the environment and caches; datasets, features and results in a
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './artifacts/*' -prune -exec rm -rf {} +
 
-.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-rooms bench-extract bench-probe bench-fusion bench-cache clean
+.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-rooms bench-extract bench-probe bench-fusion bench-sens bench-cache clean
