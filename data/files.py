@@ -9,46 +9,15 @@ import os
 import shutil
 import socket
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from configs.errors import CorruptionError, MissingError
+from configs.files import TEMPORARY_PREFIX, fsync_path, temporary_name
 
-TEMPORARY_PREFIX = ".tmp-"
 STALE_AFTER_S = 3600.0
-
-
-def fsync_path(path: Path) -> None:
-    """Force one file or folder to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def temporary_name(name: str) -> str:
-    """Return a name for work in progress that no other process or machine uses."""
-    return f"{TEMPORARY_PREFIX}{name}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that readers see the old one or the new one, and the new one survives a power cut."""
-    temporary = path.with_name(temporary_name(path.name))
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-    fsync_path(path.parent)
 
 
 def write_once(path: Path, content: bytes) -> bool:

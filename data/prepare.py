@@ -12,8 +12,9 @@ from typing import Any
 
 from configs.console import get_logger, progress
 from configs.errors import ConfigError, DatasetError, ModelError, SpatialprobeError, StaleError
+from configs.files import write_atomic
 from data.clip import ClipRefused, ClipSource, GetsReady
-from data.files import json_bytes, remove_stale, write_atomic
+from data.files import json_bytes, remove_stale
 from data.forecast import TimeLeft
 from data.identity import claim_identity, identity_record
 from data.jobs import run_jobs

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.console import print_table
-from data.files import write_atomic
+from configs.files import write_atomic
 
 STATUSES = ("made", "kept", "failed", "refused")
 SHOWN = 20

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import CorruptionError, MissingError
-from data.files import json_bytes, read_json, sha256_bytes, sha256_file, write_atomic
+from configs.files import write_atomic
+from data.files import json_bytes, read_json, sha256_bytes, sha256_file
 from data.layout import TABLES, clip_folder
 from data.splits import assign_splits
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from configs.files import atomic_file
 from configs.identity import digest
 
 if TYPE_CHECKING:
@@ -36,9 +35,6 @@ class LatentCache:
             found: Tensor = load_file(path, device=str(device))["latents"]
             return found
         latents = compute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        os.close(handle)
-        save_file({"latents": latents.contiguous().cpu()}, temporary)
-        Path(temporary).replace(path)
+        with atomic_file(path) as temporary:
+            save_file({"latents": latents.contiguous().cpu()}, temporary)
         return latents

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import ModelError
+from configs.files import atomic_file
 from configs.identity import digest
 from extract.network import quiet_libraries, torch_dtype
 from extract.noise import gaussian
@@ -100,11 +99,9 @@ def kept(compute: Any, cache: str | None, identity: dict[str, Any]) -> Tensor:
         return result
     path = Path(cache) / "prompts" / f"{digest(identity)[:20]}.safetensors"
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        os.close(handle)
-        save_file({"embedding": compute().contiguous()}, name)
-        Path(name).replace(path)
+        embedding = compute().contiguous()
+        with atomic_file(path) as temporary:
+            save_file({"embedding": embedding}, temporary)
     found: Tensor = load_file(path)["embedding"]
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from cache.locate import find_stores
 from configs.console import print_table
 from configs.errors import ConfigError, SpatialprobeError
+from configs.files import write_atomic
 from configs.loader import CONFIG_FOLDER, read_yaml
 from configs.paths import features_path
 from fusion.choices import Choices
@@ -153,10 +153,7 @@ def write_script(
     lines = ["#!/bin/sh", f"# Probes of the control table of {name} on {config.dataset}.", "set -e"]
     lines += [f"# lacking: {row.name} ({row.role}): {row.fix or row.problem}" for row in rows if row.problem]
     lines += [shlex.join(["python", *words]) for words in commands]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".controls.{os.getpid()}")
-    temporary.write_text("\n".join(lines) + "\n")
-    temporary.replace(path)
+    write_atomic(path, ("\n".join(lines) + "\n").encode())
     return path
 
 

@@ -19,6 +19,7 @@ from cache.source import FeatureSource
 from cache.spec import ArraySpec
 from configs.console import get_logger
 from configs.errors import ConfigError, CorruptionError
+from configs.files import write_atomic
 from configs.identity import canonical_json, digest
 from configs.paths import features_path
 from fusion.normalise import Normaliser
@@ -171,16 +172,7 @@ def _save(path: Path, arrays: Arrays, identity: str) -> None:
     from safetensors.numpy import save
 
     data = save(arrays, {"identity": identity, "sha256": _sha256(arrays)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(path, data)
 
 
 def _load(path: Path, identity: str) -> Arrays:

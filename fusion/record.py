@@ -12,6 +12,7 @@ from cache import records
 from cache.locate import FINGERPRINT_DIGITS
 from cache.views import ENDING
 from configs.errors import CorruptionError, SpatialprobeError, StaleError, StorageError
+from configs.files import write_atomic
 from configs.identity import differences, plain
 from configs.paths import features_path
 from fusion.choices import Choices
@@ -73,19 +74,9 @@ def save_record(root: str | os.PathLike[str] | None, record: ViewRecord) -> Path
     """
     path = record_path(root, record.dataset, record.name, record.short)
     data = records.render(plain(record))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        if path.is_file() and path.read_bytes() == data:
-            return path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        if not (path.is_file() and path.read_bytes() == data):
+            write_atomic(path, data)
     except OSError as error:
         raise StorageError(
             f"can't write the view: {error.strerror}", where=path, fix="choose another place with root=..."

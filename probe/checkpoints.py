@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from configs.errors import CorruptionError, MissingError, StaleError
-from data.files import write_atomic
+from configs.files import write_atomic
 
 FORMAT = 1
 

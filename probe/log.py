@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.files import write_atomic
+from configs.files import write_atomic
 from probe.scores import number
 
 Row = dict[str, Any]

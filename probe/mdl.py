@@ -16,7 +16,7 @@ from typing import Any
 
 from configs.console import get_logger
 from configs.errors import ConfigError
-from data.files import write_atomic
+from configs.files import write_atomic
 from probe import results
 from probe.fitting import fit, resolve_device
 from probe.inputs import Inputs, open_inputs, prefix

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from data.files import write_atomic
+from configs.files import write_atomic
 from probe.scores import Scores
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import ConfigError, MissingError
+from configs.files import write_atomic
 from configs.identity import digest
 from configs.loader import closest, resolve
 from configs.paths import results_path
-from data.files import write_atomic
 from fusion.opening import open_source
 from probe import results
 from probe.config import run_schema

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import CorruptionError
+from configs.files import write_atomic
 from configs.identity import plain
 from configs.loader import to_yaml
 from configs.paths import results_path
-from data.files import write_atomic
 from probe import controls
 from probe.scores import Scores, number
 from probe.tables import write_tables

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data.files import write_atomic
+from configs.files import write_atomic
 from data.tables import parquet_bytes
 from probe.scores import Scores, clip_value, number
 

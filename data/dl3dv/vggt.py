@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError, ModelError
+from configs.files import write_atomic
 from data.dl3dv.geometry import Footage, Geometry
-from data.files import read_json, sha256_file, write_atomic
+from data.files import read_json, sha256_file
 
 if TYPE_CHECKING:
     import torch

@@ -11,9 +11,9 @@ from typing import Any
 
 from configs.cli import RootConfig
 from configs.errors import ConfigError
+from configs.files import temporary_name
 from configs.loader import closest
 from configs.options import option
-from data.files import temporary_name
 from data.rooms.config import RoomsConfig
 
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from configs.console import print_table
 from configs.errors import DatasetError
+from configs.files import write_atomic
 from data.clip import Clip, ClipSource
 from data.dataset import PreparedDataset
-from data.files import json_bytes, write_atomic
+from data.files import json_bytes
 from data.rooms.ceiling import GRIDS, depth_floor, instance_score, perfect_cells
 from data.targets import pixel_threshold
 from data.views import draw_views

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from configs.console import get_logger, progress
+from configs.files import write_atomic
 from configs.paths import artifact_root
-from data.files import write_atomic
 from data.tables import parquet_bytes
 from probe.report.build import build
 from probe.report.config import ReportConfig

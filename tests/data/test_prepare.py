@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from configs.errors import CorruptionError, DatasetError, MissingError, StaleError
+from configs.files import TEMPORARY_PREFIX, write_atomic
 from data import prepare as module
 from data.dataset import PreparedDataset
-from data.files import TEMPORARY_PREFIX, atomic_folder, file_digests, remove_stale, write_atomic
+from data.files import atomic_folder, file_digests, remove_stale
 from data.prepare import prepare
 from tests.data.toy import Shape, ToySource
 

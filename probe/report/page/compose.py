@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data.files import write_atomic
+from configs.files import write_atomic
 from probe.report.contract import ReportData
 from probe.report.page.comparisons import controls_section, pairs_section
 from probe.report.page.curves import capacity_section, errors_section, layers_section, noise_section
