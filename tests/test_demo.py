@@ -23,7 +23,9 @@ from extract.request import source_name, variant_of
 from fusion.name import parse_name
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+ENVIRONMENT = {
+    key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
+}
 """Without what a make that runs these tests was given."""
 needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 

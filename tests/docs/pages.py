@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,6 +42,13 @@ def code_blocks(page: Path) -> Iterator[Block]:
             yield Block(page, "", text, start + 1)
             continue
         number += 1
+
+
+def environment_of_make() -> dict[str, str]:
+    """Return this process's environment without what a make that runs the tests hands down to a make that they run."""
+    return {
+        k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "ARGS")
+    }
 
 
 def run_verb(stage: str, *words: str) -> int:

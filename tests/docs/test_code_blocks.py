@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import PAGES, REPOSITORY, Block, code_blocks, run_verb
+from tests.docs.pages import PAGES, REPOSITORY, Block, code_blocks, environment_of_make, run_verb
 
 STAGES = ("data", "extract", "cache", "fusion", "probe")
 BUILT_BY_OTHER_TESTS = {"add-a-task.md", "add-a-model.md"}  # their blocks are files; tests of those stages build them
@@ -22,10 +22,13 @@ BLOCKS = [block for page in PAGES for block in code_blocks(page)]
 def commands(block: Block) -> list[str]:
     """Return the command lines of a block, continued lines joined, comments and prompts taken off."""
     found = []
+    given = dict(
+        re.findall(r'^export (\w+)="?([^"#\n]*?)"?(?:\s+#.*)?$', block.page.read_text(encoding="utf-8"), re.MULTILINE)
+    )
     for raw in block.text.replace("\\\n", " ").splitlines():
         line = re.sub(r"\s+#.*$", "", raw.strip().removeprefix("$ ").removeprefix("srun "))
         if re.match(r"(make|python|\.venv/bin/python)\s", line + " "):
-            found.append(line)
+            found.append(re.sub(r"\$(\w+)", lambda name: given.get(name[1], name[0]), line))
     return found
 
 
@@ -34,7 +37,9 @@ def python_commands(line: str) -> list[list[str]]:
     words = shlex.split(line)
     if words[0] == "make":
         call = ["make", "-n", f"VENV={sys.prefix}", *words[1:]]
-        done = subprocess.run(call, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            call, cwd=REPOSITORY, env=environment_of_make(), capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"{line}: {done.stderr}"
         lines = done.stdout.replace("\\\n", " ").splitlines()
         inner = [shlex.split(found) for found in lines if re.search(r"python\S* -m \w", found)]

@@ -142,7 +142,15 @@ def test_plan_adds_up_the_weights_of_the_blocks_that_run(root, capsys):
 
 @pytest.mark.parametrize(
     "model",
-    ["cogvideox-t2v-2b", "aether", "opensora", "internvl3-1b", "internvl3.5-4b", "qwen2.5-vl-3b", "qwen3-vl-2b"],
+    [
+        "cogvideox-t2v-2b",
+        "internvl3-1b",
+        "qwen3-vl-2b",
+        *(
+            pytest.param(name, marks=pytest.mark.full)
+            for name in ("wan-i2v-14b", "aether", "opensora", "qwen2.5-vl-3b")
+        ),
+    ],
 )
 def test_every_family_is_planned_at_full_size(root, capsys, model):
     assert call("plan", f"model={model}", "dataset=toy", "weights=random", f"root={root}") == 0
