@@ -115,9 +115,11 @@ def resolve_request(config: RunConfig, device: str) -> Request:
 def variant_of(config: RunConfig, model: ModelConfig, device: str) -> Variant:
     """Return how the model is to be run."""
     extra: dict[str, Any] = {}
+    weights, size = config.weights, config.size
     if model.family != "oracle" and (config.groups or config.oracle_noise):
         raise ConfigError(f"groups= and oracle_noise= mean nothing for {model.name}", expected="model=oracle")
     if model.kind == "control":
+        weights, size = "hub", "full"  # it has none; `weights=random size=tiny` is for the models of the same command
         grids = [_parse_grid(text) for text in config.grid if text not in ("probe", "native")]
         if len(grids) > 1:
             raise ConfigError(
@@ -127,7 +129,7 @@ def variant_of(config: RunConfig, model: ModelConfig, device: str) -> Variant:
             )
         extra = {"groups": config.groups, "oracle_noise": config.oracle_noise, **({"grid": grids[0]} if grids else {})}
     return Variant(
-        weights=config.weights, size=config.size, protocol=config.protocol, temporal=config.temporal,
+        weights=weights, size=size, protocol=config.protocol, temporal=config.temporal,
         init_seed=config.init_seed, noise_seed=config.noise_seed, device=device, dtype=config.dtype,
         cache=str(artifact_root(config.root) / "extract-cache"), cache_latents=config.cache_latents, extra=extra,
         twin=command("run", untrained(config)),

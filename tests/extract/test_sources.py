@@ -105,3 +105,15 @@ def test_short_clips_are_continued_by_their_last_frame(dataset):
     assert all(np.array_equal(frame, last) for frame in clip.frames[8:])  # 29 is slot 8
     assert np.array_equal(clip.frames[:8], dataset.frames("short_00", [0, 1, 5, 9, 13, 17, 21, 25]))
     features("oracle", dataset, "short_00")
+
+
+def test_sources_without_weights_are_never_called_untrained(root):
+    from cache import FeatureStore
+    from cache.locate import locate_store
+    from extract.config import RunConfig
+    from extract.job import run
+
+    random = RunConfig(model="pixels", dataset="toy", grid=["4x5"], weights="random", size="tiny", root=str(root))
+    assert run(random) == 0
+    store = FeatureStore.open(locate_store(str(root), dataset="toy", source="pixels"))
+    assert not any(spec.extra["untrained"] for spec in store.arrays.values())
