@@ -115,9 +115,17 @@ class PredictConfig(EvaluateConfig):
 def run_schema(task: str) -> type:
     """Return the dataclass of a run of a task: `RunOptions` and the task's options side by side."""
     options = load_task(task).options
-    return dataclasses.make_dataclass(
-        f"{task.title()}Run", [], bases=(RunOptions, options), namespace={"__doc__": f"A run of {task}."}
-    )
+    namespace = {"__doc__": f"A run of {task}.", "__reduce__": _reduce_run}
+    return dataclasses.make_dataclass(f"{task.title()}Run", [], bases=(RunOptions, options), namespace=namespace)
+
+
+def _reduce_run(run: Any) -> tuple[object, ...]:
+    """Send a run to another process by the name of its task: a class that is made at run time can't be found there."""
+    return _rebuild_run, (run.task, {field.name: getattr(run, field.name) for field in dataclasses.fields(run)})
+
+
+def _rebuild_run(task: str, values: dict[str, Any]) -> Any:
+    return run_schema(task)(**values)
 
 
 def train_layers(overrides: Mapping[str, str]) -> Layers:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import pytest
 import torch
 
@@ -282,7 +282,7 @@ def test_jobs_train_the_same_probes(toy: Path, tmp_path: Path, monkeypatch: pyte
     def one_after_the_other(work: Any, items: list[str], workers: int, cluster: str) -> Iterator[tuple[str, Any]]:
         sent.append((len(items), workers, cluster))
         for item in items:
-            yield item, cloudpickle.loads(cloudpickle.dumps(work))(item)  # as Dask sends it
+            yield item, pickle.loads(pickle.dumps(work))(item)
 
     monkeypatch.setattr("probe.sweep.run_jobs", one_after_the_other)
     spread_equals_alone(toy, tmp_path, monkeypatch)
