@@ -34,7 +34,7 @@ need         = @test -n "$($(1))" || { echo "error: $(1) must be given, for exam
 # The demo's dataset, sources and probes; no weights are fetched. Every command is printed before it runs.
 DEMO         = $(if $(filter-out ci,$(PRESET)),rooms-$(PRESET),rooms)
 DEMO_SOURCES = cogvideox-t2v-2b-tiny-random qwen3-vl-2b-tiny-random pixels position oracle-code-classes oracle-depth-rays oracle-code-classes+oracle-depth-rays
-DEMO_PROBES  = models="$(DEMO_SOURCES)" dataset=$(DEMO) layers=even3 seeds=0 profile=smoke workers=2
+DEMO_PROBES  = models="$(DEMO_SOURCES)" dataset=$(DEMO) seeds=0 profile=smoke workers=2
 heading      = @printf '\n\033[1m%s\033[0m\n' "$(1)"
 
 demo: setup ## first result: no data, weights or GPU needed; about 10 minutes the first time, seconds after that
@@ -44,9 +44,9 @@ demo: setup ## first result: no data, weights or GPU needed; about 10 minutes th
 	$(PY) -m extract run model=cogvideox,qwen3-vl dataset=$(DEMO) weights=random size=tiny layers=all workers=2
 	$(PY) -m extract run model=pixels,position,oracle-code-classes,oracle-depth-rays dataset=$(DEMO)
 	$(call heading,3 of 4: small probes on each$(comma) and on both halves of the ground truth fused)
-	$(PY) -m probe sweep task=tagging $(DEMO_PROBES) $(ARGS)
-	$(PY) -m probe sweep task=instance $(DEMO_PROBES) $(ARGS)
-	$(PY) -m probe sweep task=geometry $(DEMO_PROBES) $(ARGS)
+	$(PY) -m probe sweep task=tagging layers=even4 $(DEMO_PROBES) $(ARGS)
+	$(PY) -m probe sweep task=instance layers=paper $(DEMO_PROBES) $(ARGS)
+	$(PY) -m probe sweep task=geometry layers=paper $(DEMO_PROBES) $(ARGS)
 	$(call heading,4 of 4: report)
 	$(PY) -m probe report
 	@printf '\n%s\n' "Next, for example, all layers of one model: make sweep TASK=geometry MODEL=qwen3-vl-2b-tiny-random DATASET=$(DEMO) ARGS=profile=smoke"

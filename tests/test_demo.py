@@ -99,11 +99,12 @@ def test_demo_from_nothing_and_again(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert (tmp_path / "home" / "report" / "index.html").is_file()
     runs = sorted((tmp_path / "home" / "results").glob("*.json"))
-    assert len(runs) == 3 * 11  # tasks, layers
+    assert len(runs) == 13 + 7 + 7  # four layers of two models and five other sources; one layer each
     before = {path: path.stat().st_mtime_ns for path in runs}
 
     second = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert second.returncode == 0, second.stderr
     assert {path: path.stat().st_mtime_ns for path in runs} == before
     assert re.findall(r"\d+ clips to do, (\d+) complete", second.stdout) == ["8"] * 6
-    assert second.stderr.count("11 probes on 11 layers, 0 of them to train") == 3
+    assert second.stderr.count("13 probes on 13 layers, 0 of them to train") == 1
+    assert second.stderr.count("7 probes on 7 layers, 0 of them to train") == 2
