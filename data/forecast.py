@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.console import get_logger, print_table
-from configs.errors import StaleError
-from configs.identity import differences
 from data.clip import ClipRefused, ClipSource
-from data.identity import COMPARED, identity_record, read_identity
+from data.identity import check_identity, identity_record
 from data.jobs import available_cores
 from data.layout import clip_folder
 from data.splits import SALT
@@ -72,14 +70,7 @@ def forecast(
 
     record = identity_record(source.info, {"select": select, "report": report, "salt": salt})
     if (dataset / "dataset.json").is_file():
-        found = read_identity(dataset)
-        changed = [str(d) for key in COMPARED for d in differences(found.get(key), record[key], key)]
-        if changed:
-            raise StaleError(
-                "this dataset was prepared with other parameters (on disk -> asked for):\n    "
-                + "\n    ".join(changed),
-                where=dataset, fix="ask for the old parameters, or choose another name with name=...",
-            )  # fmt: skip
+        check_identity(dataset, record)
     clip_ids = unique_clip_ids(source)
     todo = [clip_id for clip_id in clip_ids if not clip_folder(dataset, clip_id).is_dir()]
     tried = _try(source, todo, str(record["parameters_sha256"]))

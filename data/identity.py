@@ -66,8 +66,16 @@ def claim_identity(dataset: Path, record: dict[str, Any]) -> None:
         StaleError: the dataset was made from other parameters; the message lists each difference.
     """
     dataset.mkdir(parents=True, exist_ok=True)
-    if write_once(dataset / "dataset.json", json_bytes(record)):
-        return
+    if not write_once(dataset / "dataset.json", json_bytes(record)):
+        check_identity(dataset, record)
+
+
+def check_identity(dataset: Path, record: dict[str, Any]) -> None:
+    """Compare with the dataset.json that is there.
+
+    Raises:
+        StaleError: the dataset was made from other parameters; the message lists each difference.
+    """
     found = read_identity(dataset)
     changed = [d for key in COMPARED for d in differences(found.get(key), record[key], key)]
     if changed:

@@ -114,9 +114,15 @@ class PredictConfig(EvaluateConfig):
 @lru_cache
 def run_schema(task: str) -> type:
     """Return the dataclass of a run of a task: `RunOptions` and the task's options side by side."""
-    options = load_task(task).options
-    namespace = {"__doc__": f"A run of {task}.", "__reduce__": _reduce_run}
-    return dataclasses.make_dataclass(f"{task.title()}Run", [], bases=(RunOptions, options), namespace=namespace)
+    return beside_task_options(RunOptions, task, "Run", __reduce__=_reduce_run)
+
+
+def beside_task_options(general: type, task: str, word: str, **methods: object) -> type:
+    """Return a dataclass of general options and a task's own side by side, named after the task and a word."""
+    namespace = {"__doc__": f"{word} of {task}.", **methods}
+    return dataclasses.make_dataclass(
+        f"{task.title()}{word}", [], bases=(general, load_task(task).options), namespace=namespace
+    )
 
 
 def _reduce_run(run: Any) -> tuple[object, ...]:

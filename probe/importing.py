@@ -12,8 +12,7 @@ from typing import Any
 from configs.cli import Layers
 from configs.errors import ConfigError, MissingError
 from configs.options import option
-from probe.config import RunOptions, run_schema, train_layers
-from probe.tasks import load_task
+from probe.config import RunOptions, beside_task_options, run_schema, train_layers
 
 
 @dataclasses.dataclass
@@ -27,10 +26,7 @@ class ImportOptions(RunOptions):
 @lru_cache
 def import_schema(task: str) -> type:
     """Return the dataclass of an import for a task."""
-    options = load_task(task).options
-    return dataclasses.make_dataclass(
-        f"{task.title()}Import", [], bases=(ImportOptions, options), namespace={"__doc__": f"A probe of {task}."}
-    )
+    return beside_task_options(ImportOptions, task, "Import")
 
 
 def import_layers(overrides: Mapping[str, str]) -> Layers:

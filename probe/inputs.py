@@ -112,7 +112,7 @@ class Inputs:
                 expected="one size for all clips of a run",
                 found=found,
                 where=self.dataset.path,
-                fix="prepare the dataset with one ground-truth size",
+                fix="prepare it with one size: gt_height= and gt_width= of scannet, image_size= of dl3dv",
             )
         return next(iter(sizes))
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from configs.cli import Layers
 from configs.options import option
-from probe.config import RunOptions, run_schema, train_layers
-from probe.tasks import load_task
+from probe.config import RunOptions, beside_task_options, run_schema, train_layers
 
 
 @dataclasses.dataclass
@@ -26,10 +25,7 @@ class SweepOptions(RunOptions):
 @lru_cache
 def sweep_schema(task: str) -> type:
     """Return the dataclass of a sweep of a task."""
-    options = load_task(task).options
-    return dataclasses.make_dataclass(
-        f"{task.title()}Sweep", [], bases=(SweepOptions, options), namespace={"__doc__": f"A sweep of {task}."}
-    )
+    return beside_task_options(SweepOptions, task, "Sweep")
 
 
 def sweep_layers(overrides: Mapping[str, str]) -> Layers:
