@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -170,16 +169,15 @@ class PreparedDataset:
             MissingError: no such clip or position.
             CorruptionError: a JPEG can't be decoded.
         """
-        from PIL import Image
+        from data.images import decode_jpeg
 
         self._find(clip_id, positions)
         result = np.empty((len(positions), *self.frame_size(clip_id), 3), np.uint8)
         for i, position in enumerate(positions):
             content = self.frame_bytes(clip_id, int(position))
             try:
-                with Image.open(io.BytesIO(content)) as image:
-                    result[i] = np.asarray(image.convert("RGB"))
-            except (OSError, ValueError, SyntaxError) as error:
+                result[i] = decode_jpeg(content)
+            except ValueError as error:  # also: pixels of another size
                 path = clip_folder(self.path, clip_id) / frame_name(int(position))
                 raise CorruptionError(f"not a readable JPEG: {error}", where=path, fix=self._mend(clip_id)) from error
         return result

@@ -1,8 +1,9 @@
 """Reads raw pictures strictly: colour frames, 16-bit depth and id masks, from JPEG and PNG bytes.
 
 Whatever is wrong with a file, empty, cut off, damaged or of a kind that would be misread in silence, ends in one
-`DatasetError` with its path. Damage is found as far as the format allows: PNG by its checksums, JPEG where the entropy
-code stops making sense.
+`DatasetError` with its path. Damage is found as far as the format allows: PNG by its checksums, JPEG where a decoder
+that takes every warning for an error stumbles. A JPEG has no checksum: a flipped bit after which its code still makes
+sense, and ends where it should, makes another valid picture.
 """
 
 from __future__ import annotations
@@ -226,48 +227,55 @@ def _opened(content: bytes, where: Where) -> Iterator[Image.Image]:
         yield image
 
 
+def decode_jpeg(content: bytes) -> NDArray[np.uint8]:
+    """Decode a grey or colour JPEG strictly: the pixels are Pillow's, but what libjpeg-turbo warns of is an error.
+
+    Args:
+        content: bytes of the file.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: cut off, damaged, or of a layout that the decoder does not know; says which.
+    """
+    import simplejpeg
+
+    pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(content, "RGB", strict=True)
+    return pixels
+
+
 def _loaded(content: bytes, where: Where) -> Image.Image:
     """Decode completely, after the checks that the library leaves out."""
+    from PIL import Image
+
     with _opened(content, where) as image:
         if getattr(image, "n_frames", 1) > 1 and image.format == "PNG":
             _refuse("an animated picture", f"{getattr(image, 'n_frames', 1)} frames", where, "export single frames")
         try:
-            if image.format == "PNG":
-                with _opened(content, where) as again:
-                    again.verify()  # checksums of all chunks, which loading skips
+            if image.format != "PNG" and image.mode in ("L", "RGB"):
+                result = Image.fromarray(decode_jpeg(content))
+                result.info = dict(image.info)
             else:
-                _check_jpeg(content)
-            image.load()
+                if image.format == "PNG":
+                    with _opened(content, where) as again:
+                        again.verify()  # checksums of all chunks, which loading skips
+                image.load()
+                result = image.copy()  # keeps pixels and tags without the file
         except DatasetError:
             raise
         except Exception as error:  # the library raises a dozen types for damaged data
             raise _damaged(error, where) from error
-        result = image.copy()  # keeps pixels and tags without the file
         result.format = image.format
         return result
 
 
-def _check_jpeg(content: bytes) -> None:
-    """Decode with the one decoder at hand that stops at bad codes; the others paint over them in silence."""
-    from av import CodecContext, Packet
-    from av.error import InvalidDataError, PatchWelcomeError
-
-    decoder = CodecContext.create("mjpeg", "r")
-    decoder.thread_count = 1
-    decoder.options = {"err_detect": "explode"}
-    try:
-        frames = decoder.decode(Packet(content)) + decoder.decode(None)
-    except PatchWelcomeError:  # a layout that this decoder lacks says nothing about damage
-        return
-    except InvalidDataError:
-        raise ValueError("its compressed data makes no sense") from None
-    if not frames:
-        raise ValueError("there is no picture in it")
-
-
 def _damaged(error: Exception, where: Where) -> DatasetError:
     text = " ".join(str(error).split()) or type(error).__name__
-    return DatasetError(f"a truncated or damaged picture: {text}", where=where, fix="copy or export the file again")
+    return DatasetError(
+        f"a truncated or damaged picture: {text}", where=where,
+        fix="copy or export the file again; if this is how its camera wrote it, save it anew with an image editor",
+    )  # fmt: skip
 
 
 def _orientation(image: Image.Image, where: Where) -> int:
