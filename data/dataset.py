@@ -80,16 +80,15 @@ class PreparedDataset:
         Raises:
             MissingError: no such dataset; the message lists those there are and how to make one.
         """
+        from data.sources import how_to_make
+
         path = dataset_path(root, name)
         if not (path / "dataset.json").is_file():
             folder = artifact_root(root) / "datasets"
             known = sorted(p.parent.name for p in folder.glob("*/dataset.json"))
             raise MissingError(
-                f"no prepared dataset {name!r}",
-                where=folder,
-                found=closest(name, known),
-                fix=f"make data DATASET={name}",
-            )
+                f"no prepared dataset {name!r}", where=folder, found=closest(name, known), fix=how_to_make(name)
+            )  # fmt: skip
         return cls(path)
 
     @property

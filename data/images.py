@@ -170,9 +170,7 @@ def resize_nearest(values: NDArray[Any], size: Size) -> NDArray[Any]:
     return result
 
 
-def _color(
-    content: bytes, where: Where, size: Size | None, orientation: Orientation
-) -> tuple[Image.Image, bool]:  # fmt: skip
+def _color(content: bytes, where: Where, size: Size | None, orientation: Orientation) -> tuple[Image.Image, bool]:
     """The picture as RGB, and whether the original bytes are a JPEG that shows just that."""
     from PIL import Image, ImageOps
 
@@ -262,9 +260,7 @@ def _loaded(content: bytes, where: Where) -> Image.Image:
                         again.verify()  # checksums of all chunks, which loading skips
                 image.load()
                 result = image.copy()  # keeps pixels and tags without the file
-        except DatasetError:
-            raise
-        except Exception as error:  # the library raises a dozen types for damaged data
+        except Exception as error:  # the libraries raise a dozen types for damaged data
             raise _damaged(error, where) from error
         result.format = image.format
         return result
@@ -272,10 +268,8 @@ def _loaded(content: bytes, where: Where) -> Image.Image:
 
 def _damaged(error: Exception, where: Where) -> DatasetError:
     text = " ".join(str(error).split()) or type(error).__name__
-    return DatasetError(
-        f"a truncated or damaged picture: {text}", where=where,
-        fix="copy or export the file again; if this is how its camera wrote it, save it anew with an image editor",
-    )  # fmt: skip
+    fix = "copy or export the file again; if this is how its camera wrote it, save it anew with an image editor"
+    return DatasetError(f"a truncated or damaged picture: {text}", where=where, fix=fix)
 
 
 def _orientation(image: Image.Image, where: Where) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from configs.cli import Layers
 from configs.errors import ConfigError
-from configs.loader import closest
+from configs.loader import closest, known_names
 from data.kind import Kind
 
 
@@ -47,6 +47,15 @@ def load_kind(name: str) -> Kind:
     if name not in KINDS:
         raise ConfigError(f"unknown dataset {name!r}", fix=closest(name, KINDS))
     return KINDS[name]()
+
+
+def how_to_make(name: str) -> str:
+    """Return what helps where a prepared dataset of this name is missing: the command that makes it."""
+    kind, _, preset = name.partition("-")
+    if kind not in KINDS or (preset and preset not in known_names(f"dataset/{kind}")):
+        return f"correct dataset=, or make it: python -m data prepare dataset={'|'.join(KINDS)} raw=... name={name}"
+    words = [f"make data DATASET={kind}", *([f"PRESET={preset}"] if preset else [])]
+    return " ".join(words if kind == "rooms" else [*words, "RAW=<folder of the recordings>"])
 
 
 def prepare_layers(overrides: Mapping[str, str]) -> Layers:

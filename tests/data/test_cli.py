@@ -56,7 +56,7 @@ def test_help_lists_keys_with_meaning(capsys: pytest.CaptureFixture[str]) -> Non
         (["prepair"], "did you mean prepare"),
         (["prepare", "seed=${oc.env:HOME}"], "seed"),
         (["prepare", "name=${oc.env:HOME}"], "interpolation"),
-        (["inspect", "dataset=none"], "make data DATASET=none"),
+        (["inspect", "dataset=none"], "name=none"),
     ],
 )
 def test_bad_input(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

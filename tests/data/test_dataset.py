@@ -151,7 +151,24 @@ def test_open_by_name(toy_path: Path) -> None:
     assert PreparedDataset.open("toy", root).name == "toy"
     with pytest.raises(MissingError, match="did you mean toy") as caught:
         PreparedDataset.open("toys", root)
-    assert "make data DATASET=toys" in str(caught.value)
+    assert "correct dataset=, or make it: python -m data prepare" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("rooms", "make data DATASET=rooms"),
+        ("rooms-nano", "make data DATASET=rooms PRESET=nano"),
+        ("scannet", "make data DATASET=scannet RAW="),
+        ("rooms-mine", "name=rooms-mine"),
+        ("kitchen", "name=kitchen"),
+    ],
+)
+def test_missing_datasets_are_told_with_the_command_that_makes_them(name: str, command: str, tmp_path: Path) -> None:
+    with pytest.raises(MissingError) as caught:
+        PreparedDataset.open(name, tmp_path)
+    assert command in str(caught.value)
+    assert ("PRESET" in command) == ("PRESET" in str(caught.value))
 
 
 def test_unannotated_clip(tmp_path: Path) -> None:
