@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from data.archive import RawFolder
 from data.video.manifest import read_manifest
+from tests.data.guides import blocks, page, run_all
 from tests.data.video.filming import labelled
 
-ROOT = Path(__file__).parents[3]
-GUIDE = (ROOT / "docs" / "use-your-own-clips.md").read_text(encoding="utf-8")
+GUIDE = page("use-your-own-clips.md")
 PLACES = ("kitchen", "hall", "office", "bath", "bedroom")
-COMMANDS = [line for block in re.findall(r"```bash\n(.*?)```", GUIDE, re.S) for line in block.splitlines() if line]
+COMMANDS = blocks(GUIDE)
 UNTRAINED = {"TWIN": "weights=random size=tiny", "FEATURES": "qwen3-vl-2b-tiny-random"}
 STAGES = {"data", "extract", "cache", "probe"}
-
-
-def environment(raw: Path, home: Path) -> dict[str, str]:
-    """What the guide asks its reader to set."""
-    names = {"RAW": str(raw), "SPATIALPROBE_HOME": str(home), **UNTRAINED}
-    assert set(re.findall(r"^export (\w+)=", GUIDE, re.M)) == set(names)
-    return {**os.environ, **names}
 
 
 def words(command: str, raw: Path) -> list[str]:
@@ -72,12 +62,10 @@ def test_manifest_of_the_guide_is_valid(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_the_guide_leads_to_a_report(tmp_path: Path) -> None:
-    raw = tmp_path / "recordings"
+    raw, home = tmp_path / "recordings", tmp_path / "artifacts"
     labelled(raw, PLACES)
-    env = environment(raw, tmp_path / "artifacts")
-    for command in COMMANDS:
-        line = command.replace(".venv/bin/python", shlex.quote(sys.executable), 1)
-        done = subprocess.run(["bash", "-c", line], cwd=ROOT, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    assert (tmp_path / "artifacts" / "report" / "index.html").stat().st_size > 1000
-    assert len(list((tmp_path / "artifacts" / "results").glob("*.json"))) == 4
+    names = {"RAW": str(raw), "SPATIALPROBE_HOME": str(home), **UNTRAINED}
+    assert set(re.findall(r"^export (\w+)=", GUIDE, re.M)) == set(names)
+    run_all(COMMANDS, names)
+    assert (home / "report" / "index.html").stat().st_size > 1000
+    assert len(list((home / "results").glob("*.json"))) == 4
