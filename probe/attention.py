@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configs.errors import ConfigError
+from probe.dropout import Dropout
 from probe.rope import rotate
 
 
@@ -37,7 +38,7 @@ class Attention(nn.Module):
         self.q_norm: nn.Module = nn.LayerNorm(width // heads) if qk_norm else nn.Identity()
         self.k_norm: nn.Module = nn.LayerNorm(width // heads) if qk_norm else nn.Identity()
         self.proj = nn.Linear(width, width)
-        self.proj_drop = nn.Dropout(dropout)
+        self.proj_drop = Dropout(dropout)
 
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Attend among the tokens of each sequence.
@@ -66,7 +67,7 @@ class Mlp(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, out)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., width) to (..., out)."""
@@ -75,15 +76,15 @@ class Mlp(nn.Module):
 
 
 class LayerScale(nn.Module):
-    """Learned per-channel gain of a residual branch (Touvron et al. 2021)."""
+    """Adds a residual branch with a learned gain per channel (Touvron et al. 2021)."""
 
     def __init__(self, width: int, initial: float) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.full((width,), initial))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Scale (..., width)."""
-        return x * self.gamma
+    def forward(self, x: Tensor, branch: Tensor) -> Tensor:
+        """Return `x + gamma * branch`, all (..., width)."""
+        return torch.addcmul(x, self.gamma, branch)
 
 
 class Block(nn.Module):
@@ -102,6 +103,6 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, tables: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Transform (batch, tokens, width), same shape out; `tables` as in `Attention.forward`."""
-        x = x + self.ls1(self.attn(self.norm1(x), tables))
-        out: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
+        x = self.ls1(x, self.attn(self.norm1(x), tables))
+        out: Tensor = self.ls2(x, self.mlp(self.norm2(x)))
         return out

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from configs.errors import ConfigError
@@ -104,7 +105,7 @@ class Trunk(nn.Module):
         """Return (B*S, P, width): camera token, registers, projected patches."""
         b, s = features.shape[:2]
         flat = features.flatten(0, 1).flatten(1, 2).to(self.camera_token.dtype)
-        patches = self.input_proj(self.input_norm(flat))
+        patches = self._project(flat)
         special = torch.cat([self.camera_token, self.register_token], dim=2)
         special = torch.cat([special[:, :1], special[:, 1:].expand(-1, s - 1, -1, -1)], dim=1)
         special = special.expand(b, -1, -1, -1).flatten(0, 1)
@@ -115,6 +116,15 @@ class Trunk(nn.Module):
                 view_times = torch.arange(s, device=x.device).expand(b, s)
             x = x + self.view_time(view_times.flatten())[:, None]
         return x
+
+    def _project(self, tokens: Tensor) -> Tensor:
+        """Norm and Linear. LayerNorm's gain and offset go into the Linear: no gradient is as wide as the features."""
+        norm, proj = self.input_norm, self.input_proj
+        if not isinstance(norm, nn.LayerNorm):
+            out: Tensor = proj(norm(tokens))
+            return out
+        standard = F.layer_norm(tokens, norm.normalized_shape, eps=norm.eps)
+        return F.linear(standard, proj.weight * norm.weight, proj.bias + proj.weight @ norm.bias)
 
     def _recompute(self, x: Tensor) -> bool:
         """Decide from shapes alone, so that a compiled graph needs no memory query."""

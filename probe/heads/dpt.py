@@ -88,7 +88,7 @@ class DptHead(nn.Module):
         for stage, project, code, enlarge, lateral in zip(
             stages, self.projects, self.codes, self.resizes, self.laterals, strict=True
         ):
-            x = self.norm(stage).flatten(0, 1).transpose(1, 2).unflatten(2, self.grid)
+            x = self.norm(stage).flatten(0, 1).unflatten(1, self.grid).permute(0, 3, 1, 2)
             maps.append(lateral(enlarge(code(project(x), aspect))))
         x = None
         for level in (3, 2, 1, 0):

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from probe.dropout import Dropout
+
+
+@pytest.mark.parametrize("p", [0.05, 0.1, 0.3, 0.9])
+def test_rate_and_mean_of_the_library(p: float) -> None:
+    torch.manual_seed(0)
+    out = Dropout(p)(torch.ones(300, 1001))
+    assert abs((out == 0).double().mean().item() - p) < 5 * (p * (1 - p) / out.numel()) ** 0.5
+    kept = out[out != 0]
+    torch.testing.assert_close(kept, torch.full_like(kept, 1 / (1 - p)), rtol=2e-4, atol=0)
+
+
+def test_values_are_dropped_independently_of_their_neighbours() -> None:
+    torch.manual_seed(1)
+    dropped = (Dropout(0.5)(torch.ones(400_000)) == 0).double() - 0.5
+    for distance in (1, 2, 3, 4, 5, 8):  # four values share a random word
+        assert abs((dropped[distance:] * dropped[:-distance]).mean().item()) < 2e-3
+
+
+def test_gradients_flow_through_kept_values() -> None:
+    torch.manual_seed(2)
+    x = torch.randn(7, 33, requires_grad=True)
+    out = Dropout(0.4)(x)
+    out.sum().backward()
+    torch.testing.assert_close(x.grad * x.detach(), out.detach())
+
+
+def test_a_seed_gives_the_same_masks_again() -> None:
+    x, drop = torch.randn(5, 77), Dropout(0.2)
+    torch.manual_seed(3)
+    state, first, second = torch.get_rng_state(), drop(x), drop(x)
+    torch.set_rng_state(state)
+    assert torch.equal(drop(x), first) and torch.equal(drop(x), second)
+    assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 5)])
+def test_any_shape_and_type(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    x = torch.ones(shape, dtype=dtype)
+    out = Dropout(0.5)(x)
+    assert out.shape == x.shape and out.dtype is dtype
+    assert set(out.flatten().tolist()) <= {0.0, 2.0}
+
+
+def test_as_the_library_where_nothing_is_random() -> None:
+    x = torch.randn(4, 6)
+    assert torch.equal(Dropout(0.5).eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
+    assert torch.equal(Dropout(1.0)(x), torch.zeros_like(x))
+
+
+def test_compiles_into_one_graph() -> None:
+    torch.manual_seed(4)
+    module = nn.Sequential(nn.Linear(8, 8), Dropout(0.5))
+    out = torch.compile(module, fullgraph=True, backend="eager")(torch.randn(64, 8))
+    assert 0.3 < (out == 0).double().mean() < 0.7
