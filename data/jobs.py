@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -63,7 +63,7 @@ def run_jobs(
 
 def _client(stack: ExitStack, count: int, cluster: str) -> Client:
     import dask
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     if cluster != "local":
         if not cluster.startswith(("tcp://", "tls://")):
@@ -76,15 +76,28 @@ def _client(stack: ExitStack, count: int, cluster: str) -> Client:
         except OSError as error:
             raise ConfigError("no Dask scheduler answers", where=cluster, found=str(error)) from error
     stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 1}))
-    local = stack.enter_context(
+    return stack.enter_context(local_processes(count))
+
+
+@contextmanager
+def local_processes(count: int) -> Iterator[Client]:
+    """Start Dask with some processes on this machine, each with one thread, and leave interrupts to this one."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    # By default Dask has its processes return freed memory at once; each large array would then be mapped anew, page
+    # by page, and the kernel would be busy with little else.
+    keep = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
+    with (
+        dask.config.set(keep),
         LocalCluster(
-            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=":0", memory_limit=0,
+            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0,
             silence_logs=logging.CRITICAL,
-        )
-    )  # fmt: skip
-    client: Client = stack.enter_context(Client(local))
-    client.run(_ignore_interrupts)
-    return client
+        ) as cluster,
+        Client(cluster) as client,
+    ):  # fmt: skip
+        client.run(_ignore_interrupts)
+        yield client
 
 
 def _run(client: Client, handle: str, items: Sequence[str], slots: int) -> Iterator[tuple[str, Any]]:
@@ -121,5 +134,5 @@ def _caught(function: Callable[[str], Result], item: str) -> Result | Exception:
 
 
 def _ignore_interrupts() -> None:
-    """The parent decides what an interrupt means."""
+    """The parent decides what an interrupt means; through a stop file, for example."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

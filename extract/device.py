@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cache.spec import ArraySpec
 from configs.errors import ConfigError, ModelError
+from configs.machine import without_gpu
 from extract.adapter import Adapter, Batch, Tap
 from extract.network import torch_dtype
 from extract.pooling import pool_to_grid
@@ -24,9 +25,12 @@ def visible_devices(choice: str) -> list[str]:
     Raises:
         ConfigError: a GPU was asked for and there is none.
     """
-    import torch
+    if without_gpu():
+        count = 0
+    else:
+        import torch
 
-    count = torch.cuda.device_count()
+        count = torch.cuda.device_count()
     if choice in ("auto", "cuda"):
         if count:
             return [f"cuda:{index}" for index in range(count)]

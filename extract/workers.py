@@ -6,13 +6,12 @@ what it takes, so a killed one costs the clip in its hands and nobody waits for 
 
 from __future__ import annotations
 
-import logging
-import signal
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from configs.console import progress
+from data.jobs import local_processes
 from extract.config import RunConfig
 from extract.job import Outcome, run_process
 from extract.plan import Plan
@@ -37,16 +36,7 @@ def run_workers(config: RunConfig, devices: Sequence[str], count: int, plan: Pla
     Raises:
         SpatialprobeError: what the first failing process raised, after all have ended.
     """
-    from distributed import Client, LocalCluster
-
-    with (
-        LocalCluster(
-            n_workers=count, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=0,
-            silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster) as client,
-    ):  # fmt: skip
-        client.run(_ignore_interrupts)
+    with local_processes(count) as client:
         futures = [
             client.submit(run_process, config, devices[index % len(devices)], index, count, stop_file, pure=False)
             for index in range(count)
@@ -72,8 +62,3 @@ def _watch(client: Client, futures: Sequence[Future], plan: Plan) -> None:
             bar.advance(max(0, done - shown))
             shown = max(done, shown)
             estimate.count(shown)
-
-
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which tells the workers through the stop file."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

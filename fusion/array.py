@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from cache.reader import ReadItem
-from cache.shard import TORCH_DTYPE
 from cache.spec import ArraySpec
 from configs.errors import MissingError, StoreError
 from fusion.align import Alignment
 from fusion.branch import BLOCK_VALUES, Branch
 from fusion.grids import fused_name
+
+if TYPE_CHECKING:
+    import torch
+
+    from cache.reader import ReadItem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,8 @@ class FusedArray:
     def fill(self, features: Sequence[torch.Tensor], target: torch.Tensor) -> None:
         """Compute one fused row on the CPU: parent maps (h, w, C) each, into `target` (H, W, channels)."""
         if self.combine == "sum":
+            import torch
+
             total = torch.zeros(target.shape)
             for branch, maps in zip(self.branches, features, strict=True):
                 total += branch.compute(maps[None])[0]
@@ -75,7 +78,6 @@ class FusedArray:
                     branch.fill(maps[first], part[first])
             start += branch.channels
 
-    @torch.no_grad()
     def compute(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Compute many rows at once, on the device of the parents' features.
 
@@ -85,6 +87,16 @@ class FusedArray:
         Returns:
             (..., H, W, channels) in the array's dtype.
         """
+        import torch
+
+        with torch.no_grad():
+            return self._compute(features)
+
+    def _compute(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        import torch
+
+        from cache.shard import TORCH_DTYPE
+
         lead = features[0].shape[:-3]
         if features[0].device.type == "cpu":  # map by map: memory stays in the processor's cache
             fused = torch.empty((*lead, *self.spec.shape[1:]), dtype=TORCH_DTYPE[self.spec.dtype])

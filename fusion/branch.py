@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-
-import torch
+from typing import TYPE_CHECKING
 
 from cache.source import FeatureSource
 from cache.spec import ArraySpec
 from fusion.normalise import Normaliser
 from fusion.project import Projection
 from fusion.resample import resample
+
+if TYPE_CHECKING:
+    import torch
 
 BLOCK_VALUES = 1 << 18
 """Values normalised at a time: float32 copies of them stay in the processor's cache."""

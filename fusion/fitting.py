@@ -9,11 +9,10 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from cache.source import FeatureSource
 from cache.spec import ArraySpec
@@ -26,6 +25,9 @@ from fusion.normalise import Normaliser
 from fusion.project import Projection
 from fusion.recipe import VERSION, Recipe
 from fusion.resample import resample
+
+if TYPE_CHECKING:
+    import torch
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -60,6 +62,8 @@ class Fitter:
                 _, mean, variance = channel_statistics(parent, array.name, self.train, _resampled(grid))
             return {"mean": mean, "variance": variance}
 
+        import torch
+
         found = self._kept("zscore", parent, array, grid, {}, fit)
         return torch.from_numpy(found["mean"]), torch.from_numpy(found["variance"])
 
@@ -89,6 +93,8 @@ class Fitter:
         found = self._kept(
             "pca", parent, array, grid, settings, lambda: self._pca(parent, array, grid, normalise, width)
         )
+        import torch
+
         return Projection(torch.from_numpy(found["matrix"]), torch.from_numpy(found["offset"]))
 
     def _pca(
@@ -123,6 +129,8 @@ class Fitter:
         generator = np.random.default_rng(int.from_bytes(seed[:8], "little"))
         reachable = sorted({row for row in array.row_of_slot if row >= 0})
         rows = sorted(generator.choice(reachable, min(self.recipe.fit_rows, len(reachable)), replace=False).tolist())
+        import torch
+
         with torch.no_grad():
             maps = resample(parent.read([(clip_id, array.name, rows)])[0], grid)
             cells = maps.reshape(-1, array.channels)
@@ -163,6 +171,8 @@ class Fitter:
 
 def _resampled(grid: tuple[int, int]) -> Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]:
     def apply(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        import torch
+
         return np.asarray(resample(torch.from_numpy(features), grid).numpy(), np.float32)
 
     return apply

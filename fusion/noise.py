@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from scipy.special import ndtri
 
 from cache.clips import ClipEntry
 from cache.moments import Moments, Vector
-from cache.reader import ReadItem, allocate, bytes_for
 from cache.source import FeatureSource
 from cache.spec import ArraySpec, array_name
 from configs.errors import MissingError
 from configs.identity import digest
 from fusion.name import NOISE
 from fusion.statistics import computed_moments
+
+if TYPE_CHECKING:
+    import torch
+
+    from cache.reader import ReadItem
 
 
 class NoiseSource:
@@ -142,6 +144,10 @@ class NoiseSource:
         allow_partial: bool = False,
     ) -> torch.Tensor | list[torch.Tensor]:
         """Draw rows of clips; arguments and result as in `FeatureStore.read`."""
+        import torch
+
+        from cache.reader import allocate
+
         if not items:
             return []
         tensors = allocate(items, [self.array(name) for _, name, _ in items], out)
@@ -155,6 +161,8 @@ class NoiseSource:
 
     def nbytes(self, items: Sequence[ReadItem]) -> int:
         """Return the bytes that `out` of `read` must have."""
+        from cache.reader import bytes_for
+
         return bytes_for(items, [self.array(name) for _, name, _ in items])
 
     def moments(self, array: str, clip_ids: Iterable[str]) -> Moments:
@@ -180,5 +188,7 @@ class NoiseSource:
 
 @cache
 def _quantiles() -> npt.NDArray[np.float32]:
+    from scipy.special import ndtri
+
     values = ndtri((np.arange(1 << 16) + 0.5) / (1 << 16))
     return np.asarray(values / values.std(), np.float32)

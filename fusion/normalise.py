@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch.nn import functional as F
+if TYPE_CHECKING:
+    import torch
 
 
 class Normaliser(Protocol):
@@ -25,6 +25,8 @@ class LayerNorm:
 
     def __call__(self, cells: torch.Tensor) -> torch.Tensor:
         """Normalise cells."""
+        from torch.nn import functional as F
+
         return F.layer_norm(cells, cells.shape[-1:], eps=self.eps)
 
 
@@ -34,6 +36,8 @@ class UnitLength:
 
     def __call__(self, cells: torch.Tensor) -> torch.Tensor:
         """Normalise cells."""
+        from torch.nn import functional as F
+
         return F.normalize(cells, dim=-1)
 
 
@@ -47,6 +51,8 @@ class Standardise:
 
     def __call__(self, cells: torch.Tensor) -> torch.Tensor:
         """Normalise cells."""
+        import torch
+
         centre = self.mean.to(cells.device, torch.float32)
         scale = torch.rsqrt(self.variance.double() + self.eps).to(cells.device, torch.float32)
         return (cells - centre) * scale

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Projection:
@@ -24,6 +28,8 @@ class Projection:
 
     def __call__(self, cells: torch.Tensor) -> torch.Tensor:
         """Map cells (n, C) float32 to (n, width) float32."""
+        import torch
+
         with torch.autocast(cells.device.type, enabled=False):
             self.matrix = self.matrix.to(cells.device)
             found = cells @ self.matrix
@@ -41,6 +47,8 @@ def random_projection(channels: int, width: int, seed: int) -> Projection:
         width: width asked for, smaller or larger.
         seed: draws the matrix, together with both widths.
     """
+    import torch
+
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, channels, width])))
     matrix = generator.standard_normal((channels, width), dtype=np.float32)
     matrix /= np.float32(np.sqrt(channels))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-from torch.nn import functional as F
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 def resample(features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
@@ -22,6 +24,8 @@ def resample(features: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     height, width = features.shape[1:3]
     if (height, width) == tuple(grid):
         return features
+    from torch.nn import functional as F
+
     maps = features.permute(0, 3, 1, 2).float()
     coarse = (min(height, grid[0]), min(width, grid[1]))
     if coarse != (height, width):

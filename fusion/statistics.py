@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import torch
 
 from cache.moments import Moments, MomentsBuilder, merged
 from cache.source import FeatureSource
@@ -25,6 +24,8 @@ def computed_moments(source: FeatureSource, array: str, clip_ids: Iterable[str])
 
 
 def _clip(source: FeatureSource, array: str, clip_id: str) -> Moments:
+    import torch
+
     spec = source.array(array)
     builder = MomentsBuilder(spec.channels, spec.dtype)
     for row in source.read([(clip_id, array, range(spec.rows))])[0]:

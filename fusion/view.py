@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from cache.clips import ClipEntry
 from cache.moments import Moments, Vector
-from cache.reader import ReadItem, allocate, bytes_for
 from cache.source import FeatureSource
 from cache.spec import ArraySpec, by_name
 from configs.errors import MissingError
@@ -19,6 +16,11 @@ from configs.identity import digest
 from configs.loader import closest
 from fusion.array import FusedArray
 from fusion.statistics import computed_moments
+
+if TYPE_CHECKING:
+    import torch
+
+    from cache.reader import ReadItem
 
 
 class FusedView:
@@ -161,7 +163,6 @@ class FusedView:
 
     # ---- reading
 
-    @torch.no_grad()
     def read(
         self,
         items: Sequence[ReadItem],
@@ -176,6 +177,16 @@ class FusedView:
         """
         if not items:
             return []
+        import torch
+
+        with torch.no_grad():
+            return self._read(items, out, verify, allow_partial)
+
+    def _read(
+        self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool
+    ) -> torch.Tensor | list[torch.Tensor]:
+        from cache.reader import allocate
+
         fused = [self._fused(name) for _, name, _ in items]
         tensors = allocate(items, [array.spec for array in fused], out)
         buffers: dict[int, torch.Tensor] = {}
@@ -208,6 +219,8 @@ class FusedView:
                 break
             if buffer.numel() >= size:
                 return buffer
+        import torch
+
         return torch.empty(size, dtype=torch.uint8)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -215,6 +228,8 @@ class FusedView:
 
     def nbytes(self, items: Sequence[ReadItem]) -> int:
         """Return the bytes that a flat uint8 `out` of `read` must have for some items."""
+        from cache.reader import bytes_for
+
         return bytes_for(items, [self.array(name) for _, name, _ in items])
 
     # ---- statistics

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning as L
 import torch
 
 from configs.errors import ConfigError
 from configs.paths import runs_path
-from probe.datamodule import ProbeData
-from probe.training_pass import ProbePass
+
+if TYPE_CHECKING:
+    from probe.datamodule import ProbeData
+    from probe.training_pass import ProbePass
 
 
 def resolve_device(name: str) -> torch.device:
@@ -47,6 +48,8 @@ def fit(training: ProbePass, data: ProbeData, config: Any, rounds: int) -> None:
         ConfigError: a logger isn't installed.
         KeyboardInterrupt: the user interrupted; the last whole round is on disk.
     """
+    import lightning as L
+
     device = resolve_device(config.device)
     precision: Any = "bf16-mixed" if config.recipe.precision == "bf16-mixed" else "32-true"
     for name in ("lightning.pytorch", "lightning.fabric"):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from probe.config import task_options
 from probe.plan import RunPlan
-from probe.session import Session
+
+if TYPE_CHECKING:
+    from probe.session import Session
 
 STATES = 4
 """Numbers kept for each parameter: weight, gradient and both moments of AdamW."""

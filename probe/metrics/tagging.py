@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from configs.errors import DatasetError, MissingError, NonFiniteError
 from probe.metrics.f1 import f1_scores
@@ -65,13 +64,20 @@ def presence_labels(pixels: NDArray[Any], *, min_pixels: int = 200, min_views: i
     return np.asarray((pixels.sum(axis=0) >= min_pixels) & ((pixels > 0).sum(axis=0) >= min_views))
 
 
+def probabilities_of(logits: FloatArray) -> FloatArray:
+    """Return the sigmoid of logits in float64."""
+    from scipy.special import expit
+
+    return np.asarray(expit(np.asarray(logits, np.float64)), np.float64)
+
+
 def ranking_scores(scores: FloatArray, *, variant: Variant = "standard", from_logits: bool = True) -> FloatArray:
     """Numbers that clips are ranked by.
 
     The published code ranks sigmoid probabilities, in which large logits tie; logits themselves don't.
     """
     scores = np.asarray(scores, np.float64)
-    return np.asarray(expit(scores)) if from_logits and variant == "paper" else scores
+    return probabilities_of(scores) if from_logits and variant == "paper" else scores
 
 
 def average_precision(
@@ -215,7 +221,7 @@ def tagging_score(
     require_shape(np.asarray(labels), (None, len(buckets)), "labels")
     ap = average_precision(labels, scores, variant=variant, from_logits=from_logits)
     positive = np.asarray(labels).astype(bool)
-    probabilities = np.asarray(expit(np.asarray(scores, np.float64)) if from_logits else scores, np.float64)
+    probabilities = probabilities_of(scores) if from_logits else np.asarray(scores, np.float64)
     f1 = f1_scores(positive, probabilities, thresholds, variant=variant)
     return TaggingScore(
         values=bucket_means(ap, buckets) | {"of1": f1.of1, "cf1": f1.cf1},

@@ -16,6 +16,7 @@ class ReportConfig(RootConfig):
     profile: str | None = option(None, "only runs of this profile")
     out: str | None = option(None, "folder of the report; default: report below the artifact root")
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)
+    force: bool = option(False, "make it again although nothing that it is made from has changed")
 
 
 @dataclasses.dataclass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -342,3 +344,15 @@ def configure_help(capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
         return capsys.readouterr().out
 
     return text
+
+
+def test_a_finished_sweep_is_shown_without_torch(root: Path) -> None:
+    """What is done already is found in a second: nothing that trains is loaded, for fused sources neither."""
+    options = {"models": "other wide+other", "recipe.precision": "float32"}
+    assert len(swept(root, **options).results) == 2
+    call = f"main('probe', '', VERBS, {['sweep', *(f'{k}={v}' for k, v in words(root, **options).items())]!r})"
+    light = "import sys; sys.modules |= {'torch': None, 'lightning': None}"
+    code = f"{light}; from configs.cli import main; from probe.__main__ import VERBS; sys.exit({call})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "wide+other" in done.stdout and "0 of them to train" in done.stderr

@@ -1,0 +1,106 @@
+"""Whether a report on disk is still what the same command would make: then nothing of it is computed again.
+
+What a report is made from is told by names, sizes and times of change of the files, by the options, and by the content
+of the code. Anything that differs makes the report anew; nothing is taken over in parts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from configs.files import write_atomic
+from configs.identity import digest
+from configs.paths import artifact_root, logs_path
+from data.layout import STATUS_FILE
+
+STATE = "made_from.json"
+_INPUTS = ("results", "runs", "features")
+"""Folders below the artifact root that are looked through file by file; of datasets, clips count as wholes, and
+the table of statuses not at all: `data prepare` writes it anew when there is nothing to do."""
+_STAGES = ("configs", "data", "cache", "fusion", "probe")
+_LIBRARIES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "matplotlib", "jinja2", "pillow", "torch")
+
+
+def inputs_digest(root: str | None, options: str) -> str:
+    """Return what stands for everything that a report is made from.
+
+    Args:
+        root: artifact root.
+        options: the command that makes the report.
+    """
+    home = artifact_root(root)
+    files = [entry for folder in _INPUTS for entry in _files(home / folder)]
+    files += _files(Path(logs_path(root)) / "extract")
+    for dataset in (home / "datasets").glob("*"):
+        files += _stats([path for path in dataset.glob("*") if path.name != STATUS_FILE])
+        files += _stats(list((dataset / "clips").glob("*")))
+    return digest([str(home), options, platform.python_version(), _versions(), _code(), sorted(files)])
+
+
+def is_fresh(folder: Path, inputs: str) -> bool:
+    """Whether the report in a folder is whole, untouched, and made from these inputs."""
+    try:
+        noted = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return bool(noted["inputs"] == inputs and noted["outputs"] == _outputs(folder))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def note(folder: Path, inputs: str) -> None:
+    """Record what the report in a folder was made from; call it last.
+
+    Args:
+        folder: of the report.
+        inputs: `inputs_digest` from before it was made, so that whatever changes meanwhile counts as a change.
+    """
+    state = {"inputs": inputs, "outputs": _outputs(folder)}
+    write_atomic(folder / STATE, (json.dumps(state, indent=1) + "\n").encode())
+
+
+def _outputs(folder: Path) -> str:
+    names = [folder / name for name in ("index.html", "report.md", "words.json", "provenance.json")]
+    tables = sorted((folder / "tables").glob("*.parquet"))
+    return digest(_stats([*names, *tables]))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
+    for place, _, names in os.walk(folder, followlinks=True):
+        yield from _stats([Path(place) / name for name in names])
+
+
+def _stats(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Return path, size and time of last change; a path that is gone counts as such."""
+    found = []
+    for path in paths:
+        try:
+            stat = path.stat()
+            found.append((str(path), stat.st_size, stat.st_mtime_ns))
+        except OSError:
+            found.append((str(path), -1, -1))
+    return found
+
+
+def _code() -> str:
+    total = sha256()
+    home = Path(__file__).parents[2]
+    for stage in _STAGES:
+        for path in sorted((home / stage).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                total.update(f"{path.relative_to(home)} ".encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ""
+    return found
