@@ -51,7 +51,7 @@ def corridors(vd: float, count: int) -> tuple[NDArray[np.float64], float]:
 
 @pytest.mark.parametrize("vd", sorted(TABLE))
 def test_shares_of_pairs_follow_the_reference_corridor(vd: float) -> None:
-    shares, correlation = corridors(vd, 20)
+    shares, correlation = corridors(vd, 12)
     np.testing.assert_allclose(shares, TABLE[vd], atol=0.05)
     assert correlation == pytest.approx(vd, abs=0.15)
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import multiprocessing
-import pickle
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -55,11 +54,10 @@ def test_same_seed_same_clip_in_any_process_order_and_pickle(small: RoomsConfig)
     source = RoomsSource(small)
     ids = list(source.clip_ids())
     here = {clip_id: make_fingerprint(source, clip_id) for clip_id in ids}
-    assert {clip_id: make_fingerprint(pickle.loads(pickle.dumps(source)), clip_id) for clip_id in ids[::-1]} == here
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:  # sends the source as a pickle
         futures = {clip_id: pool.submit(make_fingerprint, source, clip_id) for clip_id in ids[::-1]}
         assert {clip_id: future.result() for clip_id, future in futures.items()} == here
-    assert here != {clip_id: make_fingerprint(RoomsSource(replace(small, seed=1)), clip_id) for clip_id in ids}
+    assert here[ids[0]] != make_fingerprint(RoomsSource(replace(small, seed=1)), ids[0])
 
 
 def test_the_stored_digest_is_that_of_the_exact_arrays(make: Callable[..., Clip]) -> None:
