@@ -54,7 +54,7 @@ def test_same_seed_same_clip_in_any_process_order_and_pickle(small: RoomsConfig)
     source = RoomsSource(small)
     ids = list(source.clip_ids())
     here = {clip_id: make_fingerprint(source, clip_id) for clip_id in ids}
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:  # sends the source as a pickle
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:  # which pickles the source
         futures = {clip_id: pool.submit(make_fingerprint, source, clip_id) for clip_id in ids[::-1]}
         assert {clip_id: future.result() for clip_id, future in futures.items()} == here
     assert here[ids[0]] != make_fingerprint(RoomsSource(replace(small, seed=1)), ids[0])
