@@ -10,7 +10,9 @@ from typing import Any
 from cache import layout
 from configs.errors import MissingError, StoreError
 from configs.identity import digest
+from configs.loader import known_names, load_named
 from configs.paths import features_path
+from configs.source_name import read_source
 
 FINGERPRINT_DIGITS = 12
 """Digits of the fingerprint's digest that name the folder."""
@@ -58,7 +60,8 @@ def locate_store(
             f"no feature store for {wanted or 'this root'}",
             found=_listing(others) if others else "no store at all",
             where=features_path(root),
-            fix="extract the features first: python -m extract run model=... dataset=...",
+            fix=_instead(root, dataset, source)
+            or "extract the features first: python -m extract run model=... dataset=...",
         )
     raise StoreError(
         f"several feature stores fit {wanted or 'this root'}",
@@ -66,6 +69,19 @@ def locate_store(
         where=features_path(root),
         fix="choose one with store=<first digits of its fingerprint>; `python -m cache diff` shows how they differ",
     )
+
+
+def _instead(root: str | os.PathLike[str] | None, dataset: str | None, source: str | None) -> str:
+    """Name the twins of a model, or parts of an oracle, that have a store where it has none."""
+    if source is None:
+        return ""
+    model = source
+    if model in known_names("model"):
+        model = str(load_named("model", model).get("alias_of") or model)
+    there = {path.parent.name for path in find_stores(root, dataset)} - {source}
+    twins = sorted(name for name in there if "+" not in name and read_source(name).model == read_source(model).model)
+    marked = [name + " (untrained)" * read_source(name).untrained for name in twins]
+    return f"name one that is there: {', '.join(marked)}" if twins else ""
 
 
 def locate_damaged(

@@ -383,3 +383,19 @@ def test_a_disk_that_returns_other_bytes_is_noticed_before_the_clip_counts(
     with fresh.writer(second, verify_writes=True) as writer:
         writer.put(SPEC.name, make_features(SPEC, 1))
     assert not verify(fresh.backend)
+
+
+def test_a_model_without_a_store_is_told_its_untrained_twin(tmp_path: Path) -> None:
+    for source in ("cogvideox-t2v-2b-tiny-random", "oracle-depth-rays", "cogvideox-t2v-2b+pixels"):
+        folder = tmp_path / "features" / "rooms" / source / "0123"
+        folder.mkdir(parents=True)
+        (folder / "store.json").write_text("{}")
+    for asked in ("cogvideox", "cogvideox-t2v-2b"):
+        with pytest.raises(
+            MissingError, match=r"fix: +name one that is there: cogvideox-t2v-2b-tiny-random \(untrained\)$"
+        ):
+            locate_store(tmp_path, "rooms", asked)
+    with pytest.raises(MissingError, match=r"that is there: oracle-depth-rays$"):
+        locate_store(tmp_path, "rooms", "oracle")
+    with pytest.raises(MissingError, match="python -m extract run"):
+        locate_store(tmp_path, "rooms", "wan-t2v-14b")
