@@ -61,7 +61,7 @@ class CameraConfig:
     layer_scale: float = option(0.01, "initial gain of the residual branches")
     tokens: str = option(
         "camera",
-        "what the head sees of a view: its camera token, the mean patch token, both; also first moments; also products",
+        "what the head sees of a view: its camera token, the mean patch, both; also first moments; also their products",
         choices=("camera", "pooled", "both", "moments", "products"),
     )
     start: bool = option(False, "refine what one Linear makes of the same tokens, instead of a constant")

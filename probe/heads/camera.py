@@ -88,7 +88,7 @@ class CameraHead(nn.Module):
                 self.sources = tuple(name for name in self.sources if name != "camera") or ("mean",)
         inputs = len(self.sources) * width
         inner = config.width or inputs
-        self.factors = nn.Linear(width, 2 * width) if "products" in self.sources else None
+        self.factors = nn.Linear(3 * width, 2 * width) if "products" in self.sources else None
         weights = moment_weights(grid).to(torch.get_default_device())
         self.register_buffer("moments", weights, persistent=False)
         self.token_norm = nn.LayerNorm(inputs)
@@ -149,7 +149,7 @@ class CameraHead(nn.Module):
             planes = self.moments.to(patches.dtype) @ patches
             found |= dict(zip(("mean", "across", "down"), planes.unbind(dim=2), strict=True))
             if self.factors is not None:
-                # Where a ray comes from is a product of what channels say, not a sum (Lin et al. 2015).
-                left, right = self.factors(patches).chunk(2, dim=-1)
-                found["products"] = (left * right).mean(dim=2)
+                # Where rays come from is in products of what their moments say, not in sums (bilinear maps).
+                left, right = self.factors(planes.flatten(2)).chunk(2, dim=-1)
+                found["products"] = left * right
         return torch.cat([found[name] for name in self.sources], dim=-1)

@@ -132,16 +132,14 @@ def test_start_is_one_linear_and_gets_refined() -> None:
     assert (head(stage, 5) - expected).abs().max() > 1e-2
 
 
-def test_products_are_means_of_pairs_of_linear_maps() -> None:
+def test_products_are_pairs_of_linear_maps_of_the_moments() -> None:
     head = CameraHead(24, 0, dataclasses.replace(STANDARD, tokens="products", start=True), GRID)
     assert head.factors is not None and head.start is not None
     stage = torch.randn(1, 2, 5 + 6, 24)
     weight, bias = head.factors.weight, head.factors.bias
+    moments = torch.einsum("kp,bspc->bskc", head.moments, stage[:, :, 5:]).flatten(2)
     expected = torch.zeros(1, 2, 24)
-    for view in range(2):
-        for cell in range(6):
-            token = stage[0, view, 5 + cell]
-            expected[0, view] += (weight[:24] @ token + bias[:24]) * (weight[24:] @ token + bias[24:]) / 6
-    means = torch.einsum("kp,bspc->bskc", head.moments, stage[:, :, 5:]).flatten(2)
-    start = activate_pose(head.start(torch.cat([means, expected], dim=-1)), "standard")
+    for view, of_view in enumerate(moments[0]):
+        expected[0, view] = (weight[:24] @ of_view + bias[:24]) * (weight[24:] @ of_view + bias[24:])
+    start = activate_pose(head.start(torch.cat([moments, expected], dim=-1)), "standard")
     torch.testing.assert_close(head(stage, 5)[0], start, atol=1e-5, rtol=1e-4)
