@@ -1,15 +1,13 @@
 """Training steps per second and peak memory of the probes: `python -m benchmarks.probe [tasks=instance device=cpu]`.
 
 Each task trains for a few steps twice, in a process of its own: as the project does it, and as a straightforward
-implementation of the published recipe would. Both have the same network sizes, batch and views, and read the same
-features from disk. The straightforward one
+implementation of the published recipe would (`benchmarks.plain`). Both have the same network sizes, batch and views,
+start from the same weights and read from files that hold the same clips. The straightforward one
 
 - reads the whole feature file of each clip, all rows of the native grid, and pools it to the probe's grid every time;
-- recomputes every block in the backward pass (checkpointing), whatever the memory;
-- tagging: one Linear per class in a loop;
-- instance: enlarges all embeddings to the size of the masks before it draws pixels from the list of all valid ones;
-- geometry: two dense heads, 1x1 convolutions behind the enlargements, position codes made anew in float64 in every
-  pass, losses by boolean indexing, and the spatial gradient terms at weight 0.
+- geometry: reads a whole file of depth, point maps and confidences of 150 frames per clip for the few of its views,
+  where the project reads the views' depth and confidence and makes the points;
+- instance: moves whole maps of ids, where the project draws pixels as it reads.
 
 Sizes: `reduced` shrinks the published networks for CPUs, `paper` is the published recipe (a GPU).
 """
@@ -22,32 +20,32 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.plain import make_plain, plain_geometry_loss, plain_instance_loss, plain_optimizer
 from configs.console import print_table
 from configs.errors import SpatialprobeError
 from configs.loader import parse_overrides, resolve
 from configs.options import option
-from probe.heads import refinement
-from probe.heads.dpt import DptHead
-from probe.heads.uv import GAIN, UvEmbedding, uv_tables
-from probe.losses import asymmetric, camera, gradient, regression
+from data.targets import geometry_targets, sample_pixels
+from probe.losses.asymmetric import tagging_loss
 from probe.losses.contrastive import instance_loss
 from probe.losses.geometry import geometry_loss
-from probe.losses.sampling import draw_pixels
 from probe.models import build_probe
 from probe.optim import build_optimizer
 from probe.profiles import load_profile
 
 ROWS, NATIVE = 20, 2
 """Rows per clip, and how much finer the native grid is than the probe's."""
+FRAMES = 150
+"""Frames of a clip in its file of geometry."""
 
 REDUCED = {
     "tagging": {"trunk.width": "128", "trunk.heads": "4", "head.width": "128", "head.queries": "learned"},
@@ -66,7 +64,7 @@ class Options:
     tasks: list[str] = option(help="which tasks", factory=lambda: ["tagging", "instance", "geometry"])
     size: str = option("reduced", "network sizes and images", choices=["reduced", "paper"])
     device: str = option("cpu", "torch device")
-    steps: int = option(3, "measured steps, after one to warm up", minimum=1)
+    steps: int = option(5, "measured steps, after one to warm up; the fastest counts", minimum=1)
     batch: int = option(2, "clips per step", minimum=1)
     clips: int = option(4, "clips on disk", minimum=1)
     channels: int = option(1536, "width of the features", minimum=1)
@@ -102,7 +100,7 @@ def setting(task: str, size: str) -> Setting:
 
 
 def make_files(folder: Path, options: Options, chosen: Setting) -> None:
-    """Write per clip the whole native map as one file, and the pooled rows as they lie in a store."""
+    """Write every clip twice: whole, as features of the native grid and as geometry, and by rows as in a store."""
     generator = np.random.default_rng(0)
     height, width = chosen.grid
     for clip in range(options.clips):
@@ -110,6 +108,14 @@ def make_files(folder: Path, options: Options, chosen: Setting) -> None:
         torch.save(torch.from_numpy(native).half(), folder / f"{clip}.pt")
         pooled = native.reshape(ROWS, height, NATIVE, width, NATIVE, -1).mean(axis=(2, 4))
         pooled.astype(np.float16).tofile(folder / f"{clip}.rows")
+        if chosen.task == "geometry":
+            depth = generator.random((FRAMES, *chosen.image), dtype=np.float32) + 0.5
+            confidence = generator.random((FRAMES, *chosen.image), dtype=np.float32) + 1
+            whole = {"depth": torch.from_numpy(depth), "confidence": torch.from_numpy(confidence)}
+            whole["points"] = whole["depth"][..., None] * torch.ones(3)
+            torch.save(whole, folder / f"{clip}.truth.pt")
+            depth.tofile(folder / f"{clip}.depth")
+            confidence.tofile(folder / f"{clip}.confidence")
 
 
 def read_whole(folder: Path, clips: list[int], rows: list[int], chosen: Setting, channels: int) -> Tensor:
@@ -123,144 +129,76 @@ def read_whole(folder: Path, clips: list[int], rows: list[int], chosen: Setting,
 
 def read_rows(folder: Path, clips: list[int], rows: list[int], chosen: Setting, channels: int) -> Tensor:
     """Read the bytes of the rows and nothing else."""
-    shape = (len(clips), len(rows), *chosen.grid, channels)
-    out = np.empty(shape, np.float16)
-    size = out[0, 0].nbytes
-    for i, clip in enumerate(clips):
-        with (folder / f"{clip}.rows").open("rb") as file:
-            for j, row in enumerate(rows):
-                file.seek(row * size)
-                file.readinto(memoryview(out[i, j]).cast("B"))
-    return torch.from_numpy(out)
+    shape = (*chosen.grid, channels)
+    return torch.from_numpy(np.stack([_rows(folder / f"{clip}.rows", rows, shape, np.float16) for clip in clips]))
 
 
-# ---- the straightforward recipe
+def _rows(path: Path, rows: list[int], shape: tuple[int, ...], dtype: type[Any]) -> NDArray[Any]:
+    out = np.empty((len(rows), *shape), dtype)
+    with path.open("rb") as file:
+        for i, row in enumerate(rows):
+            file.seek(row * out[0].nbytes)
+            file.readinto(memoryview(out[i]).cast("B"))
+    return out
 
 
-class PerClassHead(nn.Module):
-    """The tagging head with one Linear per class, in a loop."""
-
-    def __init__(self, head: Any) -> None:
-        super().__init__()
-        self.head = head
-        self.parts = nn.ModuleList(nn.Linear(head.classifier.in_features, 1) for _ in range(len(head.queries)))
-
-    def forward(self, patches: Tensor) -> Tensor:
-        memory = self.head.in_proj(patches)
-        x = self.head.queries.to(memory.dtype).expand(len(patches), -1, -1)
-        for layer in self.head.layers:
-            x = layer(x, memory)
-        return torch.cat([part(x[:, i]) for i, part in enumerate(self.parts)], dim=1)
+# ---- targets
 
 
-def slow_instance_loss(outputs: dict[str, Tensor], targets: dict[str, Tensor], chosen: Setting) -> Tensor:
-    """Enlarge everything, then draw pixels among all valid ones."""
-    embeddings = outputs["embeddings"]
-    b, s, e = embeddings.shape[:3]
-    full = F.interpolate(embeddings.flatten(0, 1).float(), chosen.image, mode="bilinear", align_corners=False)
-    full = F.normalize(full, dim=1).unflatten(0, (b, s)).permute(0, 1, 3, 4, 2).reshape(b, -1, e)
-    ids = targets["maps"].reshape(b, -1)
-    pull = push = full.new_zeros(())
-    n_pull = n_push = full.new_zeros(())
-    for clip in range(b):
-        valid = ids[clip].nonzero()[:, 0]
-        picked = valid[torch.randperm(len(valid), device=valid.device)[: chosen.profile.loss.pixels]]
-        vectors, names = full[clip, picked], ids[clip, picked]
-        apart = torch.cdist(vectors, vectors)
-        same = names[:, None] == names[None]
-        own = torch.eye(len(names), dtype=torch.bool, device=names.device)
-        pull, n_pull = pull + apart[same & ~own].sum(), n_pull + (same & ~own).sum()
-        push, n_push = push + (1 - apart[~same]).clamp(min=0).sum(), n_push + (~same).sum()
-    return pull / n_pull.clamp(min=1) + push / n_push.clamp(min=1)
+def targets_of(folder: Path, clips: list[int], rows: list[int], chosen: Setting, fast: bool) -> dict[str, Tensor]:
+    """Return the targets of one batch, as each side's loader hands them over; made up, or read for geometry."""
+    b, v, (h, w) = len(clips), chosen.views, chosen.image
+    if chosen.task == "tagging":
+        return {"labels": (torch.arange(20) % 3 == 0).float().expand(b, -1)}
+    if chosen.task == "instance":
+        blocks = np.arange(v * (h // 30) * (w // 30), dtype=np.uint16).reshape(v, h // 30, w // 30) % 12
+        maps = blocks.repeat(30, axis=1).repeat(30, axis=2)
+        if not fast:
+            return {"maps": torch.from_numpy(np.stack([maps.astype(np.int64) for _ in clips]))}
+        drawn = [sample_pixels(maps, chosen.profile.loss.pixels, np.random.default_rng(clip)) for clip in clips]
+        parts = {"pixels": [one.coordinates for one in drawn], "ids": [one.ids for one in drawn]}
+        return {name: torch.from_numpy(np.stack(part)) for name, part in parts.items()}
+    frames = [row * (FRAMES // ROWS) for row in rows]
+    read = _geometry_rows if fast else _geometry_whole
+    read_clips = [read(folder, clip, frames, chosen) for clip in clips]
+    targets = {name: torch.stack([one[name] for one in read_clips]) for name in read_clips[0]}
+    pose = torch.zeros(b, v, 9)
+    pose[..., 6], pose[..., 7:] = 1, 1.0
+    return {**targets, "pose": pose}
 
 
-def slow_geometry_loss(outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
-    """Boolean indexing, and gradient terms that are multiplied by 0."""
-    weight, mask = targets["confidence"], torch.ones_like(targets["confidence"])
-    keep = mask > 0
-    depth, points = outputs["depth"][..., None], outputs["points"]
-    true_depth, true_points = targets["depth"][..., None], targets["points"]
-    near, true_near = regression.normalised(points, mask), regression.normalised(true_points, mask)
-    total = camera.camera_paper(outputs["pose_steps"], targets["pose"])
-    for predicted, true in ((near, true_near), (depth, true_depth)):
-        bad = ~torch.isfinite(predicted)
-        if bool(bad.any()):
-            predicted = predicted.masked_fill(bad, 0)
-        error = torch.linalg.vector_norm(true - predicted, dim=-1)[keep].clamp(max=100)
-        total = total + (weight[keep] * error).clamp(max=100).mean()
-        total = total + 0.0 * gradient.gradient_term(predicted, true, weight, mask)
-    return total
+def _geometry_whole(folder: Path, clip: int, frames: list[int], chosen: Setting) -> dict[str, Tensor]:
+    whole = torch.load(folder / f"{clip}.truth.pt", weights_only=True)
+    taken = {name: values[frames] for name, values in whole.items()}
+    scale = torch.linalg.vector_norm(taken["points"][0], dim=-1).mean()
+    return {**taken, "points": taken["points"] / scale, "depth": taken["depth"] / scale}
 
 
-def slow_fusion(module: refinement.Fusion, level: Tensor, coarser: Tensor | None, size: tuple[int, int]) -> Tensor:
-    """Enlarge first, then the 1x1 convolution."""
-    x = level if module.lateral is None or coarser is None else coarser + module.lateral(level)
-    return module.out_conv(refinement.resize(module.refine(x), size))
-
-
-def make_slow(probe: nn.Module, task: str) -> None:
-    """Turn a probe of the profile `paper` into the straightforward one."""
-    if task == "tagging":
-        probe.head = PerClassHead(probe.head)
-    if task == "geometry":
-        for head in probe.modules():
-            if isinstance(head, DptHead):
-                for fusion in head.fusions:
-                    fusion.forward = _bound(slow_fusion, fusion)
-                for code in (*head.codes, head.output_code):
-                    code.forward = _bound(_fresh_code, code)
-
-
-def _bound(function: Callable[..., Tensor], module: nn.Module) -> Callable[..., Tensor]:
-    return lambda *arguments: function(module, *arguments)
-
-
-def _fresh_code(module: UvEmbedding, x: Tensor, aspect: float) -> Tensor:
-    """Make the whole map of sinusoids, from float64, for this very call."""
-    height, width = x.shape[-2:]
-    columns, rows = uv_tables((height, width), aspect, module.channels, x.device)
-    code = torch.cat([columns[:, None].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)])
-    return x + GAIN * code.contiguous().to(x.dtype)
+def _geometry_rows(folder: Path, clip: int, frames: list[int], chosen: Setting) -> dict[str, Tensor]:
+    depth, confidence = (
+        _rows(folder / f"{clip}.{name}", frames, chosen.image, np.float32) for name in ("depth", "confidence")
+    )
+    height, width = chosen.image
+    intrinsics = np.array([[width, 0, width / 2], [0, width, height / 2], [0, 0, 1]], np.float32)
+    poses, valid = np.eye(4, dtype=np.float32)[None].repeat(len(frames), 0), np.ones(len(frames), bool)
+    found = geometry_targets(depth, intrinsics[None].repeat(len(frames), 0), poses, valid, confidence)
+    return {name: torch.from_numpy(getattr(found, name)) for name in ("depth", "points", "confidence")}
 
 
 # ---- measuring
 
 
-def targets_of(chosen: Setting, options: Options, fast: bool) -> dict[str, Tensor]:
-    """Made-up targets of one batch, as each side's loader would hand them over."""
-    generator = np.random.default_rng(1)
-    b, v, (h, w) = options.batch, chosen.views, chosen.image
-    if chosen.task == "tagging":
-        return {"labels": torch.from_numpy((generator.random((b, 20)) < 0.3).astype(np.float32))}
-    if chosen.task == "instance":
-        maps = generator.integers(0, 12, (b, v, h // 30, w // 30)).repeat(30, axis=2).repeat(30, axis=3)
-        if not fast:
-            return {"maps": torch.from_numpy(maps.astype(np.int64))}
-        drawn = [draw_pixels(clip, chosen.profile.loss.pixels, generator) for clip in maps]
-        pixels, ids = (np.stack(parts) for parts in zip(*drawn, strict=True))
-        return {"pixels": torch.from_numpy(pixels), "ids": torch.from_numpy(ids)}
-    pose = torch.zeros(b, v, 9)
-    pose[..., 6], pose[..., 7:] = 1, 1.0
-    depth = torch.from_numpy(generator.random((b, v, h, w)).astype(np.float32)) + 0.5
-    return {
-        "depth": depth,
-        "points": depth[..., None] * torch.ones(3),
-        "confidence": depth + 1,
-        "pose": pose,
-    }
-
-
 def measure(options: Options, task: str, fast: bool, answers: Any) -> None:
-    """Train a few steps and answer with seconds per step, CPU seconds per step, peak bytes and the first loss."""
+    """Train a few steps and answer with seconds and CPU seconds of the fastest step, and peak bytes."""
     torch.manual_seed(0)
     chosen = setting(task, options.size)
     device = torch.device(options.device)
     profile = chosen.fast_profile if fast else chosen.profile
     probe = build_probe(task, options.channels, chosen.grid, profile, num_classes=20, image_size=chosen.image)
     if not fast:
-        make_slow(probe, task)
+        make_plain(probe)
     probe.to(device).train()
-    optimizer = build_optimizer(probe, profile.recipe)
+    optimizer = (build_optimizer if fast else plain_optimizer)(probe, profile.recipe)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_files(folder, options, chosen)
@@ -268,39 +206,41 @@ def measure(options: Options, task: str, fast: bool, answers: Any) -> None:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
-        def step(number: int) -> float:
+        def step(number: int) -> None:
             generator = np.random.default_rng(number)
             clips = generator.integers(options.clips, size=options.batch).tolist()
             rows = sorted(generator.choice(ROWS, chosen.views, replace=False).tolist())
             read = read_rows if fast else read_whole
             features = read(folder, clips, rows, chosen, options.channels).to(device)
-            targets = {key: value.to(device) for key, value in targets_of(chosen, options, fast).items()}
+            targets = {key: value.to(device) for key, value in targets_of(folder, clips, rows, chosen, fast).items()}
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 outputs = probe(features, chosen.image)
                 if task == "tagging":
-                    loss = asymmetric.tagging_loss(outputs, targets, profile.loss)["loss"]
+                    loss = tagging_loss(outputs, targets, profile.loss)["loss"]
                 elif task == "instance" and fast:
                     loss = instance_loss(outputs, targets, chosen.image, profile.loss)["loss"]
                 elif task == "instance":
-                    loss = slow_instance_loss(outputs, targets, chosen)
+                    loss = plain_instance_loss(outputs, targets, chosen.image, profile.loss)
                 elif fast:
                     loss = geometry_loss(outputs, targets, profile.loss)["loss"]
                 else:
-                    loss = slow_geometry_loss(outputs, targets)
+                    loss = plain_geometry_loss(outputs, targets)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
-            return float(loss.detach())
+            float(loss.detach())  # waits for the device
 
         step(0)
-        cpu, wall = time.process_time(), time.perf_counter()
-        losses = [step(number + 1) for number in range(options.steps)]
-        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        taken = []
+        for number in range(options.steps):
+            cpu, wall = time.process_time(), time.perf_counter()
+            step(number + 1)
+            taken.append((time.perf_counter() - wall, time.process_time() - cpu))
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
     else:
         peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    answers.put((wall / options.steps, cpu / options.steps, peak, losses[0]))
+    answers.put((*(min(times) for times in zip(*taken, strict=True)), peak))
 
 
 def main(words: list[str]) -> int:
