@@ -91,11 +91,11 @@ def test_interrupted_runs_end_in_the_same_bytes(
 
 
 def test_interrupts_at_every_step(tmp_path: Path, undisturbed: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twenty interruptions between single file operations; whenever a run gets through, its bytes are the same."""
+    """Twelve interruptions between single file operations; whenever a run gets through, its bytes are the same."""
     path, rng, real = tmp_path / "d", random.Random(0), os.fsync
     interrupted = finished = 0
-    while interrupted < 20 or not finished:
-        left = rng.choice([0, 1, 2, 3, 10, 25, 33, 36, 40, 80, 1000 if interrupted > 15 else 5])
+    while interrupted < 12 or not finished:
+        left = rng.choice([0, 1, 2, 3, 10, 25, 33, 36, 40, 80, 1000 if interrupted > 9 else 5])
 
         def failing(descriptor: int) -> None:
             nonlocal left

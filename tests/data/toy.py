@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -30,6 +32,11 @@ class Shape:
 
 def toy_clip(clip_id: str, shape: Shape, seed: int = 0) -> Clip:
     """A camera that slides along a wall 3 m away on which coloured squares hang: exact depth, ids and poses."""
+    return copy.deepcopy(_drawn(clip_id, shape, seed))
+
+
+@lru_cache(maxsize=32)
+def _drawn(clip_id: str, shape: Shape, seed: int) -> Clip:
     number = sum(map(ord, clip_id)) + seed
     rng = np.random.default_rng(number)
     if shape.query_only:
