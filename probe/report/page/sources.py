@@ -19,6 +19,11 @@ Who = Mapping[str, Any]
 """A row of any table with `label`, which differs for every store, and `source`, which may not."""
 
 
+def _is_control(row: Mapping[str, Any]) -> bool:
+    """Whether a row of table `sources` is no model, nor made of one."""
+    return row.get("kind") == "control" or row.get("role") == "control fusion"
+
+
 class Sources:
     """Looks up what the report says of a source; unknown ones are shown as they are.
 
@@ -32,7 +37,8 @@ class Sources:
         self._by_name = {str(row["source"]): row for row in reversed(rows)}
         self._by_store = {str(row["store"]): row for row in rows}
         self._entries = {row["entry"]: row for row in records(data.table("entries"))}
-        self._styles = {label: i for i, label in enumerate(self._by_label)}
+        models_first = sorted(self._by_label, key=lambda label: _is_control(self._by_label[label]))
+        self._styles = {label: i for i, label in enumerate(models_first)}
 
     def row(self, who: Who) -> dict[str, Any]:
         """Return the row of table `sources`; averages have none, only whether their name says untrained."""
@@ -50,7 +56,7 @@ class Sources:
         tags = [RANDOM] if row.get("untrained") else []
         tags += ["tiny twin"] if row.get("tiny") and "tiny" not in str(who["label"]) else []
         role = str(row.get("role") or "")
-        tags += [role] if row.get("kind") == "control" and role and role.lower() != str(who["label"]).lower() else []
+        tags += [role] if _is_control(row) and role and role.lower() != str(who["label"]).lower() else []
         return tuple(tags)
 
     def marked(self, who: Who) -> str:
@@ -62,7 +68,7 @@ class Sources:
         """Return the kinds of a row about this source."""
         row = self.row(who)
         kinds = ["random"] if row.get("untrained") else []
-        return (*kinds, *(["control"] if row.get("kind") == "control" else []))
+        return (*kinds, *(["control"] if _is_control(row) else []))
 
     def style(self, who: Who) -> int:
         """Return the number that chooses colour, dash and marker; the same everywhere."""

@@ -152,7 +152,7 @@ def _step(span: float) -> float:
 def _marker(style: int, size: float) -> list[tuple[float, float]] | None:
     """Corners of a series' marker, None for a circle."""
     shapes = (None, 4, 3, -4, -3, 5)
-    shape = shapes[style % len(shapes)]
+    shape = shapes[(style + style // len(shapes)) % len(shapes)]  # the seventh is not the first in another colour
     if shape is None:
         return None
     corners = abs(shape)
