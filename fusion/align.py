@@ -10,6 +10,7 @@ from cache.source import FeatureSource
 from cache.spec import ArraySpec
 from configs.errors import MissingError, StaleError, StoreError
 from configs.identity import differences
+from fusion.grids import extract_command, refill_command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ def align_rows(arrays: Sequence[ArraySpec], names: Sequence[str], *, common: boo
             "these sources serve different query slots",
             found="; ".join(f"{name}: {_short(slots)}" for name, slots in zip(names, served, strict=True)),
             fix="add slots=common to fuse the slots that all serve" if shared and same else
-            "extract one of them again with the frames of the other: python -m extract run model=...",
+            "extract one of them again: " + "; or ".join(f"python -m extract run model={name}" for name in names),
         )  # fmt: skip
     rows: dict[tuple[int, ...], int] = {}
     row_of_slot = [-1] * len(arrays[0].row_of_slot)
@@ -60,7 +61,8 @@ def align_rows(arrays: Sequence[ArraySpec], names: Sequence[str], *, common: boo
                 f"slot {slot} means different moments of the clip",
                 expected="at least one frame in common",
                 found=found,
-                fix="extract one of them again with temporal=aligned: python -m extract run model=...",
+                fix="extract the one that cuts windows of its own with temporal=aligned: "
+                + "; or ".join(f"python -m extract run model={name} temporal=aligned" for name in names),
             )
     frames_of = [
         tuple(sorted({f for array, row in zip(arrays, chosen, strict=True) for f in array.source_frames[row]}))
@@ -93,8 +95,7 @@ def align_clips(parents: Sequence[FeatureSource], *, common: bool = False) -> li
                 f"{parent.source} lacks {len(lacking)} clips that the others have",
                 found=_short(lacking),
                 where=parent.where,
-                fix=f"python -m extract run model={parent.source} dataset={parent.dataset}; "
-                "or fuse what all have with clips=common",
+                fix=f"{refill_command(parent)}; or fuse what all have with clips=common",
             )
     if not shared:
         raise MissingError("these sources share no clip", where=first.where)
@@ -121,8 +122,7 @@ def check_committed(parents: Sequence[FeatureSource], arrays: Sequence[str], cli
                 f"{parent.source} has no features in {array} for {len(lacking)} clips that the others have",
                 found="; ".join([_short(lacking), *reasons[:2]]),
                 where=parent.where,
-                fix=f"python -m extract run model={parent.source} dataset={parent.dataset} fills the gaps; "
-                "or fuse what all have with clips=common",
+                fix=f"{refill_command(parent)} fills the gaps; or fuse what all have with clips=common",
             )
 
 
@@ -131,12 +131,19 @@ def _same_dataset(first: FeatureSource, other: FeatureSource) -> None:
     one, two = first.fingerprint.get("dataset"), other.fingerprint.get("dataset")
     if one is not None and two is not None:
         found += [str(difference) for difference in differences(one, two)]
+    if found and first.dataset != other.dataset:
+        fix = f"extract both from one dataset: {extract_command(other.source, first.dataset)}"
+    else:
+        fix = (
+            f"extract the one that is out of date from the dataset as it is: {refill_command(first)}; or "
+            f"{refill_command(other)}; then fuse with stores=<first digits of each model's store>"
+        )
     if found:
         raise StoreError(
             "these sources were made from different datasets",
             expected=f"{first.source}: {first.where}",
             found=f"{other.source}: {other.where}: {'; '.join(found[:6])}",
-            fix=f"extract both from one dataset: python -m extract run model={other.source} dataset={first.dataset}",
+            fix=fix,
         )
 
 
@@ -147,7 +154,7 @@ def _same_clip(one: ClipEntry, two: ClipEntry, first: FeatureSource, other: Feat
             expected=f"{one.group_id or '(none)'} in {first.source}",
             found=f"{two.group_id or '(none)'} in {other.source}",
             where=other.where,
-            fix=f"extract again from the dataset as it is: python -m extract run model={other.source}",
+            fix=_replace_one_of(first, other),
         )
     if one.input_sha256 != two.input_sha256:
         raise StaleError(
@@ -155,8 +162,14 @@ def _same_clip(one: ClipEntry, two: ClipEntry, first: FeatureSource, other: Feat
             expected=f"{one.input_sha256[:12] or '(none)'} in {first.source}",
             found=f"{two.input_sha256[:12] or '(none)'} in {other.source}",
             where=other.where,
-            fix="extract the older of the two again: python -m extract run model=... dataset=...",
+            fix=_replace_one_of(first, other),
         )
+
+
+def _replace_one_of(*parents: FeatureSource) -> str:
+    """Name both: which one is out of date only the user knows. A store keeps what it was told of a clip, so it goes."""
+    commands = [f"rm -r {parent.where} && {refill_command(parent)}" for parent in parents]
+    return f"make the one that is out of date again: {'; or '.join(commands)}"
 
 
 def _short(items: Sequence[object]) -> str:

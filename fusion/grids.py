@@ -13,18 +13,38 @@ from configs.source_name import read_source
 
 Grid = tuple[int, int]
 
+_TAPS = ("dit", "vae", "llm", "vision")
+_FIRST_TAPS = {"dit", "llm"}
+"""Taps that models are read at if none is named."""
+
 
 def extract_command(source: str, dataset: str, array: ArraySpec | None = None, grid: str | None = None) -> str:
     """Return the command that makes features of a source, or adds a grid to those of an array."""
     words = []
     if array is not None and array.block is not None:
         words.append(f"layers={array.block}")
-    if array is not None and array.tap not in ("dit", "llm") and array.block is not None:
+    if array is not None and array.tap not in _FIRST_TAPS and array.block is not None:
         words.append(f"tap={array.tap}")
     if grid:
         words.append(f"grid={grid}")
     model, *options = read_source(source).options
     return " ".join(["python -m extract run", model, f"dataset={dataset}", *options, *words])
+
+
+def refill_command(parent: FeatureSource) -> str:
+    """Return the command that makes the arrays of a source for clips that lack them; it leaves finished ones alone."""
+    arrays = list(parent.arrays.values())
+    blocks = sorted({array.block for array in arrays if array.block is not None})
+    levels = sorted({array.noise_level for array in arrays if array.noise_level is not None})
+    taps = [tap for tap in dict.fromkeys(array.tap for array in arrays) if tap in _TAPS]
+    options: dict[str, Iterable[object]] = {
+        "tap": [] if set(taps) <= _FIRST_TAPS else taps,
+        "layers": blocks,
+        "noise": [f"{level:.6g}" for level in levels],
+        "grid": dict.fromkeys(f"{array.grid[0]}x{array.grid[1]}" for array in arrays),
+    }
+    words = [f"{key}={','.join(str(value) for value in values)}" for key, values in options.items() if values]
+    return " ".join([extract_command(parent.source, parent.dataset), *words])
 
 
 def parse_grid(text: str) -> Grid | None:
@@ -43,7 +63,7 @@ def layer_arrays(parent: FeatureSource, layer: str) -> list[ArraySpec]:
     fitting = [a for a in arrays if layer in ("all", a.name) or layer == str(a.block)]
     if not fitting:
         fix = closest(layer, [a.name for a in arrays])
-        if layer.isdecimal() and arrays:
+        if layer.isdecimal() and any(a.block is not None for a in arrays):
             fix = f"{extract_command(parent.source, parent.dataset)} layers={layer}"
         raise MissingError(f"{parent.source} has no layer {layer!r}", where=parent.where, fix=fix)
     return fitting

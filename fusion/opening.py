@@ -105,10 +105,21 @@ def view_by_name(
     """
     recipe = recipe or make_recipe(name.variant, name.width)
     chosen = [*stores, *[""] * (len(name.branches) - len(stores))]
-    parents = [
-        None if branch.source == NOISE else open_parent(root, dataset, branch, store, io_threads)
-        for branch, store in zip(name.branches, chosen, strict=True)
-    ]
+    try:
+        parents = [
+            None if branch.source == NOISE else open_parent(root, dataset, branch, store, io_threads)
+            for branch, store in zip(name.branches, chosen, strict=True)
+        ]
+    except StoreError as error:  # several stores of one branch
+        known = [find_stores(root, dataset, branch.source) for branch in name.branches]
+        digits = [store or (paths[-1].name[:6] if paths else "0") for store, paths in zip(chosen, known, strict=True)]
+        command = f'python -m fusion fuse models="{name}" dataset={dataset} stores={",".join(digits)}'
+        raise StoreError(
+            error.problem,
+            found=error.found,
+            where=error.where,
+            fix=f"choose one store per model, for example {command}; `python -m cache diff` shows how they differ",
+        ) from None
     train = training_clips(root, dataset, train_clips) if recipe.fitted else []
     return build(name, parents, recipe, choices, train_clips=train, root=root)
 

@@ -16,7 +16,8 @@ from configs.files import write_atomic
 from configs.identity import differences, plain
 from configs.paths import features_path
 from fusion.choices import Choices
-from fusion.recipe import Recipe
+from fusion.name import parse_name
+from fusion.recipe import Recipe, make_recipe
 
 if TYPE_CHECKING:
     from fusion.view import FusedView
@@ -122,11 +123,21 @@ def check_fresh(record: ViewRecord, view: FusedView, path: Path) -> None:
 
 def stale(record: ViewRecord, path: Path, found: str) -> SpatialprobeError:
     """Return the error for a record whose parents have changed or gone."""
-    models = record.name.partition("@")[0].replace("+", " ")
     return StaleError(
         f"the parents of {record.name} are not those it was made from",
         found=found,
         where=path,
-        fix=f'python -m fusion fuse models="{models}" dataset={record.dataset} makes it anew; '
-        f"rm {path} forgets the old one",
+        fix=f"{fuse_command(record)} makes it anew; rm {path} forgets the old one",
     )
+
+
+def fuse_command(record: ViewRecord) -> str:
+    """Return the command that makes a recorded view: its name, and the options that differ from the variant's."""
+    name = parse_name(record.name)
+    usual = dataclasses.asdict(make_recipe(name.variant, name.width)) | dataclasses.asdict(Choices())
+    chosen = dataclasses.asdict(record.recipe) | dataclasses.asdict(record.choices)
+    words = [f'python -m fusion fuse models="{record.name}" dataset={record.dataset}']
+    for key, value in chosen.items():
+        if value != usual[key]:
+            words.append(f"{key}={','.join(value) if isinstance(value, list) else value}")
+    return " ".join(words)

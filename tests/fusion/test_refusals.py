@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,11 @@ from configs.errors import (
 )
 from fusion.choices import Choices
 from fusion.commands import save_view
+from fusion.grids import refill_command
 from fusion.name import parse_name
 from fusion.opening import open_source, view_by_name
 from fusion.recipe import make_recipe
+from fusion.record import fuse_command, load_record
 from fusion.splits import training_clips
 from tests.fusion.lab import Lab, spec_of
 
@@ -60,6 +63,7 @@ def test_clips_in_other_groups_would_be_split_otherwise(lab: Lab) -> None:
     lab.store("vlm", clips=entries(lab, group_id="elsewhere"))
     text = refused(lab, StoreError)
     assert "clip2" in text and "splits" in text and "elsewhere" in text
+    assert re.search(r"rm -r \S*/vlm/\w+ && python -m extract run model=vlm dataset=toy layers=21 grid=4x6", text)
 
 
 def test_frames_that_changed_between_extractions(lab: Lab) -> None:
@@ -67,6 +71,7 @@ def test_frames_that_changed_between_extractions(lab: Lab) -> None:
     lab.store("vlm", clips=entries(lab, input_sha256="f" * 64))
     text = refused(lab, StaleError)
     assert "clip2" in text and "ffffffffffff" in text
+    assert re.search(r"rm -r \S*/vgm/\w+ && python -m extract run model=vgm .*; or rm -r \S*/vlm/", text)
 
 
 def test_clips_that_one_model_lacks(lab: Lab) -> None:
@@ -74,7 +79,7 @@ def test_clips_that_one_model_lacks(lab: Lab) -> None:
     lab.store("vlm", clips=[e for e in entries(lab) if e.clip_id != "clip4"])
     text = refused(lab, MissingError)
     assert "vlm lacks 1 clips" in text and "clip4" in text
-    assert "python -m extract run model=vlm dataset=toy" in text and "clips=common" in text
+    assert "python -m extract run model=vlm dataset=toy layers=21 grid=4x6; or" in text and "clips=common" in text
     view = view_by_name(lab.root, "toy", parse_name("vgm+vlm"), choices=Choices(clips="common"))
     assert view.clips == lab.clips[:4]
 
@@ -85,6 +90,26 @@ def test_clips_that_one_model_has_not_made_yet_or_set_aside(lab: Lab) -> None:
     late.quarantine("clip3", "decode error")
     text = refused(lab, MissingError)
     assert "clip3, clip4" in text and "decode error" in text and "fills the gaps" in text
+
+
+def test_the_command_that_fills_gaps_asks_for_the_arrays_that_there_are(lab: Lab) -> None:
+    """Without its layers, noise levels and grids it would add arrays instead."""
+    levels = [dataclasses.replace(spec_of("dit", block=b), noise_level=n, name="") for b, n in ((9, 0.25), (21, 0.5))]
+    vgm = lab.store("wan-t2v-14b", *levels, spec_of("dit", block=9, grid=(2, 3), pooling="adaptive average from 4x6"))
+    command = "python -m extract run model=wan-t2v-14b dataset=toy layers=9,21 noise=0.25,0.5 grid=4x6,2x3"
+    assert refill_command(vgm) == command
+    vlm = lab.store("qwen3-vl-2b-tiny-random", spec_of("vision", block=3), spec_of("llm", block=4))
+    command = "python -m extract run model=qwen3-vl-2b dataset=toy weights=random size=tiny"
+    assert refill_command(vlm) == f"{command} tap=vision,llm layers=3,4 grid=4x6"
+
+
+def test_several_stores_of_one_model(lab: Lab) -> None:
+    lab.pair()
+    lab.store("vlm", spec_of("llm", block=22, channels=8), version=2)
+    text = refused(lab, StoreError)
+    (command,) = re.findall(r'python -m fusion fuse models="vgm\+vlm" dataset=toy stores=(\w{6},\w{6})', text)
+    view = view_by_name(lab.root, "toy", parse_name("vgm+vlm"), command.split(","))
+    assert Path(view.parents[1].where).name.startswith(command.split(",")[1])
 
 
 def test_slots_that_one_model_does_not_serve(lab: Lab) -> None:
@@ -162,12 +187,22 @@ def test_a_view_whose_parent_was_extracted_anew(lab: Lab) -> None:
     old.rename(old.parent.parent.parent.parent / "gone")
     with pytest.raises(StaleError, match=r"is gone; there: none") as caught:
         open_source(lab.root, "toy", "vgm+vlm")
-    assert 'python -m fusion fuse models="vgm vlm" dataset=toy' in str(caught.value)
+    assert 'python -m fusion fuse models="vgm+vlm" dataset=toy makes it anew' in str(caught.value)
     lab.store("vlm", spec_of("llm", block=22, channels=8), version=2)
     with pytest.raises(StaleError, match="is gone"):
         open_source(lab.root, "toy", "vgm+vlm")
     path.unlink()
     assert open_source(lab.root, "toy", "vgm+vlm").fingerprint != view.fingerprint
+
+
+def test_the_command_that_makes_a_view_anew_keeps_its_options(lab: Lab) -> None:
+    lab.pair()
+    name, choices = parse_name("vgm+vlm@pca4"), Choices(grid="2x3", layers=["21", "22"])
+    recipe = make_recipe("pca", 4, {"eps": 1e-5})
+    view = view_by_name(lab.root, "toy", name, recipe=recipe, choices=choices)
+    record = load_record(save_view(str(lab.root), view, recipe, choices, lab.clips[:3]))
+    words = 'models="vgm+vlm@pca4" dataset=toy eps=1e-05 layers=21,22 grid=2x3'
+    assert fuse_command(record) == f"python -m fusion fuse {words}"
 
 
 def test_two_fusions_of_one_name_must_be_told_apart(lab: Lab) -> None:
