@@ -38,7 +38,8 @@ class Options:
     views: int = option(8, "rows per sample", minimum=1, maximum=20)
     batch: int = option(4, "samples per batch", minimum=1)
     batches: int = option(6, "batches per round", minimum=1)
-    rounds: int = option(5, "rounds; the median counts", minimum=1)
+    rounds: int = option(5, "rounds at least; the median counts", minimum=1)
+    seconds: float = option(0.3, "go on until reading the parents took this long: small features need many rounds")
     widths: list[int] = option(help="channels of the two models", factory=lambda: [5120, 4096])
     grids: list[str] = option(help="grids of the two models", factory=lambda: ["17x30", "17x30"])
     threads: int = option(0, "torch threads; 0 = all cores", minimum=0)
@@ -123,7 +124,7 @@ def measure(options: Options, folder: Path) -> None:
     times: dict[str, list[float]] = {way: [] for way in ways}
     for way in ways.values():
         way(0)
-    for _ in range(options.rounds):
+    while len(times["both parents"]) < options.rounds or sum(times["both parents"]) * len(batches) < options.seconds:
         for label, way in ways.items():
             if options.cold:
                 drop_cache(stores)
