@@ -46,7 +46,14 @@ def printed(parameters: int, digits: str) -> str:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_feature_width(task: str) -> None:
-    found = [printed(count(build(task, channels)), "0.01") for channels in CHANNELS]
+    settings = getattr(load_profile("paper"), task)
+    with torch.device("meta"):
+        rows = torch.empty(20, 768) if task == "tagging" else None
+        probes = [
+            build_probe(task, channels, (15, 26), settings, num_classes=20, class_embeddings=rows)
+            for channels in CHANNELS
+        ]
+    found = [printed(count(probe), "0.01") for probe in probes]
     assert found == MILLIONS[task].split()
 
 
@@ -73,11 +80,15 @@ def test_smaller_geometry_probes(profile: str, low: float, high: float) -> None:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("profile", known_names("profile"))
 def test_linear_readouts_are_linear_in_the_features_width(profile: str, task: str) -> None:
-    small, large = (count(build(task, c, profile, {f"{task}.readout": "linear"})) for c in (100, 200))
+    loaded = load_profile(profile, {f"{task}.readout": "linear"})
+    with torch.device("meta"):
+        small, large = (
+            count(build_probe(task, c, (15, 26), getattr(loaded, task), num_classes=20)) for c in (100, 200)
+        )
     outputs = {
         "tagging": 20,
-        "instance": load_profile(profile).instance.head.channels,
-        "geometry": 4 + 2 * raw_numbers(load_profile(profile).geometry.camera.form),
+        "instance": loaded.instance.head.channels,
+        "geometry": 4 + 2 * raw_numbers(loaded.geometry.camera.form),
     }
     norms = 2 if task != "geometry" else 4
     assert large - small == 100 * (outputs[task] + norms)

@@ -60,7 +60,28 @@ def own_artifacts(toy_artifacts: Path, tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def trained_once(toy_artifacts: Path, tmp_path_factory: pytest.TempPathFactory, configure: Callable[..., Any]) -> Path:
+    """Runs and results of `configure(root, task)`, one per task; read only."""
+    from probe.train import train
+
+    root = tmp_path_factory.mktemp("trained")
+    for name in ("datasets", "features"):
+        (root / name).symlink_to(toy_artifacts / name)
+    for task in ("tagging", "instance", "geometry"):
+        train(configure(root, task))
+    return root
+
+
 @pytest.fixture
+def trained(trained_once: Path, artifacts: Path) -> Path:
+    """A private root where `train(configure(root, task))` finds its run finished."""
+    for name in ("runs", "results"):
+        shutil.copytree(trained_once / name, artifacts / name)
+    return artifacts
+
+
+@pytest.fixture(scope="session")
 def configure() -> Callable[..., Any]:
     """Return the configuration of a run in profile debug, with overrides."""
 

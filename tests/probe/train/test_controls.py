@@ -58,14 +58,14 @@ def test_capacity_curve(artifacts: Path, configure: Configure) -> None:
 
 
 @pytest.mark.parametrize("projection", ["pca", "random"])
-def test_matched_sizes(artifacts: Path, configure: Configure, projection: str) -> None:
-    (result,) = train(configure(artifacts, "tagging", match__grid="2,2", match__width=3, match__projection=projection))
+def test_matched_sizes(trained: Path, configure: Configure, projection: str) -> None:
+    (result,) = train(configure(trained, "tagging", match__grid="2,2", match__width=3, match__projection=projection))
     assert (result["grid"], result["channels"]) == ([2, 2], 3)
-    (plain,) = train(configure(artifacts, "tagging"))
+    (plain,) = train(configure(trained, "tagging"))
     assert plain["run_id"] != result["run_id"] and (plain["grid"], plain["channels"]) == ([4, 4], 8)
     for wrong in ({"match__grid": "8,8"}, {"match__width": 9}, {"match__grid": "2"}):
         with pytest.raises(ConfigError):
-            train(configure(artifacts, "tagging", **wrong))
+            train(configure(trained, "tagging", **wrong))
 
 
 def test_match_averages_cells_and_projects() -> None:

@@ -62,20 +62,28 @@ def test_run_leaves_everything_behind(artifacts: Path, configure: Configure, tas
         torch.load(folder / name, weights_only=True)
 
 
-def test_finished_run_is_returned_unless_forced(artifacts: Path, configure: Configure) -> None:
-    (first,) = train(configure(artifacts, "tagging"))
-    (again,) = train(configure(artifacts, "tagging", pictures=2))  # pictures are no part of a run's identity
+def test_finished_run_is_returned_unless_forced(trained: Path, configure: Configure) -> None:
+    (first,) = train(configure(trained, "tagging"))
+    (again,) = train(configure(trained, "tagging", pictures=2))  # pictures are no part of a run's identity
     assert again["finished_at"] == first["finished_at"] and again["run_id"] == first["run_id"]
-    (forced,) = train(configure(artifacts, "tagging", force=True))
+    (forced,) = train(configure(trained, "tagging", force=True))
     assert forced["run_id"] == first["run_id"] and forced["seconds"] != first["seconds"]
     assert forced["report"] == first["report"]
 
 
-def test_another_configuration_is_another_run(artifacts: Path, configure: Configure) -> None:
-    (first,) = train(configure(artifacts, "tagging"))
+def test_another_configuration_is_another_run(trained: Path, configure: Configure) -> None:
+    from probe.train import plan_runs
+
+    def run_id(**change: Any) -> str:
+        ((_, (plan,)),) = plan_runs(configure(trained, "tagging", **change))
+        return str(plan.run_id)
+
+    (first,) = train(configure(trained, "tagging"))
+    assert run_id() == first["run_id"]
     changed = [{"recipe__lr": 1e-3}, {"fraction": 0.5}, {"data_seed": 1}, {"split_scheme": "paper"}]
-    ids = {train(configure(artifacts, "tagging", **change))[0]["run_id"] for change in changed}
-    assert len(ids | {first["run_id"]}) == 5
+    assert len({run_id(**change) for change in changed} | {first["run_id"]}) == 5
+    (other,) = train(configure(trained, "tagging", **changed[0]))
+    assert other["run_id"] == run_id(**changed[0]) and other["finished_at"] != first["finished_at"]
 
 
 class _Stop(Exception):
@@ -177,9 +185,9 @@ def test_first_step_waits_for_its_own_batches_only(
     assert sum(read) <= batches_ahead * batch * arrays
 
 
-def test_checkpoint_of_another_run_is_refused(artifacts: Path, configure: Configure) -> None:
-    (first,) = train(configure(artifacts, "tagging", seeds="0"))
-    path = artifacts / "runs" / first["run_id"] / "last.ckpt"
+def test_checkpoint_of_another_run_is_refused(trained: Path, configure: Configure) -> None:
+    (first,) = train(configure(trained, "tagging"))
+    path = trained / "runs" / first["run_id"] / "last.ckpt"
     with pytest.raises(StaleError, match="another run"):
         checkpoints.load(path, "0" * 16)
 
