@@ -23,7 +23,8 @@ from probe.inputs import RememberingDataset
 from probe.train import train
 from tests.probe.train.feature_stores import GROUPS, Maps, make_store, oracle_maps, position_maps
 
-HEADLINE = {"tagging": "map", "instance": "t_miou", "geometry": "abs_rel"}
+HEADLINE = {"tagging": "map", "instance": "t_sr", "geometry": "abs_rel"}
+"""What an ablation is measured by. T-mIoU stays near its ceiling without any one group: colours tell surfaces apart."""
 OWN = {"tagging": ("classes",), "instance": ("code",), "geometry": ("depth", "rays")}
 NAMES = {"tagging": "no-classes", "instance": "no-code", "geometry": "no-depth"}
 
