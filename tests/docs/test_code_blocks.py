@@ -6,13 +6,16 @@ import importlib.util
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from probe import results
 from tests.docs.pages import PAGES, REPOSITORY, Block, code_blocks, environment_of_make, run_verb
+from tests.docs.shell import NOT_RUN, QUICK, reason, scaled
 
 STAGES = ("data", "extract", "cache", "fusion", "probe")
 BUILT_BY_OTHER_TESTS = {"add-a-task.md", "add-a-model.md"}  # their blocks are files; tests of those stages build them
@@ -84,6 +87,60 @@ def test_python_examples_run(page: Path, workspace: Path) -> None:
     call = [sys.executable, "-c", "\n\n".join(blocks)]
     done = subprocess.run(call, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+# ---- commands that are run, in the order of the pages
+
+
+def _runs(line: str) -> object:
+    """Mark what takes long."""
+    quick = all(tuple(words[:2]) in QUICK for words in python_commands(line)) and "make" not in line.split()[0]
+    return () if quick else pytest.mark.full
+
+
+LINES = [
+    (block, number, line)
+    for block in BLOCKS
+    if block.page.name not in BUILT_BY_OTHER_TESTS
+    for number, line in enumerate(commands(block))
+]
+RUN = [
+    pytest.param(line, id=f"{block.page.name}:{block.line}:{number}", marks=_runs(line))
+    for block, number, line in LINES
+    if reason(block.page.stem, line) is None
+]
+
+
+@pytest.fixture(scope="module")
+def place(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the workspace, with one more source and runs on it."""
+    home = tmp_path_factory.mktemp("shell")
+    shutil.copytree(workspace / "artifacts", home / "artifacts")
+    root = f"root={home / 'artifacts'}"
+    assert run_verb("extract", "run", "model=pixels", "dataset=rooms-nano", "grid=4x6", "workers=1", root) == 0
+    words = ("task=tagging", "model=pixels", "dataset=rooms-nano", "profile=debug", "pictures=0", "resamples=20")
+    assert run_verb("probe", "train", *words, root) == 0
+    return home
+
+
+@pytest.mark.parametrize("line", RUN)
+def test_documented_command_runs(
+    line: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("SPATIALPROBE_HOME", str(place / "artifacts"))
+    runs = {run["source"]: run["run_id"] for run in results.read_all(None) if run["task"] == "tagging"}
+    for words in python_commands(line):
+        if words[0] in STAGES:
+            words = scaled(words, place, [runs["oracle"], runs["pixels"]])
+            assert run_verb(*words) == 0, f"{shlex.join(words)}\n{capsys.readouterr().err}"
+
+
+def test_what_is_not_run_is_there() -> None:
+    lines = [f"{block.page.stem}: {line}" for block, _, line in LINES]
+    gone = [pattern for pattern in NOT_RUN if not any(re.match(pattern, line) for line in lines)]
+    assert not gone, f"no such commands any more: {gone}"
+    assert len(RUN) > 40
 
 
 def test_links_lead_somewhere() -> None:

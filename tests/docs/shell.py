@@ -1,0 +1,86 @@
+"""Which documented shell commands a test runs, on what stand-ins, and why the others are not run.
+
+A command runs as it is written, but for what `STAND_INS` and `scaled` replace: models that need weights by sources that
+need none, datasets by the nano rooms, run ids by those of runs that are there, and probes by those of profile `debug`.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+NETWORK = "fetches weights from the network"
+RECORDINGS = "reads recordings that are not part of the project"
+MINUTES = "takes many minutes; tests of its own cover it"
+TESTS = "runs the tests, of which this is one"
+CHECKPOINT = "reads a published checkpoint"
+CLUSTER = "needs a running cluster"
+
+NOT_RUN = {
+    r"README: make demo": MINUTES,  # tests/test_demo.py
+    r"README: make (test|check|test-full)": TESTS,
+    r"README: make data DATASET=scannet": RECORDINGS,
+    r".*: (\S+ -m extract|python -m extract) download": NETWORK,
+    r"benchmarks: make bench-": MINUTES,
+    r"import-dl3dv: .*/data/DL3DV": RECORDINGS,
+    r"import-scannet: python -m data prepare dataset=scannet raw=/data/scannet": RECORDINGS,
+    r"import-scannet: .*livingroom": RECORDINGS,  # tests/data/scannet run these on a room of their own
+    r"import-scannet: .*/tmp/scannet-rooms": MINUTES,  # the rooms at full size; tests/data/emit import the nano ones
+    r"use-your-own-clips: .*(kitchen|flats)": RECORDINGS,  # tests/data/video run these on videos of their own
+    r"published-vs-reproduced: make data DATASET=scannet": RECORDINGS,
+    r"published-vs-reproduced: .*profile=paper": MINUTES,
+    r"probe: python -m probe import": CHECKPOINT,
+    r"rooms: make data": MINUTES,  # 40 rooms
+    r"rooms: python -m data prepare dataset=rooms preset=tunnel": MINUTES,
+    r"sweep: .*cluster=tcp": CLUSTER,
+}
+"""Commands, as `page: command`, that no test of the documentation runs, and the reason. Each must still be there."""
+
+QUICK = {
+    ("data", "inspect"), ("extract", "models"), ("extract", "doctor"), ("extract", "plan"),
+    ("cache", "ls"), ("probe", "runs"), ("probe", "compare"), ("probe", "evaluate"), ("probe", "train"),
+}  # fmt: skip
+"""Verbs that take a second or two; the others run with the long tests."""
+
+STAND_INS = (
+    (r"\b(wan-t2v-14b|wan-t2v-1\.3b|cogvideox-t2v-5b|qwen3-vl-2b-tiny-random)\b", "pixels"),
+    (r"\bqwen3-vl-8b\b", "position"),
+    (r"^dataset=(rooms|rooms-query|query|scannet)$", "dataset=rooms-nano"),
+    (r"^weights=random$|^size=tiny$", ""),
+    (r"\$SLURM_ARRAY_TASK_ID", "1"),
+)
+
+
+def reason(page: str, line: str) -> str | None:
+    """Return why a command is not run, None for those that are."""
+    return next((why for pattern, why in NOT_RUN.items() if re.match(pattern, f"{page}: {line}")), None)
+
+
+def scaled(words: list[str], place: Path, runs: list[str]) -> list[str]:
+    """Return stage, verb and words of a command as it is run.
+
+    Args:
+        words: as documented.
+        place: stands for `/tmp`.
+        runs: ids of finished runs of one task on two sources, for the ids that the pages make up.
+    """
+    stage, verb, *options = words
+    if (stage, verb) != ("data", "prepare"):
+        for pattern, instead in STAND_INS:
+            options = [re.sub(pattern, instead, option) for option in options]
+    made_up = iter(runs)
+    options = [
+        re.sub(r"^(run=|)(<id>|[0-9a-f]{4})$", lambda found: found[1] + next(made_up), option) for option in options
+    ]
+    options = [option.replace("/tmp/", f"{place}/") for option in options if option]
+    if verb in ("prepare", "verify"):
+        options.append("workers=1")
+    if (stage, verb) == ("extract", "run"):
+        options.append("grid=4x6")  # as the sources that are there: one store of each
+    if (stage, verb) in (("probe", "train"), ("probe", "sweep")):
+        options = [option for option in options if not option.startswith("profile=")]
+        options += ["profile=debug", "pictures=0", "resamples=20"]
+    if (stage, verb) == ("fusion", "controls"):
+        options = [option for option in options if not option.startswith("probe=")]
+        options.append("probe=profile=debug pictures=0 resamples=20")
+    return [stage, verb, *options]
