@@ -24,6 +24,7 @@ NOT_RUN = {
     r"benchmarks: make bench-": MINUTES,
     r"import-dl3dv: .*/data/DL3DV": RECORDINGS,
     r"import-scannet: python -m data prepare dataset=scannet raw=/data/scannet": RECORDINGS,
+    r"README: .*livingroom": RECORDINGS,
     r"import-scannet: .*livingroom": RECORDINGS,  # tests/data/scannet run these on a room of their own
     r"import-scannet: .*/tmp/scannet-rooms": MINUTES,  # the rooms at full size; tests/data/emit import the nano ones
     r"use-your-own-clips: .*(kitchen|flats)": RECORDINGS,  # tests/data/video run these on videos of their own
