@@ -21,6 +21,7 @@ from extract.plan import Plan, make_plan
 from extract.progress import Tracker, rates, save_log
 from extract.request import resolve_request
 from extract.runner import Record, Runner
+from extract.size import count_parameters
 
 
 @dataclass
@@ -30,10 +31,12 @@ class Outcome:
     Attributes:
         records: one per clip.
         working: seconds that the process that took longest was at it, without loading the network.
+        parameters: of the network, as far as it was loaded; 0 for sources that are not models.
     """
 
     records: list[Record] = field(default_factory=list)
     working: float = 0.0
+    parameters: int = 0
 
     @property
     def failed(self) -> list[Record]:
@@ -102,7 +105,8 @@ def run_process(
         runner.done = tracker.add
         started = time.perf_counter()
         runner.run()
-        return Outcome(tracker.records, time.perf_counter() - started - runner.loading)
+        working = time.perf_counter() - started - runner.loading
+        return Outcome(tracker.records, working, count_parameters(request.adapter))
 
 
 def reader_threads(processes: int) -> int:
@@ -165,7 +169,7 @@ def _seal(plan: Plan) -> None:
 def _summarise(outcome: Outcome, config: RunConfig, plan: Plan, count: int, seconds: float) -> None:
     done = [record for record in outcome.records if record.status == "done"]
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{plan.source}-{os.getpid()}"
-    log = save_log(outcome.records, config.root, name)
+    log = save_log(outcome.records, config.root, name, outcome.parameters)
     pace = f"; {outcome.working:.1f} s without starting and loading: {rates(done, outcome.working, count)}"
     print(f"{len(done)} clips in {seconds:.1f} s" + (pace if done else ""))
     for record in outcome.failed[:10]:

@@ -144,10 +144,9 @@ def measure_network(request: Request) -> tuple[int, int | None]:
     """
     from dataclasses import replace
 
-    from torch import nn
-
     from extract.backbones import build_adapter
     from extract.compute import clip_flops
+    from extract.size import network_modules
 
     dtype = request.adapter.spec.compute_dtype
     variant = replace(request.variant, device="meta", weights="random", size="full", dtype=dtype, cache=None)
@@ -155,11 +154,7 @@ def measure_network(request: Request) -> tuple[int, int | None]:
     if request.variant.size == "tiny":
         return 0, None
     adapter.load([tap for tap, _ in request.arrays.values()])
-    found: list[nn.Module] = []
-    for owner in (adapter, getattr(adapter, "_network", None)):
-        found += [value for value in vars(owner).values() if isinstance(value, nn.Module)] if owner is not None else []
-    unique = {id(module): module for module in found}
-    return sum(_bytes(module) for module in unique.values()), clip_flops(adapter)
+    return sum(_bytes(module) for module in network_modules(adapter)), clip_flops(adapter)
 
 
 def _bytes(module: nn.Module) -> int:

@@ -93,13 +93,18 @@ def rates(records: list[Record], seconds: float, processes: int = 1) -> str:
     )
 
 
-def save_log(records: list[Record], root: str | None, name: str) -> Path | None:
-    """Write extract_log.parquet of one run, a row per clip with stage timings; None if nothing was done."""
+def save_log(records: list[Record], root: str | None, name: str, parameters: int) -> Path | None:
+    """Write extract_log.parquet of one run: a row per clip with stage timings and the size of the loaded network.
+
+    Returns:
+        Where it is; None if nothing was done.
+    """
     if not records:
         return None
     import pandas as pd
 
     path = logs_path(root) / "extract" / name / "extract_log.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame([dataclasses.asdict(record) for record in records]).to_parquet(path, index=False)
+    table = pd.DataFrame([dataclasses.asdict(record) for record in records])
+    table.assign(parameters=parameters).to_parquet(path, index=False)
     return path

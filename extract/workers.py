@@ -44,7 +44,8 @@ def run_workers(config: RunConfig, devices: Sequence[str], count: int, plan: Pla
         _watch(client, futures, plan)
         outcomes: list[Outcome] = client.gather(futures)
     records = [record for outcome in outcomes for record in outcome.records]
-    return Outcome(records, max(outcome.working for outcome in outcomes))
+    working = max(outcome.working for outcome in outcomes)
+    return Outcome(records, working, max(outcome.parameters for outcome in outcomes))
 
 
 def _watch(client: Client, futures: Sequence[Future], plan: Plan) -> None:

@@ -12,7 +12,7 @@ from probe.report.entries import Entry, on_paper_layer
 from probe.report.frames import defined, where
 from probe.report.settings import Setting, differing, main_settings, match_text
 from probe.report.sources import Source, model_facts
-from probe.report.stores import StoreFacts, extraction_seconds
+from probe.report.stores import StoreFacts, last_extraction
 
 Rows = list[dict[str, Any]]
 
@@ -130,13 +130,14 @@ def cost_rows(entries: Sequence[Entry], facts: Mapping[tuple[str, str], StoreFac
     for entry in entries:
         key = (entry.source.name, entry.source.store, str(entry.facts["array"]), str(entry.setting.key["dataset"]))
         groups.setdefault(key, []).append(entry)
-    seconds = {name: extraction_seconds(root, name) for name in {key[0] for key in groups}}
+    extractions = {name: last_extraction(root, name) for name in {key[0] for key in groups}}
     rows: Rows = []
     for (name, store, array, dataset), group in groups.items():
         found = facts[name, store]
         runs = [run.result for entry in group for run in entry.runs]
         shares = [float(r["seconds"]) / max(1, int(r.get("probes_in_pass") or 1)) for r in runs if r.get("seconds")]
-        parameters, told = _parameters(group[0].source, found)
+        extraction = extractions[name]
+        parameters, told = _parameters(group[0].source, extraction.parameters)
         rows.append(
             {
                 "source": name,
@@ -149,7 +150,7 @@ def cost_rows(entries: Sequence[Entry], facts: Mapping[tuple[str, str], StoreFac
                 "bytes_per_clip": found.bytes_per_clip(array),
                 "store_bytes": found.size,
                 "clips": found.clips,
-                "extract_seconds": None if seconds[name] is None else round(float(seconds[name] or 0.0), 4),
+                "extract_seconds": None if extraction.seconds is None else round(extraction.seconds, 4),
                 "extract_device": found.recorded.get("device"),
                 "probe_parameters": max((int(r["parameters"]) for r in runs if r.get("parameters")), default=None),
                 "probe_seconds": round(sum(shares) / len(shares), 3) if shares else None,
@@ -158,14 +159,14 @@ def cost_rows(entries: Sequence[Entry], facts: Mapping[tuple[str, str], StoreFac
     return rows
 
 
-def _parameters(source: Source, facts: StoreFacts) -> tuple[float | None, str | None]:
-    """Return a backbone's parameters and how they are known; names tell billions, rounded."""
-    recorded = facts.recorded.get("parameters")
-    if recorded:
-        return float(recorded), "store"
-    if source.tiny or not model_facts(source.base):
-        return None, None
+def _parameters(source: Source, loaded: int | None) -> tuple[float | None, str | None]:
+    """Return a backbone's parameters and how they are known: names tell billions, logs what was loaded."""
     last = source.base.rpartition("-")[2]
-    if last.endswith("b") and last[:-1].replace(".", "", 1).isdecimal():
+    if (
+        not source.tiny
+        and model_facts(source.base)
+        and last.endswith("b")
+        and last[:-1].replace(".", "", 1).isdecimal()
+    ):
         return float(last[:-1]) * 1e9, "name"
-    return None, None
+    return (None, None) if loaded is None else (float(loaded), "log")

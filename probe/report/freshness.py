@@ -24,7 +24,7 @@ _INPUTS = ("results", "runs", "features")
 """Folders below the artifact root that are looked through file by file; of datasets, clips count as wholes, and
 the table of statuses not at all: `data prepare` writes it anew when there is nothing to do."""
 _STAGES = ("configs", "data", "cache", "fusion", "probe")
-_LIBRARIES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "matplotlib", "jinja2", "pillow", "torch")
+_LIBRARIES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "jinja2", "pillow", "torch")
 
 
 def inputs_digest(root: str | None, options: str) -> str:

@@ -74,11 +74,21 @@ def store_facts(root: str | None, dataset: str, source: str, short: str, *, meas
     return StoreFacts(short)
 
 
-def extraction_seconds(root: str | None, source: str) -> float | None:
-    """Return the median seconds per clip of the last extraction of a source that did something; None without a log.
+@dataclass(frozen=True)
+class Extraction:
+    """What the last extraction of a source that did something took.
 
-    Reading, preparing, running and writing are added up; in a job they overlap.
+    Attributes:
+        seconds: median per clip, in which reading, preparing, running and writing are added up; in a job they overlap.
+        parameters: of the network, as far as it was loaded; None without a network or a note of it.
     """
+
+    seconds: float | None = None
+    parameters: int | None = None
+
+
+def last_extraction(root: str | None, source: str) -> Extraction:
+    """Read the log of the last extraction of a source; nothing is known without one."""
     import pandas as pd
 
     # Folders are named <date>-<time>-<source>-<process>; another source's name may end with this one's.
@@ -93,10 +103,11 @@ def extraction_seconds(root: str | None, source: str) -> float | None:
             done = log[log["status"] == "done"]
             parts = ["read_seconds", "preprocess_seconds", "device_seconds", "write_seconds"]
             if len(done):
-                return float(done[parts].sum(axis=1).median())
+                seconds = float(done[parts].sum(axis=1).median())
+                return Extraction(seconds, int(done["parameters"].max()) or None if "parameters" in done else None)
         except (OSError, ValueError, KeyError):
             continue
-    return None
+    return Extraction()
 
 
 def dataset_kind(root: str | None, dataset: str) -> str:

@@ -381,15 +381,20 @@ def test_a_log_tells_the_stages_of_every_clip(root):
     log = pd.read_parquet(path)
     assert sorted(log["clip_id"]) == sorted(CLIPS)
     assert (log["status"] == "done").all()
+    assert (log["parameters"] == 0).all()  # not a model
     assert (log[["read_seconds", "preprocess_seconds", "device_seconds", "write_seconds"]].sum() > 0).all()
 
 
 def test_layers_and_levels_are_added_with_the_same_noise(root, tiny_cache, monkeypatch):
     """A block added later is bitwise what a run with both blocks gives."""
+    import pandas as pd
+
     monkeypatch.setattr("extract.request.artifact_root", lambda root: Path(tiny_cache))
     tiny = {"model": "cogvideox-t2v-2b", "weights": "random", "size": "tiny", "grid": ["native"], "limit": 1}
     late = config(root, **tiny, layers=["2"], cache_latents=True)
     assert run(late) == 0
+    (log,) = (root / "logs").rglob("extract_log.parquet")
+    assert (pd.read_parquet(log)["parameters"] > 10_000).all()
     both = replace(late, layers=["2", "4"], noise=["index:749", "0.3"])
     assert run(both) == 0
     store = store_of(both)

@@ -28,7 +28,7 @@ def costs_section(data: ReportData, sources: Sources) -> Section:
     body = []
     for row in records(data.table("costs")):
         device = [str(row["extract_device"])] if row["extract_device"] else []
-        basis = [f"from the {row['model_parameters_from']}"] if row["model_parameters_from"] == "name" else []
+        basis = {"name": ["from the name"], "log": ["as loaded"]}.get(str(row["model_parameters_from"]), [])
         cells = [
             sources.cell(row),
             Cell(str(row["array"]), str(row["array"])),

@@ -128,6 +128,16 @@ def test_costs_come_from_the_stores_own_files(study: Any) -> None:
     assert row.store_bytes > 0
 
 
+def test_parameters_of_untrained_twins_come_from_the_extraction(study: Any) -> None:
+    study.per_clip("instance", "qwen3-vl-2b-tiny-random", {"t_miou": FLAT})
+    log = study.root / "logs" / "extract" / "20260101-000000-qwen3-vl-2b-tiny-random-77"
+    log.mkdir(parents=True)
+    times = {f"{part}_seconds": [0.25] for part in ("read", "preprocess", "device", "write")}
+    pd.DataFrame({"status": ["done"], "parameters": [12345], **times}).to_parquet(log / "extract_log.parquet")
+    row = build(str(study.root)).table("costs").iloc[0]
+    assert (row.model_parameters, row.model_parameters_from) == (12345, "log")
+
+
 def test_a_store_that_is_gone_leaves_nulls(study: Any) -> None:
     import shutil
 
