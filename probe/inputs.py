@@ -18,8 +18,7 @@ from data.dataset import PreparedDataset
 from data.plans import ViewPlan
 from data.targets import tag_labels
 from data.views import clip_rng
-from fusion.grids import extract_command
-from fusion.name import parse_name
+from fusion.grids import extract_command, refill_command
 from probe.layers import choose_arrays
 from probe.tasks.task import Task
 
@@ -222,13 +221,16 @@ def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:
     Raises:
         MissingError: there are such clips.
     """
+    from fusion.view import FusedView
+
     problems: list[str] = []
     commands: list[str] = []
     for store in {id(layer.store): layer.store for layer in inputs.layers}.values():
         found = _lacking(store, [layer.array for layer in inputs.layers if layer.store is store], clip_ids)
         if found:
             problems += [f"{store.source}: {problem}" for problem in found]
-            commands += [extract_command(b.source, store.dataset) for b in parse_name(store.source).branches]
+            parents = store.parents if isinstance(store, FusedView) else (store,)
+            commands += [refill_command(p) for p in parents if _lacking(p, list(p.arrays.values()), clip_ids)]
     column = inputs.dataset.clips[task.label_column]
     unlabelled = [clip_id for clip_id in clip_ids if not column[clip_id]]
     if unlabelled:

@@ -75,6 +75,7 @@ def test_uncommitted_clips_are_listed(own_artifacts: Path, configure: Configure)
     with pytest.raises(MissingError) as error:
         train(configure(own_artifacts, "tagging"))
     assert "2 clips have no features in speckle.4x4: room_02, room_07" in str(error.value)
+    assert "model=speckle dataset=toy grid=4x4 fills the gaps" in str(error.value)
 
 
 def test_clips_without_labels_are_listed(tmp_path: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
