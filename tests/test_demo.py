@@ -108,3 +108,4 @@ def test_demo_from_nothing_and_again(tmp_path: Path) -> None:
     assert re.findall(r"\d+ clips to do, (\d+) complete", second.stdout) == ["8"] * 6
     assert second.stderr.count("13 probes on 13 layers, 0 of them to train") == 1
     assert second.stderr.count("7 probes on 7 layers, 0 of them to train") == 2
+    assert "unchanged: results" in second.stdout + second.stderr
