@@ -120,7 +120,7 @@ class Trunk(nn.Module):
     def _project(self, tokens: Tensor) -> Tensor:
         """Norm and Linear. LayerNorm's gain and offset go into the Linear: no gradient is as wide as the features."""
         norm, proj = self.input_norm, self.input_proj
-        if not isinstance(norm, nn.LayerNorm):
+        if not (isinstance(norm, nn.LayerNorm) and isinstance(proj, nn.Linear)):  # a gate has a Linear per branch
             out: Tensor = proj(norm(tokens))
             return out
         standard = F.layer_norm(tokens, norm.normalized_shape, eps=norm.eps)

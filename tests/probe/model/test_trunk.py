@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 from configs.errors import ConfigError
+from probe.gating import install_gate
 from probe.profiles import TrunkConfig
 from probe.trunk import SAVED_PER_TOKEN, Trunk
 
@@ -146,3 +148,25 @@ def test_features_of_another_grid_or_width(shape: tuple[int, ...]) -> None:
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(ConfigError, match="multiple of"):
         make(heads=5)
+
+
+@pytest.mark.parametrize("input_norm", ["token", "channel"])
+def test_a_gate_takes_the_place_of_the_projection(input_norm: str) -> None:
+    trunk = make(input_norm=input_norm)
+    plain = trunk.input_proj
+    install_gate(SimpleNamespace(trunk=trunk), (6, 4))  # type: ignore[arg-type]
+    assert trunk.input_proj is not plain
+    features = torch.randn(2, 3, 3, 4, 10)
+    trunk(features)[0].square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in trunk.input_proj.parameters())
+    trunk.eval()
+    flat = features.flatten(0, 1).flatten(1, 2)
+    torch.testing.assert_close(trunk._project(flat), trunk.input_proj(trunk.input_norm(flat)))
+
+
+def test_norm_and_projection_in_one_step_are_the_same() -> None:
+    trunk = make().eval()
+    torch.nn.init.normal_(trunk.input_norm.weight)  # type: ignore[arg-type]
+    torch.nn.init.normal_(trunk.input_norm.bias)  # type: ignore[arg-type]
+    tokens = torch.randn(2, 12, 10)
+    torch.testing.assert_close(trunk._project(tokens), trunk.input_proj(trunk.input_norm(tokens)), atol=1e-5, rtol=1e-5)
