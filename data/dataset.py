@@ -80,10 +80,10 @@ class PreparedDataset:
         Raises:
             MissingError: no such dataset; the message lists those there are and how to make one.
         """
-        from data.sources import how_to_make
-
         path = dataset_path(root, name)
         if not (path / "dataset.json").is_file():
+            from data.sources import how_to_make
+
             folder = artifact_root(root) / "datasets"
             known = sorted(p.parent.name for p in folder.glob("*/dataset.json"))
             raise MissingError(

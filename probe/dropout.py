@@ -21,7 +21,7 @@ class Dropout(nn.Dropout):
         """Drop values of a tensor of any shape; the same tensor in evaluation."""
         if not self.training or self.p in (0, 1) or x.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(x)
-        kept = max(round((1 - self.p) * LEVELS), 1)
+        kept = min(max(round((1 - self.p) * LEVELS), 1), LEVELS - 1)  # what 16 bits can tell from never and always
         words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
         mask = words.view(torch.int16)[: x.numel()].view(x.shape) < kept - LEVELS // 2
         return x * mask.to(x.dtype).mul_(LEVELS / kept)

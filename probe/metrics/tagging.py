@@ -65,7 +65,7 @@ def presence_labels(pixels: NDArray[Any], *, min_pixels: int = 200, min_views: i
 
 
 def probabilities_of(logits: FloatArray) -> FloatArray:
-    """Return the sigmoid of logits in float64."""
+    """Return the sigmoid of logits of any shape: float64 in [0, 1], same shape."""
     from scipy.special import expit
 
     return np.asarray(expit(np.asarray(logits, np.float64)), np.float64)

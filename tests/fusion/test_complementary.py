@@ -16,8 +16,7 @@ nothing. 0.8 is what such trials commonly ask for. Seeds are averaged first beca
 What a probe does to a cell before its first Linear decides how a branch must be normalised, for the fused probe sees
 what the parents' probes see only if both do the same: a LayerNorm per cell (as published) goes with `lnconcat`,
 statistics per channel with `zscore`. A LayerNorm over seven channels of depth and rays takes their scale away, be it
-in the fusion or in the probe; with statistics per channel the parent alone keeps it, and `lnconcat` misses (see
-docs/fusion.md for the figures).
+in the fusion or in the probe; with statistics per channel the parent alone keeps it, so `lnconcat` is not asked there.
 
 The trunks are linear: what a probe reads off is what the features say. On small rooms one seed has to do.
 """
