@@ -61,3 +61,8 @@ def test_compiles_into_one_graph() -> None:
     module = nn.Sequential(nn.Linear(8, 8), Dropout(0.5))
     out = torch.compile(module, fullgraph=True, backend="eager")(torch.randn(64, 8))
     assert 0.3 < (out == 0).double().mean() < 0.7
+
+
+def test_rates_that_16_bits_cannot_tell_from_never_and_always() -> None:
+    assert (Dropout(1e-7)(torch.ones(10_000)) == 0).sum() < 5
+    assert (Dropout(1 - 1e-7)(torch.ones(10_000)) != 0).sum() < 5
