@@ -1,8 +1,9 @@
 """Training steps per second and peak memory of the probes: `python -m benchmarks.probe [tasks=instance device=cpu]`.
 
-Each task trains for a few steps twice, in a process of its own: as the project does it, and as a straightforward
-implementation of the published recipe would (`benchmarks.plain`). Both have the same network sizes, batch and views,
-start from the same weights and read from files that hold the same clips. The straightforward one
+Each task trains for a few steps twice, in two processes that take turns step by step, so that a machine that slows
+down slows both: as the project does it, and as a straightforward implementation of the published recipe would
+(`benchmarks.plain`). Both have the same network sizes, batch and views, start from the same weights and read from files
+that hold the same clips. The straightforward one
 
 - reads the whole feature file of each clip, all rows of the native grid, and pools it to the probe's grid every time;
 - geometry: reads a whole file of depth, point maps and confidences of 150 frames per clip for the few of its views,
@@ -14,12 +15,14 @@ Sizes: `reduced` shrinks the published networks for CPUs, `paper` is the publish
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import resource
 import sys
 import tempfile
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +67,7 @@ class Options:
     tasks: list[str] = option(help="which tasks", factory=lambda: ["tagging", "instance", "geometry"])
     size: str = option("reduced", "network sizes and images", choices=["reduced", "paper"])
     device: str = option("cpu", "torch device")
-    steps: int = option(5, "measured steps, after one to warm up; the fastest counts", minimum=1)
+    steps: int = option(10, "measured steps, after one to warm up; medians count", minimum=1)
     batch: int = option(2, "clips per step", minimum=1)
     clips: int = option(4, "clips on disk", minimum=1)
     channels: int = option(1536, "width of the features", minimum=1)
@@ -188,8 +191,8 @@ def _geometry_rows(folder: Path, clip: int, frames: list[int], chosen: Setting) 
 # ---- measuring
 
 
-def measure(options: Options, task: str, fast: bool, answers: Any) -> None:
-    """Train a few steps and answer with seconds and CPU seconds of the fastest step, and peak bytes."""
+def measure(options: Options, task: str, fast: bool, parent: Connection) -> None:
+    """Train one step per number received and answer with seconds and CPU seconds; None ends it: the peak in bytes."""
     torch.manual_seed(0)
     chosen = setting(task, options.size)
     device = torch.device(options.device)
@@ -231,16 +234,59 @@ def measure(options: Options, task: str, fast: bool, answers: Any) -> None:
             float(loss.detach())  # waits for the device
 
         step(0)
-        taken = []
-        for number in range(options.steps):
+        while (number := parent.recv()) is not None:
             cpu, wall = time.process_time(), time.perf_counter()
-            step(number + 1)
-            taken.append((time.perf_counter() - wall, time.process_time() - cpu))
+            step(number)
+            parent.send((time.perf_counter() - wall, time.process_time() - cpu))
     if device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(device)
     else:
         peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    answers.put((*(min(times) for times in zip(*taken, strict=True)), peak))
+    parent.send(peak)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """Both sides of one task: (steps, 2) seconds and CPU seconds, plain and ours, and their peaks in bytes."""
+
+    plain: NDArray[np.float64]
+    ours: NDArray[np.float64]
+    peaks: tuple[int, int]
+
+    def row(self, task: str, cpu: bool) -> list[Any]:
+        """Return a row of the table: medians over steps, and medians of the ratios of paired steps."""
+        ratios = np.median(self.plain / self.ours, axis=0)
+        speeds = [float(1 / np.median(side[:, 0])) for side in (self.plain, self.ours)]
+        peaks = [peak / 2**20 for peak in self.peaks]
+        return [task, *speeds, float(ratios[0]), float(ratios[1]) if cpu else None, *peaks]
+
+
+def compare(options: Options, task: str) -> Measured:
+    """Let both sides of a task take turns.
+
+    Raises:
+        EOFError: one of the processes died; it has printed why.
+    """
+    context = multiprocessing.get_context("spawn")
+    with contextlib.ExitStack() as stack:
+        sides = []
+        for fast in (False, True):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=measure, args=(options, task, fast, theirs), daemon=True)
+            process.start()
+            theirs.close()
+            stack.callback(process.join)
+            sides.append(stack.enter_context(ours))
+        taken: list[list[tuple[float, float]]] = [[], []]
+        for number in range(1, options.steps + 1):
+            for side, times in zip(sides, taken, strict=True):
+                side.send(number)
+                times.append(side.recv())
+        peaks = []
+        for side in sides:
+            side.send(None)
+            peaks.append(side.recv())
+    return Measured(np.array(taken[0]), np.array(taken[1]), (peaks[0], peaks[1]))
 
 
 def main(words: list[str]) -> int:
@@ -249,31 +295,12 @@ def main(words: list[str]) -> int:
     except SpatialprobeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    context = multiprocessing.get_context("spawn")
     rows = []
     for task in options.tasks:
-        found = {}
-        for fast in (False, True):
-            answers = context.SimpleQueue()
-            process = context.Process(target=measure, args=(options, task, fast, answers))
-            process.start()
-            process.join()
-            if process.exitcode:
-                return 1
-            found[fast] = answers.get()
-        slow, quick = found[False], found[True]
-        on_cpu = options.device == "cpu"
-        rows.append(
-            [
-                task,
-                1 / slow[0],
-                1 / quick[0],
-                slow[0] / quick[0],
-                slow[1] / quick[1] if on_cpu else None,
-                slow[2] / 2**20,
-                quick[2] / 2**20,
-            ]
-        )
+        try:
+            rows.append(compare(options, task).row(task, options.device == "cpu"))
+        except EOFError:
+            return 1
     columns = ["task", "steps/s plain", "steps/s ours", "faster", "less CPU time", "peak MiB plain", "peak MiB ours"]
     print_table(
         f"probe training, {options.size} size, {options.device}, batch {options.batch}",

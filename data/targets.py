@@ -143,36 +143,42 @@ def geometry_targets(
     scaled = intrinsics.astype(np.float64).copy()
     scaled[:, 0] *= width / full_w
     scaled[:, 1] *= height / full_h
-    blank = Geometry(
-        np.zeros_like(z, np.float32),
-        np.zeros((*z.shape, 3), np.float32),
-        np.zeros_like(conf),
-        np.tile(np.eye(4, dtype=np.float32), (views, 1, 1)),
-        scaled.astype(np.float32),
-        1.0,
-        False,
-        "",
-    )
+
+    def unusable(reason: str) -> Geometry:
+        return Geometry(
+            np.zeros(z.shape, np.float32),
+            np.zeros((*z.shape, 3), np.float32),
+            np.zeros_like(conf),
+            np.tile(np.eye(4, dtype=np.float32), (views, 1, 1)),
+            scaled.astype(np.float32),
+            1.0,
+            False,
+            reason,
+        )
+
     if not pose_valid.all():
-        return _unusable(blank, f"invalid pose of view {int(np.flatnonzero(~pose_valid)[0])}")
+        return unusable(f"invalid pose of view {int(np.flatnonzero(~pose_valid)[0])}")
     if not known[0].any():
-        return _unusable(blank, "view 0 has no known depth")
+        return unusable("view 0 has no known depth")
     poses = cam2world.astype(np.float64)
     relative = np.linalg.inv(poses[0]) @ poses  # camera i to camera 0
-    points = _unproject(z, intrinsics.astype(np.float64), rows, columns)
-    points = np.einsum("vij,vhwj->vhwi", relative[:, :3, :3], points) + relative[:, None, None, :3, 3]
-    mean = float(np.linalg.norm(points[0][known[0]], axis=1).mean())
+    planes = _unproject(z, intrinsics.astype(np.float64), relative, rows, columns)
+    squared = sum(plane[0][known[0]] ** 2 for plane in planes)
+    mean = float(np.sqrt(squared).mean())
     if not SCALE_LIMITS[0] <= mean <= SCALE_LIMITS[1]:
-        return _unusable(blank, f"mean distance {mean:g} of view 0 is outside {SCALE_LIMITS}")
+        return unusable(f"mean distance {mean:g} of view 0 is outside {SCALE_LIMITS}")
+    points, share = np.empty((*z.shape, 3), np.float32), known / mean
+    for axis, plane in enumerate(planes):
+        points[..., axis] = plane * share
     world2cam = np.linalg.inv(relative)
     world2cam[0] = np.eye(4)
     world2cam[:, :3, 3] /= mean
     return Geometry(
         (z / mean).astype(np.float32),
-        (points / mean * known[..., None]).astype(np.float32),
+        points,
         conf,
         world2cam.astype(np.float32),
-        blank.intrinsics,
+        scaled.astype(np.float32),
         1.0 / mean,
         True,
         "",
@@ -180,16 +186,19 @@ def geometry_targets(
 
 
 def _unproject(
-    z: NDArray[np.float64], intrinsics: NDArray[np.float64], rows: NDArray[np.int64], columns: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Camera-frame points (V, h, w, 3) of the pixel centres (column + 0.5, row + 0.5)."""
-    fx, fy, cx, cy, skew = (intrinsics[:, i, j, None, None] for i, j in ((0, 0), (1, 1), (0, 2), (1, 2), (0, 1)))
-    y = (rows[None, :, None] + 0.5 - cy) / fy
-    x = (columns[None, None, :] + 0.5 - cx - skew * y) / fx
-    return np.stack([x * z, np.broadcast_to(y, z.shape) * z, z], axis=-1)
+    z: NDArray[np.float64],
+    intrinsics: NDArray[np.float64],
+    to_first: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+) -> list[NDArray[np.float64]]:
+    """Return x, y and z, each (V, h, w), of the pixel centres (column + 0.5, row + 0.5) in the frame of camera 0.
 
-
-def _unusable(blank: Geometry, reason: str) -> Geometry:
-    from dataclasses import replace
-
-    return replace(blank, reason=reason)
+    A ray is a sum of what its column and what its row say, so no pixel needs a matrix product of its own.
+    """
+    per_pixel = to_first[:, :3, :3] @ np.linalg.inv(intrinsics)
+    down = per_pixel[:, :, 1, None] * (rows + 0.5) + per_pixel[:, :, 2, None]
+    across = per_pixel[:, :, 0, None] * (columns + 0.5)
+    return [
+        z * (down[:, axis, :, None] + across[:, axis, None, :]) + to_first[:, axis, 3, None, None] for axis in range(3)
+    ]

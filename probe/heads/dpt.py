@@ -96,7 +96,7 @@ class DptHead(nn.Module):
             size = tuple(maps[level - 1].shape[-2:]) if level else (2 * height, 2 * width)
             x = self.fusions[level](maps[level], x, size)
         x = resize(self.output_conv1(x), output_size(image_size, self.output_scale))
-        x = F.relu(self.output_conv2(self.output_code(x, aspect)))
+        x = self.output_conv2(self.output_code(x, aspect)).relu_()
         x = self.output_conv3(x)
         if self.cells is not None:
             x = x + self.cells(stages[-1].flatten(0, 1), tuple(x.shape[-2:]))

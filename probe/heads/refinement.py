@@ -27,7 +27,8 @@ class ResidualConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Transform (N, features, h, w), same shape out."""
         skip = F.relu(x)
-        out: Tensor = self.conv2(F.relu(self.conv1(skip))) + skip
+        # In place where no gradient needs the input: large maps then cost no second allocation.
+        out: Tensor = self.conv2(self.conv1(skip).relu_()).add_(skip)
         return out
 
 

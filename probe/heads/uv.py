@@ -41,7 +41,7 @@ def uv_tables(size: tuple[int, int], aspect: float, channels: int, device: torch
 
 
 class UvEmbedding(nn.Module):
-    """Adds 0.1 times [sin u, cos u, sin v, cos v] to a map of `channels` channels.
+    """Adds 0.1 times [sin u, cos u, sin v, cos v] to a map of `channels` channels, in place.
 
     The two axes separate, so the buffers hold one table per axis and not a whole map. Tables are kept for the size
     and aspect given here; for any other they're made anew in every call.
@@ -60,10 +60,10 @@ class UvEmbedding(nn.Module):
         self.register_buffer("rows", rows, persistent=False)
 
     def forward(self, x: Tensor, aspect: float) -> Tensor:
-        """Add the code to (N, channels, height, width) of an image of `aspect` = width / height."""
+        """Add the code to (N, channels, height, width) of an image of `aspect` = width / height, in place."""
         height, width = x.shape[-2:]
         columns, rows = self.columns, self.rows
         if ((height, width), aspect) != self.kept:
             columns, rows = uv_tables((height, width), aspect, self.channels, x.device)
         code = torch.cat([columns[:, None].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)])
-        return x + GAIN * code.to(x.dtype)
+        return x.add_(GAIN * code.to(x.dtype))
