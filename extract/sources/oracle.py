@@ -5,9 +5,8 @@ Lengths and directions are in the camera frame of position 0, the one in which t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +63,7 @@ def compute(clip: ClipInput, grid: tuple[int, int], groups: Sequence[str], noise
 
 
 def _colour(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
-    return average(clip.frames.astype(np.float32) / 127.5 - 1, grid)
+    return np.concatenate([average(frame[None].astype(np.float32) / 127.5 - 1, grid) for frame in clip.frames])
 
 
 def _depth(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
@@ -75,21 +74,25 @@ def _depth(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
 
 def _normal(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
     """Unit normals of the surface through neighbouring points, towards the camera."""
-    depth = clip.ground_truth["depth"]
-    directions, _ = _rays(clip)
-    origin = _to_first(clip)[:, :3, 3]
-    points = directions / _forward(clip, directions) * depth[..., None] + origin[:, None, None]
-    normal = np.cross(np.gradient(points, axis=2), np.gradient(points, axis=1))
-    length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    normal = np.divide(normal, length, out=np.zeros_like(normal), where=length > 0)
-    normal *= -np.sign(np.sum(normal * directions, axis=-1, keepdims=True))
-    return average_known(normal, depth > 0, grid)
+    maps = []
+    for depth, pose, directions in zip(clip.ground_truth["depth"], _to_first(clip), _directions(clip), strict=True):
+        forward = np.tensordot(pose[:3, 2], directions, 1)
+        points = directions * (depth / forward) + pose[:3, 3, None, None]
+        normal = _cross(np.gradient(points, axis=2), np.gradient(points, axis=1))
+        length = np.linalg.norm(normal, axis=0)
+        facing = np.where((normal * directions).sum(axis=0) > 0, -1.0, 1.0)
+        normal *= np.divide(facing, length, out=np.zeros_like(length), where=length > 0)
+        maps.append(average_known(np.moveaxis(normal, 0, -1)[None], depth[None] > 0, grid))
+    return np.concatenate(maps)
 
 
 def _pluecker(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
     """Direction and moment of the ray through each pixel."""
-    directions, moments = _rays(clip)
-    return average(np.concatenate([directions, moments], axis=-1), grid)
+    maps = []
+    for pose, directions in zip(_to_first(clip), _directions(clip), strict=True):
+        moments = _cross(pose[:3, 3, None, None], directions)
+        maps.append(average(np.moveaxis(np.concatenate([directions, moments]), 0, -1)[None], grid))
+    return np.concatenate(maps)
 
 
 def _code(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
@@ -98,13 +101,14 @@ def _code(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
     random = np.random.default_rng(seed_for(seed, clip.clip_id, "code"))
     codes = random.standard_normal((int(instance.max()) + 1, CODE), dtype=np.float32)
     codes[0] = 0
-    return average(codes[instance], grid)
+    return np.concatenate([average(codes[frame[None]], grid) for frame in instance])
 
 
 def _classes(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
     """Share of the cell's pixels that belongs to each class."""
-    classes = clip.ground_truth["class_of_instance"][clip.ground_truth["instance"]]
-    return average(np.eye(CLASSES + 1, dtype=np.float32)[np.clip(classes, -1, CLASSES - 1)][..., :CLASSES], grid)
+    one_hot = np.eye(CLASSES + 1, dtype=np.float32)[:, :CLASSES]  # the last row is for pixels without a class
+    rows = one_hot[np.clip(clip.ground_truth["class_of_instance"], -1, CLASSES - 1)]
+    return np.concatenate([average(rows[frame[None]], grid) for frame in clip.ground_truth["instance"]])
 
 
 _MAKERS: dict[str, Callable[[ClipInput, tuple[int, int], int], Maps]] = {
@@ -118,21 +122,17 @@ def _to_first(clip: ClipInput) -> NDArray[np.float64]:
     return np.asarray(np.linalg.inv(poses[0]) @ poses)
 
 
-def _rays(clip: ClipInput) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Unit directions and moments (n, H, W, 3) of the rays through the pixel centres of the ground truth."""
-    count, height, width = clip.ground_truth["depth"].shape
-    inverse = np.linalg.inv(clip.ground_truth["intrinsics"].astype(np.float64))
-    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-    pixels = np.stack([x, y, np.ones_like(x)], axis=-1)
-    pose = _to_first(clip)
-    directions = pixels.reshape(1, -1, 3) @ (pose[:, :3, :3] @ inverse).transpose(0, 2, 1)
-    directions = directions.reshape(count, height, width, 3)
-    directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    origin = np.broadcast_to(pose[:, None, None, :3, 3], (count, height, width, 3))
-    return directions, np.cross(origin, directions)
+def _directions(clip: ClipInput) -> Iterator[NDArray[np.float64]]:
+    """Yield, frame by frame, unit directions (3, H, W) of the rays through the pixel centres of the ground truth."""
+    _, height, width = clip.ground_truth["depth"].shape
+    inverses = np.linalg.inv(clip.ground_truth["intrinsics"].astype(np.float64))
+    for matrix in _to_first(clip)[:, :3, :3] @ inverses:
+        across, down, constant = matrix.T[:, :, None, None]
+        x, y = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+        rays = x * across + (y * down + constant)
+        yield rays / np.linalg.norm(rays, axis=0)
 
 
-def _forward(clip: ClipInput, directions: NDArray[Any]) -> NDArray[Any]:
-    """Component of each direction along its own camera's axis (n, H, W, 1): turns depth into distance."""
-    axis = _to_first(clip)[:, :3, 2]
-    return np.asarray(np.einsum("nhwi,ni->nhw", directions, axis)[..., None])
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cross product of vectors along the first axis."""
+    return np.stack([a[i] * b[j] - a[j] * b[i] for i, j in ((1, 2), (2, 0), (0, 1))])
