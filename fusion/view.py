@@ -141,6 +141,14 @@ class FusedView:
         done = set.intersection(*[set(branch.parent.committed(branch.array.name)) for branch in branches])
         return [clip_id for clip_id in self.clips if clip_id in done]
 
+    def parts(self, arrays: Iterable[str]) -> list[tuple[FeatureSource, list[ArraySpec]]]:
+        """Return each parent with those of its arrays that some fused arrays are made of."""
+        branches = [branch for name in arrays for branch in self._fused(name).branches]
+        return [
+            (parent, list({b.array.name: b.array for b in branches if b.parent is parent}.values()))
+            for parent in self.parents
+        ]
+
     def coverage(self) -> dict[str, float]:
         """Return the readable share of the clips of each array, in [0, 1]."""
         return {name: len(self.committed(name)) / len(self._entries) for name in self.fused}

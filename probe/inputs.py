@@ -20,6 +20,7 @@ from data.targets import tag_labels
 from data.views import clip_rng
 from fusion.grids import extract_command, refill_command
 from probe.layers import choose_arrays
+from probe.tasks import load_task, task_names
 from probe.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def open_inputs(config: Any, task: Task, *, many: bool = False) -> list[Inputs]:
         name = config.dataset or store.dataset
         dataset = datasets.get(name) or open_dataset(config.root, name, store)
         check_dataset(store, name)
+        check_truth(dataset, task)
         datasets[name] = dataset
         for array in choose_arrays(store, config.layers, config.noise, task=task.name, many=many):
             layer = Layer(store, array)
@@ -215,6 +217,24 @@ def check_dataset(store: FeatureSource, name: str) -> None:
         )
 
 
+def check_truth(dataset: PreparedDataset, task: Task) -> None:
+    """Refuse a dataset that has no ground truth for a task at all.
+
+    Raises:
+        MissingError: no clip has any; the message names the tasks that it serves.
+    """
+    if not dataset.clips[task.label_column].any():
+        served = [name for name in task_names() if dataset.clips[load_task(name).label_column].any()]
+        raise MissingError(
+            f"no clip of this dataset has ground truth for {task.name}",
+            where=dataset.path,
+            expected=f"{task.label_column} in at least one clip",
+            found=f"ground truth for {', '.join(served)}" if served else "frames alone",
+            fix=f"python -m probe train task={served[0]} dataset={dataset.name}" if served
+            else "import the dataset with its annotations, see docs/prepared-dataset.md",
+        )  # fmt: skip
+
+
 def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:
     """List every clip that lacks features or ground truth.
 
@@ -226,11 +246,12 @@ def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:
     problems: list[str] = []
     commands: list[str] = []
     for store in {id(layer.store): layer.store for layer in inputs.layers}.values():
-        found = _lacking(store, [layer.array for layer in inputs.layers if layer.store is store], clip_ids)
+        arrays = [layer.array for layer in inputs.layers if layer.store is store]
+        found = _lacking(store, arrays, clip_ids)
         if found:
             problems += [f"{store.source}: {problem}" for problem in found]
-            parents = store.parents if isinstance(store, FusedView) else (store,)
-            commands += [refill_command(p) for p in parents if _lacking(p, list(p.arrays.values()), clip_ids)]
+            read = store.parts(array.name for array in arrays) if isinstance(store, FusedView) else [(store, arrays)]
+            commands += [refill_command(parent) for parent, arrays in read if _lacking(parent, arrays, clip_ids)]
     column = inputs.dataset.clips[task.label_column]
     unlabelled = [clip_id for clip_id in clip_ids if not column[clip_id]]
     if unlabelled:

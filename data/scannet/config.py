@@ -49,6 +49,10 @@ class ScannetConfig:
     frame_width: int = option(0, "width of stored frames; 0 keeps the original JPEG bytes", minimum=0, maximum=4096)
     gt_height: int = option(0, "height of dense ground truth; 0: that of the colour images, at most 540", minimum=0)
     gt_width: int = option(0, "width of dense ground truth; 0: that of the colour images, at most 720", minimum=0)
+    licence: str = option(
+        "ScanNet: non-commercial research under its terms of use, which every user must accept",
+        "terms written into the dataset; say your own for recordings of yours in this layout",
+    )
     jpeg_quality: int = option(90, "of frames that have to be encoded anew", minimum=10, maximum=100)
     principal: str = option(
         "edges", "the raw principal point counts from the corner of the image (edges) or from the middle of the first "

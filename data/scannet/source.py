@@ -58,7 +58,7 @@ class ScannetSource:
     @property
     def info(self) -> DatasetInfo:
         """What is true of the whole dataset; `parameters` holds everything that changes a value."""
-        ignored = ("name", "scenes", "labels", "lists")
+        ignored = ("name", "scenes", "labels", "lists", "licence")
         values = {key: value for key, value in vars(self.config).items() if key not in ignored}
         return DatasetInfo(
             name=self.config.name,
@@ -67,7 +67,7 @@ class ScannetSource:
             parameters={**values, "labels_sha256": self._labels.sha256, "lists_sha256": self._lists},
             taxonomy=self._taxonomy.name,
             class_names=self._taxonomy.names,
-            licence="ScanNet: non-commercial research under its terms of use, which every user must accept",
+            licence=self.config.licence,
         )
 
     def clip_ids(self) -> Sequence[str]:

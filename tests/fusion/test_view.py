@@ -200,6 +200,18 @@ def test_layers_give_all_combinations_or_the_chosen_one(lab: Lab) -> None:
     assert list(make(lab, "vgm+vlm", layers=["21", "all"]).arrays) == ["dit.b21-llm.b22.4x6"]
 
 
+def test_parts_are_the_arrays_that_fused_ones_are_made_of(lab: Lab) -> None:
+    lab.store("vgm", spec_of("dit", block=19), spec_of("dit", block=21))
+    lab.store("vlm", spec_of("llm", block=22))
+    view = make(lab, "vgm+vlm")
+
+    def parts(*names: str) -> dict[str, list[str]]:
+        return {parent.source: [array.name for array in arrays] for parent, arrays in view.parts(names)}
+
+    assert parts("dit.b21-llm.b22.4x6") == {"vgm": ["dit.b21.4x6"], "vlm": ["llm.b22.4x6"]}
+    assert parts(*view.arrays) == {"vgm": ["dit.b19.4x6", "dit.b21.4x6"], "vlm": ["llm.b22.4x6"]}
+
+
 def test_clips_without_features_are_known_and_read_as_nan_only_on_request(lab: Lab) -> None:
     lab.store("vgm", written=[0, 1, 2])
     lab.store("vlm", spec_of("llm"), written=[0, 1, 2, 3])

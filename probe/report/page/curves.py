@@ -93,7 +93,10 @@ def capacity_section(data: ReportData, sources: Sources, settings: Settings) -> 
 def errors_section(data: ReportData, sources: Sources, settings: Settings) -> Section:
     """Return point errors by true depth and by distance in time."""
     blocks: list[Block] = []
-    for table, x_title in (("depth_error", "bin of true depth, near to far"), ("frame_error", "bin of frame distance")):
+    for table, x_title in (
+        ("depth_error", "tenth of the pixels by true depth, near to far"),
+        ("frame_error", "distance in time from the reference view, in quarters of the farthest"),
+    ):
         for setting, rows in settings.split(data.table(table)):
             labels = {row["bin"]: str(row["bin_label"]) for row in rows}
             for row in rows:

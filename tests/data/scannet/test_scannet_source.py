@@ -310,6 +310,9 @@ def test_parameters_hold_what_changes_values(release: Release, brief: RawScan) -
     source = release(film=brief, layout="sens")
     root, before = source.raw.root, source.info.parameters
     assert ScannetSource(ScannetConfig(name="x", scenes=["scene0000_00"]), root).info.parameters == before
+    ours = ScannetSource(ScannetConfig(licence="recorded at home"), root).info
+    assert ours.parameters == before and ours.licence == "recorded at home"
+    assert "non-commercial" in source.info.licence
     assert ScannetSource(ScannetConfig(clips="all"), root).info.parameters != before
     table = root / "scannetv2-labels.combined.tsv"
     table.write_text(table.read_text() + "\n")

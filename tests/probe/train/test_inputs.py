@@ -92,6 +92,27 @@ def test_clips_without_labels_are_listed(tmp_path: Path, configure: Configure, m
     assert "2 clips have no ground truth for instance: b, d" in str(error.value)
 
 
+def test_dataset_without_any_ground_truth_for_the_task(
+    tmp_path: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said first: nothing that concerns splits or clips would help."""
+    root = small(tmp_path, shapes(a="train", b="train"))
+    original, lacking = RememberingDataset.__init__, ["has_instance"]
+
+    def unlabelled(self: RememberingDataset, path: Any) -> None:
+        original(self, path)
+        self.clips[lacking] = False
+
+    monkeypatch.setattr(RememberingDataset, "__init__", unlabelled)
+    with pytest.raises(MissingError, match="no clip of this dataset has ground truth for instance") as error:
+        train(configure(root, "instance"))
+    assert "ground truth for geometry, tagging" in str(error.value)
+    assert "python -m probe train task=geometry dataset=toy" in str(error.value)
+    lacking += ["has_tags", "has_depth"]
+    with pytest.raises(MissingError, match="frames alone"):
+        train(configure(root, "instance"))
+
+
 def test_store_of_another_dataset(artifacts: Path, configure: Configure) -> None:
     store = next(path for path in (artifacts / "features" / "toy" / "speckle").iterdir())
     with pytest.raises(StoreError, match="another dataset"):
