@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,11 @@ __all__ = [
 Statistic = Callable[[NDArray[np.int64]], float]
 """From (M,) indices of clips, repeats included, to a number; NaN where undefined."""
 
-_EXACT_LIMIT = 12
+EXACT_ROOMS = 12
+"""Up to so many rooms all sign flips are enumerated."""
+FLIPS = 19_999
+"""Random sign flips beyond: p values go down to 1 / 20000, so that a correction for hundreds of comparisons leaves some
+below 0.05. They cost next to nothing, unlike resamples of a statistic."""
 
 
 @dataclass(frozen=True)
@@ -196,19 +201,21 @@ def paired_difference(
     *,
     confidence: float = 0.95,
     n_resamples: int = 2000,
+    n_flips: int = FLIPS,
     seed: int = 0,
 ) -> PairedDifference:
     """Mean difference of two models over the clips where both have a value.
 
     The interval resamples rooms. The p value flips the sign of whole rooms, as no difference would allow: over all
-    2^G assignments for up to 12 rooms, over `n_resamples` random ones beyond (counting the observed one).
+    2^G assignments for up to 12 rooms, over `n_flips` random ones beyond (counting the observed one).
 
     Args:
         first: (N,) per clip, NaN = undefined.
         second: (N,) per clip, same order.
         groups: (N,) room of each clip.
         confidence: coverage of the interval.
-        n_resamples: bootstrap resamples and random sign flips.
+        n_resamples: bootstrap resamples of the interval.
+        n_flips: random sign flips of more than 12 rooms.
         seed: of both.
     """
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
@@ -220,16 +227,22 @@ def paired_difference(
     known = ~np.isnan(difference)
     grouped = _grouped(np.asarray(groups)[known], int(known.sum()))
     totals = np.bincount(grouped.index, difference[known], grouped.count)
-    exact = grouped.count <= _EXACT_LIMIT
-    if exact:
-        bits = np.arange(2**grouped.count)[:, None] >> np.arange(grouped.count)
-        signs = 1.0 - 2.0 * (bits & 1)
-    else:
-        signs = np.random.default_rng(seed).choice((-1.0, 1.0), (n_resamples, grouped.count))
+    exact = grouped.count <= EXACT_ROOMS
+    signs = _signs(grouped.count, 2**grouped.count if exact else n_flips, None if exact else seed)
     # sums of the same numbers in another order differ in the last bits: without slack, ties would be missed
     extreme = np.abs(signs @ totals) >= abs(totals.sum()) - 1e-9 * np.abs(totals).sum()
-    p_value = float(extreme.mean()) if exact else float((extreme.sum() + 1) / (n_resamples + 1))
+    p_value = float(extreme.mean()) if exact else float((extreme.sum() + 1) / (n_flips + 1))
     return PairedDifference(interval, p_value, "sign flips, exact" if exact else "sign flips")
+
+
+@lru_cache(maxsize=4)
+def _signs(rooms: int, number: int, seed: int | None) -> NDArray[np.float64]:
+    """Return (number, rooms) of -1 and 1: all assignments without a seed, else random ones, the same for every pair."""
+    if seed is None:
+        bits = np.arange(number)[:, None] >> np.arange(rooms) & 1
+    else:
+        bits = np.random.default_rng(seed).integers(0, 2, (number, rooms), dtype=np.int8)
+    return 1.0 - 2.0 * bits
 
 
 def paired_statistic(

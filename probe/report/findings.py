@@ -14,7 +14,7 @@ from probe.report.contract import TASK_TITLES, Statement, Topic
 from probe.report.entries import Entry
 from probe.report.families import Comparison
 from probe.report.frames import score_cell
-from probe.report.paired import ALPHA
+from probe.report.paired import ALPHA, smallest_p
 from probe.report.phrases import count, header, listed, p_text, shown
 
 _QUESTIONS = {
@@ -45,39 +45,57 @@ def findings(board: Board, task: str, comparisons: Sequence[Comparison]) -> list
     found, hopeless = ranking(entries, task), []
     for family in _QUESTIONS:
         some = [item for item in comparisons if item.family == family]
-        if some and _too_few(some):
+        if some and _out_of_reach(some):
             hopeless.append(some)
         elif some:
             found += _family(family, some, task)
     return found + _hopeless(hopeless, task)
 
 
-def _too_few(items: Sequence[Comparison]) -> bool:
-    """Return whether so few rooms are compared so often that no corrected p value could be small."""
-    tested = [item for item in items if not math.isnan(item.p_holm)]
-    return bool(tested) and tested[0].pair.smallest * tested[0].size >= ALPHA
+def _out_of_reach(items: Sequence[Comparison]) -> bool:
+    """Return whether so few rooms, or resamples, are compared so often that no corrected p value could be small."""
+    tested = _tested(items)
+    return bool(tested) and min(item.pair.smallest for item in tested) * tested[0].size >= ALPHA
+
+
+def _tested(items: Sequence[Comparison]) -> list[Comparison]:
+    return [item for item in items if not math.isnan(item.p_holm)]
 
 
 def _hopeless(families: Sequence[Sequence[Comparison]], task: str) -> list[Statement]:
-    """Say which questions the number of rooms leaves open whatever the features hold, and how many rooms would do."""
-    if not families:
-        return []
-    parts, cells = [], []
-    for items in families:
-        tested = [item for item in items if not math.isnan(item.p_holm)]
-        size = tested[0].size
-        ahead = sum(item.pair.advantage > 0 for item in tested)
-        seen = "" if tested[0].family == "models" else f", the first side ahead in {ahead}"
-        needed = math.ceil(math.log2(size / ALPHA)) + 1
-        question = _QUESTIONS[tested[0].family]
-        parts.append(f"{question} ({count(size, 'comparison')}{seen}; from {needed} rooms on)")
-        cells += [pair_cell(item) for item in tested]
-    rooms = families[0][0].pair.interval.n_groups
-    text = (
-        f"{TASK_TITLES.get(task, task)}: with {count(rooms, 'room')} in the report split, no test could show a "
-        f"difference after correction, whatever the features hold, for {listed(parts)}."
-    )
-    return [Statement("limit", text, tuple(cells), task)]
+    """Say which questions stay open whatever the features hold, and how many rooms or resamples would do."""
+    found = []
+    for few_rooms in (True, False):
+        some = [tested for tested in map(_tested, families) if _lacks_rooms(tested) is few_rooms]
+        if not some:
+            continue
+        largest = max(tested[0].size for tested in some)
+        what = f"{count(max(map(_rooms, some)), 'room')} in the report split" if few_rooms else "so few resamples"
+        text = (
+            f"{TASK_TITLES.get(task, task)}: with {what}, no test could show a difference after correction, "
+            f"whatever the features hold, for {listed([_question(tested, few_rooms) for tested in some])}."
+        )
+        if not few_rooms:
+            text += f" `python -m probe report resamples={math.ceil(4 * largest / ALPHA)}` draws enough."
+        cells = tuple(pair_cell(item) for tested in some for item in tested)
+        found.append(Statement("limit", text, cells, task))
+    return found
+
+
+def _rooms(tested: Sequence[Comparison]) -> int:
+    return max(item.pair.interval.n_groups for item in tested)
+
+
+def _lacks_rooms(tested: Sequence[Comparison]) -> bool:
+    return smallest_p(_rooms(tested)) * tested[0].size >= ALPHA
+
+
+def _question(tested: Sequence[Comparison], few_rooms: bool) -> str:
+    size = tested[0].size
+    ahead = sum(item.pair.advantage > 0 for item in tested)
+    seen = "" if tested[0].family == "models" else f", the first side ahead in {ahead}"
+    needed = f"; from {math.ceil(math.log2(size / ALPHA)) + 1} rooms on" if few_rooms else ""
+    return f"{_QUESTIONS[tested[0].family]} ({count(size, 'comparison')}{seen}{needed})"
 
 
 def ranking(entries: Sequence[Entry], task: str) -> list[Statement]:

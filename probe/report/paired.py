@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.metrics import METRICS
-from probe.metrics.statistics import Interval, paired_difference
+from probe.metrics.statistics import EXACT_ROOMS, FLIPS, Interval, paired_difference
 from probe.report.entries import Entry
 from probe.report.resampling import Floats, Resamples
 
 ALPHA = 0.05
 """Level at which a corrected p value counts as a difference."""
-_EXACT_LIMIT = 12
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Paired:
         interval: of a - b.
         advantage: the difference, positive where a is better.
         p: two-sided p value; NaN without a test.
-        smallest: smallest p value that this number of rooms allows.
+        smallest: smallest p value that this number of rooms, and for pooled metrics of resamples, allows.
         effect: advantage in standard deviations between rooms; NaN with fewer than three rooms or without spread.
         rooms_better: share of rooms in which a is better; NaN for pooled metrics.
         test: name of the test.
@@ -87,7 +86,7 @@ def _per_clip(metric: str, a: Floats, b: Floats, entry: Entry, draws: Resamples,
         found.interval,
         sign * value,
         found.p_value,
-        smallest_p(found.interval.n_groups, entry.clips.number),
+        smallest_p(found.interval.n_groups),
         float(rooms.mean()) / spread if spread > 1e-12 else math.nan,
         float((rooms > 0).mean()) if len(rooms) else math.nan,
         found.test,
@@ -104,7 +103,7 @@ def _pooled(metric: str, a: Entry, b: Entry, draws: Resamples, better: str) -> P
     sign = 1.0 if better == "higher" else -1.0
     known = samples[~np.isnan(samples)]
     p, effect = math.nan, math.nan
-    smallest = smallest_p(draws.n_rooms, a.clips.number)
+    smallest = max(smallest_p(draws.n_rooms), 2.0 / (len(known) + 1))
     if not interval.reason:
         side = min(int((known <= 0).sum()), int((known >= 0).sum()))
         p = max(min(1.0, 2.0 * (side + 1) / (len(known) + 1)), smallest)
@@ -136,11 +135,11 @@ def _untested(metric: str, a: Entry, b: Entry, reason: str) -> Paired:
     )
 
 
-def smallest_p(rooms: int, resamples: int) -> float:
+def smallest_p(rooms: int) -> float:
     """Return the smallest p value of sign flips of that many rooms; NaN with fewer than two."""
     if rooms < 2:
         return math.nan
-    return 2.0 ** (1 - rooms) if rooms <= _EXACT_LIMIT else max(2.0 ** (1 - rooms), 1.0 / (resamples + 1))
+    return 2.0 ** (1 - rooms) if rooms <= EXACT_ROOMS else max(2.0 ** (1 - rooms), 1.0 / (FLIPS + 1))
 
 
 def verdict(pair: Paired, p_holm: float, same_features: bool) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from configs.loader import known_names, load_named
 from probe.metrics import holm, paired_difference, paired_statistic, tagging_score
 from probe.plan import NOT_IDENTITY
 from probe.report.build import build
@@ -227,3 +229,31 @@ def test_kinds_are_compared_as_averages_of_trained_models(make_study: Any) -> No
     assert row.difference == pytest.approx((vlm - vgm).mean())
     assert row.p == paired_difference(vlm, vgm, list(study.rooms.values())).p_value
     assert row.verdict == "a better"
+
+
+def test_many_models_are_tested_where_rooms_are_enough(make_study: Any) -> None:
+    """Ninety-one pairs in fifteen rooms: the resolution of p values is no obstacle, and what is one is said."""
+    study = make_study(30, 15)
+    rng = np.random.default_rng(0)
+    base, labels = rng.uniform(0.2, 0.4, 30), rng.random((30, 3)) < 0.4
+    names = sorted(name for name in known_names("model") if load_named("model", name).get("kind") == "vlm")[:7]
+    names += [f"{name}-random" for name in names]
+    for i, name in enumerate(names):
+        study.per_clip("instance", name, {"t_miou": base + 0.05 * i + rng.normal(0, 0.001, 30)})
+        study.tagging(name, labels * 0.5 * i + rng.normal(size=(30, 3)), labels)
+    for i, name in enumerate(("wan-t2v-1.3b", "wan-t2v-14b", "cogvideox-t2v-2b", "opensora")):
+        study.per_clip("instance", name, {"t_miou": base - 0.05 * i - rng.normal(0.1, 0.001, 30)})
+        study.tagging(name, labels * 0.5 * i + rng.normal(size=(30, 3)), labels)
+    data = build(str(study.root))
+    models = pairs(data, "models")
+    assert (models.comparisons > 50).all()
+    instance = models[models.task == "instance"]
+    assert (instance.p_smallest * instance.comparisons < 0.05).all()
+    assert (instance.verdict != "not distinguishable").all()
+    said = [s.text for s in data.said("limit") if "whatever the features hold" in s.text]
+    assert len(said) == 1
+    assert said[0].startswith("Semantic tagging: with so few resamples")
+    command = re.search(r"resamples=(\d+)", said[0])
+    assert command is not None
+    again = build(str(study.root), resamples=int(command[1]))
+    assert not any("whatever the features hold" in s.text for s in again.said("limit"))
