@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from cache.backend import Backend
@@ -43,6 +44,7 @@ def copy_store(
     specs = [source.array(name) for name in (source.arrays if arrays is None else arrays)]
     if compression is not None:
         specs = [dataclasses.replace(spec, compression=compression) for spec in specs]
+    _refuse_itself(source, target)
     copy = FeatureStore.create(
         target,
         source=source.source,
@@ -52,8 +54,6 @@ def copy_store(
         clips=source.entries,
         arrays=specs,
     )
-    if copy.where == source.where:
-        raise StoreError("a store can't be copied onto itself", where=copy.where, fix="choose another target")
     for clip_id in source.clips:
         _copy_clip(source, copy, clip_id, [spec.name for spec in specs])
         advance(1)
@@ -67,6 +67,16 @@ def copy_store(
         )
     copy.refresh()
     return copy
+
+
+def _refuse_itself(source: FeatureStore, target: str | os.PathLike[str] | Backend) -> None:
+    """Compare places, not names: a link to the source's folder is the source, and moving onto it would delete it."""
+    where = os.fspath(target) if isinstance(target, (str, os.PathLike)) else target.where
+    same = where == source.where
+    with suppress(OSError):  # not there yet, or no path at all
+        same = same or os.path.samefile(where, source.where)
+    if same:
+        raise StoreError("a store can't be copied onto itself", where=where, fix="choose another target")
 
 
 def _copy_clip(source: FeatureStore, copy: FeatureStore, clip_id: str, arrays: Sequence[str]) -> None:

@@ -166,6 +166,8 @@ def remove_store(store: FeatureStore, copy: FeatureStore) -> None:
     Raises:
         StoreError: the copy lacks something, or a job is writing; nothing is removed.
     """
+    store.refresh()  # what was committed while it was copied must not go
+    copy.refresh()
     lacking = compare(store, copy)
     if lacking:
         raise StoreError(

@@ -15,6 +15,7 @@ from cache import FeatureStore
 from cache.__main__ import VERBS
 from cache.compare import compare
 from cache.copying import copy_store
+from cache.prune import remove_store
 from cache.synthetic import FINGERPRINT, make_features, make_spec, make_store
 from cache.verify import verify
 from configs.cli import main
@@ -37,6 +38,27 @@ def root(tmp_path: Path) -> Path:
 
 def place_of(root: Path) -> Path:
     return root / "features/rooms/toy/aaaaaaaaaaaa"
+
+
+def test_moving_onto_a_link_to_itself_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to(root, target_is_directory=True)
+    assert run("copy", f"root={root}", f"to={tmp_path / 'link'}", "move=true") == 1
+    assert "onto itself" in capsys.readouterr().err
+    assert verify(FeatureStore.open(place_of(root)).backend) == []
+    assert len(FeatureStore.open(place_of(root)).committed("raw")) == 2
+
+
+def test_moving_keeps_what_was_committed_meanwhile(root: Path, tmp_path: Path) -> None:
+    source = FeatureStore.open(place_of(root))
+    copy = copy_store(source, tmp_path / "copy")
+    late = FeatureStore.open(place_of(root))  # another process, after its clip was copied
+    with late.writer("scene0001") as writer:
+        writer.put("raw", make_features(RAW, 1))
+    with pytest.raises(StoreError, match="scene0001, array raw"):
+        remove_store(source, copy)
+    assert len(FeatureStore.open(place_of(root)).committed("raw")) == 3
 
 
 def test_ls_and_inspect_work_on_unfinished_stores(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
