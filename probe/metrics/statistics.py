@@ -242,7 +242,8 @@ def _signs(rooms: int, number: int, seed: int | None) -> NDArray[np.float64]:
         bits = np.arange(number)[:, None] >> np.arange(rooms) & 1
     else:
         bits = np.random.default_rng(seed).integers(0, 2, (number, rooms), dtype=np.int8)
-    return 1.0 - 2.0 * bits
+    signs: NDArray[np.float64] = np.where(bits, -1.0, 1.0)
+    return signs
 
 
 def paired_statistic(
