@@ -77,7 +77,8 @@ def histogram(store: FeatureSource, name: str, edges: npt.NDArray[np.float64]) -
     spec = store.array(name)
     rows = [(clip_id, row) for clip_id in store.committed(name) for row in range(spec.rows)]
     counts = np.zeros(len(edges) - 1, np.int64)
-    for clip_id, row in rows[:: max(1, len(rows) // MAX_ROWS)][:MAX_ROWS]:
+    for place in np.linspace(0, len(rows) - 1, min(len(rows), MAX_ROWS)).astype(int):
+        clip_id, row = rows[place]
         features = store.read([(clip_id, name, (row,))], verify=True)[0]
         values = features.float().numpy().reshape(-1)
         counts += np.histogram(values, edges)[0]

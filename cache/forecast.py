@@ -82,14 +82,21 @@ def free_bytes(path: str | os.PathLike[str]) -> int:
     return shutil.disk_usage(place).free
 
 
-def check_free_space(path: str | os.PathLike[str], arrays: Iterable[ArraySpec], n_clips: int) -> tuple[int, int]:
+def check_free_space(
+    path: str | os.PathLike[str], arrays: Iterable[ArraySpec], n_clips: int, needed: int | None = None
+) -> tuple[int, int]:
     """Return (bytes needed, bytes free), or refuse a job that would fill the disk.
+
+    Args:
+        path: where the store lies or will lie.
+        arrays, n_clips: what is going to be written.
+        needed: its bytes, where they are known better: clips that lack some of the arrays only; by default of all.
 
     Raises:
         StorageError: more than 95 % of the free space would be used.
     """
     specs = list(arrays)
-    needed, free = bytes_needed(specs, n_clips), free_bytes(path)
+    needed, free = bytes_needed(specs, n_clips) if needed is None else needed, free_bytes(path)
     if needed > SHARE * free:
         raise StorageError(
             f"the features of {n_clips} clips don't fit on the disk",

@@ -34,6 +34,7 @@ MAX_HANDLES = 256
 class _Part(NamedTuple):
     """Rows of one shard and where they go."""
 
+    store: FeatureStore
     handle: Handle
     record: ShardRecord
     spec: ArraySpec
@@ -128,7 +129,7 @@ class ShardReader:
                 _fill_with_nan(target, spec.dtype)
                 return None
             found = opened
-        return _Part(found[0], found[1], spec, clip_id, rows, target)
+        return _Part(self.store, found[0], found[1], spec, clip_id, rows, target)
 
     def _open(
         self, clip_id: str, array: str, spec: ArraySpec, allow_partial: bool
@@ -178,7 +179,7 @@ def _fill(part: _Part, verify: bool) -> None:
         _fill_raw(part, size)
     else:
         for place, row in enumerate(part.rows):
-            _decode_row(part, chunks[row], part.target[place * size : (place + 1) * size], verify)
+            _decode_row(part, row, chunks[row], part.target[place * size : (place + 1) * size], verify)
     if not verify:
         return
     for place, row in enumerate(part.rows):
@@ -186,11 +187,16 @@ def _fill(part: _Part, verify: bool) -> None:
             layout.crc32c(np.frombuffer(part.target[place * size : (place + 1) * size], np.uint8))
             != part.record.crc32c[row]
         ):
-            raise CorruptionError(
-                f"row {row} of clip {part.clip_id} is not what was written",
-                where=f"array {part.spec.name}",
-                fix="python -m cache repair store=..., then extract again",
-            )
+            raise _changed(part, row)
+
+
+def _changed(part: _Part, row: int) -> CorruptionError:
+    store = part.store
+    return CorruptionError(
+        f"row {row} of clip {part.clip_id} is not what was written",
+        where=f"{store.where}/{layout.shard_key(part.spec.name, store.clip_index(part.clip_id))}",
+        fix=f"python -m cache repair store={store.where}, then extract again",
+    )
 
 
 def _fill_raw(part: _Part, size: int) -> None:
@@ -214,12 +220,12 @@ def _fill_raw(part: _Part, size: int) -> None:
     part.handle.read_many(requests)
 
 
-def _decode_row(part: _Part, chunk: tuple[int, int, int], target: memoryview, verify: bool) -> None:
+def _decode_row(part: _Part, row: int, chunk: tuple[int, int, int], target: memoryview, verify: bool) -> None:
     offset, size, crc = chunk
     data = bytearray(size)
     part.handle.read_into(offset, [memoryview(data)])
     if verify and layout.crc32c(bytes(data)) != crc:
-        raise CorruptionError(f"a compressed row of clip {part.clip_id} is not what was written")
+        raise _changed(part, row)
     codec.decode(bytes(data), target, part.spec.compression, ITEM_BYTES[part.spec.dtype], part.spec.name)
 
 

@@ -62,6 +62,7 @@ def repair(backend: Backend, board: LeaseBoard, problems: Sequence[Problem] | No
         for problem in kinds["quarantine"]:
             backend.delete(problem.key)
             done.append(f"{problem.key}: removed, the clip will be tried again")
+        done += [f"{problem.key}: left alone, {problem.message}; delete it by hand" for problem in kinds["foreign"]]
         backend.sync([layout.COMMITS, layout.QUARANTINE])
         if kinds["manifest"]:
             done.append(f"{layout.MANIFEST}: removed, `seal` makes a new one")

@@ -186,8 +186,9 @@ def test_a_flipped_bit_is_read_as_it_is_without_verify_and_refused_with_it(small
     data[5] ^= 1
     path.write_bytes(data)
     store.read([("scene0000", "raw", [0])])
-    with pytest.raises(CorruptionError, match="row 0 of clip scene0000 is not what was written"):
+    with pytest.raises(CorruptionError, match="row 0 of clip scene0000 is not what was written") as error:
         store.read([("scene0000", "raw", [1, 0])], verify=True)
+    assert error.value.where == str(path) and f"store={store.where}" in str(error.value.fix)
     store.read([("scene0000", "raw", [1, 2, 3])], verify=True)
 
 

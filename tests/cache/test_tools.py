@@ -8,10 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from cache import FeatureStore
+from cache import FeatureStore, describe
 from cache.__main__ import VERBS
 from cache.compare import compare
 from cache.copying import copy_store
@@ -38,6 +39,23 @@ def root(tmp_path: Path) -> Path:
 
 def place_of(root: Path) -> Path:
     return root / "features/rooms/toy/aaaaaaaaaaaa"
+
+
+def test_histograms_look_at_clips_of_the_whole_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = make_store(tmp_path / "store", [RAW], 7)
+    seen: list[str] = []
+    read = store.read
+    monkeypatch.setattr(store, "read", lambda items, **options: seen.append(items[0][0]) or read(items, **options))
+    monkeypatch.setattr(describe, "MAX_ROWS", 24)  # 42 rows are no multiple of it
+    describe.histogram(store, "raw", np.array([-np.inf, 0, np.inf]))
+    assert len(seen) == 24 and set(seen) == set(store.clips)
+
+
+def test_repair_says_what_it_leaves_alone(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place_of(root) / "commits/notes.txt").write_text("mine")
+    assert run("verify", f"root={root}") == 1
+    assert run("repair", f"root={root}") == 0
+    assert "commits/notes.txt: left alone" in capsys.readouterr().out
 
 
 def test_moving_onto_a_link_to_itself_is_refused(
