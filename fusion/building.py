@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from cache.clips import ClipEntry
 from cache.source import FeatureSource
 from cache.spec import ArraySpec
 from configs.errors import ConfigError, MissingError
@@ -15,7 +16,7 @@ from fusion.array import FusedArray, make_spec
 from fusion.branch import Branch
 from fusion.choices import Choices
 from fusion.fitting import Fitter
-from fusion.grids import combinations
+from fusion.grids import combinations, refill_command
 from fusion.name import NOISE, FusionName
 from fusion.noise import NoiseSource
 from fusion.normalise import LayerNorm, Normaliser, Standardise, Unchanged, UnitLength
@@ -66,16 +67,14 @@ def build(
     ]
     full = [_with_noise(arrays, sources, noisy) for arrays in chosen]
     entries = align_clips(sources, common=choices.clips == "common")
-    known = {entry.clip_id for entry in entries}
-    train = [clip_id for clip_id in train_clips if clip_id in known]
-    if recipe.fitted:
-        _check_training(train_clips, train, choices, name)
+    if choices.clips == "all":
+        for arrays in full:
+            check_committed(sources, [array.name for array in arrays], [entry.clip_id for entry in entries])
+    train = _training(train_clips, entries, sources, full, choices, name) if recipe.fitted else []
     dtype = _dtype(choices.dtype, [array for arrays in full for array in arrays])
     fitter = Fitter(root, train, recipe)
     fused = []
     for arrays in full:
-        if choices.clips == "all":
-            check_committed(sources, [array.name for array in arrays], [entry.clip_id for entry in entries])
         alignment = align_rows(arrays, [s.source for s in sources], common=choices.slots == "common")
         width = recipe.width or min(array.channels for array in arrays)
         branches = [
@@ -161,15 +160,28 @@ def _with_noise(
     )
 
 
-def _check_training(asked: Sequence[str], known: Sequence[str], choices: Choices, name: FusionName) -> None:
-    if len(known) < len(asked) and choices.clips == "all":
-        absent = sorted(set(asked) - set(known))
+def _training(
+    asked: Sequence[str],
+    entries: Sequence[ClipEntry],
+    sources: Sequence[FeatureSource],
+    arrays: Sequence[Sequence[ArraySpec]],
+    choices: Choices,
+    name: FusionName,
+) -> list[str]:
+    """Return the training clips that every branch has features of; all of them, unless `clips=common`."""
+    there = {entry.clip_id for entry in entries}
+    for group in arrays:
+        there.intersection_update(*(s.committed(array.name) for s, array in zip(sources, group, strict=True)))
+    absent = sorted(set(asked) - there)
+    if absent and choices.clips == "all":
+        commands = dict.fromkeys(refill_command(source) for source in sources if source.source != NOISE)
         raise MissingError(
             f"{len(absent)} training clips have no features",
             found=", ".join(absent[:8]),
             where=str(name),
-            fix="extract them, or fit on those that are there with clips=common",
+            fix=f"{'; '.join(commands)}; or fit on those that are there with clips=common",
         )
+    return [clip_id for clip_id in asked if clip_id in there]
 
 
 def _dtype(asked: str, arrays: Sequence[ArraySpec]) -> str:

@@ -92,6 +92,26 @@ def test_clips_that_one_model_has_not_made_yet_or_set_aside(lab: Lab) -> None:
     assert "clip3, clip4" in text and "decode error" in text and "fills the gaps" in text
 
 
+@pytest.mark.parametrize("name", ["vgm+vlm@zscore", "vgm+vlm@pca4"])
+def test_fits_leave_out_training_clips_that_were_set_aside_only_on_request(lab: Lab, name: str) -> None:
+    lab.store("vgm")
+    lab.store("vlm", spec_of("llm", channels=8), written=[0, 1, 3, 4]).quarantine("clip2", "decode error")
+    parsed, choices = parse_name(name), Choices(clips="common")
+    with pytest.raises(MissingError, match="clips=common"):
+        view_by_name(lab.root, "toy", parsed)
+    view = view_by_name(lab.root, "toy", parsed, choices=choices)
+    assert view.missing(quarantined=True) == ["clip2"]
+    fewer = view_by_name(lab.root, "toy", parsed, choices=choices, train_clips=lab.clips[:2])
+    assert view.fingerprint == fewer.fingerprint
+
+
+def test_fits_need_features_of_all_training_clips(lab: Lab) -> None:
+    lab.store("vgm", written=[0, 3])
+    with pytest.raises(MissingError, match="2 training clips have no features") as caught:
+        view_by_name(lab.root, "toy", parse_name("vgm@zscore"))
+    assert "python -m extract run model=vgm dataset=toy layers=21 grid=4x6; or fit" in str(caught.value)
+
+
 def test_the_command_that_fills_gaps_asks_for_the_arrays_that_there_are(lab: Lab) -> None:
     """Without its layers, noise levels and grids it would add arrays instead."""
     levels = [dataclasses.replace(spec_of("dit", block=b), noise_level=n, name="") for b, n in ((9, 0.25), (21, 0.5))]
