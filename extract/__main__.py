@@ -22,12 +22,14 @@ class ModelsConfig(RootConfig):
 def _run(config: RunConfig) -> int:
     """Extract one model after the other: the libraries are loaded once."""
     from extract.config import each_model
+    from extract.device import visible_devices
     from extract.job import run
-    from extract.model import load_model
+    from extract.request import resolve_request
 
     configs = each_model(config)
-    for each in configs:  # a wrong name is told before hours are spent on the right ones
-        load_model(each.model)
+    if len(configs) > 1:  # what is wrong with one of them is told before hours are spent on the others
+        for each in configs:
+            resolve_request(each, visible_devices(each.device)[0])
     return max(run(each) for each in configs)
 
 

@@ -75,9 +75,15 @@ class RunConfig(RootConfig):
         """Refuse values that can't be read.
 
         Raises:
-            ConfigError: `part` or `batch`.
+            ConfigError: `part` or `batch`, or weights for the tiny twin, which is always untrained.
         """
         self.mine(0)
+        if self.size == "tiny" and self.weights not in ("hub", "random"):
+            raise ConfigError(
+                "the tiny twin is untrained and takes no weights",
+                found=f"weights={self.weights} size=tiny",
+                fix="leave size= out for these weights, or weights= for the twin",
+            )
 
     def mine(self, index: int) -> bool:
         """Return whether the clip with this index in the store belongs to this job's part; errors as `check`."""

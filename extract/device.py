@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,8 +24,10 @@ def visible_devices(choice: str) -> list[str]:
     """Return the torch devices that `device=` means: all visible GPUs for `auto` and `cuda`, else the one named.
 
     Raises:
-        ConfigError: a GPU was asked for and there is none.
+        ConfigError: there is no such device here, or nothing here knows the name.
     """
+    if choice not in ("auto", "cpu", "cuda") and not re.fullmatch(r"cuda:\d+", choice):
+        raise ConfigError(f"can't read device={choice}", expected="auto, cpu, cuda, or one GPU such as cuda:1")
     if without_gpu():
         count = 0
     else:
@@ -37,7 +40,7 @@ def visible_devices(choice: str) -> list[str]:
         if choice == "cuda":
             raise ConfigError("no GPU is visible to PyTorch", fix="device=cpu, or install a PyTorch build for your GPU")
         return ["cpu"]
-    if choice.startswith("cuda:") and int(choice[5:] or 0) >= count:
+    if choice.startswith("cuda:") and int(choice[5:]) >= count:
         raise ConfigError(
             f"no GPU {choice[5:]} is visible to PyTorch", expected=f"0 to {count - 1}" if count else "device=cpu"
         )
@@ -95,7 +98,7 @@ class Device:
                     raise ModelError(
                         f"the memory of {self.name} does not hold a batch of {size}",
                         found=str(error).split("\n")[0],
-                        fix="batch=1, a smaller model, or a device with more memory" if size > 1 else None,
+                        fix=("batch=1, " if size > 1 else "") + "a smaller model, or a device with more memory",
                     ) from error
                 torch.cuda.empty_cache()
                 self.largest = size // 2

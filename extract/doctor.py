@@ -12,7 +12,8 @@ from configs.console import print_table
 from configs.errors import ModelError
 from configs.options import option
 from configs.paths import artifact_root
-from extract import weights
+from extract.adapter import Variant
+from extract.backbones import build_adapter
 from extract.model import load_model, model_names
 
 if TYPE_CHECKING:
@@ -76,8 +77,9 @@ def _print_devices() -> None:
 
 
 def _present(model: ModelConfig) -> bool:
+    """Whether the snapshots of all parts are here; that every shard is, only a run can tell."""
     try:
-        weights.find("hub", model.hub_id, model.revision, model=model.name)
+        build_adapter(model, Variant()).identity()
     except ModelError:
         return False
     return True

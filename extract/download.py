@@ -12,8 +12,10 @@ from typing import Any
 
 from cache.forecast import format_bytes
 from configs.cli import RootConfig
-from configs.errors import ModelError
+from configs.errors import ConfigError, ModelError
 from configs.options import option
+from extract.adapter import Variant
+from extract.backbones import build_adapter
 from extract.model import ModelConfig, load_model
 from extract.request import chosen_blocks
 from extract.weights import INDEX_SUFFIX
@@ -37,11 +39,14 @@ def download(config: DownloadConfig) -> int:
 
     Raises:
         ModelError: no network, no such repository, or the model has no weights.
+        ConfigError: no such layer, or nobody can be asked.
     """
     model = load_model(config.model)
     if not model.hub_id:
         raise ModelError(f"{model.name} has no weights to download")
     deepest = max(chosen_blocks(config.layers, model, model.blocks))
+    if build_adapter(model, Variant(weights="random")).spec.whole_network:
+        deepest = model.blocks
     chosen: dict[str, tuple[str, list[str]]] = {}
     total = 0
     for repository, parts in _repositories(model).items():
@@ -53,7 +58,7 @@ def download(config: DownloadConfig) -> int:
         total += sum(sizes[name] for name in files)
         print(f"{repository} at {revision}: {len(files)} of {len(sizes)} files")
     print(f"licence: {model.licence}\nsize:    {format_bytes(total)} for blocks 1 to {deepest} of {model.blocks}")
-    if not config.yes and input("download? [y/N] ").strip().lower() not in ("y", "yes"):
+    if not config.yes and not _agreed():
         return 1
     from huggingface_hub import snapshot_download
 
@@ -61,6 +66,18 @@ def download(config: DownloadConfig) -> int:
         with reaching(model):
             print(snapshot_download(repository, revision=revision, allow_patterns=files))
     return 0
+
+
+def _agreed() -> bool:
+    """Ask on the terminal.
+
+    Raises:
+        ConfigError: nobody can answer, as in a batch job.
+    """
+    try:
+        return input("download? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        raise ConfigError("nobody is there to agree to the download", fix="add yes=true") from None
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Outcome:
 
 
 def run(config: RunConfig) -> int:
-    """Extract; returns 1 if any clip failed, else 0.
+    """Extract; returns 1 if any clip failed or is left to another process, else 0.
 
     Raises:
         KeyboardInterrupt: after an interrupt, once the clips in hand are committed.
@@ -76,9 +76,10 @@ def run(config: RunConfig) -> int:
         _summarise(outcome, config, plan, count, seconds)
         if interrupted:
             raise KeyboardInterrupt
+        left = _left_to_others(plan, config)
     except KeyboardInterrupt:  # asked for once, or twice, which comes from anywhere inside
         raise KeyboardInterrupt(f"to continue: {command('run', config)}") from None
-    return 1 if outcome.failed else 0
+    return 1 if outcome.failed or left else 0
 
 
 def run_process(
@@ -164,6 +165,20 @@ def _seal(plan: Plan) -> None:
             seal_complete(FeatureStore.open(plan.path))
     except SpatialprobeError as error:
         get_logger("extract").warning("%s\n  all clips are committed; python -m cache seal store=%s", error, plan.path)
+
+
+def _left_to_others(plan: Plan, config: RunConfig) -> int:
+    """Return how many clips of this job were held by other processes to the end, and say by whom."""
+    from cache.store import FeatureStore
+
+    store = FeatureStore.open(plan.path)
+    names = [spec.name for spec in plan.arrays]
+    numbers = [store.clip_index(clip) for clip in store.missing(names) if clip in plan.asked]
+    left = [number for number in numbers if config.mine(number)]
+    if left:
+        holder = store.board.holder(f"{left[0]:08d}") or "a process that has just ended"
+        print(f"{len(left)} clips are not done: {holder} holds the first of them; the same command does what is left")
+    return len(left)
 
 
 def _summarise(outcome: Outcome, config: RunConfig, plan: Plan, count: int, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""VAE latents kept on disk and shared by models that have the same VAE and see the same pixels."""
+"""VAE latents kept on disk and shared by models that have the same VAE and see the same pixels of a clip."""
 
 from __future__ import annotations
 

@@ -78,7 +78,8 @@ class WeightSource:
         """Return what identifies one part by content, so that siblings with the same VAE are seen to share it."""
         if part in self.folders:
             return weights.content_hash(self.folders[part])[:20]
-        return digest({"seed": self.seed, "part": part, "architecture": architecture})[:20]
+        drawn_on = self.identity.get("drawn_on")
+        return digest({"seed": self.seed, "drawn_on": drawn_on, "part": part, "architecture": architecture})[:20]
 
 
 def find_parts(model: ModelConfig, variant: Variant, tiny: Callable[[Path], None], version: int) -> WeightSource:
@@ -100,6 +101,8 @@ def find_parts(model: ModelConfig, variant: Variant, tiny: Callable[[Path], None
         identity = {"random": init, "size": variant.size, "seed": variant.init_seed, "version": version}
         identity["architecture"] = digest(model.architecture)[:12]
         if variant.size != "tiny":
+            if not variant.device.startswith("cpu"):  # a GPU's generator draws other numbers than the CPU's
+                identity["drawn_on"] = variant.device.partition(":")[0]
             return WeightSource({}, identity, variant.init_seed)
         folder = tiny_snapshot(model.name, str(identity["architecture"]), version, variant, tiny)
         return WeightSource(
@@ -111,7 +114,7 @@ def find_parts(model: ModelConfig, variant: Variant, tiny: Callable[[Path], None
     for part in model.architecture:
         other = model.parts.get(part)
         place = _place(model, part)
-        root = main if other is None or (main / place).exists() else find(other, None, None)
+        root = main if other is None or (main / place).exists() else find("hub", other, None)
         folders[part] = root / place
         if not folders[part].exists():
             raise ModelError(

@@ -31,10 +31,11 @@ class Plan:
         clips: clips of this job's part that lack an array.
         complete: clips of this job's part that have all.
         arrays: what is stored.
+        asked: ids of all clips asked for, of whatever part.
         new_bytes: disk that the missing clips will take.
         depth: deepest block read, blocks loaded, blocks of the whole network; None for sources that are no model.
         frames: frames read per clip.
-        weight_bytes: memory of the loaded weights; None where it was not asked for.
+        weight_bytes: memory of the loaded weights; None where it was not asked for, or for a tiny twin.
         flops: arithmetic of one clip (see `extract.compute`); None where it was not asked for.
         device, dtype: where and in what the arithmetic runs.
     """
@@ -45,6 +46,7 @@ class Plan:
     clips: int
     complete: int
     arrays: Sequence[ArraySpec]
+    asked: frozenset[str]
     new_bytes: int
     depth: tuple[int, int, int] | None
     frames: int
@@ -83,7 +85,7 @@ class Plan:
         Raises:
             StorageError: it can't.
         """
-        check_free_space(self.path, self.arrays, self.clips)
+        check_free_space(self.path, self.arrays, self.clips, self.new_bytes)
 
 
 def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> Plan:
@@ -118,7 +120,7 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
     if deepest := [(tap.block, spec.blocks_total or 0) for tap, spec in request.arrays.values() if tap.block]:
         read, total = max(deepest)
         depth = read, total if request.adapter.spec.whole_network else read, total
-    if measure and depth:
+    if measure and depth and request.variant.size != "tiny":
         weights, flops = measure_network(request)
     return Plan(
         source=request.source,
@@ -127,6 +129,7 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
         clips=lacking,
         complete=len(mine) - lacking,
         arrays=request.specs,
+        asked=frozenset(ids),
         new_bytes=beginning + clip_bytes,
         depth=depth,
         frames=len(request.adapter.spec.frames.positions),
@@ -138,10 +141,7 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
 
 
 def measure_network(request: Request) -> tuple[int, int | None]:
-    """Return (bytes of the weights, FLOP of one clip) that the request's taps need, from networks built without memory.
-
-    Tiny twins count as nothing.
-    """
+    """Return (bytes of the weights, FLOP of one clip) that the taps need at full size, from networks without memory."""
     from dataclasses import replace
 
     from extract.backbones import build_adapter
@@ -151,8 +151,6 @@ def measure_network(request: Request) -> tuple[int, int | None]:
     dtype = request.adapter.spec.compute_dtype
     variant = replace(request.variant, device="meta", weights="random", size="full", dtype=dtype, cache=None)
     adapter = build_adapter(request.model, variant)
-    if request.variant.size == "tiny":
-        return 0, None
     adapter.load([tap for tap, _ in request.arrays.values()])
     return sum(_bytes(module) for module in network_modules(adapter)), clip_flops(adapter)
 

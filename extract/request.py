@@ -249,7 +249,7 @@ def _parse_grid(text: str) -> tuple[int, int]:
 
 def _clips(config: RunConfig, dataset: PreparedDataset) -> list[ClipEntry]:
     index = dataset.clips
-    chosen = config.clips or [str(name) for name in index["clip_id"]]
+    chosen = list(dict.fromkeys(config.clips)) or [str(name) for name in index["clip_id"]]
     unknown = [name for name in chosen if name not in index.index]
     if unknown:
         raise MissingError(

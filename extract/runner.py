@@ -1,8 +1,9 @@
 """One process of an extraction: reader threads -> device -> writer thread, with bounded queues between them.
 
-A group of clips (`batch` neighbours on the store's clip axis) is the unit of work, the same ones in every run and for
-every number of processes, so that a resumed store ends with the same bytes. Clips are claimed by lease before they are
-read; a clip counts when its commit record exists.
+A group of clips (`batch` neighbours on the store's clip axis) is the unit of work. A clip has the same place in a batch
+of the same size in every run and for every number of processes, even where its neighbours are committed, failed or
+another process's, so that a resumed store ends with the same bytes. Clips are claimed by lease before they are read; a
+clip counts when its commit record exists.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from configs.console import get_logger
 from configs.errors import CorruptionError, ModelError, SpatialprobeError
+from extract.batch import Finished, Group, rows, seats
 from extract.config import AUTO_BATCH
-from extract.device import Device, Result
+from extract.device import Device
 from extract.reader import Prepared, prepare
 from extract.request import Request
 
@@ -51,12 +53,6 @@ class Record:
     device_seconds: float = 0.0
     write_seconds: float = 0.0
     finished_at: float = 0.0
-
-
-@dataclass
-class _Group:
-    clips: list[tuple[str, Lease, list[str]]]
-    futures: list[Future[Prepared]] = field(default_factory=list)
 
 
 class Runner:
@@ -126,7 +122,7 @@ class Runner:
         started = time.perf_counter()
         device = self._load(groups)
         self.loading = time.perf_counter() - started
-        writes: queue.Queue[tuple[_Group, list[Prepared], list[Result], float] | None] = queue.Queue(WRITES_AHEAD)
+        writes: queue.Queue[list[Finished] | None] = queue.Queue(WRITES_AHEAD)
         writer = threading.Thread(target=self._write_all, args=(writes,), name="extract-writer")
         writer.start()
         try:
@@ -158,7 +154,7 @@ class Runner:
         self, groups: list[list[str]], device: Device, pool: ThreadPoolExecutor, writes: queue.Queue[Any]
     ) -> bool:
         """Go through the groups once; returns whether any clip could be claimed."""
-        ahead: deque[_Group] = deque()
+        ahead: deque[Group] = deque()
         source = self._claimed(groups, device)
         any_claimed = False
         try:
@@ -183,7 +179,7 @@ class Runner:
                     lease.release()
         return any_claimed
 
-    def _claimed(self, groups: list[list[str]], device: Device) -> Generator[_Group, None, None]:
+    def _claimed(self, groups: list[list[str]], device: Device) -> Generator[Group, None, None]:
         for members in groups:
             if self._halted():
                 return
@@ -194,9 +190,9 @@ class Runner:
                     lacking = [name for name in device.arrays if self._store.index.shard(index, name) is None]
                     clips.append((clip_id, lease, lacking))
             if clips:
-                yield _Group(clips)
+                yield Group(clips)
 
-    def _compute(self, group: _Group, device: Device, writes: queue.Queue[Any]) -> None:
+    def _compute(self, group: Group, device: Device, writes: queue.Queue[Any]) -> None:
         started = time.perf_counter()
         ready: list[Prepared] = []
         kept: list[tuple[str, Lease, list[str]]] = []
@@ -209,8 +205,11 @@ class Runner:
         waited = time.perf_counter() - started
         if not ready:
             return
+        numbers = [self._store.clip_index(clip.clip_id) for clip in ready]
+        order = list(range(len(ready)))  # without a fixed size there are no seats
+        seated, place = (order, order) if self._automatic else seats(numbers, self._batch)
         try:
-            results = device.run(ready)
+            results = list(rows(device.run([ready[index] for index in seated])))
         except Exception as error:
             fatal = isinstance(error, (ModelError, MemoryError))
             for clip_id, lease, _ in kept:
@@ -218,28 +217,32 @@ class Runner:
             if fatal:
                 raise
             return
-        writes.put((_Group(kept), ready, results, waited))
+        finished = []
+        for (_, lease, names), prepared, seat in zip(kept, ready, place, strict=True):
+            result, row = results[seat]
+            sharing = result.batch if self._automatic else len(ready)
+            finished.append(Finished(prepared, lease, names, result, row, sharing, waited / len(ready)))
+        writes.put(finished)
 
-    def _write_all(self, writes: queue.Queue[Any]) -> None:
-        while (item := writes.get()) is not None:
-            group, ready, results, waited = item
-            for (clip_id, lease, names), clip, (result, row) in zip(group.clips, ready, _rows(results), strict=True):
+    def _write_all(self, writes: queue.Queue[list[Finished] | None]) -> None:
+        while (group := writes.get()) is not None:
+            for clip in group:
                 if self._fatal is not None:
-                    lease.release()
+                    clip.lease.release()
                     continue
                 try:
-                    self._write(clip_id, lease, names, clip, result, row, waited / len(ready))
+                    self._write(clip)
                 except Exception as error:
                     if isinstance(error, (OSError, CorruptionError)):  # the disk is to blame, not the clip
                         self._fatal = error
-                        lease.release()
+                        clip.lease.release()
                     else:
-                        self._fail(clip_id, lease, error)
+                        self._fail(clip.clip.clip_id, clip.lease, error)
 
-    def _write(
-        self, clip_id: str, lease: Lease, names: Sequence[str], clip: Prepared, result: Result, row: int, waited: float
-    ) -> None:
-        busy = result.wait() / result.batch
+    def _write(self, finished: Finished) -> None:
+        clip, lease, names, result, row, sharing, waited = finished
+        clip_id = clip.clip_id
+        busy = result.wait() / sharing
         started = time.perf_counter()
         size = 0
         facts = {"device": self._request.variant.device, "batch": result.batch}
@@ -287,10 +290,3 @@ class Runner:
 
     def _halted(self) -> bool:
         return self._fatal is not None or self._stop()
-
-
-def _rows(results: Sequence[Result]) -> Iterator[tuple[Result, int]]:
-    """Yield (result, index in its batch) clip by clip."""
-    for result in results:
-        for row in range(result.batch):
-            yield result, row

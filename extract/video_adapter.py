@@ -168,7 +168,9 @@ class VideoAdapter:
         for index in range(len(video)):
             one = video[index : index + 1]
             pixels = batch.inputs["pixels_digest"][index] if self._latents.folder else None
-            key = [self._vae, self._network.vae_identity(), [] if pixels is None else pixels.tolist(), draws.window]
+            seen = [] if pixels is None else pixels.tolist()
+            # the clip too: some latents hold noise of its own, which another clip with the same pixels must not get
+            key = [self._vae, self._network.vae_identity(), seen, draws.window, batch.clip_ids[index]]
             encode = partial(self._network.encode, one, draws.one(index))
             encoded.append(self._latents.get(key, encode, one.device))
         return torch.cat(encoded)

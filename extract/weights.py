@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 INDEX_SUFFIX = ".safetensors.index.json"
 PROVENANCE = "spatialprobe.json"
-"""File that `python -m extract download` leaves beside the weights: {"hub_id": ..., "revision": ...}."""
+"""File that says which commit a copied folder is of: {"hub_id": ..., "revision": ...}. Nothing here writes it."""
 TEXT_FILES = ("*config.json", "*token*.json", "vocab.*", "merges.txt", "*.model")
 """Files of a snapshot, other than tensors, that decide values: architectures, pixel statistics, tokenizers."""
 
@@ -77,7 +77,7 @@ class Checkpoint:
                 raise ModelError(
                     "a file of the weights is missing",
                     where=path,
-                    fix="python -m extract download model=... gets the rest",
+                    fix="python -m extract download model=... layers=..., both as for the run, gets the rest",
                 ) from None
             except SafetensorError as error:
                 raise ModelError(

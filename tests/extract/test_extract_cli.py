@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -96,6 +97,11 @@ def test_absent_datasets_say_how_to_make_one(tmp_path, capsys):
         (["model=oracle", "groups=depht"], "did you mean depth"),
         (["model=wan", "weights=/no/such/folder"], "check weights="),
         (["model=wan", "weights=some/where"], "hf download some/where"),
+        (["model=wan", "weights=/tmp", "size=tiny"], "untrained and takes no weights"),
+        (["model=pixels wan-t2v-14b"], "the weights of wan-t2v-14b are not on this machine"),
+        (["model=pixels", "device=gpu"], "can't read device=gpu"),
+        (["model=pixels", "device=cuda:-1"], "can't read device=cuda:-1"),
+        (["model=pixels", "device=cuda:one"], "can't read device=cuda:one"),
         (["model=pixels", "device=cuda:7"], "no GPU"),
     ],
 )
@@ -123,6 +129,12 @@ def test_an_interrupt_is_one_line_with_the_command_that_continues(root, capsys, 
 def test_a_folder_without_the_parts_of_a_model_is_refused(root, capsys):
     assert call("run", "model=wan", f"weights={root}", "dataset=toy", f"root={root}") == 1
     assert "copy of the whole repository, like Wan-AI" in capsys.readouterr().err
+
+
+def test_a_tiny_plan_claims_nothing_of_weights(root, capsys):
+    words = ["model=wan", "weights=random", "size=tiny", "dataset=toy", f"root={root}"]
+    assert call("plan", *words) == 0
+    assert "weights" not in capsys.readouterr().out
 
 
 def test_plan_runs_nothing(root, capsys):
@@ -168,6 +180,55 @@ def test_doctor_looks_for_weights(capsys, monkeypatch, tmp_path):
     out = capsys.readouterr().out
     assert "Wan-AI/Wan2.1-T2V-1.3B-Diffusers" in out
     assert "diffusers" in out
+
+
+def test_doctor_wants_all_parts_of_a_model(capsys, monkeypatch, tmp_path):
+    """Aether's VAE and text encoder lie in another repository."""
+
+    def here(repository: str, *parts: str) -> None:
+        folder = tmp_path / f"models--{repository.replace('/', '--')}"
+        (folder / "refs").mkdir(parents=True)
+        (folder / "refs" / "main").write_text("0" * 40)
+        for part in parts:
+            (folder / "snapshots" / ("0" * 40) / part).mkdir(parents=True)
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    here("AetherWorldModel/AetherV1", "transformer")
+    assert call("doctor", "model=aether", f"root={tmp_path}") == 0
+    assert "yes" not in capsys.readouterr().out
+    here("zai-org/CogVideoX-5b-I2V", "vae", "text_encoder")
+    assert call("doctor", "model=aether", f"root={tmp_path}") == 0
+    assert "yes" in capsys.readouterr().out
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub whose transformers come in a shard per 10 blocks; yields repository -> files that were fetched."""
+    fetched: dict[str, list[str]] = {}
+    shards = {f"transformer/{number}.safetensors": 10**9 for number in range(6)}
+    table = {f"transformer_blocks.{block}.x": f"{block // 10}.safetensors" for block in range(60)}
+    monkeypatch.setattr("extract.download._listing", lambda repository, revision: ("f" * 40, dict(shards)))
+    monkeypatch.setattr("extract.download._indices", lambda *args: {"transformer": table})
+
+    def fetch(repository: str, *, revision: str, allow_patterns: list[str]) -> str:
+        fetched[repository] = allow_patterns
+        return repository
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    return fetched
+
+
+@pytest.mark.parametrize(("model", "shards"), [("cogvideox-t2v-5b", 3), ("aether", 5)])
+def test_download_takes_all_blocks_of_a_model_that_runs_them_all(hub, model, shards, monkeypatch, capsys):
+    """Aether generates geometry with its whole transformer before it is read."""
+    assert call("download", f"model={model}", "yes=true") == 0
+    main = next(iter(hub))
+    assert len(hub[main]) == shards
+    hub.clear()
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert call("download", f"model={model}") == 2
+    assert "yes=true" in capsys.readouterr().err
+    assert not hub
 
 
 def test_download_without_network_says_what_else_works(capsys, monkeypatch):

@@ -20,6 +20,7 @@ from cache.store import FeatureStore
 from cache.verify import verify
 from configs.errors import ConfigError, CorruptionError, DatasetError, ModelError, StorageError
 from extract import job
+from extract.batch import seats
 from extract.config import RunConfig, command
 from extract.job import run, run_process
 from extract.plan import make_plan
@@ -475,3 +476,81 @@ def test_the_time_left_is_told_once_after_the_first_clips(caplog, monkeypatch):
         short.count(done)  # 10 seconds left: not worth a line
     assert [record.getMessage() for record in caplog.records] == ["4 of 40 clips done, 10.00 s each; about 6 min left"]
     assert [format_seconds(value) for value in (45, 600, 11100)] == ["45 s", "10 min", "3 h 05 min"]
+
+
+def test_a_clips_bits_do_not_depend_on_who_else_is_in_its_batch(root, monkeypatch):
+    """Arithmetic of a batch differs with its size and with the place in it; here much more than in the last bits."""
+    from extract.sources._maps import MapSource
+
+    original = MapSource.forward
+
+    def uneven(self, batch):
+        place = torch.arange(len(batch.clip_ids)).view(-1, 1, 1, 1, 1)
+        return {key: value + len(batch.clip_ids) + 0.1 * place for key, value in original(self, batch).items()}
+
+    monkeypatch.setattr(MapSource, "forward", uneven)
+    settings = config(root, batch="3")
+    assert run(settings) == 0
+    expected = checksums(store_of(settings))
+    shutil.rmtree(root / "features")
+    assert run(replace(settings, limit=2)) == 0  # the third of the first group comes alone, after its neighbours
+    reason = RuntimeError("read failed")
+    with monkeypatch.context() as patch:
+        fail_once(patch, MapSource, "preprocess", lambda source, clip: clip.clip_id, reason)
+        assert run(settings) == 1  # nobody is in the batch of those that failed when they are tried again
+    assert run(settings) == 0
+    assert checksums(store_of(settings)) == expected
+
+
+@pytest.mark.parametrize(
+    ("numbers", "seated", "places"),
+    [([4, 5, 6, 7], [0, 1, 2, 3], [0, 1, 2, 3]), ([6, 7], [0, 0, 0, 1], [2, 3]), ([5], [0, 0, 0, 0], [1])],
+)
+def test_seats_follow_from_numbers(numbers, seated, places):
+    assert seats(numbers, 4) == (seated, places)
+
+
+def test_clips_that_others_hold_are_told(root, undisturbed, capsys):
+    assert run(config(root, limit=1)) == 0
+    settings = config(root)
+    resolve_request(settings, "cpu").store(str(root), {})
+    store = store_of(settings)
+    lease = store.claim("clip_03")
+    assert run(settings) == 1
+    out = capsys.readouterr().out
+    assert f"1 clips are not done: process {os.getpid()} on" in out
+    assert run(replace(settings, limit=3)) == 0  # what others hold beyond what is asked for doesn't matter
+    assert run(replace(settings, part="0/7")) == 0
+    lease.release()
+    assert run(settings) == 0
+    assert checksums(store_of(settings)) == undisturbed
+
+
+def test_a_clip_named_twice_is_one_clip(root):
+    settings = config(root, clips=["clip_02", "clip_02"])
+    assert planned(settings).clips == 1
+    assert run(settings) == 0
+    assert store_of(settings).clips == ["clip_02"]
+
+
+def test_only_what_a_store_lacks_must_fit_on_the_disk(root, monkeypatch):
+    from cache.forecast import bytes_needed
+
+    settings = RunConfig(
+        model="qwen3-vl-2b", dataset="toy", weights="random", size="tiny", layers=["1", "2", "3"], root=str(root)
+    )
+    request = resolve_request(settings, "cpu")
+    store = request.store(str(root), {})
+    *done, last = request.specs
+    for clip_id in store.clips:
+        with store.writer(clip_id) as writer:
+            for spec in done:
+                writer.put(spec.name, torch.zeros(spec.shape))
+    plan = make_plan(request, settings)
+    assert plan.new_bytes == bytes_needed([last], len(store.clips))
+    usage = shutil.disk_usage(root)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=int(plan.new_bytes * 1.5)))
+    plan.check_disk()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=plan.new_bytes))
+    with pytest.raises(StorageError, match="don't fit"):
+        plan.check_disk()

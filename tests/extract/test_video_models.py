@@ -290,6 +290,31 @@ def test_siblings_share_latents(tiny, tiny_cache):
     assert one._network.vae_identity() == other._network.vae_identity()
 
 
+@pytest.mark.parametrize(("name", "protocol"), [("aether", "standard"), ("opensora", "paper")])
+def test_latents_with_noise_belong_to_one_clip(name, protocol, tiny_cache):
+    """Two clips of the same pixels, as one video under two names: noise follows from the name, cached or not."""
+    found = []
+    for kept in (True, False):
+        variant = Variant(
+            weights="random", size="tiny", protocol=protocol, noise_seed=77, cache=tiny_cache, cache_latents=kept
+        )
+        adapter = build_adapter(load_model(name), variant)
+        adapter.load(taps(adapter, (1,)))
+        first, key = clip(adapter), block_keys(adapter, (1,))[0]
+        found.append([run(adapter, [replace(first, clip_id=each)])[key] for each in ("one", "other")])
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    assert not torch.equal(found[0][0], found[0][1])
+
+
+def test_full_size_weights_of_another_generator_are_other_weights(monkeypatch):
+    identities = [
+        build_adapter(load_model("wan-t2v-1.3b"), Variant(weights="random", device=device, dtype="float32")).identity()
+        for device in ("cpu", "cuda:0", "cuda:1")
+    ]
+    assert identities[0] != identities[1] == identities[2]
+
+
 def test_cached_prompt_needs_no_text_encoder(tiny, monkeypatch):
     adapter = tiny("cogvideox-t2v-2b")
     adapter.load(taps(adapter, (1,)))
