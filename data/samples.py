@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from configs.errors import ConfigError, DatasetError, MissingError
@@ -22,6 +23,18 @@ from data.targets import MIN_PIXELS, geometry_targets, sample_pixels, tag_labels
 from data.views import clip_rng, draw_views
 
 TASKS = ("tagging", "instance", "geometry")
+SUREST = 2.0**-12
+"""Half the distance of 1 to the float16 below it: values of 1 - 1/c closer to 1 than this are stored as 1."""
+
+
+def teacher_confidence(stored: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the confidence c >= 1 of the network that made the depth, as published losses and metrics weigh by it.
+
+    Args:
+        stored: 1 - 1/c, any shape, within [0, 1]. The half precision of files keeps c within 3 % up to 100; from 4096
+            on, where it can't tell values apart, c is 4096.
+    """
+    return np.asarray(1 / np.maximum(1 - stored, SUREST), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +68,8 @@ class ClipSamples(Dataset[dict[str, Any]]):
         instance: `coordinates` (P, 3) int64 view/row/column, `ids` (P,) int64, `valid` (P,) bool;
             with maps `maps` (V, H, W) int32 and `things` (N + 1,) bool by instance id
         geometry: `depth` (V, h, w), `points` (V, h, w, 3), `confidence` (V, h, w), `world2cam` (V, 4, 4),
-            `intrinsics` (V, 3, 3), all float32, `scale` float64, `usable` bool
+            `intrinsics` (V, 3, 3), all float32, `scale` float64, `usable` bool; the confidence is c >= 1 of
+            `teacher_confidence`, 1 everywhere if the dataset has none, and 0 where depth is unknown
         with frames: `frames` (V, H, W, 3) uint8
     """
 
@@ -150,14 +164,18 @@ class ClipSamples(Dataset[dict[str, Any]]):
 
     def _geometry(self, clip_id: str, views: tuple[int, ...], epoch: int) -> dict[str, Any]:
         cameras = self.dataset.cameras(clip_id, views)
+        stored = self.dataset.confidence(clip_id, views)
         target = geometry_targets(
             self.dataset.depth(clip_id, views),
             *cameras,
-            confidence=self.dataset.confidence(clip_id, views),
+            confidence=stored,
             size=self.options.size,
         )
         arrays = ("depth", "points", "confidence", "world2cam", "intrinsics")
         result: dict[str, Any] = {name: torch.from_numpy(getattr(target, name)) for name in arrays}
+        if stored is not None:
+            known = target.depth > 0
+            result["confidence"] = torch.from_numpy(np.where(known, teacher_confidence(target.confidence), 0))
         return result | {"scale": target.scale, "usable": target.usable}
 
     def _legal(self, clip_id: str) -> list[int]:

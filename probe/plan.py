@@ -10,7 +10,7 @@ from typing import Any
 from configs.errors import ConfigError
 from configs.identity import digest, plain
 
-VERSION = 4
+VERSION = 5
 """Raised by hand whenever the same configuration would train another probe."""
 NOT_IDENTITY = (
     "root", "model", "models", "dataset", "store", "layers", "noise", "seeds", "depths", "control", "mdl", "device",

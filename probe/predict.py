@@ -16,7 +16,7 @@ from fusion.opening import open_source
 from probe import results
 from probe.config import run_schema
 from probe.fitting import resolve_device
-from probe.inputs import Inputs, Layer, check_clips, open_dataset, prefix
+from probe.inputs import Inputs, Layer, check_clips, open_dataset
 from probe.member import Member
 from probe.plan import RunPlan
 from probe.scores import Scores
@@ -129,15 +129,13 @@ class _Applied:
                 expected=", ".join(home.class_names[:5]),
                 found=", ".join(dataset.class_names[:5]),
             )
-        everyone = (home or dataset).split("train", result["split_scheme"])
-        trained = prefix(everyone, result["fraction"], original.data_seed)
         self.clips = dataset.split(config.split, result["split_scheme"])
         plan = dataset.plan(config.plan or result["plan"])
         self.inputs = Inputs(dataset, (Layer(store, array),), self.clips, [], self.clips, plan)
         check_clips(self.inputs, task, self.clips)
         self.plan = RunPlan(changed, 0, bool(result["control"]), {"array": array.name})
         self.name = dataset.name
-        self.session = Session(changed, self.inputs, resolve_device(config.device), home=home, trained=trained)
+        self.session = Session(changed, self.inputs, resolve_device(config.device), home=home)
         self.member: Member = self.session.member(self.plan, folder=self.folder, run_id=result["run_id"])
         self.member.load_best()
         rooms = dataset.clips["group_id"].to_dict()

@@ -40,7 +40,6 @@ class Session:
         inputs: open stores and dataset.
         device: where to train.
         home: for a finished run on another dataset, the one it was trained on.
-        trained: for a finished run, the clips it was trained on; default the inputs' own.
     """
 
     def __init__(
@@ -50,15 +49,16 @@ class Session:
         device: torch.device,
         *,
         home: PreparedDataset | None = None,
-        trained: list[str] | None = None,
     ) -> None:
         self.config, self.inputs, self.device = config, inputs, device
         self.module_class = load_task(config.task).module()
         options = task_options(config)
         self.gt_size = inputs.gt_size()
-        self.class_names = (home or inputs.dataset).class_names
-        annotated = config.task == "tagging"
-        self.rates = train_rates(home or inputs.dataset, trained or inputs.train) if annotated else ()
+        learned_from = home or inputs.dataset
+        self.class_names = learned_from.class_names
+        # Of the whole split, whatever share of it a run sees: buckets of other classes would be other metrics.
+        everyone = [c for c in learned_from.split("train", config.split_scheme) if learned_from.clips.at[c, "has_tags"]]
+        self.rates = train_rates(learned_from, everyone) if config.task == "tagging" else ()
         self.schedule = Schedule(inputs.train, config.recipe, config.data_seed)
         train_wanted = inputs.wanted(inputs.train, config, frozen=False)
         held = list(dict.fromkeys([*inputs.select, *inputs.report]))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 
 from configs.errors import ConfigError, MissingError
 from data.dataset import PreparedDataset
-from data.samples import ClipSamples, SampleOptions
+from data.samples import ClipSamples, SampleOptions, teacher_confidence
 from data.targets import geometry_targets, pixel_threshold, sample_pixels, tag_labels
 
 
@@ -141,6 +143,29 @@ def test_geometry_samples(toy: PreparedDataset) -> None:
     assert "frames" not in item and "ids" not in item and "labels" not in item
     bad = [e for e in range(60) if 9 in samples.views("invalid_00", e)]
     assert bad and not samples.sample("invalid_00", bad[0])["usable"]
+
+
+def test_confidence_is_that_of_the_teacher(toy: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = SampleOptions(task="geometry")
+    assert (ClipSamples(toy, ["plain_00"], wanted, n_views=4)[0]["confidence"] == 1).all()
+    depth = toy.depth
+
+    def holed(clip_id: str, positions: Sequence[int]) -> np.ndarray:
+        return np.where(np.arange(40) < 7, 0, depth(clip_id, positions))
+
+    monkeypatch.setattr(toy, "depth", holed)
+    raw = np.linspace(1, 60, 4 * 32 * 40).reshape(4, 32, 40)
+    monkeypatch.setattr(toy, "confidence", lambda clip_id, positions: (1 - 1 / raw).astype(np.float16))
+    found = ClipSamples(toy, ["plain_00"], wanted, n_views=4)[0]["confidence"].numpy()
+    assert found.dtype == np.float32 and (found[..., :7] == 0).all()
+    np.testing.assert_allclose(found[..., 7:], raw[..., 7:], rtol=0.02)
+
+
+def test_surest_teacher_stays_finite() -> None:
+    raw = np.array([1, 2, 100, 1e3, 1e5])
+    found = teacher_confidence((1 - 1 / raw).astype(np.float16).astype(np.float32))
+    assert found[:3] == pytest.approx(raw[:3], rel=0.03) and found[3] == pytest.approx(1e3, rel=0.3)
+    assert found[4] == 4096
 
 
 def test_only_what_is_asked_for(toy: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:

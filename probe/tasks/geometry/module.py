@@ -31,7 +31,9 @@ class GeometryModule(ProbeModule):
         """Return points, depth and camera terms."""
         with torch.autocast(targets["depth"].device.type, enabled=False):
             pose = encode_pose(targets["world2cam"], targets["intrinsics"], targets["depth"].shape[-2:])
-        return geometry_loss(outputs, {**targets, "pose": pose}, self.options.loss)
+        # Teachers of the published study know every pixel; where a sensor saw nothing there is nothing to learn.
+        known = targets["depth"] > 0
+        return geometry_loss(outputs, {**targets, "mask": known, "pose": pose}, self.options.loss)
 
     def one_of(self, outputs: Batch, i: int) -> Batch:
         """Return the predictions of one sample as a batch of one; the camera's iterations come before the batch."""

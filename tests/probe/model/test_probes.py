@@ -17,8 +17,10 @@ from probe.losses.asymmetric import tagging_loss
 from probe.losses.contrastive import instance_loss
 from probe.losses.geometry import geometry_loss
 from probe.models import build_probe
+from probe.module import Facts
 from probe.optim import build_optimizer
-from probe.profiles import READOUTS, TASKS, load_profile
+from probe.profiles import FORMS, READOUTS, TASKS, load_profile
+from probe.tasks.geometry.module import GeometryModule
 
 CHANNELS, GRID, IMAGE, CLASSES = 24, (4, 6), (32, 48), 5
 
@@ -52,6 +54,26 @@ def loss_of(task: str, outputs: dict[str, Tensor], targets: dict[str, Tensor], p
     if task == "instance":
         return instance_loss(outputs, targets, IMAGE, config)["loss"]
     return geometry_loss(outputs, targets, config)["loss"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_geometry_learns_nothing_where_a_sensor_saw_nothing(form: str) -> None:
+    settings = load_profile("debug", {"geometry.loss.form": form}).geometry
+    module = GeometryModule(settings, Facts(CHANNELS, GRID, IMAGE), 4)
+    features, drawn = batch("geometry")
+    outputs = {name: value.detach().requires_grad_() for name, value in module(features).items()}
+    unknown = torch.zeros(drawn["depth"].shape, dtype=torch.bool)
+    unknown[:, :, :3] = True
+    targets = {
+        "depth": drawn["depth"].masked_fill(unknown, 0),
+        "points": drawn["points"].masked_fill(unknown[..., None], 0),
+        "confidence": drawn["confidence"].masked_fill(unknown, 0),
+        "world2cam": torch.eye(4).expand(2, 3, 4, 4),
+        "intrinsics": torch.eye(3).expand(2, 3, 3, 3),
+    }
+    module.loss(outputs, targets)["loss"].backward()
+    for name in ("depth", "points"):
+        assert (outputs[name].grad[unknown] == 0).all() and (outputs[name].grad[~unknown] != 0).any()
 
 
 @pytest.mark.parametrize("readout", READOUTS)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from configs.errors import ConfigError
 from probe.controls import donors, selectivity
+from probe.inputs import RememberingDataset
 from probe.matching import Match
 from probe.train import train
 
@@ -66,6 +68,19 @@ def test_matched_sizes(trained: Path, configure: Configure, projection: str) -> 
     for wrong in ({"match__grid": "8,8"}, {"match__width": 9}, {"match__grid": "2"}):
         with pytest.raises(ConfigError):
             train(configure(trained, "tagging", **wrong))
+
+
+def test_buckets_are_those_of_the_whole_training_split(
+    artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def more_classes_per_clip(self: RememberingDataset, clip_id: str, positions: Sequence[int]) -> np.ndarray:
+        return np.tile(np.where(np.arange(20) > int(clip_id[-2:]), 1000, 0), (len(positions), 1))
+
+    monkeypatch.setattr(RememberingDataset, "class_pixels", more_classes_per_clip)
+    (whole,), (share,) = (train(configure(artifacts, "tagging", fraction=f)) for f in (1.0, 0.2))
+    assert (whole["clips"]["train"], share["clips"]["train"]) == (6, 1)
+    for name in ("train_rate", "bucket"):
+        assert [row[name] for row in share["classes"]] == [row[name] for row in whole["classes"]]
 
 
 def test_match_averages_cells_and_projects() -> None:
