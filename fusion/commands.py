@@ -10,7 +10,7 @@ from cache.source import FeatureSource
 from cache.store import FeatureStore
 from cache.views import find_views
 from configs.console import print_table, progress
-from configs.errors import SpatialprobeError
+from configs.errors import ConfigError, SpatialprobeError
 from fusion.choices import Choices
 from fusion.config import FuseConfig, InspectConfig, ViewConfig, choices_of, fusion_name, recipe_of
 from fusion.name import NOISE
@@ -22,10 +22,21 @@ from fusion.view import FusedView
 
 
 def fuse(config: FuseConfig) -> int:
-    """Make a view and record it, so that probes find it by name; materialise it if asked. Returns the exit code."""
+    """Make a view and record it, so that probes find it by name; materialise it if asked. Returns the exit code.
+
+    Raises:
+        ConfigError: one model with nothing done to it, which is no fusion.
+        SpatialprobeError: see `fusion.opening.view_by_name`.
+    """
     recipe = recipe_of(config)
     name = fusion_name(config.models, config.variant, recipe.width)
     name = resolve_aliases(config.root, config.dataset, name)
+    if not name.joined:
+        raise ConfigError(
+            f"{name} alone is the model itself: its name opens its own store",
+            expected="two models or more, or a variant of one",
+            fix=f'write models="{name} <another>", or models={name}@zscore',
+        )
     choices = choices_of(config)
     given = config.train_clips or None
     train = training_clips(config.root, config.dataset, given) if recipe.fitted else []

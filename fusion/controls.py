@@ -15,13 +15,14 @@ from configs.errors import ConfigError, SpatialprobeError
 from configs.files import write_atomic
 from configs.loader import CONFIG_FOLDER, read_yaml
 from configs.paths import features_path
+from configs.source_name import read_source
 from fusion.choices import Choices
 from fusion.commands import save_view
 from fusion.config import ControlsConfig, fusion_name
 from fusion.grids import extract_command, layer_arrays
 from fusion.name import NOISE, BranchName, FusionName
 from fusion.opening import open_parent, resolve_aliases, view_by_name
-from fusion.recipe import make_recipe
+from fusion.recipe import make_recipe, variant_values
 from fusion.splits import training_clips
 
 KINDS = ("VLM", "VGM")
@@ -57,11 +58,17 @@ def controls(config: ControlsConfig) -> int:
     """Make the views of the table, write its commands down, and run them if asked; returns the exit code.
 
     Raises:
-        SpatialprobeError: the pair itself can't be fused.
+        SpatialprobeError: the pair itself can't be fused, or no such variant.
     """
     name = resolve_aliases(config.root, config.dataset, fusion_name(config.models))
     if len(name.branches) != 2 or name.variant != "lnconcat" or NOISE in [b.source for b in name.branches]:
-        raise ConfigError("the control table is made for a pair of models", found=config.models)
+        raise ConfigError(
+            "the control table is made for a pair of models",
+            found=config.models,
+            fix='python -m fusion controls models="wan-t2v-14b qwen3-vl-8b"',
+        )
+    for variant in config.variants:
+        variant_values(variant)
     rows = table(config, name)
     ready = [row for row in rows if not row.problem]
     commands = [probe_command(config, row, task) for task in config.task for row in ready]
@@ -98,8 +105,9 @@ def table(config: ControlsConfig, name: FusionName) -> list[Row]:
         stands_in = {
             "noise": BranchName(NOISE, width),
             "position": BranchName("position", width),
-            "untrained": BranchName(f"{lose.source}-random"),
         }
+        if kind_of(lose.source) != "control" and not read_source(lose.source).untrained:
+            stands_in["untrained"] = BranchName(f"{lose.source}-random")
         for word, control in stands_in.items():
             branches = (keep, control) if keep is first else (control, keep)
             rows.append(Row(f"same width, {word} for {lose.source}", FusionName(branches), layers))
@@ -132,7 +140,7 @@ def partners(config: ControlsConfig, name: FusionName) -> list[tuple[BranchName,
 
 def kind_of(source: str) -> str:
     """Return `VLM`, `VGM`, `control`, or `other` for sources that configs/model doesn't know."""
-    path = CONFIG_FOLDER / "model" / f"{source.removesuffix('-random').removesuffix('-tiny')}.yaml"
+    path = CONFIG_FOLDER / "model" / f"{read_source(source).model}.yaml"
     kind = str(read_yaml(path).get("kind", "other")) if path.is_file() else "other"
     return kind.upper() if kind in ("vlm", "vgm") else kind
 

@@ -12,7 +12,7 @@ from cache.locate import find_stores, locate_store
 from cache.source import FeatureSource
 from cache.store import FeatureStore
 from cache.views import ENDING, find_views
-from configs.errors import MissingError, StoreError
+from configs.errors import ConfigError, MissingError, StoreError
 from configs.loader import CONFIG_FOLDER, read_yaml
 from configs.paths import features_path
 from fusion.building import build
@@ -105,6 +105,13 @@ def view_by_name(
     """
     recipe = recipe or make_recipe(name.variant, name.width)
     chosen = [*stores, *[""] * (len(name.branches) - len(stores))]
+    if len(chosen) > len(name.branches):
+        raise ConfigError(
+            "stores takes one entry per model",
+            expected=", ".join(map(str, name.branches)),
+            found=",".join(stores),
+            fix="write the first digits of each model's store, in the order of the models",
+        )
     try:
         parents = [
             None if branch.source == NOISE else open_parent(root, dataset, branch, store, io_threads)
@@ -181,7 +188,10 @@ def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | No
     fitting = [path for short, path in found.items() if short.startswith(store or "")]
     if not fitting and found:
         raise MissingError(
-            f"no fusion {name} with fingerprint {store}", found=", ".join(found), where=features_path(root, dataset)
+            f"no fusion {name} with fingerprint {store}",
+            found=", ".join(found),
+            where=features_path(root, dataset),
+            fix=f'python -m fusion inspect models="{name}" dataset={dataset} shows those that there are',
         )
     if len(fitting) > 1:
         raise StoreError(

@@ -105,6 +105,39 @@ def test_the_table_has_every_control_and_says_what_is_lacking(lab: Lab, capsys: 
     assert widths["qwen3-vl-2b@pca4"] == 4 and widths["wan-t2v-1.3b+qwen3-vl-2b@pca4"] == 8
 
 
+def test_sources_without_an_untrained_twin_get_no_row_for_it(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that would make the twin made the source itself, and the table never got complete."""
+    lab.store("oracle-depth-rays", spec_of("oracle", block=None, channels=12))
+    lab.store("qwen3-vl-2b-tiny-random", spec_of("llm", block=5, channels=8, untrained=True))
+    lab.store("position", spec_of("position", block=None, channels=3))
+    words = ["models=oracle-depth-rays qwen3-vl-2b-tiny-random", "dataset=toy", f"root={lab.root}"]
+    assert run("controls", *words) == 0
+    printed = capsys.readouterr().out
+    assert "same width, noise for oracle-depth-rays" in printed
+    assert "untrained" not in printed and "weights=random" not in printed
+
+
+def test_unknown_variants_are_refused_before_anything_is_made(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.pair()
+    assert run("controls", "models=vgm vlm", "dataset=toy", f"root={lab.root}", "variants=l2,zscor") == 2
+    assert "did you mean zscore" in capsys.readouterr().err
+    assert not (lab.root / "features" / "toy" / "vgm+vlm").exists()
+
+
+def test_one_model_alone_is_no_fusion(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its name opens the store itself, so that a probe would have read raw features."""
+    lab.pair()
+    assert run("fuse", "models=vgm", "dataset=toy", f"root={lab.root}") == 2
+    assert "models=vgm@zscore" in capsys.readouterr().err
+    assert run("fuse", "models=vgm", "dataset=toy", f"root={lab.root}", "variant=zscore") == 0
+
+
+def test_more_stores_than_models(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.pair()
+    assert run("fuse", "models=vgm vlm", "dataset=toy", f"root={lab.root}", "stores=a,b,c") == 2
+    assert "one entry per model" in capsys.readouterr().err
+
+
 def test_run_reports_failed_probes(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
