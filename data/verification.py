@@ -14,14 +14,15 @@ from data.dataset import PreparedDataset
 from data.files import sha256_file
 from data.jobs import run_jobs
 from data.layout import clip_folder
+from data.mistakes import MIN_COVISIBLE, Pair, find_mistake
 from data.reprojection import reproject
 from data.tables import read_clip_record
 
 LIMITS = {"oracle": (0.01, 0.85), "sensor": (0.05, 0.6)}
 """Depth kind -> relative tolerance and smallest share of co-visible pixels that must agree between neighbours; depth of
 teachers is held to the limits of sensors."""
-MIN_COVISIBLE = 0.02
-"""Frame pairs that share less of the picture than this are not compared."""
+DISTANCE = 3
+"""Query frames from one frame of a pair to the other where mistakes are looked for; neighbours move too little."""
 
 
 class ClipReport(NamedTuple):
@@ -56,6 +57,12 @@ def verify(dataset: PreparedDataset, *, workers: int = 0, pairs: int = 6) -> int
     for name in foreign:
         kind = "left by an interrupted run" if name.startswith(".tmp-") else "not in the index"
         print(f"note: clips/{name} is {kind}; it is not used")
+    apart = [c for c, r in reports.items() if dataset.clips.at[c, "has_depth"] and np.isnan(r.depth) and not r.problems]
+    if apart:
+        print(
+            f"note: the geometry of {len(apart)} clips with depth can't be checked ({apart[0]}, ...): no two "
+            f"neighbouring frames with valid poses share {MIN_COVISIBLE:.0%} of the picture"
+        )
     bad = {clip_id: report for clip_id, report in reports.items() if report.problems}
     for clip_id, report in sorted(bad.items()):
         for problem in report.problems:
@@ -82,13 +89,30 @@ def verify_clip(dataset: Path, pairs: int, clip_id: str) -> ClipReport:
         if not problems:
             opened.frames(clip_id, opened.positions(clip_id).tolist())
             depth, instance = _geometry(opened, clip_id, pairs)
-            kind = str(opened.clips.at[clip_id, "depth_kind"])
-            limit = LIMITS.get(kind, LIMITS["sensor"])[1]
-            if depth < limit:
+            tolerance, limit = LIMITS.get(str(opened.clips.at[clip_id, "depth_kind"]), LIMITS["sensor"])
+            mistake = find_mistake(_distant_pairs(opened, clip_id, pairs), tolerance)
+            if mistake is not None:
+                problems.append(mistake)
+            elif depth < limit:
                 problems.append(f"only {depth:.0%} of co-visible pixels agree in depth (at least {limit:.0%} expected)")
     except (CorruptionError, MissingError, DatasetError) as error:
         problems.append(str(error))
     return ClipReport(problems, depth, instance)
+
+
+def _distant_pairs(dataset: PreparedDataset, clip_id: str, count: int) -> list[Pair]:
+    """Some pairs of query frames so far apart that the camera has moved; none without depth."""
+    if not dataset.clips.at[clip_id, "has_depth"]:
+        return []
+    legal = list(dataset.query_positions(clip_id))
+    valid = dataset.cameras(clip_id, legal).valid
+    usable = [(i, i + DISTANCE) for i in range(len(legal) - DISTANCE) if valid[i] and valid[i + DISTANCE]]
+    pairs = []
+    for k in np.linspace(0, len(usable) - 1, min(count, len(usable))).astype(int):
+        two = [legal[i] for i in usable[k]]
+        cameras = dataset.cameras(clip_id, two)
+        pairs.append(Pair(dataset.depth(clip_id, two), cameras.intrinsics, cameras.cam2world))
+    return pairs
 
 
 def _file_problems(folder: Path, record: dict[str, Any], clip_sha256: str) -> list[str]:
