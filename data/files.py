@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -105,6 +105,21 @@ def file_digests(folder: Path) -> dict[str, str]:
     """Return relative path -> SHA-256 of every file below a folder, sorted by path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+
+
+def sizes_of(paths: Iterable[Path]) -> list[list[Any]]:
+    """Return [name, bytes] of files, of a folder those of all files in it, [name, None] where there is nothing.
+
+    For a cheap look at whether raw data has changed: no content is read, and times don't count, since copies lose them.
+    """
+    sizes: list[list[Any]] = []
+    for path in paths:
+        if path.is_dir():
+            with os.scandir(path) as entries:
+                sizes += sorted([entry.name, entry.stat().st_size] for entry in entries if entry.is_file())
+        else:
+            sizes.append([path.name, path.stat().st_size if path.exists() else None])
+    return sizes
 
 
 def json_bytes(value: Any) -> bytes:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from configs.console import get_logger
 from configs.errors import DatasetError, MissingError
 from data.archive import RawFolder
 from data.dl3dv.transforms import NAME
+from data.files import sha256_file, sizes_of
 
 log = get_logger("data.dl3dv")
 HOMES = ("", "colmap", "nerfstudio")
@@ -163,6 +165,19 @@ def list_frames(folder: Path, root: Path) -> list[Path]:
                 fix="delete the one that doesn't belong here",
             )  # fmt: skip
     return [folder / name for name in names]
+
+
+def scene_files(scene: Scene, images: str, root: Path) -> list[list[Any]]:
+    """Return names and sizes of the files that a scene's clips are made from, and digests of its cameras.
+
+    Raises:
+        DatasetError: as `parts_of`.
+    """
+    parts = parts_of(scene, images, root)
+    oracle = [] if parts.oracle is None else [parts.oracle / "depth"]
+    files = sizes_of([parts.video or parts.frames or scene.folder, *oracle])
+    cameras = [parts.transforms, None if parts.oracle is None else parts.oracle / "cameras.json"]
+    return files + [[path.name, sha256_file(path)] for path in cameras if path is not None and path.is_file()]
 
 
 def number_of(file: Path | str) -> int:

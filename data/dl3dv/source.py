@@ -10,13 +10,14 @@ import numpy as np
 
 from configs.console import get_logger, progress
 from configs.errors import DatasetError, MissingError
+from configs.identity import digest
 from data.clip import Clip, DatasetInfo
 from data.dl3dv.agreement import agreement
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.footage import Scenery, read_footage
 from data.dl3dv.geometry import Footage, Geometry
 from data.dl3dv.lens import displacement
-from data.dl3dv.scenes import Scene, choose_scenes, find_scenes, list_frames, parts_of
+from data.dl3dv.scenes import Scene, choose_scenes, find_scenes, list_frames, parts_of, scene_files
 from data.dl3dv.teachers import teacher_of
 from data.dl3dv.windows import windows
 
@@ -48,6 +49,7 @@ class DL3DVSource:
         config.check()
         self.config, self.raw = config, raw.absolute()
         self.teacher = teacher_of(config)
+        self._stamps: dict[str, str] = {}
         self._windows: dict[str, tuple[Scene, int]] = {}
         for scene in choose_scenes(find_scenes(self.raw), list(config.scenes)):
             for k in range(self._count(scene)):
@@ -82,7 +84,15 @@ class DL3DVSource:
         """
         scene, _ = self._find(clip_id)
         footage, scenery = self._read(clip_id)
-        return _clip(self.config, scene, footage, scenery, self.teacher.geometry(footage))
+        geometry = self.teacher.geometry(footage)
+        return _clip(self.config, scene, footage, scenery, geometry, self.stamp(clip_id))
+
+    def stamp(self, clip_id: str) -> str:
+        """Return a digest of the names and sizes of the scene's files, and of the content of `transforms.json`."""
+        scene, _ = self._find(clip_id)
+        if scene.name not in self._stamps:
+            self._stamps[scene.name] = digest(scene_files(scene, self.config.images, self.raw))
+        return self._stamps[scene.name]
 
     def get_ready(self, dataset: Path, todo: Sequence[str]) -> None:
         """Let VGGT look at all clips that are still to be made, in batches, before processes make them.
@@ -161,7 +171,9 @@ def _batches(footages: Iterator[Footage], size: int) -> Iterator[list[Footage]]:
         yield batch
 
 
-def _clip(config: DL3DVConfig, scene: Scene, footage: Footage, scenery: Scenery, geometry: Geometry) -> Clip:
+def _clip(
+    config: DL3DVConfig, scene: Scene, footage: Footage, scenery: Scenery, geometry: Geometry, stamp: str
+) -> Clip:
     """Put together what was read and what the teacher says."""
     query = footage.query if geometry.depth is not None else ()
     facts, warnings = _facts(config, footage, scenery, geometry)
@@ -183,7 +195,7 @@ def _clip(config: DL3DVConfig, scene: Scene, footage: Footage, scenery: Scenery,
         pose_kind=geometry.kind,
         facts=facts,
         warnings=[*scenery.warnings, *warnings, *geometry.warnings],
-        sources=scenery.sources,
+        sources={"stamp": stamp, **scenery.sources},
     )
 
 

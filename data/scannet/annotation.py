@@ -73,6 +73,12 @@ def is_annotated(raw: RawFolder, scan: Scan) -> bool:
     return raw.exists(_aggregation(scan)) and _zip_name(raw, scan, "instance") is not None
 
 
+def annotation_files(raw: RawFolder, scan: Scan) -> list[str]:
+    """Return the files of a scan's annotation: the aggregation, there or not, and the zips that are there."""
+    zips = [_zip_name(raw, scan, kind) for kind in ("instance", "label")]
+    return [_aggregation(scan), *(name for name in zips if name is not None)]
+
+
 def read_annotation(raw: RawFolder, scan: Scan, labels: LabelTable, taxonomy: Taxonomy, want: Request) -> Annotation:
     """Read the annotation of a clip.
 

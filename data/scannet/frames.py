@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.errors import DatasetError
+from configs.errors import DatasetError, MissingError
 from data.archive import RawFolder
+from data.files import sha256_file, sizes_of
+from data.scannet.config import ScannetConfig
 from data.scannet.scans import Scan
 
 Size = tuple[int, int]
@@ -96,3 +98,27 @@ def count_frames(raw: RawFolder, scan: Scan, source: str) -> int:
     if source != "sens" and folder is not None:
         return len(color_files(raw, folder))
     return 0
+
+
+def scan_files(raw: RawFolder, scan: Scan, config: ScannetConfig) -> list[list[Any]]:
+    """Return names and sizes of the files that a clip of a scan is made from, and the digest of the aggregation.
+
+    Raises:
+        MissingError: the scan has no frames (any more).
+    """
+    from data.scannet.annotation import annotation_files
+    from data.scannet.exported import exported_folder
+
+    recording, folder = scan.inside(f"{scan.name}.sens"), exported_folder(raw, scan)
+    names = [recording]
+    if config.source == "exported" or not raw.exists(recording):
+        if folder is None or config.source == "sens":
+            raise MissingError("the scan has no frames", where=raw.root / scan.folder)
+        parts = ("color", "pose", "intrinsic", *(() if config.depth == "none" else ("depth",)))
+        names = [f"{folder}/{part}" if folder else part for part in parts]
+    files = sizes_of([raw.path(name) for name in (*names, scan.inside(f"{scan.name}.txt"))])
+    if config.annotations != "none":
+        aggregation, *images = (raw.path(name) for name in annotation_files(raw, scan))
+        files += sizes_of(images)
+        files.append(["aggregation", sha256_file(aggregation) if aggregation.is_file() else None])
+    return files

@@ -126,7 +126,7 @@ def splits_of(scans: Iterable[Scan], rooms: Mapping[str, str]) -> dict[str, str 
     for scan in scans:
         official = rooms.get(scan.room)
         if not rooms:
-            holder = scan.folder.partition("/")[0]
+            holder = scan.folder.rpartition("/")[0]
             if holders.setdefault(scan.room, holder) != holder:
                 raise DatasetError(
                     f"room {scan.room} is in two folders", where=scan.folder, found=f"{holders[scan.room]}, {holder}",

@@ -16,7 +16,7 @@ from data.archive import RawFolder
 from data.clip import QUERY_POSITIONS, Clip, ClipRefused, DatasetInfo
 from data.files import sha256_file
 from data.scannet.config import ScannetConfig
-from data.scannet.frames import count_frames, open_frames
+from data.scannet.frames import count_frames, open_frames, scan_files
 from data.scannet.labels import FILE_NAME, LabelTable, labels_by_name, read_labels
 from data.scannet.recording import film
 from data.scannet.scans import Scan, find_file, find_lists, find_scans, read_lists, splits_of
@@ -53,6 +53,7 @@ class ScannetSource:
         self._lists = {split: sha256_file(path) for split, path in lists.items()}
         scans = find_scans(self.raw)
         self._splits = splits_of(scans, read_lists(lists))
+        self._stamps: dict[str, str] = {}
         self._scans = {scan.name: scan for scan in self._chosen(scans)}
 
     @property
@@ -84,12 +85,7 @@ class ScannetSource:
             ClipRefused: the scan has fewer than `min_frames` frames.
             DatasetError: raw data can't be used.
         """
-        found = re.fullmatch(r"(.+?)(?:-(\d{3,}))?", clip_id)
-        scan = self._scans.get(found[1]) if found else None
-        if found is None or scan is None or (found[2] is None) != (self.config.clips == "paper"):
-            raise MissingError(
-                f"no clip {clip_id!r}", where=self.raw.root, expected=f"such as {next(iter(self._scans))}"
-            )
+        scan, number = self._scan_of(clip_id)
         with open_frames(self.raw, scan, self.config.source) as frames:
             count = len(frames.numbers)
             if count < self.config.min_frames:
@@ -97,10 +93,10 @@ class ScannetSource:
                     f"only {count} frames", where=self.raw.root / scan.folder,
                     expected=f"at least {self.config.min_frames}", fix="lower min_frames= if you want it nevertheless",
                 )  # fmt: skip
-            window = self._window(count, int(found[2] or 0), clip_id)
+            window = self._window(count, number, clip_id)
             positions = window.frames()
             taken = film(self.config, self.raw, scan, frames, positions, self._dense(), self._labels, self._taxonomy)
-        group, split, notes = self._place(scan, clip_id, int(found[2] or 0), count)
+        group, split, notes = self._place(scan, clip_id, number, count)
         return Clip(
             clip_id=clip_id,
             group_id=group,
@@ -125,8 +121,28 @@ class ScannetSource:
                 "last_frame": int(taken.numbers[-1]), "source": frames.kind, **taken.facts,
             },
             warnings=[*notes, *taken.warnings],
-            sources={"parameters": digest({**self.info.parameters, "version": IMPORTER_VERSION}), **taken.digests},
+            sources={
+                "stamp": self.stamp(clip_id),
+                "parameters": digest({**self.info.parameters, "version": IMPORTER_VERSION}), **taken.digests,
+            },
         )  # fmt: skip
+
+    def stamp(self, clip_id: str) -> str:
+        """Return a digest of the names and sizes of the scan's files, and of the content of its aggregation."""
+        scan = self._scan_of(clip_id)[0]
+        if scan.name not in self._stamps:
+            self._stamps[scan.name] = digest(scan_files(self.raw, scan, self.config))
+        return self._stamps[scan.name]
+
+    def _scan_of(self, clip_id: str) -> tuple[Scan, int]:
+        """Return the scan that a clip is of, and the clip's number in it."""
+        found = re.fullmatch(r"(.+?)(?:-(\d{3,}))?", clip_id)
+        scan = self._scans.get(found[1]) if found else None
+        if found is None or scan is None or (found[2] is None) != (self.config.clips == "paper"):
+            raise MissingError(
+                f"no clip {clip_id!r}", where=self.raw.root, expected=f"such as {next(iter(self._scans))}"
+            )
+        return scan, int(found[2] or 0)
 
     def _window(self, count: int, number: int, clip_id: str) -> Window:
         if self.config.clips == "paper":

@@ -13,6 +13,7 @@ from configs.errors import DatasetError, MissingError
 from configs.identity import digest
 from data.archive import natural_key
 from data.clip import QUERY_POSITIONS, Clip, ClipRefused, DatasetInfo
+from data.files import sizes_of
 from data.video.config import VideoConfig
 from data.video.discover import find_recordings
 from data.video.footage import Footage, open_footage
@@ -140,11 +141,7 @@ class VideoSource:
     def _recording_stamp(self, recording: Recording) -> str:
         if recording.id not in self._stamps:
             maps = [item.folder for item in (recording.depth, recording.masks) if item is not None]
-            sizes = []
-            for name in (recording.frames, *maps):
-                path = self.raw.path(name)
-                files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
-                sizes.append([[file.name, file.stat().st_size] for file in files])
+            sizes = [sizes_of([self.raw.path(name)]) for name in (recording.frames, *maps)]
             self._stamps[recording.id] = digest({"entry": plain_entry(recording), "files": sizes})
         return self._stamps[recording.id]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import signal
@@ -182,3 +183,22 @@ def test_a_video_that_is_cut_off(raw: Raw, filmed: Callable[[int], Path]) -> Non
     video.unlink()
     with pytest.raises(DatasetError, match="no video"):
         source.make(raw.scenes[0])
+
+
+def test_changed_raw_data_is_not_mixed_with_old_clips(emit: Callable[..., Raw], tmp_path: Path) -> None:
+    raw = emit(clips=2)
+    again = functools.partial(DL3DVSource, DL3DVConfig(teacher="oracle"), raw.folder)
+    prepare(again(), tmp_path / "d", workers=1)
+    cameras = raw.scene(0) / "transforms.json"
+    before = cameras.read_bytes()
+    value = json.loads(before)
+    value["fl_x"] += 1
+    cameras.write_text(json.dumps(value))
+    with pytest.raises(StaleError, match=raw.scenes[0]):
+        prepare(again(), tmp_path / "d", workers=1)
+    cameras.write_bytes(before)
+    assert prepare(again(), tmp_path / "d", workers=1).kept == 2
+    frame = next((raw.scene(1) / raw.options.folder_of_frames).iterdir())
+    frame.write_bytes(frame.read_bytes() + b"more")
+    with pytest.raises(StaleError, match=raw.scenes[1]):
+        prepare(again(), tmp_path / "d", workers=1)

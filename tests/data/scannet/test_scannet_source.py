@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import shutil
 import zipfile
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from configs.errors import ConfigError, DatasetError, MissingError
+from configs.errors import ConfigError, DatasetError, MissingError, StaleError
 from data.clip import ClipRefused
 from data.dataset import PreparedDataset
 from data.emit.annotation import write_zip
@@ -322,3 +323,36 @@ def test_parameters_hold_what_changes_values(release: Release, brief: RawScan) -
 def test_principal_point_from_pixel_centres(release: Release, scan: RawScan) -> None:
     clip = release(layout="sens", principal="centres").make("scene0000_00")
     np.testing.assert_allclose(clip.intrinsics[0, :2, 2], scan.intrinsics[:2, 2] + 0.5)
+
+
+def test_rescans_right_below_the_raw_folder(release: Release, brief: RawScan) -> None:
+    root = release(dict.fromkeys(["scene0000_00", "scene0000_01"]), brief, "sens", annotations="none").raw.root
+    for folder in (root / "scans").iterdir():
+        folder.rename(root / folder.name)
+    (root / "scans").rmdir()
+    source = ScannetSource(ScannetConfig(annotations="none"), root)
+    assert [source.make(clip_id).group_id for clip_id in source.clip_ids()] == ["scene0000", "scene0000"]
+
+
+@pytest.mark.parametrize("layout", ["sens", "exported"])
+def test_changed_raw_data_is_not_mixed_with_old_clips(
+    release: Release, brief: RawScan, tmp_path: Path, layout: str
+) -> None:
+    source = release(None, brief, layout)
+    prepare(source, tmp_path / "d", workers=1)
+    folder = source.raw.root / "scans/scene0000_00"
+    again = functools.partial(ScannetSource, source.config, source.raw.root)
+    (folder / "notes.txt").write_text("nothing that a clip is made from")
+    assert prepare(again(), tmp_path / "d", workers=1).kept == 1
+    aggregation = folder / "scene0000_00.aggregation.json"
+    before = aggregation.read_bytes()
+    aggregation.write_bytes(before.replace(b"wall", b"door"))
+    with pytest.raises(StaleError, match="raw data of 1 clips has changed"):
+        prepare(again(), tmp_path / "d", workers=1)
+    aggregation.write_bytes(before)
+    frames = folder / ("scene0000_00.sens" if layout == "sens" else "exported/color/3.jpg")
+    frames.write_bytes(frames.read_bytes() + b"more")
+    with pytest.raises(StaleError):
+        prepare(again(), tmp_path / "d", workers=1)
+    shutil.rmtree(folder / "exported") if layout == "exported" else frames.unlink()
+    assert prepare(again(), tmp_path / "d", workers=1).kept == 1  # deleted after the import
