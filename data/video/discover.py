@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def find_recordings(path: Path) -> tuple[RawFolder, Collection]:
 
     Raises:
         MissingError: there is nothing at the path.
-        DatasetError: no recordings, a broken manifest, or two recordings whose names give the same id.
+        DatasetError: no recordings, pictures beside videos, a broken manifest, or two names that give the same id.
     """
     if path.is_file():
         if path.name == MANIFEST:
@@ -40,11 +41,18 @@ def find_recordings(path: Path) -> tuple[RawFolder, Collection]:
     raw = RawFolder(path)
     if raw.exists(MANIFEST):
         return raw, read_manifest(raw)
-    if raw.names(suffixes=PICTURES):
+    pictures, videos = raw.names(suffixes=PICTURES), raw.names(suffixes=SUFFIXES)
+    if pictures and videos:
+        raise DatasetError(
+            "pictures and videos side by side", expected="the frames of one recording, or videos", where=path,
+            found=f"{len(pictures)} pictures such as {pictures[0]}, {len(videos)} videos such as {videos[0]}",
+            fix=f"move the pictures into a folder of their own, or list the recordings in {MANIFEST}",
+        )  # fmt: skip
+    if pictures:
         return raw, Collection(recordings=(_recording(".", path.name, is_video=False),))
-    found = [_recording(name, Path(name).stem, is_video=True) for name in raw.names(suffixes=SUFFIXES)]
-    pictures = [name for name in raw.folders() if raw.names(name, suffixes=PICTURES)]
-    found += [_recording(name, name, is_video=False) for name in pictures]
+    found = [_recording(name, Path(name).stem, is_video=True) for name in videos]
+    folders = [name for name in raw.folders() if raw.names(name, suffixes=PICTURES)]
+    found += [_recording(name, name, is_video=False) for name in folders]
     if not found:
         raise DatasetError(
             "no recordings in this folder", where=path,
@@ -62,8 +70,15 @@ def find_recordings(path: Path) -> tuple[RawFolder, Collection]:
 
 
 def identifier(name: str) -> str:
-    """Return a name as letters, digits, `_`, `-` and `.`, fit for a clip or dataset: IMG 0123 becomes IMG_0123."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-")[:100] or "recording"
+    """Return a name as letters, digits, `_`, `-` and `.`, fit for a clip or dataset: IMG 0123 becomes IMG_0123.
+
+    Of names in other scripts too little remains to tell them apart; they get eight digits of a digest.
+    """
+    kept = re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-")[:100]
+    if not name.isascii() and not re.search("[A-Za-z]", kept):
+        own = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+        return f"{kept or 'recording'}_{own}"
+    return kept or "recording"
 
 
 def _recording(frames: str, name: str, *, is_video: bool) -> Recording:

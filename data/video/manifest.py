@@ -17,7 +17,7 @@ from data.check import SPLITS
 from data.layout import CLIP_NAME
 from data.raw_json import parse_json
 from data.taxonomy import SCANNET20
-from data.video.recording import Camera, Collection, DepthMaps, LabelledObject, Masks, Pose, Recording
+from data.video.recording import Camera, Collection, DepthMaps, LabelledObject, Masks, Pose, Recording, frame_key
 from data.video.videofile import SUFFIXES
 
 FORMAT, VERSION = "spatialprobe-recordings", 1
@@ -165,7 +165,7 @@ def _recording(entry: _Entry, raw: RawFolder, names: tuple[str, ...], stuff: fro
         stream=None if entry.get("stream") is None else entry.whole("stream", 0, 1000),
         rate=None if entry.get("fps") is None else entry.number("fps"),
         axes="opengl" if entry.choice("axes", ("opencv", "opengl"), "opencv") == "opengl" else "opencv",
-        camera=entry.optional("camera", _camera), poses=_poses(entry, raw),
+        camera=entry.optional("camera", _camera), poses=_poses(entry, raw, is_video),
         depth=entry.optional("depth", lambda item: _depth(item, raw)),
         masks=entry.optional("instances", lambda item: _masks(item, raw, names, stuff)),
     )  # fmt: skip
@@ -194,7 +194,7 @@ def _camera(entry: _Entry) -> Camera:
     return Camera(size=(size[1], size[0]), fx=entry.number("fx"), fy=entry.number("fy"), cx=cx, cy=cy)
 
 
-def _poses(entry: _Entry, raw: RawFolder) -> tuple[Pose, ...]:
+def _poses(entry: _Entry, raw: RawFolder, is_video: bool) -> tuple[Pose, ...]:
     value = entry.get("poses")
     if value is None:
         return ()
@@ -207,9 +207,10 @@ def _poses(entry: _Entry, raw: RawFolder) -> tuple[Pose, ...]:
     poses = [_pose(item) for item in items]
     seen: set[str] = set()
     for item, pose in zip(items, poses, strict=True):
-        if pose.frame in seen:
-            raise item.error(f"two poses for frame {pose.frame}")
-        seen.add(pose.frame)
+        key = frame_key(pose.frame, is_video)
+        if key in seen:
+            raise item.error(f"two poses for frame {key}")
+        seen.add(key)
     return tuple(poses)
 
 

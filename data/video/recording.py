@@ -95,6 +95,11 @@ class Collection:
     stuff: frozenset[int] = field(default_factory=frozenset)
 
 
+def frame_key(name: str, is_video: bool) -> str:
+    """Return what maps and poses call a frame; those of videos go by number, with or without leading zeros."""
+    return str(int(name)) if is_video and name.isdecimal() else name
+
+
 def plain_entry(recording: Recording) -> dict[str, Any]:
     """Return everything known about a recording as JSON types, for digests."""
     from configs.identity import plain

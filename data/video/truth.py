@@ -15,7 +15,7 @@ from data.clip import Instance
 from data.images import Size, picture_size, read_depth, read_mask, resize_nearest
 from data.poses import check_poses, describe_invalid
 from data.video.footage import Footage, reduced
-from data.video.recording import Camera, LabelledObject, Recording
+from data.video.recording import Camera, LabelledObject, Recording, frame_key
 
 ASPECT = 0.02
 """Largest relative difference of shape between frames and their maps or camera."""
@@ -85,7 +85,7 @@ def _cameras(recording: Recording, names: list[str], frame_size: Size, gt_size: 
     count = len(names)
     intrinsics = np.full((count, 3, 3), np.nan, np.float32)
     poses = np.full((count, 4, 4), np.nan)
-    by_name = {_key(pose.frame, recording.is_video): pose for pose in recording.poses}
+    by_name = {frame_key(pose.frame, recording.is_video): pose for pose in recording.poses}
     for i, name in enumerate(names):
         pose = by_name.get(name)
         camera = recording.camera if pose is None or pose.camera is None else pose.camera
@@ -165,7 +165,7 @@ class _Maps:
         self.raw, self.what, self.path = raw, what, raw.path(folder)
         self._names: dict[str, str] = {}
         for name in raw.names(folder):
-            key = _key(Path(name).stem, is_video)
+            key = frame_key(Path(name).stem, is_video)
             other = self._names.setdefault(key, f"{folder}/{name}")
             if other != f"{folder}/{name}":
                 raise DatasetError(
@@ -203,11 +203,6 @@ class _Maps:
 
     def _where(self, name: str) -> Path:
         return self.raw.path(self._names[name])
-
-
-def _key(name: str, is_video: bool) -> str:
-    """Frames of videos are called by number, with or without leading zeros."""
-    return str(int(name)) if is_video and name.isdecimal() else name
 
 
 def _check_shape(size: Size, frame_size: Size, where: str) -> None:

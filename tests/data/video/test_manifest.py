@@ -12,6 +12,7 @@ import pytest
 
 from configs.errors import DatasetError, MissingError
 from data.archive import RawFolder
+from data.layout import check_clip_id
 from data.video.discover import find_recordings
 from data.video.manifest import read_manifest
 from tests.data.video.filming import labelled, numbered, picture_bytes, write_manifest
@@ -163,3 +164,31 @@ def test_discovery(tmp_path: Path) -> None:
         find_recordings(tmp_path / "notes.txt")
     with pytest.raises(MissingError, match="no such raw data"):
         find_recordings(tmp_path / "gone")
+
+
+def test_pictures_beside_videos_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "kitchen.mp4").write_bytes(b"x")
+    (tmp_path / "cover.jpg").write_bytes(picture_bytes(numbered(1)))
+    with pytest.raises(DatasetError, match="side by side") as caught:
+        find_recordings(tmp_path)
+    assert "cover.jpg" in str(caught.value) and "kitchen.mp4" in str(caught.value)
+
+
+def test_names_in_other_scripts_stay_apart(tmp_path: Path) -> None:
+    for name in ("客厅.mp4", "厨房.mp4", "Дом 1.mp4", "Дача 1.mp4", "Küche.mp4"):
+        (tmp_path / name).write_bytes(b"x")
+    found = find_recordings(tmp_path)[1].recordings
+    ids = {recording.frames: recording.id for recording in found}
+    assert len(set(ids.values())) == 5 and ids["Küche.mp4"] == "K_che"
+    assert ids["客厅.mp4"].startswith("recording_") and ids["Дом 1.mp4"].startswith("1_")
+    assert all(check_clip_id(name) for name in ids.values())
+
+
+def test_one_pose_per_frame_of_a_video(tmp_path: Path) -> None:
+    labelled(tmp_path, ["a"], frames=20)
+    value = json.loads((tmp_path / "manifest.json").read_text())
+    poses = json.loads((tmp_path / value["recordings"][0]["poses"]).read_text())
+    value["recordings"][0]["poses"] = [*poses, {**poses[3], "frame": "003"}]
+    (tmp_path / "manifest.json").write_text(json.dumps(value))
+    with pytest.raises(DatasetError, match="two poses for frame 3"):
+        read_manifest(RawFolder(tmp_path))
