@@ -49,9 +49,10 @@ def read_identity(dataset: Path) -> dict[str, Any]:
         CorruptionError: it can't be read, or its digest does not fit its content.
     """
     from configs.errors import CorruptionError
+    from data.sources import how_to_make
 
     path = dataset / "dataset.json"
-    record = read_json(path, fix=f"python -m data prepare dataset={dataset.name}")
+    record = read_json(path, fix=how_to_make(dataset.name))
     check_version(record, path)
     expected = digest({key: record.get(key) for key in COMPARED})
     if record.get("parameters_sha256") != expected:

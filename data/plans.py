@@ -130,9 +130,13 @@ def write_plans(dataset: Path, names: Sequence[str]) -> None:
     from data.dataset import PreparedDataset
 
     opened = PreparedDataset(dataset)
-    for name in names:
-        if len(load_plan(opened, name).views) == 0:
-            raise DatasetError(f"no clip can give the views of plan {name}", where=dataset, fix="ask for fewer views")
+    empty = [name for name in names if not load_plan(opened, name).views]
+    if empty:
+        left = ",".join(name for name in names if name not in empty)
+        raise DatasetError(
+            f"no clip can give the views of plan {' or '.join(empty)}", where=dataset,
+            fix=f"the clips are too short for so many views; run the same command again with plans=[{left}]",
+        )  # fmt: skip
 
 
 def load_plan(dataset: PreparedDataset, name: str) -> ViewPlan:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.console import get_logger, progress
-from configs.errors import ConfigError, DatasetError, ModelError, SpatialprobeError, StaleError
+from configs.errors import ConfigError, DatasetError, MissingError, ModelError, SpatialprobeError, StaleError
 from configs.files import write_atomic
 from data.clip import ClipRefused, ClipSource, GetsReady
 from data.files import json_bytes, remove_stale
@@ -86,6 +86,7 @@ def prepare(
         if clip_folder(dataset, clip_id).is_dir():
             statuses[clip_id] = Status(clip_id, "kept", bytes=folder_bytes(clip_folder(dataset, clip_id)))
     _check_stamps(source, dataset, list(statuses))
+    _tell_of_others(dataset, clip_ids)
     todo = [clip_id for clip_id in clip_ids if clip_id not in statuses]
     if isinstance(source, GetsReady):
         source.get_ready(dataset, todo)
@@ -126,16 +127,35 @@ def unique_clip_ids(source: ClipSource) -> list[str]:
     return clip_ids
 
 
+def _tell_of_others(dataset: Path, clip_ids: Sequence[str]) -> None:
+    """Warn of finished clips that this run does not name: they stay on the disk, but leave the index."""
+    known = set(clip_ids)
+    others = sorted(path.name for path in (dataset / "clips").iterdir() if path.name not in known and path.is_dir())
+    others = [name for name in others if not name.startswith(".")]
+    if others:
+        log.warning(
+            "%d clips made earlier are not among the %d of this run (%s, ...): they stay on the disk, but the dataset "
+            "will not list them; to have both, run once with the raw data of both",
+            len(others), len(clip_ids), others[0],
+        )  # fmt: skip
+
+
 def _check_stamps(source: ClipSource, dataset: Path, kept: Sequence[str]) -> None:
-    """Refuse to keep clips whose raw data is not what they were made from (see `data.clip.ClipSource`)."""
+    """Refuse to keep clips whose raw data is not what they were made from (see `data.clip.ClipSource`).
+
+    Raw data that is gone contradicts nothing: whoever has deleted it after the import keeps the clip.
+    """
     stamp = getattr(source, "stamp", None)
     if stamp is None:
         return
     changed = []
     for clip_id in kept:
         recorded = read_clip_record(dataset, clip_id).get("sources", {}).get("stamp")
-        if recorded is not None and recorded != stamp(clip_id):
-            changed.append(clip_id)
+        try:
+            if recorded is not None and recorded != stamp(clip_id):
+                changed.append(clip_id)
+        except (DatasetError, MissingError) as error:
+            log.debug("the raw data of %s can't be compared: %s", clip_id, error)
     if changed:
         raise StaleError(
             f"the raw data of {len(changed)} clips has changed since they were made",

@@ -81,8 +81,11 @@ def read_tables(dataset: Path) -> dict[str, pd.DataFrame]:
 
 
 def _read_tables(dataset: Path) -> dict[str, pd.DataFrame]:
-    again = f"python -m data prepare dataset={dataset.name} finishes it; finished clips are kept"
-    manifest = read_json(dataset / "manifest.json", fix=again)
+    from data.sources import how_to_make
+
+    kind = read_json(dataset / "dataset.json", fix=how_to_make(dataset.name)).get("kind")
+    again = f"python -m data prepare dataset={kind} name={dataset.name}, with the other options that it was begun with,"
+    manifest = read_json(dataset / "manifest.json", fix=f"{again} finishes it; finished clips are kept")
     return {name: read_parquet(dataset / name, manifest.get("tables", {}).get(name)) for name in TABLES}
 
 

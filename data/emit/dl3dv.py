@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,12 @@ def emit_dl3dv(config: EmitDL3DV) -> Emitted:
             bar.advance()
     broken = {name: FAULTS[task.fault].about for name, task in tasks.items() if task.fault}
     alike = f" image_size={config.width}x{config.height}" if config.portrait else ""  # what probes need
-    return Emitted(out, len(tasks), broken, f"python -m data prepare dataset=dl3dv raw={out} teacher=oracle{alike}")
+    return Emitted(
+        out,
+        len(tasks),
+        broken,
+        f"python -m data prepare dataset=dl3dv raw={shlex.quote(str(out))} teacher=oracle{alike}",
+    )
 
 
 def plan(config: EmitDL3DV, faults: list[str]) -> dict[str, Task]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def emit_scannet(config: EmitScannet) -> Emitted:
         for file, content in split_lists(sorted(splits)).items():
             (folder / file).write_text(content)
     broken = {task.name: FAULTS[task.fault].about for task in tasks.values() if task.fault}
-    return Emitted(out, len(tasks), broken, f"python -m data prepare dataset=scannet raw={out}")
+    return Emitted(out, len(tasks), broken, f"python -m data prepare dataset=scannet raw={shlex.quote(str(out))}")
 
 
 def _tasks(config: EmitScannet, faults: list[str]) -> list[_Task]:

@@ -170,6 +170,30 @@ def test_repeated_clip_ids_are_refused(tmp_path: Path) -> None:
         prepare(Twice({"a": Shape(), "b": Shape()}), tmp_path / "d", workers=1)
 
 
+def test_clips_that_leave_the_index_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shapes = {"a_00": Shape(20), "b_00": Shape(20)}
+    prepare(ToySource(shapes), tmp_path / "d", workers=1)
+    assert "made earlier" not in caplog.text
+    prepare(ToySource({"b_00": Shape(20)}), tmp_path / "d", workers=1)
+    assert "1 clips made earlier are not among the 1 of this run (a_00" in caplog.text
+
+
+def test_plans_that_fit_no_clip_are_named_together(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="paper-8 or random_start-8") as caught:
+        prepare(
+            ToySource({"a_00": Shape(24)}), tmp_path / "d", plans=["paper-4", "paper-8", "random_start-8"], workers=1
+        )
+    assert str(caught.value).endswith("plans=[paper-4]")
+    assert prepare(ToySource({"a_00": Shape(24)}), tmp_path / "d", plans=["paper-4"], workers=1).kept == 1
+
+
+def test_an_unfinished_dataset_is_told_with_the_command_that_finishes_it(tmp_path: Path) -> None:
+    prepare(ToySource({"a_00": Shape(20)}), tmp_path / "mine", workers=1)
+    (tmp_path / "mine/manifest.json").unlink()
+    with pytest.raises(MissingError, match="data prepare dataset=toy name=mine"):
+        PreparedDataset(tmp_path / "mine")
+
+
 def test_groups_cut_by_official_splits_are_refused(tmp_path: Path) -> None:
     shapes = {
         "a_0": Shape(query_only=True, group="a", split="train"),
