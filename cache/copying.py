@@ -6,6 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cache.backend import Backend
@@ -74,7 +75,7 @@ def _refuse_itself(source: FeatureStore, target: str | os.PathLike[str] | Backen
     where = os.fspath(target) if isinstance(target, (str, os.PathLike)) else target.where
     same = where == source.where
     with suppress(OSError):  # not there yet, or no path at all
-        same = same or os.path.samefile(where, source.where)
+        same = same or Path(where).samefile(source.where)
     if same:
         raise StoreError("a store can't be copied onto itself", where=where, fix="choose another target")
 
