@@ -12,6 +12,7 @@ from configs.identity import digest
 from probe.metrics import METRICS
 from probe.report.collect import Run
 from probe.report.contract import MAIN_METRIC
+from probe.report.phrases import count
 from probe.report.scoring import ReportClips, Score, Scored, report_clips, score
 from probe.report.settings import Setting
 from probe.report.sources import TAP_ROLES, Source, model_facts
@@ -149,3 +150,14 @@ def task_known(task: str) -> bool:
     except ConfigError:
         return False
     return True
+
+
+def counted(entries: Sequence[Entry], word: str) -> str:
+    """Return how many models some entries are of, such as `3 models`, or `3 stores of 2 models` where that differs.
+
+    Args:
+        entries: one per source and store.
+        word: what they are, in the singular.
+    """
+    models = count(len({entry.source.name for entry in entries}), word)
+    return models if models.startswith(f"{len(entries)} ") else f"{len(entries)} stores of {models}"

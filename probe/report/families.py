@@ -12,7 +12,7 @@ import numpy as np
 from configs.identity import digest
 from configs.source_name import read_source
 from probe.metrics.statistics import Interval, holm
-from probe.report.entries import Entry
+from probe.report.entries import Entry, counted
 from probe.report.paired import Paired, paired, verdict
 from probe.report.scoring import Score, Scored
 from probe.report.sources import CEILING, FLOOR, ORIGIN, Source
@@ -120,9 +120,9 @@ def _kinds(about: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
     """Return vision-language against video generation models, each kind averaged; trained ones where both have some."""
     for trained in (True, False):
         sides, several = [], False
-        for kind, words in (("vlm", "vision-language models"), ("vgm", "video generation models")):
+        for kind, word in (("vlm", "vision-language model"), ("vgm", "video generation model")):
             some = [e for e in about if e.source.kind == kind and not (trained and e.source.untrained)]
-            side = some[0] if len(some) == 1 else average_of(some, words)
+            side = some[0] if len(some) == 1 else average_of(some, word)
             several |= len(some) > 1
             if side is not None:
                 sides.append(side)
@@ -136,7 +136,7 @@ def tops(chosen: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in chosen if entry.role == "oracle"] or [e for e in chosen if e.source.all_oracles]
 
 
-def average_of(entries: Sequence[Entry], words: str = "models") -> Entry | None:
+def average_of(entries: Sequence[Entry], word: str = "model") -> Entry | None:
     """Return two subjects or more as one: the mean of their main metric, clip by clip or resample by resample.
 
     One question about all models together needs no correction for their number, so it can be answered with fewer
@@ -144,7 +144,7 @@ def average_of(entries: Sequence[Entry], words: str = "models") -> Entry | None:
 
     Args:
         entries: of one setting.
-        words: what they are, in the plural.
+        word: what they are, in the singular.
     """
     if len(entries) < 2:
         return None
@@ -159,7 +159,10 @@ def average_of(entries: Sequence[Entry], words: str = "models") -> Entry | None:
     mean = np.mean(per_clip, axis=0) if all(len(p) for p in per_clip) else np.zeros(0)
     score = Score(interval, (), 0, np.mean(samples, axis=0), mean)
     untrained = all(entry.source.untrained for entry in entries)
-    label = f"the average of {len(entries)} {'untrained ' if untrained else ''}{words}"
+    word = f"{'untrained ' if untrained else ''}{word}"
+    parts = [[e for e in entries if bool(e.source.parts) is fused] for fused in (False, True)]
+    kinds = [counted(some, w) for some, w in zip(parts, (word, "fusion"), strict=True) if some]
+    label = f"the average of {' and '.join(kinds)}"
     source = Source(label, "", label, "unknown", "average", untrained=any(e.source.untrained for e in entries))
     name = digest([entry.id for entry in entries])[:10]
     runs = tuple(run for entry in entries for run in entry.runs)

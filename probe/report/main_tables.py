@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.report.boards import SECTIONS, Board, Line, main_interval
 from probe.report.contract import COLUMNS, Column
-from probe.report.entries import Entry, on_paper_layer
+from probe.report.entries import Entry, counted, on_paper_layer
 from probe.report.frames import cell_id, defined, score_cell
 from probe.report.published import published_of, published_rows
 from probe.report.resampling import Floats
@@ -47,6 +47,7 @@ def _line(board: Board, line: Line, kinds: Mapping[str, str]) -> Rows:
         "board": board.id,
         "section": line.section,
         "source": entry.source.name,
+        "store": entry.source.store,
         "role": entry.role,
         "untrained": entry.source.untrained,
         "n_models": 1,
@@ -98,7 +99,9 @@ def _difference(
         for end in ("low", "high"):
             value = ours.get(f"{column.metric}.{end}")
             row[f"{column.metric}.{end}"] = None if value is None else value - base
-        row[f"{column.metric}.cell"] = cell_id("difference", about["board"], about["source"], column.metric)
+        row[f"{column.metric}.cell"] = cell_id(
+            "difference", about["board"], about["source"], about["store"], column.metric
+        )
     return row
 
 
@@ -137,10 +140,10 @@ def _averages(board: Board, section: str, kind: str, lines: Sequence[Line]) -> R
 
 
 def _average(board: Board, section: str, lines: Sequence[Line], untrained: bool) -> dict[str, Any]:
-    role = "untrained twin" if untrained else "model"
+    role = word = "untrained twin" if untrained else "model"
     row: dict[str, Any] = {
         "board": board.id, "section": section, "origin": "average", "role": role, "untrained": untrained,
-        "label": f"Average of {len(lines)} {'untrained twins' if untrained else 'models'}", "layers": "",
+        "label": f"Average of {counted([line.any for line in lines], word)}", "layers": "",
         "n_models": len(lines), "note": "",
     }  # fmt: skip
     for column in COLUMNS:

@@ -14,6 +14,7 @@ from probe.report.frames import score_cell
 from probe.report.phrases import count, header, listed
 from probe.report.published import citation, published_of
 from probe.report.settings import match_text
+from probe.report.sources import model_facts
 
 FEW_ROOMS = 10
 """Below this, percentile intervals are known to be too narrow."""
@@ -214,7 +215,7 @@ def _gaps(board: Board) -> list[Statement]:
             found.append(Statement("gap", text))
     trained = {line.any.source.base for line in board.lines if line.any.role == "model" and line.any.source.base}
     twins = {line.any.source.base for line in board.lines if line.any.role == "untrained twin"}
-    for base in sorted(trained - twins):
+    for base in sorted(base for base in trained - twins if model_facts(base)):
         text = f"No untrained twin of {base}: python -m extract run model={base} dataset={dataset} weights=random"
         found.append(Statement("gap", text))
     return found

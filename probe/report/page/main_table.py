@@ -56,16 +56,16 @@ def _columns() -> list[Column]:
 
 def _board(data: ReportData, sources: Sources, board: Any, rows: Sequence[dict[str, Any]]) -> Table:
     ours = [row for row in rows if row["origin"] == "ours"]
-    others = {(row["origin"], row["source"]): row for row in rows if row["origin"] in ("published", "difference")}
+    printed = ("published", "difference")
+    others = {(row["origin"], row["source"], row["store"]): row for row in rows if row["origin"] in printed}
     settings = [row for row in records(data.table("settings")) if row["board"] == board and row["main"]]
     body = []
     for row in ours:
-        printed = row["role"] in ("model", "untrained twin")  # its vision tower, say, is in no published row
-        published, difference = (
-            others.get((o, row["source"])) if printed else None for o in ("published", "difference")
-        )
-        layers = [text.strip() for text in str(row["layers"] or "").split(";") if text.strip()]
-        cells = [sources.cell(row, layers), _kind(row)]
+        model = row["role"] in ("model", "untrained twin")  # its vision tower, say, is in no published row
+        published, difference = (others.get((o, row["source"], row["store"])) if model else None for o in printed)
+        detail = [text.strip() for text in str(row["layers"] or "").split(";") if text.strip()]
+        detail += [f"unlike the paper: {difference['note']}"] if difference is not None and difference["note"] else []
+        cells = [sources.cell(row, detail), _kind(row)]
         cells += [_cell(row, published, difference, c.metric) for c in COLUMNS]
         body.append(Row(cells, sources.kinds(row)))
     averages = [_average(row) for row in rows if row["origin"] in ("average", "published average")]

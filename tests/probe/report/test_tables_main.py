@@ -14,6 +14,9 @@ from probe.report.build import build
 from probe.report.collect import collect
 from probe.report.commands import train_command
 from probe.report.contract import COLUMNS
+from probe.report.page.document import Table
+from probe.report.page.main_table import main_section
+from probe.report.page.sources import Sources
 from probe.report.published import published_rows
 
 HUB = {"adapter": {"family": "qwen3_vl", "weights": {"hub_id": "Qwen/Qwen3-VL-2B-Instruct", "revision": "abc"}}}
@@ -86,6 +89,35 @@ def test_profile_runs_from_position_to_oracle(study: Any) -> None:
     assert (row.floor, row.ceiling, row.normalised) == pytest.approx((0.8, 0.2, 0.5))
     assert row.low <= 0.5 <= row.high
     assert np.isnan(table.normalised["auc_30"]) and "not better" in table.reason["auc_30"]
+
+
+def test_two_stores_of_one_model_keep_their_own_differences(study: Any) -> None:
+    """Extracted with two prompts, say: the page must not print one row's difference in the other."""
+    for prompt, level in (("", 0.2), ("a room", 0.4)):
+        store = {"adapter": {**HUB["adapter"], "prompt": prompt}}
+        study.per_clip("instance", "qwen3-vl-2b", {"t_miou": [level] * 6}, store=store, block=3)
+    data = build(str(study.root))
+    found = rows(data, "difference")
+    assert sorted(found.t_miou) == pytest.approx([0.2 - 0.255, 0.4 - 0.255])
+    assert found["t_miou.cell"].nunique() == found.store.nunique() == 2
+    assert rows(data, "average").label.tolist() == ["Average of 2 stores of 1 model"]
+    table = main_section(data, Sources(data)).blocks[0]
+    assert isinstance(table, Table)
+    column = [title.title.split()[0] for title in table.columns].index("T-mIoU")
+    for row in table.rows:
+        value, change = row.cells[column].text, row.cells[column].detail[-1]
+        assert change == {"20.00": "\N{GREEK CAPITAL LETTER DELTA} \N{MINUS SIGN}5.50"}.get(
+            value, "\N{GREEK CAPITAL LETTER DELTA} +14.50"
+        )
+        assert any("unlike the paper: dataset toy instead of ScanNet" in line for line in row.cells[0].detail)
+
+
+def test_averages_say_what_they_are_of(study: Any) -> None:
+    for i, source in enumerate(("qwen3-vl-2b", "internvl3-1b", "qwen3-vl-2b+internvl3-1b", "position")):
+        study.per_clip("instance", source, {"t_miou": [0.1 * i] * 6}, store={"adapter": {"family": source}})
+    table = build(str(study.root)).table("pairs")
+    label = table.loc[table.family == "floor, average", "a_label"].tolist()
+    assert label == ["the average of 2 models and 1 fusion"]
 
 
 def test_profile_without_ends_says_so(study: Any) -> None:
