@@ -55,6 +55,27 @@ def camera_matrix(stored: NDArray[np.floating], where: str | PathLike[str], *, f
     return matrix
 
 
+def check_centre(matrix: Matrix, size: Size, what: str, where: str | PathLike[str]) -> None:
+    """Refuse a camera matrix that belongs to larger images than those that are there, shrunk when they were exported.
+
+    Args:
+        matrix: (3, 3), in pixels.
+        size: (height, width) of the images.
+        what: "colour" or "depth".
+        where: for messages.
+
+    Raises:
+        DatasetError: the principal point lies outside the images.
+    """
+    x, y = matrix[0, 2], matrix[1, 2]
+    if not (0 < x < size[1] and 0 < y < size[0]):
+        raise DatasetError(
+            f"the camera matrix of the {what} images is for images of another size", where=where,
+            expected=f"a principal point within {size[1]}x{size[0]}", found=f"({x:.1f}, {y:.1f})",
+            fix="export the images at their own size, or scale the rows of the matrix as the images were",
+        )  # fmt: skip
+
+
 def scaled(matrix: Matrix, old: Size, new: Size) -> Matrix:
     """Return a camera matrix for images of another size; pixels are counted from the corner, so it is a pure scale.
 

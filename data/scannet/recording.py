@@ -15,7 +15,7 @@ from data.archive import RawFolder
 from data.images import color_frame
 from data.poses import check_poses, describe_invalid
 from data.scannet.annotation import EMPTY_FACTS, Annotation, Request, is_annotated, read_annotation
-from data.scannet.cameras import Matrix, Size, camera_matrix, register, scaled
+from data.scannet.cameras import Matrix, Size, camera_matrix, check_centre, register, scaled
 from data.scannet.config import ScannetConfig
 from data.scannet.frames import Frames
 from data.scannet.labels import LabelTable
@@ -85,6 +85,7 @@ def film(
     gt_size = (config.gt_height, config.gt_width) if config.gt_height else default_gt_size(image_size)
     where, centred = raw.root / scan.folder, config.principal == "centres"
     colour_camera = camera_matrix(frames.camera("color"), where, from_centres=centred)
+    check_centre(colour_camera, image_size, "colour", where)
     camera = scaled(colour_camera, image_size, gt_size)
     poses = _once(ranks, frames.pose)
     valid, reasons = check_poses(poses)
@@ -96,7 +97,13 @@ def film(
     depth = None
     if _wanted(config.depth, frames.depths, "depth images", where, warnings):
         depth_camera = camera_matrix(frames.camera("depth"), where, from_centres=centred)
-        depth = _once(ranks[dense], lambda rank: register(frames.depth(rank), depth_camera, camera, gt_size))
+
+        def laid_over(rank: int) -> NDArray[np.float32]:
+            measured = frames.depth(rank)
+            check_centre(depth_camera, (measured.shape[0], measured.shape[1]), "depth", where)
+            return register(measured, depth_camera, camera, gt_size)
+
+        depth = _once(ranks[dense], laid_over)
     annotation = None
     if _wanted(config.annotations, is_annotated(raw, scan), "aggregation or instance images", where, warnings):
         want = Request(numbers, dense, image_size, gt_size)

@@ -356,3 +356,15 @@ def test_changed_raw_data_is_not_mixed_with_old_clips(
         prepare(again(), tmp_path / "d", workers=1)
     shutil.rmtree(folder / "exported") if layout == "exported" else frames.unlink()
     assert prepare(again(), tmp_path / "d", workers=1).kept == 1  # deleted after the import
+
+
+@pytest.mark.parametrize(("camera", "images"), [("color", "colour"), ("depth", "depth")])
+def test_matrices_of_larger_images_are_refused(release: Release, brief: RawScan, camera: str, images: str) -> None:
+    """Exports are often shrunk, and their matrices left as they were."""
+    source = release(None, brief, "exported")
+    path = source.raw.root / f"scans/scene0000_00/exported/intrinsic/intrinsic_{camera}.txt"
+    matrix = np.loadtxt(path)
+    matrix[:2] *= 2.025
+    np.savetxt(path, matrix)
+    with pytest.raises(DatasetError, match=f"matrix of the {images} images is for images of another size"):
+        source.make("scene0000_00")
