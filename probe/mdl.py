@@ -3,7 +3,8 @@
 After Voita and Titov (2020): the training clips are cut into blocks of growing size. The first block is sent with a
 uniform code, each further block with the code of a probe trained on all blocks before it. A probe that needs few
 examples, and not only one that ends up accurate, gives a short code; this tells trained features from random ones where
-accuracy alone doesn't.
+accuracy alone doesn't. As there, a held-out split says when a probe is trained enough; it also says how far to trust it
+(temperature scaling, Guo et al. 2017): a probe that has learned a few clips by heart is too sure of itself for a code.
 """
 
 from __future__ import annotations
@@ -12,16 +13,23 @@ import copy
 import dataclasses
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
 
 from configs.console import get_logger
 from configs.errors import ConfigError
 from configs.files import write_atomic
 from probe import results
+from probe.controls import donors
 from probe.fitting import fit, resolve_device
 from probe.inputs import Inputs, open_inputs, prefix
 from probe.plan import RunPlan
-from probe.scores import clip_value
+from probe.schedule import Schedule
+from probe.scores import Scores
 from probe.session import Session
 from probe.tasks import load_task
 from probe.training_pass import ProbePass
@@ -35,8 +43,9 @@ log = get_logger("probe.mdl")
 def measure(config: Any, plan: RunPlan, result: dict[str, Any]) -> dict[str, Any]:
     """Add the code length to the result of a finished run, unless it is there already.
 
-    The probes of the code have the run's sizes, seed and number of steps, but the plain log loss (both gammas 0) and
-    no choice of checkpoint: a code needs calibrated probabilities and may not look at what it has not sent yet.
+    The probes of the code have the run's sizes, seed and number of steps, but the plain log loss (both gammas 0), and
+    of each the round and the gain of its logits with the least log loss on the selection split are taken: a code
+    needs calibrated probabilities. It never looks at what it has not sent yet; the selection split isn't sent.
 
     Args:
         config: resolved configuration of the command.
@@ -65,14 +74,15 @@ def _measure(plan: RunPlan) -> dict[str, Any]:
     config.layers, config.noise, config.loggers = [plan.inputs["array"]], [], []
     (everything,) = open_inputs(config, load_task(config.task))
     clips = everything.train
+    _give_steps(config.recipe, Schedule(clips, config.recipe, config.data_seed).total_steps)
     parts = {len(part): part for part in (prefix(clips, share, config.data_seed) for share in BLOCKS)}
     ends = sorted(parts)
     classes = len(everything.dataset.class_names)
     blocks: list[dict[str, Any]] = [{"clips": ends[0], "trained_on": 0, "bits": float(ends[0] * classes)}]
     for start, end in itertools.pairwise(ends):
         fresh = sorted(set(parts[end]) - set(parts[start]))
-        inputs = dataclasses.replace(everything, train=parts[start], select=fresh, report=fresh)
-        bits = _nats(dataclasses.replace(plan, config=config, array=0), inputs) * classes / math.log(2)
+        inputs = dataclasses.replace(everything, train=parts[start], report=fresh)
+        bits = _nats(dataclasses.replace(plan, config=config, array=0), inputs, clips) / math.log(2)
         blocks.append({"clips": len(fresh), "trained_on": start, "bits": bits})
         log.info("%d clips after %d: %.1f bits each", len(fresh), start, bits / len(fresh))
     total = sum(block["bits"] for block in blocks)
@@ -80,11 +90,48 @@ def _measure(plan: RunPlan) -> dict[str, Any]:
     return {"bits": total, "uniform_bits": uniform, "compression": uniform / total, "blocks": blocks}
 
 
-def _nats(plan: RunPlan, inputs: Inputs) -> float:
-    """Train on `inputs.train`; return the log loss of the labels of `inputs.report`, summed over clips, per class."""
+def _give_steps(recipe: Any, steps: int) -> None:
+    """Make a recipe as long as the run's for any number of clips: few clips have short epochs."""
+    recipe.warmup *= steps / recipe.length
+    recipe.length, recipe.unit, recipe.select_every = steps, "steps", 1
+
+
+def _nats(plan: RunPlan, inputs: Inputs, everyone: Sequence[str]) -> float:
+    """Train on `inputs.train`; return the log loss of the labels of `inputs.report`, summed over clips and classes.
+
+    Args:
+        plan: the run.
+        inputs: what is known, what judges the rounds, and what is sent.
+        everyone: all training clips, which give twins their labels: a first block may hold a single clip.
+    """
     session = Session(plan.config, inputs, resolve_device(plan.config.device))
     member = session.member(plan)
-    data = session.data(inputs.layers, plan.control)
-    fit(ProbePass([member], [None], lambda training: None), data, plan.config, session.schedule.rounds)
-    scores = session.scores([member], data, inputs.report, full=False)[0]
-    return sum(clip_value(score, "log_loss") for score in scores.per_clip)
+    data = session.data(inputs.layers, False)
+    data.donors = donors(everyone, plan.config.data_seed) if plan.control else None
+    best: dict[str, Tensor] = {}
+    least, gain = math.inf, 0.0
+
+    def keep_best(training: ProbePass) -> None:
+        nonlocal best, least, gain
+        trusted, loss = _calibrated(_margins(session.evaluate_select([member], data)[0]))
+        if loss < least:
+            least, gain, best = loss, trusted, {name: value.clone() for name, value in member.weights().items()}
+
+    fit(ProbePass([member], [None], keep_best), data, plan.config, session.schedule.rounds)
+    member.module.probe.load_state_dict(best)
+    sent = session.scores([member], data, inputs.report, full=False, among=everyone)[0]
+    return float(np.logaddexp(0, -gain * _margins(sent)).sum())
+
+
+def _margins(scores: Scores) -> NDArray[np.float64]:
+    """Return (N, C) logits of the true label, present or absent, of every clip and class."""
+    logits, labels = (np.stack([row[name] for row in scores.predictions]) for name in ("logits", "labels"))
+    return np.where(labels, logits, -logits).astype(np.float64)
+
+
+def _calibrated(margins: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the gain of the logits that gives the least mean log loss, and that loss; gain 0 is the uniform code."""
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(lambda gain: np.logaddexp(0, -gain * margins).mean(), bounds=(0, 4), method="bounded")
+    return float(found.x), float(found.fun)

@@ -37,6 +37,20 @@ class TaggingHead(nn.Module):
                 found=inner,
                 fix="set head.width or head.heads",
             )
+        if not config.layers and config.evidence == "none":
+            raise ConfigError(
+                "a tagger without decoder layers and evidence never looks at the features",
+                expected="head.layers of 1 or more, or head.evidence=max",
+                found="head.layers=0 and head.evidence=none",
+                fix="set head.layers=2 or head.evidence=max",
+            )
+        if config.queries != "embeddings" and (config.class_embeddings or class_embeddings is not None):
+            raise ConfigError(
+                "class embeddings are given, but the queries don't come from them",
+                expected="head.queries=embeddings, or no class embeddings",
+                found=f"head.queries={config.queries}",
+                fix="add head.queries=embeddings, or leave out head.class_embeddings",
+            )
         self.in_proj: nn.Module = nn.Identity() if width == inner else nn.Linear(width, inner)
         if config.queries == "embeddings":
             if class_embeddings is None:

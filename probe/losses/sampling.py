@@ -1,41 +1,9 @@
-"""Pixels for the instance loss: which ones, and the embedding found there."""
+"""The embeddings that the instance loss compares: those at drawn pixels (`data.targets.sample_pixels`)."""
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-
-
-def draw_pixels(
-    ids: NDArray[np.integer], count: int, generator: np.random.Generator, *, balance: str = "uniform"
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw labelled pixels of one clip, as a data loader does.
-
-    Args:
-        ids: (S, H, W) instance ids of all views, 0 = none.
-        count: number of pixels.
-        generator: the only source of randomness.
-        balance: `uniform` over labelled pixels, without replacement where there are enough (published); `instance`
-            draws an instance first and then one of its pixels, so that walls and floors don't make most pairs.
-
-    Returns:
-        (count, 3) view, row and column, and (count,) ids; all zero, hence ignored, if no pixel has an id.
-    """
-    flat = ids.reshape(-1)
-    valid = np.flatnonzero(flat)
-    if valid.size == 0:
-        return np.zeros((count, 3), np.int64), np.zeros(count, np.int64)
-    if balance == "instance":
-        ordered = valid[np.argsort(flat[valid], kind="stable")]
-        _, starts, sizes = np.unique(flat[ordered], return_index=True, return_counts=True)
-        chosen = generator.integers(len(starts), size=count)
-        picked = ordered[starts[chosen] + generator.integers(sizes[chosen])]
-    else:
-        picked = generator.choice(valid, count, replace=valid.size < count)
-    pixels = np.stack(np.unravel_index(picked, ids.shape), axis=-1)
-    return pixels.astype(np.int64), flat[picked].astype(np.int64)
 
 
 def embeddings_at(embeddings: Tensor, pixels: Tensor, mask_size: tuple[int, int]) -> Tensor:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -8,7 +7,7 @@ from torch.nn import functional as F
 
 from configs.errors import ConfigError
 from probe.losses.contrastive import instance_loss
-from probe.losses.sampling import draw_pixels, embeddings_at
+from probe.losses.sampling import embeddings_at
 from probe.profiles import InstanceLossConfig
 
 PAPER = InstanceLossConfig(form="paper")
@@ -125,41 +124,3 @@ def test_wrong_shapes() -> None:
     embeddings, pixels, ids, size = case()
     with pytest.raises(ConfigError, match="pixels"):
         instance_loss({"embeddings": embeddings}, {"pixels": pixels[:, :5], "ids": ids}, size, PAPER)
-
-
-def ids_of_a_clip() -> np.ndarray:
-    ids = np.zeros((3, 8, 10), np.uint16)
-    ids[:, :4] = 1
-    ids[1, 6, 2:5] = 2
-    ids[2, 7, 9] = 300
-    return ids
-
-
-@pytest.mark.parametrize("balance", ["uniform", "instance"])
-@pytest.mark.parametrize("count", [20, 500])
-def test_drawn_pixels_carry_their_ids(balance: str, count: int) -> None:
-    ids = ids_of_a_clip()
-    pixels, marks = draw_pixels(ids, count, np.random.default_rng(3), balance=balance)
-    assert pixels.shape == (count, 3)
-    assert (marks == ids[tuple(pixels.T)]).all()
-    assert (marks > 0).all()
-    again, _ = draw_pixels(ids, count, np.random.default_rng(3), balance=balance)
-    assert (again == pixels).all()
-
-
-def test_uniform_draws_are_without_replacement_where_possible() -> None:
-    ids = ids_of_a_clip()
-    pixels, _ = draw_pixels(ids, 124, np.random.default_rng(0))
-    assert len(np.unique(pixels, axis=0)) == 124 == (ids > 0).sum()
-
-
-def test_balanced_draws_give_small_instances_their_share() -> None:
-    _, marks = draw_pixels(ids_of_a_clip(), 3000, np.random.default_rng(0), balance="instance")
-    shares = [(marks == instance).mean() for instance in (1, 2, 300)]
-    assert shares == pytest.approx([1 / 3] * 3, abs=0.04)
-
-
-def test_a_clip_without_instances() -> None:
-    pixels, marks = draw_pixels(np.zeros((2, 4, 4), np.uint16), 7, np.random.default_rng(0))
-    assert (pixels == 0).all()
-    assert (marks == 0).all()

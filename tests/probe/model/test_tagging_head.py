@@ -100,3 +100,18 @@ def test_bad_files_of_class_embeddings(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("1")
     with pytest.raises(ConfigError, match="kind"):
         load_class_embeddings(tmp_path / "rows.csv", 4)
+
+
+def test_refuses_to_ignore_the_features() -> None:
+    blind = dataclasses.replace(SMALL, layers=0)
+    with pytest.raises(ConfigError, match="never looks at the features"):
+        TaggingHead(24, 5, blind)
+    logits = TaggingHead(24, 5, dataclasses.replace(blind, evidence="max"))(torch.randn(2, 7, 24))
+    assert not torch.allclose(logits[0], logits[1])
+
+
+def test_refuses_to_ignore_class_embeddings() -> None:
+    with pytest.raises(ConfigError, match=r"head\.queries=embeddings"):
+        TaggingHead(24, 5, dataclasses.replace(SMALL, class_embeddings="names.npy"))
+    with pytest.raises(ConfigError, match=r"head\.queries=embeddings"):
+        TaggingHead(24, 5, SMALL, torch.randn(5, 7))

@@ -103,3 +103,23 @@ def test_code_length(artifacts: Path, configure: Configure) -> None:
     assert again["mdl"] == code
     with pytest.raises(ConfigError, match="code length of tags"):
         train(configure(artifacts, "instance", mdl=True))
+
+
+def test_code_length_of_twins(artifacts: Path, configure: Configure) -> None:
+    """A first block of one clip has no donor of its own."""
+    real, twin = train(configure(artifacts, "tagging", mdl=True, control=True))
+    assert real["mdl"]["blocks"][1]["trained_on"] == 1
+    assert twin["mdl"]["uniform_bits"] == real["mdl"]["uniform_bits"] and twin["mdl"]["bits"] > 0
+
+
+def test_code_of_noise_is_no_longer_than_plain(
+    artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Probes that know a few clips by heart are sure of wrong labels; the code must not be theirs."""
+
+    def by_chance(self: RememberingDataset, clip_id: str, positions: Sequence[int]) -> np.ndarray:
+        return np.tile(np.random.default_rng(int(clip_id[-2:])).integers(0, 2, 20) * 1000, (len(positions), 1))
+
+    monkeypatch.setattr(RememberingDataset, "class_pixels", by_chance)
+    (result,) = train(configure(artifacts, "tagging", mdl=True, recipe__length=60, recipe__lr=0.01))
+    assert result["mdl"]["compression"] > 0.9
