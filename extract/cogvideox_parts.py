@@ -37,14 +37,14 @@ def load_vae(model: ModelConfig, source: WeightSource, dtype: torch.dtype, devic
     )  # fmt: skip
 
 
-def load_text(model: ModelConfig, source: WeightSource, variant: Variant) -> Tensor:
-    """Return the empty prompt's embedding; the encoder sees no padding mask."""
+def load_text(model: ModelConfig, source: WeightSource, variant: Variant, dtype: str) -> Tensor:
+    """Return the empty prompt's embedding, computed in `dtype`; the encoder sees no padding mask."""
     from transformers import T5EncoderModel
 
     parts = model.architecture["transformer"]
     return empty_prompt(
         T5EncoderModel, source, "text_encoder", length=parts["max_text_seq_length"], width=parts["text_embed_dim"],
-        masked=False, dtype=model.settings["text_dtype"], cache=variant.cache,
+        masked=False, dtype=dtype, cache=variant.cache,
     )  # fmt: skip
 
 

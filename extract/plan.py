@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 from cache.forecast import bytes_needed, check_free_space, format_bytes, free_bytes, store_bytes
 from cache.spec import ArraySpec
+from configs.errors import StaleError
 from extract.config import RunConfig
 from extract.request import Request, feature_folder
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from cache.store import FeatureStore
 
 ASSUMED_SPEED = 200e12
 """FLOP per second behind the hours of a plan: a round number for bfloat16 on a current data-centre GPU, not a
@@ -95,6 +98,9 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
         request: what was asked for.
         config: the options, for the job's share.
         measure: build the network without memory to add up its weights; takes some seconds.
+
+    Raises:
+        StaleError: the store has given the name of an array to another one.
     """
     from cache.layout import STORE
     from cache.store import FeatureStore
@@ -109,6 +115,7 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
         store = FeatureStore.open(path)
         place = {clip: index for index, clip in enumerate(dict.fromkeys([*store.clips, *ids]))}
         done = {name: set(store.committed(name)) for name in store.arrays}
+        _refuse_namesakes(store, request.specs)
     else:
         beginning = store_bytes(identity, {}, request.clips, request.specs)
     mine = [clip for clip in ids if config.mine(place[clip])]
@@ -138,6 +145,23 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
         device=request.variant.device,
         dtype=request.adapter.spec.compute_dtype,
     )
+
+
+def _refuse_namesakes(store: FeatureStore, specs: Sequence[ArraySpec]) -> None:
+    """Refuse arrays whose name the store has given to something else, before they count as done.
+
+    Raises:
+        StaleError: there is one.
+    """
+    for spec in specs:
+        if spec.name in store.arrays and (there := store.array(spec.name)).to_json() != spec.to_json():
+            raise StaleError(
+                f"the store has another array of the name {spec.name}",
+                where=store.where,
+                expected=f"noise {there.noise_level}, {there.extra}",
+                found=f"noise {spec.noise_level}, {spec.extra}",
+                fix="noise levels less than 0.001 apart can share a name: ask for the store's, or for one further away",
+            )
 
 
 def measure_network(request: Request) -> tuple[int, int | None]:

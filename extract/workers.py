@@ -6,11 +6,13 @@ what it takes, so a killed one costs the clip in its hands and nobody waits for 
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from configs.console import progress
+from configs.errors import ModelError
 from data.jobs import local_processes
 from extract.config import RunConfig
 from extract.job import Outcome, run_process
@@ -34,18 +36,32 @@ def run_workers(config: RunConfig, devices: Sequence[str], count: int, plan: Pla
         stop_file: once it exists, all processes finish the clips in hand and end.
 
     Raises:
-        SpatialprobeError: what the first failing process raised, after all have ended.
+        SpatialprobeError: what the first failing process raised, after all have ended; or it died several times.
     """
+    from distributed import KilledWorker
+
     with local_processes(count) as client:
+        client.run(_ignore_termination)
         futures = [
             client.submit(run_process, config, devices[index % len(devices)], index, count, stop_file, pure=False)
             for index in range(count)
         ]
         _watch(client, futures, plan)
-        outcomes: list[Outcome] = client.gather(futures)
+        try:
+            outcomes: list[Outcome] = client.gather(futures)
+        except KilledWorker as error:
+            raise ModelError(
+                "a process died again and again: out of memory, or a crash in a library",
+                fix="fewer workers=, or a smaller batch=; the same command continues",
+            ) from error
     records = [record for outcome in outcomes for record in outcome.records]
     working = max(outcome.working for outcome in outcomes)
     return Outcome(records, working, max(outcome.parameters for outcome in outcomes))
+
+
+def _ignore_termination() -> None:
+    """Batch systems send SIGTERM to all processes of a job; the parent passes it on by the stop file."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _watch(client: Client, futures: Sequence[Future], plan: Plan) -> None:

@@ -96,7 +96,9 @@ class Aether:
             CogVideoXTransformer3DModel, self._source, "transformer", self._model.architecture["transformer"],
             trim={}, prune=lambda transformer: [], dtype=self._dtype, device=self._variant.device,
         )  # fmt: skip
-        self._text = load_text(self._model, self._source, self._variant).to(self._variant.device, self._dtype)
+        self._text = load_text(self._model, self._source, self._variant, self._model.settings["text_dtype"]).to(
+            self._variant.device, self._dtype
+        )
 
     def encode(self, video: Tensor, draws: Draws) -> Tensor:
         """Latents of the picture, followed by reconstructed disparity and rays if features are wanted."""

@@ -46,6 +46,8 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
         "prompt": "",
         "text_tokens": network.text_tokens,
     }
+    if variant.protocol == "paper":
+        identity["text_dtype"] = network.text_dtype
     if network.image:
         identity["condition"] = f"first frame of the window, {network.posterior}"
     return VideoAdapter(spec, network, identity, variant)
@@ -63,6 +65,7 @@ class CogVideoX:
         self.text_tokens = int(parts["max_text_seq_length"])
         paper = variant.protocol == "paper"
         self.posterior = "sample" if paper else "mean"
+        self.text_dtype = "float16" if paper else str(model.settings["text_dtype"])
         self._vae_dtype = dtype if paper else torch_dtype("float32")
 
     def vae_identity(self) -> Mapping[str, Any]:
@@ -89,7 +92,9 @@ class CogVideoX:
             CogVideoXTransformer3DModel, self._source, "transformer", self._model.architecture["transformer"],
             trim={"num_layers": depth}, prune=_without_output, dtype=self._dtype, device=self._variant.device,
         )  # fmt: skip
-        self._text = load_text(self._model, self._source, self._variant).to(self._variant.device, self._dtype)
+        self._text = load_text(self._model, self._source, self._variant, self.text_dtype).to(
+            self._variant.device, self._dtype
+        )
 
     def encode(self, video: Tensor, draws: Draws) -> Tensor:
         """Mean of the posterior, scaled."""

@@ -51,6 +51,8 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     }
     if network.image:
         identity["condition"] = "first frame"
+        if network.clip_dtype != network.dtype:
+            identity["image_encoder_dtype"] = str(network.clip_dtype)
     return VideoAdapter(spec, network, identity, variant)
 
 
@@ -60,7 +62,7 @@ class Wan:
     resample = Image.Resampling.LANCZOS
 
     def __init__(self, model: ModelConfig, variant: Variant, source: WeightSource, dtype: torch.dtype) -> None:
-        self._model, self._variant, self._source, self._dtype = model, variant, source, dtype
+        self._model, self._variant, self._source, self.dtype = model, variant, source, dtype
         self.image = "image_encoder" in model.architecture
         paper = variant.protocol == "paper"
         self.text_tokens = int(
@@ -68,6 +70,7 @@ class Wan:
         )
         self._tiled = paper and not self.image
         self._vae_dtype = dtype if paper else torch_dtype("float32")
+        self.clip_dtype = torch_dtype("float16") if paper and dtype == torch_dtype("bfloat16") else dtype
 
     def vae_identity(self) -> Mapping[str, Any]:
         """The distribution's mean in every protocol."""
@@ -120,14 +123,16 @@ class Wan:
             check_scheduler(self._source, {"flow_shift": self._model.settings["flow_shift"]})
         self._transformer: Any = load(
             WanTransformer3DModel, part="transformer", architecture=parts["transformer"], trim={"num_layers": depth},
-            prune=_without_output, dtype=self._dtype,
+            prune=_without_output, dtype=self.dtype,
         )  # fmt: skip
         self._text = empty_prompt(
             UMT5EncoderModel, self._source, "text_encoder", length=self.text_tokens, masked=True,
             width=parts["transformer"]["text_dim"], dtype=self._model.settings["text_dtype"], cache=self._variant.cache,
-        ).to(device, self._dtype)  # fmt: skip
+        ).to(device, self.dtype)  # fmt: skip
         if self.image:
-            self._clip = load_image_encoder(CLIPVisionModel, self._source, parts["image_encoder"], self._dtype, device)
+            self._clip = load_image_encoder(
+                CLIPVisionModel, self._source, parts["image_encoder"], self.clip_dtype, device
+            )
 
     def encode(self, video: Tensor, draws: Draws) -> Tensor:
         """Mean of the posterior, normalised by the VAE's own statistics."""
@@ -146,8 +151,8 @@ class Wan:
         encoded = torch.cat([self.encode(grey[index : index + 1], draws) for index in range(len(grey))])
         mask = torch.zeros_like(latents[:, :4])
         mask[:, :, 0] = 1
-        states = self._clip(inputs["clip"].to(self._dtype), output_hidden_states=True).hidden_states[-2]
-        return torch.cat([mask, encoded], dim=1), states
+        states = self._clip(inputs["clip"].to(self.clip_dtype), output_hidden_states=True).hidden_states[-2]
+        return torch.cat([mask, encoded], dim=1), states.to(self.dtype)
 
     def hidden(self, noisy: Tensor, level: NoiseLevel, condition: Any, blocks: Sequence[int]) -> Mapping[int, Tensor]:
         """Run up to the deepest block; the whole sequence is visual."""
@@ -160,7 +165,7 @@ class Wan:
         timestep = torch.full((len(noisy),), int(level.timestep), device=noisy.device)
         text = self._text.expand(len(noisy), -1, -1)
         with reading(self._transformer.blocks, blocks) as found:
-            self._transformer(noisy.to(self._dtype), timestep, text, return_dict=False, **extra)
+            self._transformer(noisy.to(self.dtype), timestep, text, return_dict=False, **extra)
         return found
 
 

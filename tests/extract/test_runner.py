@@ -9,6 +9,7 @@ import random
 import shutil
 import signal
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,8 @@ import torch
 
 from cache.store import FeatureStore
 from cache.verify import verify
-from configs.errors import ConfigError, CorruptionError, DatasetError, ModelError, StorageError
-from extract import job
+from configs.errors import ConfigError, CorruptionError, DatasetError, ModelError, StaleError, StorageError
+from extract import job, workers
 from extract.batch import seats
 from extract.config import RunConfig, command
 from extract.job import run, run_process
@@ -554,3 +555,34 @@ def test_only_what_a_store_lacks_must_fit_on_the_disk(root, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=plan.new_bytes))
     with pytest.raises(StorageError, match="don't fit"):
         plan.check_disk()
+
+
+def test_an_array_of_another_noise_does_not_count_as_done(root):
+    """Both levels are called s0500; the store holds the first."""
+    settings = RunConfig(
+        model="wan", dataset="toy", weights="random", size="tiny", noise=["0.5"], layers=["1"], root=str(root)
+    )
+    resolve_request(settings, "cpu").store(str(root), {})
+    make_plan(resolve_request(settings, "cpu"), settings)
+    other = replace(settings, noise=["0.5002"])
+    with pytest.raises(StaleError, match=r"dit\.b1\.s0500"):
+        make_plan(resolve_request(other, "cpu"), other)
+
+
+def test_processes_that_keep_dying_are_told(root, monkeypatch):
+    from distributed import KilledWorker
+
+    class Client:
+        def run(self, function):
+            assert function is workers._ignore_termination  # a batch system's SIGTERM is the parent's business
+
+        def submit(self, *args, **kwargs):
+            return None
+
+        def gather(self, futures):
+            raise KilledWorker("run_process", None, 3)
+
+    monkeypatch.setattr(workers, "local_processes", lambda count: nullcontext(Client()))
+    monkeypatch.setattr(workers, "_watch", lambda *args: None)
+    with pytest.raises(ModelError, match="died again and again"):
+        run(config(root, workers=2))

@@ -15,6 +15,7 @@ from data.clip import QUERY_POSITIONS
 from extract.adapter import Adapter, Tap, Variant
 from extract.backbones import build_adapter
 from extract.model import load_model
+from extract.prompt import load_library_model
 from extract.video_adapter import VideoAdapter
 from tests.extract.pictures import clip, run, taps
 
@@ -282,6 +283,31 @@ def test_dtypes_follow_device_and_protocol():
     ]:
         spec = build_adapter(model, Variant(weights="random", **choices)).spec
         assert (spec.compute_dtype, spec.store_dtype) == (compute, stored)
+
+
+def test_published_encoders_ran_in_float16(tmp_path):
+    """Wan's image encoder, and CogVideoX's text encoder, whatever the transformer runs in."""
+    for name, part, key in [
+        ("wan-i2v-14b", "image_encoder", "image_encoder_dtype"),
+        ("cogvideox-t2v-2b", "text_encoder", "text_dtype"),
+    ]:
+        for protocol in ("paper", "standard"):
+            variant = Variant(
+                weights="random", size="tiny", protocol=protocol, dtype="bfloat16", cache=str(tmp_path / protocol)
+            )
+            adapter = build_adapter(load_model(name), variant)
+            assert ("float16" in str(adapter.identity().get(key)).split(".")) == (protocol == "paper")
+            seen = []
+
+            def spy(cls, folder, seen=seen, load=load_library_model, **options):
+                seen.append((folder.name, options["dtype"]))
+                return load(cls, folder, **options)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("extract.prompt.load_library_model", spy)
+                patch.setattr("extract.video_parts.load_library_model", spy)
+                adapter.load(taps(adapter, (1,)))
+            assert ((part, torch.float16) in seen) == (protocol == "paper")
 
 
 def test_siblings_share_latents(tiny, tiny_cache):
