@@ -134,16 +134,15 @@ def test_contract_violations_are_refused(tmp_path: Path, change: dict, message: 
 
 
 def test_full_sizes(tmp_path: Path) -> None:
-    """The sizes of the published data sets: 81 and 150 positions, 128 x 128 and 540 x 720."""
+    """The sizes of the rooms and of ScanNet; 150 positions are those of the toy dataset `long_00`."""
     shapes = {
         "rooms": Shape(frame_size=(128, 128), gt_size=(128, 128)),
         "scannet": Shape(frame_size=(540, 720), gt_size=(540, 720), query_only=True),
-        "dl3dv": Shape(frames=150, frame_size=(270, 480), gt_size=(147, 259)),
     }
     prepare(ToySource(shapes), tmp_path / "d", plans=["paper-8"], workers=1)
     dataset = PreparedDataset(tmp_path / "d")
     assert dataset.depth("scannet", [73]).shape == (1, 540, 720)
-    assert dataset.frames("dl3dv", [149]).shape == (1, 270, 480, 3)
+    assert dataset.frames("scannet", [73]).shape == (1, 540, 720, 3)
 
 
 def test_open_by_name(toy_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,18 +19,8 @@ from data import prepare as module
 from data.dataset import PreparedDataset
 from data.files import atomic_folder, file_digests, remove_stale
 from data.prepare import prepare
+from tests.data.forked import SMALL, finish, start
 from tests.data.toy import Shape, ToySource
-
-SMALL = {f"clip_{i:02d}": Shape(frames=81, query_only=True) for i in range(6)}
-SCRIPT = """
-import sys
-from pathlib import Path
-from data.prepare import prepare
-from tests.data.test_prepare import SMALL
-from tests.data.toy import ToySource
-if __name__ == "__main__":
-    prepare(ToySource(SMALL, delay=0.05), Path(sys.argv[1]), plans=["paper-4"], workers=int(sys.argv[2]))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -41,15 +30,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return file_digests(path)
 
 
-def start(path: Path, workers: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(path), str(workers)],
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # shells ignore it in background jobs
-    )
-
-
 def cut_off(path: Path, times: int, workers: int, rng: random.Random) -> int:
     """Kill a run at random moments; return how many kills hit while clips were being written."""
     hits = 0
@@ -57,24 +37,19 @@ def cut_off(path: Path, times: int, workers: int, rng: random.Random) -> int:
         process = start(path, workers)
         deadline = time.monotonic() + 60
         before = entries(path) if workers > 1 else -1  # a cluster takes seconds to start; kill it once it works
-        while entries(path) <= before and process.poll() is None and time.monotonic() < deadline:
+        while entries(path) <= before and process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.25))
-        hits += process.poll() is None
-        process.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
-        process.communicate()
+        hits += process.is_alive()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid or 0, rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
+        process.join()
     return hits
 
 
 def entries(path: Path) -> int:
     """Clips that are there or being written; -1 before the run has begun."""
     return len(list((path / "clips").iterdir())) if (path / "clips").is_dir() else -1
-
-
-def finish(path: Path, workers: int) -> None:
-    process = start(path, workers)
-    _, error = process.communicate(timeout=120)
-    assert process.returncode == 0, error.decode()
 
 
 @pytest.mark.parametrize(("times", "workers"), [(4, 1), pytest.param(8, 2, marks=pytest.mark.full)])
@@ -86,7 +61,7 @@ def test_interrupted_runs_end_in_the_same_bytes(
     if not (path / "manifest.json").exists():  # on a fast machine the last run may have got through
         with pytest.raises(MissingError, match="finishes it"):
             PreparedDataset(path)
-    finish(path, workers)
+    finish(start(path, workers))
     assert file_digests(path) == undisturbed
 
 
@@ -119,8 +94,7 @@ def test_interrupts_at_every_step(tmp_path: Path, undisturbed: dict[str, str], m
 def test_two_runs_at_once(tmp_path: Path, undisturbed: dict[str, str]) -> None:
     runs = [start(tmp_path / "d", 1) for _ in range(2)]
     for run in runs:
-        _, error = run.communicate(timeout=120)
-        assert run.returncode == 0, error.decode()
+        finish(run)
     assert file_digests(tmp_path / "d") == undisturbed
 
 
