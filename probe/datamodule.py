@@ -102,10 +102,15 @@ def read_items(arrays: Sequence[ArraySpec], clip_id: str, views: Sequence[int]) 
 
 def attached(targets: Targets, donors: dict[str, str] | None, samples: Sequence[tuple[str, int]]) -> dict[str, Any]:
     """Return the targets of a batch, and those of the donors for twins."""
-    batch: dict[str, Any] = {"targets": collate([targets.sample(*sample) for sample in samples])}
+    own = [targets.sample(*sample) for sample in samples]
+    batch: dict[str, Any] = {"targets": collate(own)}
     if donors is not None:
-        # The donor's own draw: its targets needn't fit the twin's views, they mustn't.
-        borrowed = [{**targets.sample(donors[c], epoch), "clip_id": c} for c, epoch in samples]
+        # The donor's own draw: its targets needn't fit the twin's views, they mustn't. Clip and views are what the
+        # features are of.
+        borrowed = [
+            {**targets.sample(donors[c], epoch), "clip_id": c, "views": mine["views"]}
+            for (c, epoch), mine in zip(samples, own, strict=True)
+        ]
         batch["control"] = collate(borrowed)
     return batch
 

@@ -13,6 +13,7 @@ import torch
 
 from configs.errors import ConfigError
 from probe.controls import donors, selectivity
+from probe.datamodule import attached
 from probe.inputs import RememberingDataset
 from probe.matching import Match
 from probe.train import train
@@ -26,6 +27,20 @@ def test_every_clip_gives_once_and_never_to_itself() -> None:
     assert sorted(given) == sorted(given.values()) == clips
     assert all(clip != donor for clip, donor in given.items())
     assert donors(clips, 0) == given != donors(clips, 1)
+
+
+def test_twins_borrow_targets_and_nothing_of_what_features_are_of() -> None:
+    class Toy:
+        def views(self, clip_id: str, epoch: int) -> tuple[int, ...]:
+            return {"a": (0, 5), "b": (0, 9)}[clip_id]
+
+        def sample(self, clip_id: str, epoch: int) -> dict[str, Any]:
+            return {"clip_id": clip_id, "views": torch.tensor(self.views(clip_id, epoch)), "labels": ord(clip_id)}
+
+    batch = attached(Toy(), {"a": "b", "b": "a"}, [("a", 0), ("b", 0)])
+    own, twin = batch["targets"], batch["control"]
+    assert twin["clip_id"] == own["clip_id"] and torch.equal(twin["views"], own["views"])
+    assert twin["labels"] == own["labels"][::-1]
 
 
 def test_selectivity_points_the_right_way() -> None:
