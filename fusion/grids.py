@@ -31,16 +31,27 @@ def extract_command(source: str, dataset: str, array: ArraySpec | None = None, g
     return " ".join(["python -m extract run", model, f"dataset={dataset}", *options, *words])
 
 
+def noise_word(level: float, timestep: float | None) -> str:
+    """Return what `noise=` of `extract` has to say to mean a stored level; a rounded one would be another level.
+
+    Args:
+        level: noise coefficient of the array.
+        timestep: what the network was told, None if unknown. Only Open-Sora's continuous schedule has broken ones, and
+            takes that number: its coefficient leaves a sliver of the latent out.
+    """
+    return repr(float(level if timestep is None or float(timestep).is_integer() else timestep))
+
+
 def refill_command(parent: FeatureSource) -> str:
     """Return the command that makes the arrays of a source for clips that lack them; it leaves finished ones alone."""
     arrays = list(parent.arrays.values())
     blocks = sorted({array.block for array in arrays if array.block is not None})
-    levels = sorted({array.noise_level for array in arrays if array.noise_level is not None})
+    noisy = sorted({(a.noise_level, a.extra.get("timestep")) for a in arrays if a.noise_level is not None})
     taps = [tap for tap in dict.fromkeys(array.tap for array in arrays) if tap in _TAPS]
     options: dict[str, Iterable[object]] = {
         "tap": [] if set(taps) <= _FIRST_TAPS else taps,
         "layers": blocks,
-        "noise": [f"{level:.6g}" for level in levels],
+        "noise": [noise_word(*level) for level in noisy],
         "grid": dict.fromkeys(f"{array.grid[0]}x{array.grid[1]}" for array in arrays),
     }
     words = [f"{key}={','.join(str(value) for value in values)}" for key, values in options.items() if values]

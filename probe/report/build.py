@@ -80,7 +80,7 @@ def build(
         "entries": entry_rows(every),
         "published": published_rows(),
         "costs": cost_rows(every, facts, root),
-        "runs": run_rows(settings, every, sources),
+        "runs": run_rows(settings, every, sources, facts),
     }
     tables = {name: frame(name, content) for name, content in rows.items()}
     tables["cells"] = frame("cells", cell_rows(tables))

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from configs.errors import ConfigError
+from configs.errors import ConfigError, SpatialprobeError
 from configs.identity import plain
-from fusion.grids import extract_command
+from fusion.grids import extract_command, noise_word
+from fusion.record import fuse_command, load_record, record_path
 from probe.config import train_layers
 from probe.plan import NOT_IDENTITY
 from probe.report.collect import Run
+from probe.report.stores import StoreFacts
 
 _NEVER = (*NOT_IDENTITY, "task", "profile", "readout")
 """Told otherwise, or without influence on the numbers."""
@@ -50,16 +52,26 @@ def train_command(run: Run) -> str:
 _BY_PROFILE = ("split_scheme", "variant")
 
 
-def features_command(run: Run) -> str:
-    """Return the command that makes the features of a run, or fuses them."""
+def features_command(run: Run, facts: StoreFacts) -> str:
+    """Return the command that makes the features of a run, or fuses them.
+
+    Args:
+        run: the run.
+        facts: of the store that it read.
+    """
+    result, dataset = run.result, str(run.result["dataset"])
     if "+" in run.source or "@" in run.source or "~" in run.source:
-        return f'python -m fusion fuse models="{run.source}" dataset={run.result["dataset"]}'
-    command = extract_command(run.source, str(run.result["dataset"]))
-    result = run.result
+        path = record_path(run.folder.parents[1], dataset, run.source, run.store)
+        try:
+            return fuse_command(load_record(path))
+        except (SpatialprobeError, OSError):  # made on the fly, or damaged
+            return f'python -m fusion fuse models="{run.source}" dataset={dataset}'
+    timestep = (facts.arrays.get(run.array, {}).get("extra") or {}).get("timestep")
     words = [f"layers={result['block']}"] if result["block"] is not None else []
     words += [f"tap={result['tap']}"] if result["tap"] in ("vision", "vae") else []
-    words += [f"noise={result['noise_level']:.4g}"] if result["noise_level"] is not None else []
-    return " ".join([command, *words])
+    words += [f"noise={noise_word(result['noise_level'], timestep)}"] if result["noise_level"] is not None else []
+    words += [f"grid={'x'.join(map(str, result['grid']))}"] if result["grid"] else []
+    return " ".join([extract_command(run.source, dataset), *words])
 
 
 @lru_cache

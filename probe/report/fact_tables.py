@@ -87,7 +87,12 @@ def entry_rows(entries: Sequence[Entry]) -> Rows:
     ]
 
 
-def run_rows(settings: Sequence[Setting], entries: Sequence[Entry], sources: Mapping[tuple[str, str], Source]) -> Rows:
+def run_rows(
+    settings: Sequence[Setting],
+    entries: Sequence[Entry],
+    sources: Mapping[tuple[str, str], Source],
+    facts: Mapping[tuple[str, str], StoreFacts],
+) -> Rows:
     """Return table `runs`, the provenance of every number."""
     place = {run.run_id: entry for entry in entries for run in entry.runs}
     rows: Rows = []
@@ -106,7 +111,7 @@ def run_rows(settings: Sequence[Setting], entries: Sequence[Entry], sources: Map
                     "versions": ", ".join(f"{k} {v}" for k, v in (result.get("versions") or {}).items()),
                     "pictures": _files(run, "pictures", "*.png"),
                     "points": _files(run, "points", "*.ply"),
-                    "extract_command": features_command(run),
+                    "extract_command": features_command(run, facts[run.source, run.store]),
                     "command": train_command(run),
                     "label": sources[run.source, run.store].label,
                 }

@@ -19,6 +19,7 @@ from configs.errors import (
     StaleError,
     StoreError,
 )
+from extract.noise import CogVideoXSchedule, FlowSchedule, NoiseSchedule, OpenSoraSchedule
 from fusion.choices import Choices
 from fusion.commands import save_view
 from fusion.grids import refill_command
@@ -121,6 +122,23 @@ def test_the_command_that_fills_gaps_asks_for_the_arrays_that_there_are(lab: Lab
     vlm = lab.store("qwen3-vl-2b-tiny-random", spec_of("vision", block=3), spec_of("llm", block=4))
     command = "python -m extract run model=qwen3-vl-2b dataset=toy weights=random size=tiny"
     assert refill_command(vlm) == f"{command} tap=vision,llm layers=3,4 grid=4x6"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "text"),
+    [
+        (FlowSchedule(5.0), "index:749"),
+        (CogVideoXSchedule(3.0), "index:749"),
+        (OpenSoraSchedule((60, 104), 33), "t:0.25"),
+    ],
+)
+def test_that_command_means_the_stored_noise_level(lab: Lab, schedule: NoiseSchedule, text: str) -> None:
+    """A rounded level would be another one, which `extract` refuses to store under the same name."""
+    level = schedule.level(text)
+    told = {"timestep": level.timestep, "signal": level.signal}
+    array = dataclasses.replace(spec_of(), noise_level=level.noise, name="", extra=told)
+    (word,) = re.findall(r"noise=(\S+)", refill_command(lab.store("vgm", array)))
+    assert schedule.level(word) == level
 
 
 def test_several_stores_of_one_model(lab: Lab) -> None:

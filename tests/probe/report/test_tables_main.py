@@ -8,7 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from configs.identity import digest
 from configs.loader import parse_overrides, resolve
+from fusion.choices import Choices
+from fusion.recipe import make_recipe
+from fusion.record import ViewRecord, save_record
 from probe.config import train_layers
 from probe.report.build import build
 from probe.report.collect import collect
@@ -198,6 +202,26 @@ def test_the_command_of_a_run_resolves_to_its_configuration(study: Any) -> None:
     assert {key: words[key] for key in words if "." in key} == {"recipe.lr": "0.5", "match.width": "8"}
     layers = train_layers(words)
     assert resolve(layers.schema, layers.values, words).recipe.lr == 0.5
+
+
+def test_the_command_of_features_names_their_noise_level_in_full_and_their_grid(study: Any) -> None:
+    level = 0.5023265744284328
+    study.per_clip("instance", "wan-t2v-1.3b-tiny-random", {"t_miou": FLAT}, tap="dit", block=4, noise=level)
+    command = build(str(study.root)).table("runs").extract_command[0]
+    model = "python -m extract run model=wan-t2v-1.3b dataset=toy weights=random size=tiny"
+    assert command == f"{model} layers=4 noise={level!r} grid=2x2"
+
+
+def test_the_command_of_a_fusion_has_the_options_of_its_record(study: Any) -> None:
+    fingerprint = {"parents": [], "fusion": {}}
+    study.per_clip("instance", "oracle+position", {"t_miou": FLAT}, store=fingerprint, tap="fused")
+    command = build(str(study.root)).table("runs").extract_command[0]
+    assert command == 'python -m fusion fuse models="oracle+position" dataset=toy'
+    print_ = digest(fingerprint)
+    choices = Choices(grid="4x4", layers=["5", "all"])
+    record = ViewRecord("oracle+position", "toy", ("", ""), make_recipe("lnconcat"), choices, (), fingerprint, print_)
+    save_record(str(study.root), record)
+    assert build(str(study.root)).table("runs").extract_command[0] == f"{command} layers=5,all grid=4x4"
 
 
 def test_imported_probes_are_kept_apart_and_name_their_checkpoint(study: Any) -> None:
