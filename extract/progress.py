@@ -11,6 +11,7 @@ from typing import Self
 
 from cache.forecast import format_bytes
 from configs.console import Progress, get_logger, progress
+from configs.files import atomic_file
 from configs.paths import logs_path
 from extract.runner import Record
 
@@ -104,7 +105,7 @@ def save_log(records: list[Record], root: str | None, name: str, parameters: int
     import pandas as pd
 
     path = logs_path(root) / "extract" / name / "extract_log.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = pd.DataFrame([dataclasses.asdict(record) for record in records])
-    table.assign(parameters=parameters).to_parquet(path, index=False)
+    table = pd.DataFrame([dataclasses.asdict(record) for record in records]).assign(parameters=parameters)
+    with atomic_file(path) as temporary:
+        table.to_parquet(temporary, index=False)
     return path

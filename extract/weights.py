@@ -42,13 +42,21 @@ class Checkpoint:
 
     @cached_property
     def files(self) -> Mapping[str, str]:
-        """Tensor name -> file name, from the index file or the headers."""
+        """Tensor name -> file name, from the index file or the headers.
+
+        Raises:
+            ModelError: one of them is not readable.
+        """
         if self.folder.is_file():
             return dict.fromkeys(read_header(self.folder), "")
         indices = sorted(self.folder.glob("*" + INDEX_SUFFIX))
         if indices:
-            table: dict[str, str] = json.loads(indices[0].read_text())["weight_map"]
-            return table
+            try:
+                return {str(name): str(file) for name, file in json.loads(indices[0].read_text())["weight_map"].items()}
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ModelError(
+                    "not a readable index of weights", where=indices[0], fix="download it again"
+                ) from error
         return {name: file.name for file in sorted(self.folder.glob("*.safetensors")) for name in read_header(file)}
 
     @property

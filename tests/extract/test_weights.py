@@ -80,6 +80,14 @@ def test_broken_files_are_refused(tmp_path, content):
         sorted(Checkpoint(tmp_path).names)
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"weight_map": 3}'])
+def test_broken_indices_are_refused(sharded, content):
+    folder, _ = sharded
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ModelError, match="not a readable index of weights"):
+        fill(network(4), Checkpoint(folder))
+
+
 def test_cut_files_are_refused(sharded):
     folder, _ = sharded
     path = folder / "part-1.safetensors"
