@@ -173,7 +173,7 @@ def _accepts(kind: Any, wanted: type) -> bool:
 def _parse(text: str, option: Option) -> Any:
     """Read an override: text fields keep it letter for letter, lists may be written `1,2,3`."""
     from omegaconf import OmegaConf
-    from yaml import YAMLError
+    from yaml import BaseLoader, YAMLError, load
 
     if text.strip().lower() in ("null", "none") and _accepts(option.type, NoneType):
         return None
@@ -182,6 +182,8 @@ def _parse(text: str, option: Option) -> Any:
     elif _accepts(option.type, str):
         return text
     try:
+        if option.type == list[str]:
+            return load(text, BaseLoader)  # which makes texts only
         return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)["value"]  # type: ignore[index,call-overload]
     except (YAMLError, ValueError) as error:
         raise ConfigError(

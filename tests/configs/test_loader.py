@@ -43,6 +43,17 @@ def test_text_is_kept_letter_for_letter() -> None:
         assert make(name=text).name == text
 
 
+def test_texts_in_lists_are_kept_letter_for_letter() -> None:
+    @dataclasses.dataclass
+    class Clips:
+        clips: list[str] = option(help="ids", factory=list)
+
+    for text in ("007", "1e3", "93456789e012", "yes", "1_000", "2026-01-01", "null", "t:502", "0.50"):
+        assert resolve(Clips, [], {"clips": f"{text},b"}).clips == [text, "b"]
+    assert resolve(Clips, [], {"clips": '["a b", c]'}).clips == ["a b", "c"]
+    assert resolve(Clips, [], {"clips": ""}).clips == []
+
+
 def test_lists_and_none() -> None:
     assert (
         make(layers="3,4,5").layers == [3, 4, 5] and make(layers="[6]").layers == [6] and make(layers="7").layers == [7]
