@@ -28,6 +28,10 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"unknown device {name!r}", expected="auto, cpu, cuda or cuda:<number>") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(
+            f"probes don't train on {name}", expected="auto, cpu, cuda or cuda:<number>", fix="device=cpu"
+        )
     if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
         raise ConfigError(f"there is no device {name}", found=f"{torch.cuda.device_count()} GPUs", fix="device=cpu")
     return device
@@ -75,7 +79,8 @@ def fit(training: ProbePass, data: ProbeData, config: Any, rounds: int) -> None:
             trainer.fit(training, datamodule=data)
         except SystemExit:
             if trainer.interrupted:
-                raise KeyboardInterrupt from None
+                advice = "the same command without force=true continues" if config.force else ""
+                raise KeyboardInterrupt(advice) from None
             raise
 
 

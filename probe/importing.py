@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from configs.cli import Layers
 from configs.errors import ConfigError, MissingError
 from configs.options import option
+from data.files import sha256_file
 from probe.config import RunOptions, beside_task_options, run_schema, train_layers
 
 
@@ -75,7 +75,7 @@ def import_checkpoint(config: Any) -> dict[str, Any]:
             fix="choose one layer, and leave out seeds, depths, control and mdl",
         )
     inputs = planned[0][0]
-    sha256 = _sha256(path)
+    sha256 = sha256_file(path)
     plan = dataclasses.replace(plans[0], inputs={**plans[0].inputs, "imported": sha256})
     known = None if run.force else results.find(run.root, plan.run_id)
     if known is not None:
@@ -88,8 +88,3 @@ def import_checkpoint(config: Any) -> dict[str, Any]:
     member.save_best(0, results.selection_score(session.evaluate_select([member], data)[0], member))
     facts = {"imported": {"file": path.name, "sha256": sha256}, "rounds": 0, "steps": 0}
     return session.finish([member], data, 0.0, facts)[plan.run_id]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

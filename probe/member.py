@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from configs.errors import StaleError
 from fusion.deferred import fused
 from probe import checkpoints
 from probe.config import task_options
@@ -104,8 +105,21 @@ class Member:
         self.log.restore(state["log"])
 
     def load_best(self) -> None:
-        """Put the best weights into the network, and the projection that they were trained with into the matching."""
-        state = checkpoints.load(self.folder / "best.ckpt", self.run_id)
+        """Put the best weights into the network, and the projection that they were trained with into the matching.
+
+        Raises:
+            StaleError: another process that trains the same run has replaced them by those of another round.
+        """
+        path = self.folder / "best.ckpt"
+        state = checkpoints.load(path, self.run_id)
+        if self.best and state["round"] != self.best["round"]:
+            raise StaleError(
+                "these are not the best weights of this run",
+                expected=f"round {self.best['round']}",
+                found=f"round {state['round']}",
+                where=path,
+                fix="another process trains the same run: let it finish, then give the same command again",
+            )
         self.module.probe.load_state_dict(state["weights"])
         if self.match is not None:
             self.match.load_state_dict(state["match"])

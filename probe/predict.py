@@ -13,10 +13,11 @@ from configs.identity import digest
 from configs.loader import closest, resolve
 from configs.paths import results_path
 from fusion.opening import open_source
-from probe import results
+from probe import checkpoints, results
 from probe.config import run_schema
 from probe.fitting import resolve_device
 from probe.inputs import Inputs, Layer, check_clips, open_dataset
+from probe.matching import Match
 from probe.member import Member
 from probe.plan import RunPlan
 from probe.scores import Scores
@@ -136,6 +137,8 @@ class _Applied:
         self.plan = RunPlan(changed, 0, bool(result["control"]), {"array": array.name})
         self.name = dataset.name
         self.session = Session(changed, self.inputs, resolve_device(config.device), home=home)
+        if original.match.width:
+            self.session.matches[0] = kept_projection(original.match.grid, self.folder, result["run_id"])
         self.member: Member = self.session.member(self.plan, folder=self.folder, run_id=result["run_id"])
         self.member.load_best()
         rooms = dataset.clips["group_id"].to_dict()
@@ -145,6 +148,12 @@ class _Applied:
         """Return the scores of some clips."""
         data = self.session.data(self.inputs.layers, self.plan.control)
         return self.session.scores([self.member], data, clips, full=True, among=self.clips)[0]
+
+
+def kept_projection(grid: list[int], folder: Path, run_id: str) -> Match:
+    """Return the matching of a finished run, with the projection that it was trained with; nothing is fitted again."""
+    state = checkpoints.load(folder / "best.ckpt", run_id)["match"]
+    return Match((grid[0], grid[1]) if grid else None, state["mean"], state["matrix"])
 
 
 def open_home(root: str | None, result: dict[str, Any]) -> Any:

@@ -201,12 +201,18 @@ def compact(root: str | None) -> Path | None:
 
     from data.tables import parquet_bytes
 
-    rows = [_flat(result) for result in read_all(root)]
-    if not rows:
-        return None
     path = results_path(root) / PARQUET
-    write_atomic(path, parquet_bytes(pd.DataFrame(rows)))
-    return path
+    while there := _stamps(root):
+        rows = [_flat(result) for result in read_all(root)]
+        write_atomic(path, parquet_bytes(pd.DataFrame(rows)))
+        if _stamps(root) == there:  # else another process has added a run that its own table may lack by now
+            return path
+    return None
+
+
+def _stamps(root: str | None) -> dict[str, int]:
+    """Return the results files there are, with the times of their last change."""
+    return {path.name: path.stat().st_mtime_ns for path in results_path(root).glob("*.json")}
 
 
 def _flat(result: dict[str, Any]) -> dict[str, Any]:

@@ -46,15 +46,15 @@ def print_runs(config: Any) -> None:
     if config.unfinished:
         _print_unfinished(config)
         return
-    wanted = {"task": config.task, "source": config.model, "dataset": config.dataset}
-    found = [
-        result
-        for result in results.read_all(config.root)
-        if all(value is None or result[key] == value for key, value in wanted.items())
-    ]
+    found = [result for result in results.read_all(config.root) if _wanted(result, config)]
     if not found:
         print(f"no finished run in {results_path(config.root)}; python -m probe train task=... makes one")
     print_results(sorted(found, key=lambda r: (r["task"], r["source"], r["array"], r["depth"], r["seed"])), config.root)
+
+
+def _wanted(facts: Mapping[str, Any], config: Any) -> bool:
+    wanted = {"task": config.task, "source": config.model, "dataset": config.dataset}
+    return all(value is None or facts[key] == value for key, value in wanted.items())
 
 
 def _print_unfinished(config: Any) -> None:
@@ -64,6 +64,8 @@ def _print_unfinished(config: Any) -> None:
         if results.result_file(config.root, run_id).is_file():
             continue
         facts = json.loads(path.read_text(encoding="utf-8"))
+        if not _wanted(facts, config):
+            continue
         try:
             done = int(checkpoints.load(path.parent / "last.ckpt", run_id)["rounds_done"])
         except (LookupError, CorruptionError, ValueError):

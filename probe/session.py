@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -171,12 +172,20 @@ class Session:
         return ProbeData(source, source.arrays, self.schedule, self.train_targets, donors)  # type: ignore[arg-type]
 
     def _state(self, member: Member) -> dict[str, Any] | None:
-        path = member.folder / "last.ckpt"
         if self.config.force:
+            # The result goes first: weights that are still learning must never pass for those of a finished run.
+            results.result_file(self.config.root, member.run_id).unlink(missing_ok=True)
             for name in ("last.ckpt", "best.ckpt"):
                 (member.folder / name).unlink(missing_ok=True)
+            shutil.rmtree(member.folder / "evaluations", ignore_errors=True)
             return None
-        return checkpoints.load(path, member.run_id) if path.is_file() else None
+        path = member.folder / "last.ckpt"
+        if not path.is_file():
+            return None
+        state = checkpoints.load(path, member.run_id)
+        # The best weights may be a round ahead: they are kept first.
+        best = checkpoints.load(member.folder / "best.ckpt", member.run_id) if state["best"] else {}
+        return state | {"best": {key: best[key] for key in state["best"]}}
 
 
 class _AfterRound:
@@ -210,14 +219,18 @@ class _AfterRound:
 
 
 def by_progress(root: str | None, plans: Sequence[RunPlan], force: bool) -> list[list[RunPlan]]:
-    """Group runs by how far they are: those in a group train side by side."""
+    """Group runs by how far they are, the furthest first: those in a group train side by side.
+
+    A run is saved before its twin, so that after an interrupt in between it also ends before it.
+    """
 
     def rounds_done(plan: RunPlan) -> int:
         path = folder_of(root, plan.run_id) / "last.ckpt"
         return 0 if force or not path.is_file() else int(checkpoints.load(path, plan.run_id)["rounds_done"])
 
-    ordered = sorted(plans, key=rounds_done)
-    return [list(group) for _, group in itertools.groupby(ordered, key=rounds_done)]
+    done = {plan.run_id: rounds_done(plan) for plan in plans}
+    ordered = sorted(plans, key=lambda plan: -done[plan.run_id])
+    return [list(group) for _, group in itertools.groupby(ordered, key=lambda plan: done[plan.run_id])]
 
 
 def folder_of(root: str | None, run_id: str) -> Path:

@@ -134,8 +134,10 @@ def test_one_clip_per_split(tmp_path: Path, configure: Configure) -> None:
         row = result["report"]["loss"]
         assert row["value"] is not None and row["low"] is None and row["high"] is None
         assert "no interval: fewer than two rooms" in row["reasons"]
+    before = set((root / "runs").iterdir())
     with pytest.raises(DatasetError, match="two clips or more"):
-        train(configure(root, "tagging", control=True))
+        train(configure(root, "tagging", control=True, seeds=5))
+    assert set((root / "runs").iterdir()) == before  # told before anything is trained
 
 
 def test_ground_truth_of_several_sizes(tmp_path: Path, configure: Configure) -> None:

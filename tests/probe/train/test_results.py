@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from configs.errors import ConfigError, CorruptionError, MissingError
+from configs.files import write_atomic
 from configs.loader import resolve
 from probe import pictures, results
 from probe.config import EvaluateConfig, PredictConfig, RunsConfig
@@ -82,8 +83,15 @@ def test_evaluate_reproduces_the_report_and_keeps_it(trained: Path, configure: C
     assert other["plan"] == "paper-3" and other["metrics"] != first["metrics"]
 
 
-def test_evaluate_uses_the_projection_of_training(artifacts: Path, configure: Configure) -> None:
+def test_evaluate_uses_the_projection_of_training(
+    artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (result,) = train(configure(artifacts, "tagging", match__width=3, resamples=20))
+
+    def refit(*given: Any) -> None:
+        raise AssertionError("the clips of the split may be too few to fit a projection")
+
+    monkeypatch.setattr("probe.matching._principal", refit)
     again = evaluate(options(EvaluateConfig, artifacts, run=result["run_id"]))
     assert again["metrics"] == result["report"]
 
@@ -112,6 +120,33 @@ def test_unfinished_runs_are_listed(trained: Path, configure: Configure, capsys:
     results.result_file(str(trained), result["run_id"]).unlink()
     print_runs(resolve(RunsConfig, [], {"root": str(trained), "unfinished": "true"}))
     assert f"{result['run_id']}  tagging" in capsys.readouterr().out
+
+
+def test_unfinished_runs_are_filtered(trained: Path, configure: Configure, capsys: Any) -> None:
+    for task in ("tagging", "instance"):
+        (result,) = train(configure(trained, task))
+        results.result_file(str(trained), result["run_id"]).unlink()
+    print_runs(resolve(RunsConfig, [], {"root": str(trained), "unfinished": "true", "task": "instance"}))
+    printed = capsys.readouterr().out
+    assert "1 unfinished runs" in printed and "  instance  " in printed and "tagging" not in printed
+
+
+def test_table_misses_no_run_that_another_process_adds(
+    trained: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (result,) = train(configure(trained, "tagging"))
+    path = results.result_file(str(trained), result["run_id"])
+    content = path.read_bytes()
+    path.unlink()
+
+    def meanwhile(target: Path, table: bytes) -> None:
+        write_atomic(target, table)
+        if not path.is_file():
+            path.write_bytes(content)
+
+    monkeypatch.setattr(results, "write_atomic", meanwhile)
+    table = results.compact(str(trained))
+    assert table is not None and result["run_id"] in set(pd.read_parquet(table)["run_id"])
 
 
 def test_missing_logger_is_told(artifacts: Path, configure: Configure) -> None:

@@ -8,12 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from configs.errors import ConfigError, NonFiniteError, StaleError
+from configs.errors import ConfigError, MissingError, NonFiniteError, StaleError
+from configs.loader import resolve
 from probe import checkpoints, results
+from probe.config import EvaluateConfig
+from probe.predict import evaluate
 from probe.schedule import Schedule
 from probe.train import train
 
@@ -123,6 +127,99 @@ def test_resumed_run_ends_bit_identical(
     assert resumed["report"] == whole["report"] and resumed["select"] == whole["select"]
     name = Path("runs") / whole["run_id"] / "log.csv"
     assert (artifacts / name).read_text() == (other / name).read_text()
+
+
+def _stop_at(call: int, patch: pytest.MonkeyPatch) -> None:
+    from probe.training_pass import ProbePass
+
+    original, calls = ProbePass.training_step, []
+
+    def interrupted(self: ProbePass, batch: Any, index: int) -> None:
+        calls.append(index)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        original(self, batch, index)
+
+    patch.setattr(ProbePass, "training_step", interrupted)
+
+
+def test_forced_run_that_is_interrupted_is_not_finished(
+    trained: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first,) = train(configure(trained, "tagging"))
+    evaluate(resolve(EvaluateConfig, [], {"root": str(trained), "run": first["run_id"], "device": "cpu"}))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match="without force=true"):
+        _stop_at(3, patch)
+        train(configure(trained, "tagging", force=True))
+    assert results.find(str(trained), first["run_id"]) is None
+    assert not (trained / "runs" / first["run_id"] / "evaluations").exists()
+    (again,) = train(configure(trained, "tagging"))
+    assert again["finished_at"] and again["report"] == first["report"]
+
+
+def test_twin_that_lags_behind_its_original_is_still_compared(
+    artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from probe.member import Member
+
+    original, saved = Member.save_last, []
+
+    def killed(self: Member, optimizer: Any, scheduler: Any) -> None:
+        saved.append(self.run_id)
+        if len(saved) == 4:  # the original is a round ahead of its twin
+            raise KeyboardInterrupt
+        original(self, optimizer, scheduler)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Member, "save_last", killed)
+        train(configure(artifacts, "tagging", control=True))
+    real, twin = train(configure(artifacts, "tagging", control=True))
+    assert real["probes_in_pass"] == twin["probes_in_pass"] == 1
+    assert twin["control_of"] == real["run_id"] and twin["selectivity"]
+
+
+def test_weights_of_another_round_are_never_scored_as_the_best(
+    artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from probe.session import Session
+
+    original = Session.scores
+
+    def replaced(self: Session, members: Any, data: Any, clips: Any, *, full: bool, among: Any = None) -> Any:
+        (member,) = members
+        if member.rounds_done == 3:  # another process that trains the same run
+            path = member.folder / "best.ckpt"
+            state = checkpoints.load(path, member.run_id)
+            patch.setattr(member, "is_better", lambda score: False)
+            checkpoints.save(path, member.run_id, {**state, "round": state["round"] + 1})
+        return original(self, members, data, clips, full=full, among=among)
+
+    with monkeypatch.context() as patch, pytest.raises(StaleError, match="best weights"):
+        patch.setattr(Session, "scores", replaced)
+        train(configure(artifacts, "instance"))
+    (result,) = train(configure(artifacts, "instance"))  # the file says itself of which round it is
+    state = checkpoints.load(artifacts / "runs" / result["run_id"] / "best.ckpt", result["run_id"])
+    assert result["best_round"] == state["round"]
+
+
+def test_content_of_class_embeddings_is_part_of_a_run(artifacts: Path, tmp_path: Path, configure: Configure) -> None:
+    path = tmp_path / "embeddings.npy"
+    found = []
+    for seed in (0, 1):
+        np.save(path, np.random.default_rng(seed).standard_normal((20, 6)).astype(np.float32))
+        options = {"head__queries": "embeddings", "head__class_embeddings": path, "head__layers": 1}
+        found += train(configure(artifacts, "tagging", **options))
+    assert found[0]["run_id"] != found[1]["run_id"]
+    path.unlink()
+    with pytest.raises(MissingError, match="class embeddings"):
+        train(configure(artifacts, "tagging", **options))
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "xyz"])
+def test_devices_that_probes_cannot_use(artifacts: Path, configure: Configure, device: str) -> None:
+    with pytest.raises(ConfigError, match=device):
+        train(configure(artifacts, "tagging", device=device))
+    assert not (artifacts / "runs").exists()
 
 
 def test_side_by_side_equals_alone(artifacts: Path, tmp_path: Path, configure: Configure) -> None:
