@@ -41,7 +41,7 @@ def load(path: Path, run_id: str) -> dict[str, Any]:
         raise MissingError("no checkpoint", where=path, fix="train the probe first: python -m probe train ...")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
+    except (RuntimeError, ValueError, LookupError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise CorruptionError(
             f"not a readable checkpoint: {error}", where=path, fix=f"delete {path.parent} and train again"
         ) from error

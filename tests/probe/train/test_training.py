@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from configs.errors import ConfigError, MissingError, NonFiniteError, StaleError
+from configs.errors import ConfigError, CorruptionError, MissingError, NonFiniteError, StaleError
 from configs.loader import resolve
 from probe import checkpoints, results
 from probe.config import EvaluateConfig
@@ -286,6 +286,14 @@ def test_checkpoint_of_another_run_is_refused(trained: Path, configure: Configur
     (first,) = train(configure(trained, "tagging"))
     path = trained / "runs" / first["run_id"] / "last.ckpt"
     with pytest.raises(StaleError, match="another run"):
+        checkpoints.load(path, "0" * 16)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"h\x05.", b"PK\x03\x04"])
+def test_damaged_checkpoint_is_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(CorruptionError, match="not a readable checkpoint"):
         checkpoints.load(path, "0" * 16)
 
 
