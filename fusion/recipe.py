@@ -83,6 +83,15 @@ def make_recipe(variant: str, width: int = 0, values: Mapping[str, Any] | None =
     Raises:
         ConfigError: unknown variant or option, or options that contradict each other.
     """
-    recipe = resolve(Recipe, [variant_values(variant, width), values or {}], {})
+    recipe = unchecked_recipe(variant, width, values)
     recipe.check()
     return recipe
+
+
+def unchecked_recipe(variant: str, width: int = 0, values: Mapping[str, Any] | None = None) -> Recipe:
+    """Return the same even if options contradict each other: what a record changes may be what makes sense of them.
+
+    Raises:
+        ConfigError: unknown variant or option.
+    """
+    return resolve(Recipe, [variant_values(variant, width), values or {}], {})

@@ -17,7 +17,7 @@ from configs.identity import differences, plain
 from configs.paths import features_path
 from fusion.choices import Choices
 from fusion.name import parse_name
-from fusion.recipe import Recipe, make_recipe
+from fusion.recipe import Recipe, unchecked_recipe
 
 if TYPE_CHECKING:
     from fusion.view import FusedView
@@ -134,7 +134,7 @@ def stale(record: ViewRecord, path: Path, found: str) -> SpatialprobeError:
 def fuse_command(record: ViewRecord) -> str:
     """Return the command that makes a recorded view: its name, and the options that differ from the variant's."""
     name = parse_name(record.name)
-    usual = dataclasses.asdict(make_recipe(name.variant, name.width)) | dataclasses.asdict(Choices())
+    usual = dataclasses.asdict(unchecked_recipe(name.variant, name.width)) | dataclasses.asdict(Choices())
     chosen = dataclasses.asdict(record.recipe) | dataclasses.asdict(record.choices)
     words = [f'python -m fusion fuse models="{record.name}" dataset={record.dataset}']
     for key, value in chosen.items():

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import SpatialprobeError
+from configs.errors import MissingError, SpatialprobeError
 from configs.identity import digest
 from configs.paths import results_path, runs_path
 from probe import results
@@ -110,8 +110,12 @@ def collect(root: str | None, dataset: str | None = None, profile: str | None = 
         root: artifact root.
         dataset: only runs on this dataset.
         profile: only runs of this profile.
+
+    Raises:
+        MissingError: there are runs, but none of this dataset and profile.
     """
     runs, gaps = [], []
+    known: set[str] = set()
     paths = sorted(results_path(root).glob("*.json"))
     for path in paths:
         try:
@@ -123,6 +127,7 @@ def collect(root: str | None, dataset: str | None = None, profile: str | None = 
             problem = getattr(error, "problem", str(error))
             gaps.append(f"{path} is left out: {problem}. Delete it and repeat the run.")
             continue
+        known |= {f"dataset={result['dataset']} profile={result['profile']}"}
         if dataset not in (None, result["dataset"]) or profile not in (None, result["profile"]):
             continue
         folder = runs_path(root) / path.stem
@@ -133,6 +138,14 @@ def collect(root: str | None, dataset: str | None = None, profile: str | None = 
                 "views can't be checked against those of other runs; it is kept apart."
             )
         runs.append(Run(result, identity, folder))
+    if known and not runs:
+        raise MissingError(
+            "no finished run fits",
+            expected=" ".join(f"{k}={v}" for k, v in (("dataset", dataset), ("profile", profile)) if v is not None),
+            found="; ".join(sorted(known)),
+            where=results_path(root),
+            fix="choose one of these, or leave dataset= and profile= out",
+        )
     if not gaps:
         rebuild(root, len(paths))
     runs.sort(key=lambda run: (run.task, run.source, run.array, str(run.result["depth"]), run.seed, run.run_id))

@@ -12,6 +12,7 @@ from configs.identity import digest
 from configs.loader import known_names, load_named
 from configs.source_name import ORACLE, read_source
 from fusion.name import DEFAULT_VARIANT, NOISE, parse_name
+from fusion.recipe import unchecked_recipe
 from probe.report.stores import StoreFacts
 
 ORACLE_GROUPS = ("colour", "normal", "depth", "rays", "code", "classes")
@@ -150,7 +151,11 @@ def _fusion(name: str, facts: StoreFacts) -> Source:
         short = digest(fingerprint)[:12] if fingerprint else ""
         part = _plain(branch.source, StoreFacts(short, fingerprint))
         parts.append(replace(part, label=f"{part.label} ~{branch.width}") if branch.width else part)
-    how = "" if parsed.variant == DEFAULT_VARIANT and not parsed.width else f" [{parsed.variant}{parsed.width or ''}]"
+    words = [] if parsed.variant == DEFAULT_VARIANT and not parsed.width else [f"{parsed.variant}{parsed.width or ''}"]
+    usual = unchecked_recipe(parsed.variant, parsed.width).identity()
+    recorded = facts.fingerprint.get("fusion") or {}
+    words += [f"{key} {value}" for key, value in recorded.items() if usual.get(key) != value and key != "parents"]
+    how = f" [{', '.join(words)}]" if words else ""
     models = all(part.kind in ("vgm", "vlm", "unknown") for part in parts)
     return Source(
         name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,4 +89,4 @@ def command_of(config: ReportConfig) -> str:
     values = {key: value for key, value in dataclasses.asdict(config).items() if key != "force"}
     usual = {field.name: field.default for field in dataclasses.fields(config)}
     words = [f"{key}={value}" for key, value in values.items() if value is not None and value != usual[key]]
-    return " ".join(["python -m probe report", *words])
+    return " ".join(["python -m probe report", *map(shlex.quote, words)])

@@ -243,6 +243,14 @@ def test_the_command_that_makes_a_view_anew_keeps_its_options(lab: Lab) -> None:
     assert fuse_command(record) == f"python -m fusion fuse {words}"
 
 
+def test_that_command_of_a_view_with_another_recipe_than_its_variant(lab: Lab) -> None:
+    lab.pair()
+    name, recipe = parse_name("vgm+vlm@lnconcat7"), make_recipe("lnconcat", 7, {"project": "random"})
+    view = view_by_name(lab.root, "toy", name, recipe=recipe)
+    record = load_record(save_view(str(lab.root), view, recipe, Choices(), []))
+    assert fuse_command(record) == 'python -m fusion fuse models="vgm+vlm@lnconcat7" dataset=toy project=random'
+
+
 def test_two_fusions_of_one_name_must_be_told_apart(lab: Lab) -> None:
     lab.pair()
     for dtype in ("float32", "bfloat16"):

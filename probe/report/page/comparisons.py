@@ -32,7 +32,10 @@ def controls_section(data: ReportData, sources: Sources, settings: Settings) -> 
             body.append(Row([*cells, *(_against(found.get(key)) for key in keys)], sources.kinds(one)))
         columns = [Column("Model", number=False), Column("Control", number=False)]
         columns += [Column(f"{title(key)}: model \N{MINUS SIGN} control", meaning(key)) for key in keys]
-        note = "Green: the model is better and the 95 % interval excludes zero; red: the control is."
+        note = (
+            "Green: the model is better and the 95 % interval excludes zero; red: the control is. Intervals are not "
+            "corrected for their number and too narrow with few rooms: the tests are under Differences."
+        )
         blocks.append(Table(settings.title(setting), columns, body, note))
     if not blocks:
         blocks.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from configs.errors import MissingError
 from probe.report.build import build
 from probe.report.config import ReportConfig
 from probe.report.contract import COLUMNS, ReportData
@@ -128,6 +130,17 @@ def test_a_table_without_a_documented_column_is_refused(study: Any) -> None:
 
 def test_the_report_names_its_command() -> None:
     assert command_of(ReportConfig(dataset="toy", resamples=500)) == "python -m probe report dataset=toy resamples=500"
+    assert command_of(ReportConfig(out="/tmp/my report")) == "python -m probe report 'out=/tmp/my report'"
+    assert shlex.split(command_of(ReportConfig(out="/tmp/my report")))[-1] == "out=/tmp/my report"
+
+
+def test_a_report_on_nothing_names_what_there_is(study: Any) -> None:
+    """A slip in dataset= would otherwise replace the report by an empty one."""
+    assert build(str(study.root), dataset="toy").said("warning")[0].text.startswith("There is no finished run")
+    study.per_clip("instance", "pixels", {"t_miou": [0.1] * 6})
+    assert len(build(str(study.root), dataset="toy", profile="smoke").table("runs")) == 1
+    with pytest.raises(MissingError, match="dataset=toy profile=smoke"):
+        build(str(study.root), dataset="tyo")
 
 
 def test_the_documentation_names_every_table() -> None:

@@ -116,6 +116,15 @@ def test_two_stores_of_one_model_keep_their_own_differences(study: Any) -> None:
         assert any("unlike the paper: dataset toy instead of ScanNet" in line for line in row.cells[0].detail)
 
 
+def test_a_fusion_by_another_recipe_than_its_name_says_is_named_by_it(study: Any) -> None:
+    for changes in ({}, {"normalise": "none"}):
+        recipe = make_recipe("lnconcat", 0, changes).identity()
+        study.per_clip("instance", "qwen3-vl-2b+wan-t2v-1.3b", {"t_miou": FLAT}, store={"fusion": recipe}, tap="fused")
+    labels = rows(build(str(study.root)), "ours").label.tolist()
+    plain = "Qwen3-VL-2B + Wan2.1 T2V 1.3B"
+    assert sorted(labels) == [plain, f"{plain} [normalise none]"]
+
+
 def test_averages_say_what_they_are_of(study: Any) -> None:
     for i, source in enumerate(("qwen3-vl-2b", "internvl3-1b", "qwen3-vl-2b+internvl3-1b", "position")):
         study.per_clip("instance", source, {"t_miou": [0.1 * i] * 6}, store={"adapter": {"family": source}})
