@@ -25,6 +25,8 @@ def extract_command(source: str, dataset: str, array: ArraySpec | None = None, g
         words.append(f"layers={array.block}")
     if array is not None and array.tap not in _FIRST_TAPS and array.block is not None:
         words.append(f"tap={array.tap}")
+    if array is not None and array.noise_level is not None:
+        words.append(f"noise={noise_word(array.noise_level, array.extra.get('timestep'))}")
     if grid:
         words.append(f"grid={grid}")
     model, *options = read_source(source).options

@@ -24,7 +24,7 @@ def clip_splits(root: str | os.PathLike[str] | None, dataset: str) -> dict[str, 
         raise MissingError(
             "the dataset that names the training clips is not there",
             expected=path,
-            fix=f"python -m data prepare dataset={dataset}, or give the training clips themselves",
+            fix=f"python -m data prepare dataset=<kind> name={dataset}, or give the training clips themselves",
         )
     try:
         table = pd.read_parquet(path, columns=["clip_id", "split"])

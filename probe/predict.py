@@ -16,7 +16,8 @@ from fusion.opening import open_source
 from probe import checkpoints, results
 from probe.config import run_schema
 from probe.fitting import resolve_device
-from probe.inputs import Inputs, Layer, check_clips, open_dataset
+from probe.input_checks import check_clips
+from probe.inputs import Inputs, Layer, open_dataset
 from probe.matching import Match
 from probe.member import Member
 from probe.plan import RunPlan

@@ -178,6 +178,13 @@ def test_a_grid_that_a_model_has_but_the_store_lacks(lab: Lab) -> None:
     assert next(iter(view.arrays.values())).pooling == "bilinear from 3x5; none"
 
 
+def test_that_grid_is_added_at_the_noise_level_of_the_array(lab: Lab) -> None:
+    array = dataclasses.replace(spec_of("dit", grid=(3, 5), pooling="averaged"), noise_level=0.25, name="")
+    lab.store("wan-t2v-14b", array)
+    lab.store("vlm", spec_of("llm", grid=(4, 6)))
+    assert "layers=21 noise=0.25 grid=3x5,4x6" in refused(lab, MissingError, "wan-t2v-14b+vlm")
+
+
 def test_a_native_grid_may_be_interpolated_unless_forbidden(lab: Lab) -> None:
     lab.store("vgm", spec_of("dit", grid=(3, 5)))
     lab.store("vlm", spec_of("llm", grid=(4, 6)))
