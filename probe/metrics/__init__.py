@@ -16,6 +16,7 @@ from probe.metrics.aggregate import (
 from probe.metrics.alignment import Similarity, align_similarity
 from probe.metrics.ceiling import grid_ceiling, majority_labels
 from probe.metrics.clustering import cluster_cells, count_clusters, upsample_labels
+from probe.metrics.correction import holm
 from probe.metrics.depth import depth_score
 from probe.metrics.f1 import F1Scores, best_thresholds, f1_scores
 from probe.metrics.finegrained import depth_bin_errors, error_percentiles, frame_distance_errors
@@ -31,7 +32,6 @@ from probe.metrics.statistics import (
     PairedDifference,
     bootstrap_mean,
     bootstrap_statistic,
-    holm,
     paired_difference,
     paired_statistic,
 )

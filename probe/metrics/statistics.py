@@ -1,4 +1,4 @@
-"""Uncertainty of means and of any statistic over clips: bootstrap by room, paired differences, Holm correction.
+"""Uncertainty of means and of any statistic over clips: bootstrap by room, paired differences.
 
 Clips of one room resemble each other, so whole rooms are resampled, never single clips. Everything is seeded, and
 the same seed and rooms draw the same resamples for every model.
@@ -7,7 +7,7 @@ the same seed and rooms draw the same resamples for every model.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,7 +23,6 @@ __all__ = [
     "PairedDifference",
     "bootstrap_mean",
     "bootstrap_statistic",
-    "holm",
     "paired_difference",
     "paired_statistic",
 ]
@@ -278,27 +277,3 @@ def paired_statistic(
     defined = samples[~np.isnan(samples)]
     side = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
     return PairedDifference(interval, min(1.0, 2.0 * (side + 1) / (len(defined) + 1)), "bootstrap")
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down correction: adjusted p values that control the family-wise error rate.
-
-    Args:
-        p_values: comparison -> p value; NaN stays NaN and is no member of the family.
-
-    Returns:
-        comparison -> adjusted p value in [0, 1], in the order given.
-
-    Raises:
-        ConfigError: a p value outside [0, 1].
-    """
-    bad = {name: p for name, p in p_values.items() if not (math.isnan(p) or 0.0 <= p <= 1.0)}
-    if bad:
-        raise ConfigError("A p value lies between 0 and 1", expected="[0, 1]", found=bad, where="p_values")
-    adjusted = dict.fromkeys(p_values, math.nan)
-    family = sorted((name for name, p in p_values.items() if not math.isnan(p)), key=lambda name: p_values[name])
-    highest = 0.0
-    for rank, name in enumerate(family):
-        highest = max(highest, min(1.0, (len(family) - rank) * p_values[name]))
-        adjusted[name] = highest
-    return adjusted

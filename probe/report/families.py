@@ -11,7 +11,8 @@ import numpy as np
 
 from configs.identity import digest
 from configs.source_name import read_source
-from probe.metrics.statistics import Interval, holm
+from probe.metrics.correction import holm
+from probe.metrics.statistics import Interval
 from probe.report.entries import Entry, counted
 from probe.report.paired import Paired, paired, verdict
 from probe.report.scoring import Score, Scored
