@@ -70,7 +70,7 @@ def locate_store(
         where=features_path(root),
         fix="choose one with store=<first digits of its fingerprint>; `python -m cache diff` shows how they differ"
         if len(names) == 1
-        else "name the one meant with model= (source= of `python -m cache`) and dataset=, or give store=<its first digits>",
+        else "name it with model= (source= of `python -m cache`) and dataset=, or give store=<its first digits>",
     )
 
 
