@@ -36,6 +36,7 @@ from benchmarks.plain import make_plain, plain_geometry_loss, plain_instance_los
 from configs.console import print_table
 from configs.errors import SpatialprobeError
 from configs.loader import parse_overrides, resolve
+from configs.machine import keep_freed_memory
 from configs.options import option
 from data.targets import geometry_targets, sample_pixels
 from probe.losses.asymmetric import tagging_loss
@@ -196,6 +197,8 @@ def measure(options: Options, task: str, fast: bool, parent: Connection) -> None
     torch.manual_seed(0)
     chosen = setting(task, options.size)
     device = torch.device(options.device)
+    if fast and device.type == "cpu":
+        keep_freed_memory()  # as `probe.fitting` does
     profile = chosen.fast_profile if fast else chosen.profile
     probe = build_probe(task, options.channels, chosen.grid, profile, num_classes=20, image_size=chosen.image)
     if not fast:

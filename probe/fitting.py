@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from configs.errors import ConfigError
+from configs.machine import keep_freed_memory
 from configs.paths import runs_path
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def fit(training: ProbePass, data: ProbeData, config: Any, rounds: int) -> None:
     import lightning as L
 
     device = resolve_device(config.device)
+    if device.type == "cpu":
+        keep_freed_memory()
     precision: Any = "bf16-mixed" if config.recipe.precision == "bf16-mixed" else "32-true"
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
