@@ -81,6 +81,8 @@ def scaled(words: list[str], place: Path, runs: list[str]) -> list[str]:
     if (stage, verb) in (("probe", "train"), ("probe", "sweep")):
         options = [option for option in options if not option.startswith("profile=")]
         options += ["profile=debug", "pictures=0", "resamples=20"]
+    if (stage, verb) == ("probe", "report"):
+        options = ["profile=debug" if option.startswith("profile=") else option for option in options]
     if (stage, verb) == ("fusion", "controls"):
         options = [option for option in options if not option.startswith("probe=")]
         options.append("probe=profile=debug pictures=0 resamples=20")
