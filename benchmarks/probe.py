@@ -268,7 +268,7 @@ def compare(options: Options, task: str) -> Measured:
     """Let both sides of a task take turns.
 
     Raises:
-        EOFError: one of the processes died; it has printed why.
+        EOFError, ConnectionError: one of the processes died; it has printed why.
     """
     context = multiprocessing.get_context("spawn")
     with contextlib.ExitStack() as stack:
@@ -302,7 +302,7 @@ def main(words: list[str]) -> int:
     for task in options.tasks:
         try:
             rows.append(compare(options, task).row(task, options.device == "cpu"))
-        except EOFError:
+        except (EOFError, ConnectionError):
             return 1
     columns = ["task", "steps/s plain", "steps/s ours", "faster", "less CPU time", "peak MiB plain", "peak MiB ours"]
     print_table(

@@ -63,13 +63,13 @@ def locate_store(
             fix=_instead(root, dataset, source)
             or "extract the features first: python -m extract run model=... dataset=...",
         )
-    names = {path.parent for path in fitting}
+    sources = {path.parent for path in fitting}
     raise StoreError(
         f"several feature stores fit {wanted or 'this root'}",
         found=_listing(fitting),
         where=features_path(root),
         fix="choose one with store=<first digits of its fingerprint>; `python -m cache diff` shows how they differ"
-        if len(names) == 1
+        if len(sources) == 1
         else "name it with model= (source= of `python -m cache`) and dataset=, or give store=<its first digits>",
     )
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,12 @@ def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def read_json(path: Path, *, fix: str) -> dict[str, Any]:
+def read_json(path: Path, *, fix: str | Callable[[], str]) -> dict[str, Any]:
     """Return the mapping in a JSON file.
+
+    Args:
+        path: the file.
+        fix: what to do if it is missing or broken; called only then, if it takes looking for.
 
     Raises:
         MissingError: no such file.
@@ -137,9 +141,13 @@ def read_json(path: Path, *, fix: str) -> dict[str, Any]:
     try:
         value = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        raise MissingError("no such file", where=path, fix=fix) from None
+        raise MissingError("no such file", where=path, fix=_told(fix)) from None
     except (ValueError, UnicodeDecodeError) as error:
-        raise CorruptionError(f"not a readable JSON file: {error}", where=path, fix=fix) from error
+        raise CorruptionError(f"not a readable JSON file: {error}", where=path, fix=_told(fix)) from error
     if not isinstance(value, dict):
-        raise CorruptionError("a JSON object was expected", found=type(value).__name__, where=path, fix=fix)
+        raise CorruptionError("a JSON object was expected", found=type(value).__name__, where=path, fix=_told(fix))
     return value
+
+
+def _told(fix: str | Callable[[], str]) -> str:
+    return fix if isinstance(fix, str) else fix()

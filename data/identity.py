@@ -49,10 +49,15 @@ def read_identity(dataset: Path) -> dict[str, Any]:
         CorruptionError: it can't be read, or its digest does not fit its content.
     """
     from configs.errors import CorruptionError
-    from data.sources import how_to_make
 
     path = dataset / "dataset.json"
-    record = read_json(path, fix=how_to_make(dataset.name))
+
+    def how_to_make() -> str:
+        from data import sources
+
+        return sources.how_to_make(dataset.name)
+
+    record = read_json(path, fix=how_to_make)
     check_version(record, path)
     expected = digest({key: record.get(key) for key in COMPARED})
     if record.get("parameters_sha256") != expected:

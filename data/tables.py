@@ -81,11 +81,13 @@ def read_tables(dataset: Path) -> dict[str, pd.DataFrame]:
 
 
 def _read_tables(dataset: Path) -> dict[str, pd.DataFrame]:
-    from data.sources import how_to_make
+    def how_to_finish() -> str:
+        from data.identity import read_identity
 
-    kind = read_json(dataset / "dataset.json", fix=how_to_make(dataset.name)).get("kind")
-    again = f"python -m data prepare dataset={kind} name={dataset.name}, with the other options that it was begun with,"
-    manifest = read_json(dataset / "manifest.json", fix=f"{again} finishes it; finished clips are kept")
+        command = f"python -m data prepare dataset={read_identity(dataset)['kind']} name={dataset.name}"
+        return f"{command}, with the other options that it was begun with, finishes it; finished clips are kept"
+
+    manifest = read_json(dataset / "manifest.json", fix=how_to_finish)
     return {name: read_parquet(dataset / name, manifest.get("tables", {}).get(name)) for name in TABLES}
 
 

@@ -177,7 +177,8 @@ class Session:
             results.result_file(self.config.root, member.run_id).unlink(missing_ok=True)
             for name in ("last.ckpt", "best.ckpt"):
                 (member.folder / name).unlink(missing_ok=True)
-            shutil.rmtree(member.folder / "evaluations", ignore_errors=True)
+            if (member.folder / "evaluations").exists():
+                shutil.rmtree(member.folder / "evaluations")
             return None
         path = member.folder / "last.ckpt"
         if not path.is_file():
