@@ -11,8 +11,8 @@ from cache import layout
 from configs.errors import MissingError, StoreError
 from configs.identity import digest
 from configs.loader import known_names, load_named
+from configs.names import read_source
 from configs.paths import features_path
-from configs.source_name import read_source
 
 FINGERPRINT_DIGITS = 12
 """Digits of the fingerprint's digest that name the folder."""

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.console import get_logger, print_table
+from configs.jobs import available_cores
 from data.clip import ClipRefused, ClipSource
 from data.identity import check_identity, identity_record
-from data.jobs import available_cores
 from data.layout import clip_folder
 from data.splits import SALT
 from data.status import Status

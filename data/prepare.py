@@ -13,11 +13,11 @@ from typing import Any
 from configs.console import get_logger, progress
 from configs.errors import ConfigError, DatasetError, MissingError, ModelError, SpatialprobeError, StaleError
 from configs.files import write_atomic
+from configs.jobs import run_jobs
 from data.clip import ClipRefused, ClipSource, GetsReady
 from data.files import json_bytes, remove_stale
 from data.forecast import TimeLeft
 from data.identity import claim_identity, identity_record
-from data.jobs import run_jobs
 from data.layout import check_clip_id, clip_folder
 from data.plans import write_plans
 from data.splits import SALT
@@ -64,7 +64,7 @@ def prepare(
         select, report, salt: split of groups without an official split (see `data.splits`).
         workers: processes; 0 = one per core.
         allowed_failures: clips that may fail; with more, the run ends in an error and the dataset stays unfinished.
-        cluster: "local" or the address of a Dask scheduler (see `data.jobs`).
+        cluster: "local" or the address of a Dask scheduler (see `configs.jobs`).
         status_file: where to write the table of statuses, also when the run ends in an error.
 
     Raises:

@@ -10,9 +10,9 @@ import numpy as np
 
 from configs.console import print_table, progress
 from configs.errors import CorruptionError, DatasetError, MissingError
+from configs.jobs import run_jobs
 from data.dataset import PreparedDataset
 from data.files import sha256_file
-from data.jobs import run_jobs
 from data.layout import clip_folder
 from data.mistakes import MIN_COVISIBLE, Pair, find_mistake
 from data.reprojection import reproject

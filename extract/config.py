@@ -8,8 +8,8 @@ from typing import Any
 
 from configs.cli import RootConfig
 from configs.errors import ConfigError
+from configs.names import SourceName, read_source
 from configs.options import option
-from configs.source_name import SourceName, read_source
 
 AUTO_BATCH = 8
 """Clips that `batch=auto` begins with."""

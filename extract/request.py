@@ -13,8 +13,8 @@ from cache.spec import ArraySpec
 from configs.blocks import even_blocks, scaled_block
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest
+from configs.names import SourceName
 from configs.paths import artifact_root
-from configs.source_name import SourceName
 from extract.adapter import Adapter, BackboneSpec, Tap, Variant
 from extract.backbones import build_adapter
 from extract.config import RunConfig, command, untrained

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from configs.console import progress
 from configs.errors import ModelError
-from data.jobs import local_processes
+from configs.jobs import local_processes
 from extract.config import RunConfig
 from extract.job import Outcome, run_process
 from extract.plan import Plan

@@ -14,8 +14,8 @@ from configs.console import print_table
 from configs.errors import ConfigError, SpatialprobeError
 from configs.files import write_atomic
 from configs.loader import CONFIG_FOLDER, read_yaml
+from configs.names import read_source
 from configs.paths import features_path
-from configs.source_name import read_source
 from fusion.choices import Choices
 from fusion.commands import save_view
 from fusion.config import ControlsConfig, fusion_name

@@ -9,7 +9,7 @@ from cache.source import FeatureSource
 from cache.spec import ArraySpec
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest
-from configs.source_name import read_source
+from configs.names import read_source
 
 Grid = tuple[int, int]
 

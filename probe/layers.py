@@ -9,7 +9,7 @@ from cache.spec import ArraySpec
 from configs.blocks import even_blocks, scaled_block
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest, known_names, load_named
-from configs.source_name import read_source
+from configs.names import read_source
 from fusion.grids import extract_command
 from fusion.name import parse_name
 

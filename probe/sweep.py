@@ -13,8 +13,8 @@ from functools import partial
 from typing import Any
 
 from configs.console import get_logger
+from configs.jobs import available_cores, run_jobs
 from configs.paths import artifact_root
-from data.jobs import available_cores, run_jobs
 from probe import results
 from probe.plan import RunPlan
 from probe.sweep_config import run_config

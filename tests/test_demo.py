@@ -16,7 +16,7 @@ import pytest
 from configs import loader
 from configs.cli import Layers
 from configs.errors import ConfigError
-from configs.source_name import read_source
+from configs.names import read_source
 from extract.config import RunConfig, each_model
 from extract.model import load_model
 from extract.request import source_name, variant_of

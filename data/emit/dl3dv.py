@@ -60,7 +60,7 @@ def emit_dl3dv(config: EmitDL3DV) -> Emitted:
         ConfigError: an unknown fault, an output folder in use, or rooms that can't be told as scenes.
         OSError: the disk is full; nothing is left behind.
     """
-    from data.jobs import run_jobs
+    from configs.jobs import run_jobs
 
     out, faults = config.folder(), config.faults(FAULTS)
     _check(config)

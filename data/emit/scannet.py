@@ -75,7 +75,7 @@ def emit_scannet(config: EmitScannet) -> Emitted:
         ConfigError: an unknown fault, an output folder in use, or rooms that can't be told as scans.
         OSError: the disk is full; nothing is left behind.
     """
-    from data.jobs import run_jobs
+    from configs.jobs import run_jobs
 
     out, rooms, faults = config.folder(), config.rooms(), config.faults(FAULTS)
     _check(config, faults)

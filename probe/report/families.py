@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from configs.identity import digest
-from configs.source_name import read_source
+from configs.names import read_source
 from probe.metrics.correction import holm
 from probe.metrics.statistics import Interval
 from probe.report.entries import Entry, counted

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from configs.errors import ConfigError, DatasetError
+from configs.jobs import run_jobs
 from data.clip import Clip, ClipRefused
 from data.dataset import PreparedDataset
 from data.files import file_digests
 from data.forecast import forecast, format_seconds
-from data.jobs import run_jobs
 from data.prepare import prepare
 from tests.data.toy import Shape, ToySource
 
@@ -95,7 +95,7 @@ def test_running_cluster(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cluster", ["slurm", "tcp://127.0.0.1:1"])
 def test_no_such_cluster(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    import data.jobs as jobs
+    import configs.jobs as jobs
 
     monkeypatch.setattr(jobs, "CONNECT_S", 0.5)
     with pytest.raises(ConfigError, match=r"unknown cluster|no Dask scheduler answers"):

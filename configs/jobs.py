@@ -51,7 +51,7 @@ def run_jobs(
         for item in items:
             yield item, _caught(function, item)
         return
-    from data.job_plugin import share, withdraw
+    from configs.job_plugin import share, withdraw
 
     with ExitStack() as stack:
         client = _client(stack, count, cluster)
@@ -104,7 +104,7 @@ def _run(client: Client, handle: str, items: Sequence[str], slots: int) -> Itera
     """Keep every slot busy, and no more than that: an item that kills its process takes no waiting ones with it."""
     from distributed import KilledWorker, as_completed
 
-    from data.job_plugin import call
+    from configs.job_plugin import call
 
     todo = iter(items)
     running = {client.submit(call, handle, item, pure=False): item for item in islice(todo, slots)}
