@@ -68,8 +68,9 @@ def _open(config: StoreConfig, store: str | None = None) -> FeatureStore:
 
 
 def _ls(config: ListConfig) -> int:
-    from cache import describe, tools
-    from cache.forecast import format_bytes
+    from cache import printing as tools
+    from cache.care import describe
+    from cache.care.forecast import format_bytes
     from cache.locate import find_stores
     from cache.store import FeatureStore
     from cache.views import ENDING, find_views, read_view
@@ -124,7 +125,7 @@ def _view(verb: str, config: StoreConfig, *more: str) -> int | None:
 
 
 def _inspect(config: InspectConfig) -> int:
-    from cache import tools
+    from cache import printing as tools
 
     more = [] if config.histogram is None else [f"histogram={config.histogram}"]
     if (code := _view("inspect", config, *more)) is not None:
@@ -134,9 +135,9 @@ def _inspect(config: InspectConfig) -> int:
 
 
 def _verify(config: StoreConfig) -> int:
-    from cache import tools
-    from cache.local import LocalBackend
+    from cache import printing as tools
     from cache.locate import locate_store
+    from cache.storage.local import LocalBackend
 
     if (code := _view("verify", config)) is not None:
         return code
@@ -144,22 +145,22 @@ def _verify(config: StoreConfig) -> int:
 
 
 def _repair(config: StoreConfig) -> int:
-    from cache import tools
-    from cache.local import LocalBackend
+    from cache import printing as tools
     from cache.locate import locate_damaged
+    from cache.storage.local import LocalBackend
 
     return tools.repair(LocalBackend(locate_damaged(config.root, config.dataset, config.source, config.store)))
 
 
 def _seal(config: StoreConfig) -> None:
-    from cache.manifest import seal
+    from cache.format.manifest import seal
 
     store = _open(config)
     print(f"{seal(store.backend, store.board)} commit records compacted in {store.where}/manifest.parquet")
 
 
 def _diff(config: DiffConfig) -> int:
-    from cache.compare import compare
+    from cache.care.compare import compare
 
     lines = compare(_open(config), _open(config, config.other))
     print("\n".join(lines[:200]) if lines else "no difference")
@@ -169,13 +170,13 @@ def _diff(config: DiffConfig) -> int:
 
 
 def _prune(config: PruneConfig) -> None:
-    from cache import tools
+    from cache import printing as tools
 
     tools.prune(_open(config), config.arrays, config.apply)
 
 
 def _copy(config: CopyConfig) -> None:
-    from cache import tools
+    from cache import printing as tools
 
     tools.copy(_open(config), config.to, config.arrays or None, config.compression, config.move)
 

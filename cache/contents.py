@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from cache import clips, layout, records
-from cache.backend import Backend
-from cache.clips import ClipEntry
-from cache.commits import CommitIndex, ShardRecord
-from cache.header import Header, load_covered, load_header
-from cache.spec import ArraySpec
+from cache.format import clips, layout, records
+from cache.format.clips import ClipEntry
+from cache.format.commits import CommitIndex, ShardRecord
+from cache.format.header import Header, load_covered, load_header
+from cache.format.spec import ArraySpec
+from cache.storage.backend import Backend
 from configs.errors import MissingError
 
 
@@ -40,7 +40,7 @@ class StoreContents:
         self._arrays = {spec.name: spec for spec in header.arrays}
         self.index = CommitIndex(self.backend, header.fingerprint_digest)
         if layout.MANIFEST in header.files:
-            from cache.manifest import preload
+            from cache.format.manifest import preload
 
             preload(self.backend, header, self.index)
         self.index.refresh()

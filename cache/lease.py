@@ -2,7 +2,7 @@
 
 No clock of two machines is ever compared. A lease ends when its process is known to be dead (same machine), or when
 its file has not changed for `timeout` seconds of the observer's own time. A lease only avoids double work; even a
-holder that slept through its timeout can't damage a committed clip (`cache.writer`).
+holder that slept through its timeout can't damage a committed clip (`cache.clip_writer`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import threading
 import time
 from typing import Any
 
-from cache import layout
-from cache.backend import Backend
-from cache.process import Holder, this_process
+from cache.format import layout
+from cache.storage.backend import Backend
+from cache.storage.process import Holder, this_process
 from configs.console import get_logger
 from configs.errors import MissingError, StorageError
 

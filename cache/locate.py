@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cache import layout
+from cache.format import layout
 from configs.errors import MissingError, StoreError
 from configs.identity import digest
 from configs.loader import known_names, load_named

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import torch
 
-    from cache.clips import ClipEntry
-    from cache.moments import Moments, Vector
-    from cache.reader import ReadItem
-    from cache.spec import ArraySpec
+    from cache.format.clips import ClipEntry
+    from cache.format.moments import Moments, Vector
+    from cache.format.spec import ArraySpec
+    from cache.shard_reader import ReadItem
 
 
 class FeatureSource(Protocol):

@@ -8,24 +8,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
-from cache import layout, records
-from cache.backend import Backend, put
-from cache.clips import ClipEntry
 from cache.contents import StoreContents, quarantine_key
-from cache.header import sha256
-from cache.init import initialise
+from cache.create import initialise
+from cache.format import layout, records
+from cache.format.clips import ClipEntry
+from cache.format.header import sha256
+from cache.format.moments import Moments, Vector, merged
+from cache.format.moments import from_bytes as parse_moments
+from cache.format.spec import ArraySpec
 from cache.lease import TIMEOUT, Lease, LeaseBoard
-from cache.local import LocalBackend
-from cache.moments import Moments, Vector, merged
-from cache.moments import from_bytes as parse_moments
-from cache.spec import ArraySpec
+from cache.storage.backend import Backend, put
+from cache.storage.local import LocalBackend
 from configs.errors import CorruptionError, MissingError, StoreError
 
 if TYPE_CHECKING:
     import torch
 
-    from cache.reader import ReadItem, ShardReader
-    from cache.writer import ClipWriter
+    from cache.clip_writer import ClipWriter
+    from cache.shard_reader import ReadItem, ShardReader
 
 
 class FeatureStore(StoreContents):
@@ -109,7 +109,7 @@ class FeatureStore(StoreContents):
 
     @cached_property
     def _reader(self) -> ShardReader:
-        from cache.reader import ShardReader
+        from cache.shard_reader import ShardReader
 
         return ShardReader(self, self.io_threads)
 
@@ -232,7 +232,7 @@ class FeatureStore(StoreContents):
         Raises:
             StoreError: another process is writing this clip, or the lease belongs to another clip.
         """
-        from cache.writer import ClipWriter
+        from cache.clip_writer import ClipWriter
 
         name = f"{self.clip_index(clip_id):08d}"
         if lease is None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cache import layout, records
+from cache.format import layout, records
 from configs.errors import CorruptionError
 from configs.paths import features_path
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cache.spec import ArraySpec
+from cache.format.spec import ArraySpec
 from configs.errors import ConfigError, ModelError
 from configs.machine import without_gpu
 from extract.adapter import Adapter, Batch, Tap

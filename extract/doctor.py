@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from cache.forecast import format_bytes, free_bytes
+from cache.care.forecast import format_bytes, free_bytes
 from configs.cli import RootConfig
 from configs.console import print_table
 from configs.errors import ModelError

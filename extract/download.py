@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache.forecast import format_bytes
+from cache.care.forecast import format_bytes
 from configs.cli import RootConfig
 from configs.errors import ConfigError, ModelError
 from configs.options import option

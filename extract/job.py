@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cache.layout import STORE
+from cache.format.layout import STORE
 from configs.console import get_logger
 from configs.errors import SpatialprobeError
 from extract.config import RunConfig, command
@@ -157,7 +157,7 @@ def interruptible() -> Iterator[str]:
 
 def _seal(plan: Plan) -> None:
     """Seal the store once it holds all it was made for; a failure costs later readers a second, so it is only told."""
-    from cache.manifest import seal_complete
+    from cache.format.manifest import seal_complete
     from cache.store import FeatureStore
 
     try:

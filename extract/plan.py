@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cache.forecast import bytes_needed, check_free_space, format_bytes, free_bytes, store_bytes
-from cache.spec import ArraySpec
+from cache.care.forecast import bytes_needed, check_free_space, format_bytes, free_bytes, store_bytes
+from cache.format.spec import ArraySpec
 from configs.errors import StaleError
 from extract.config import RunConfig
 from extract.request import Request, feature_folder
@@ -102,7 +102,7 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
     Raises:
         StaleError: the store has given the name of an array to another one.
     """
-    from cache.layout import STORE
+    from cache.format.layout import STORE
     from cache.store import FeatureStore
 
     path = feature_folder(config.root, request)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cache.forecast import format_bytes
+from cache.care.forecast import format_bytes
 from configs.console import Progress, get_logger, progress
 from configs.files import atomic_file
 from configs.paths import logs_path

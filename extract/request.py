@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cache.clips import ClipEntry
+from cache.format.clips import ClipEntry
+from cache.format.spec import ArraySpec
 from cache.locate import store_path
-from cache.spec import ArraySpec
 from configs.blocks import even_blocks, scaled_block
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest

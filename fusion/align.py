@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from cache.clips import ClipEntry
+from cache.format.clips import ClipEntry
+from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from cache.spec import ArraySpec
 from configs.errors import MissingError, StaleError, StoreError
 from configs.identity import differences
 from fusion.grids import extract_command, refill_command

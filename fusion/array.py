@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cache.spec import ArraySpec
+from cache.format.spec import ArraySpec
 from configs.errors import MissingError, StoreError
 from fusion.align import Alignment
 from fusion.branch import BLOCK_VALUES, Branch
@@ -15,7 +15,7 @@ from fusion.grids import fused_name
 if TYPE_CHECKING:
     import torch
 
-    from cache.reader import ReadItem
+    from cache.shard_reader import ReadItem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +95,7 @@ class FusedArray:
     def _compute(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         import torch
 
-        from cache.shard import TORCH_DTYPE
+        from cache.format.shard import TORCH_DTYPE
 
         lead = features[0].shape[:-3]
         if features[0].device.type == "cpu":  # map by map: memory stays in the processor's cache

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from cache.spec import ArraySpec
 from fusion.normalise import Normaliser
 from fusion.project import Projection
 from fusion.resample import resample

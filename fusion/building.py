@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from cache.clips import ClipEntry
+from cache.format.clips import ClipEntry
+from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from cache.spec import ArraySpec
 from configs.errors import ConfigError, MissingError
 from configs.identity import digest
 from fusion.align import align_clips, align_rows, check_committed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from cache.spec import ITEM_BYTES
+from cache.format.spec import ITEM_BYTES
 from configs.options import option
 
 UPSAMPLING = ("native", "always", "never")

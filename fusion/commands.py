@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cache.forecast import format_bytes
+from cache.care.forecast import format_bytes
 from cache.source import FeatureSource
 from cache.store import FeatureStore
 from cache.views import find_views
@@ -66,7 +66,7 @@ def save_view(root: str | None, view: FusedView, recipe: Recipe, choices: Choice
 
 def inspect(config: InspectConfig) -> int:
     """Print what a fused source is made of; a fusion that can't be opened is listed with its reason."""
-    from cache.tools import draw
+    from cache.printing import draw
 
     name = str(resolve_aliases(config.root, config.dataset, fusion_name(config.models)))
     paths = [p for p in find_views(config.root, config.dataset, name) if p.name.startswith(config.store or "")]
@@ -90,7 +90,7 @@ def inspect(config: InspectConfig) -> int:
 
 def verify(config: ViewConfig) -> int:
     """Check that a fused source is up to date and every byte of it, or of its parents, is as written."""
-    from cache import tools
+    from cache import printing as tools
 
     source = open_source(config.root, config.dataset, str(fusion_name(config.models)), config.store)
     stores = [source] if isinstance(source, FeatureStore) else list(getattr(source, "parents", []))

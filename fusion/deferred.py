@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cache.reader import ReadItem
+from cache.shard_reader import ReadItem
 from cache.source import FeatureSource
 from configs.errors import StoreError
 from fusion.array import FusedArray

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from cache.spec import ArraySpec
 from configs.console import get_logger
 from configs.errors import ConfigError, CorruptionError
 from configs.files import write_atomic
@@ -57,7 +57,7 @@ class Fitter:
             if grid == array.grid:
                 _, mean, variance = parent.statistics(array.name, self.train)
             else:
-                from cache.offline import channel_statistics
+                from cache.loading.offline import channel_statistics
 
                 _, mean, variance = channel_statistics(parent, array.name, self.train, _resampled(grid))
             return {"mean": mean, "variance": variance}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cache.spec import ArraySpec
+from cache.format.spec import ArraySpec
 
 
 class BranchGate(nn.Module):

@@ -6,9 +6,9 @@ import os
 import time
 from collections.abc import Callable
 
-from cache.forecast import check_free_space
+from cache.care.forecast import check_free_space
+from cache.format.manifest import seal_complete
 from cache.locate import store_path
-from cache.manifest import seal_complete
 from cache.store import FeatureStore
 from configs.errors import StoreError
 from fusion.view import FusedView

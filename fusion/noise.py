@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.clips import ClipEntry
-from cache.moments import Moments, Vector
+from cache.format.clips import ClipEntry
+from cache.format.moments import Moments, Vector
+from cache.format.spec import ArraySpec, array_name
 from cache.source import FeatureSource
-from cache.spec import ArraySpec, array_name
 from configs.errors import MissingError
 from configs.identity import digest
 from fusion.name import NOISE
@@ -22,7 +22,7 @@ from fusion.statistics import computed_moments
 if TYPE_CHECKING:
     import torch
 
-    from cache.reader import ReadItem
+    from cache.shard_reader import ReadItem
 
 
 class NoiseSource:
@@ -146,7 +146,7 @@ class NoiseSource:
         """Draw rows of clips; arguments and result as in `FeatureStore.read`."""
         import torch
 
-        from cache.reader import allocate
+        from cache.shard_reader import allocate
 
         if not items:
             return []
@@ -161,7 +161,7 @@ class NoiseSource:
 
     def nbytes(self, items: Sequence[ReadItem]) -> int:
         """Return the bytes that `out` of `read` must have."""
-        from cache.reader import bytes_for
+        from cache.shard_reader import bytes_for
 
         return bytes_for(items, [self.array(name) for _, name, _ in items])
 

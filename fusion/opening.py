@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cache import layout
+from cache.format import layout
 from cache.locate import find_stores, locate_store
 from cache.source import FeatureSource
 from cache.store import FeatureStore

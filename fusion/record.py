@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cache import records
+from cache.format import records
 from cache.locate import FINGERPRINT_DIGITS
 from cache.views import ENDING
 from configs.errors import CorruptionError, SpatialprobeError, StaleError, StorageError

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from cache.moments import Moments, MomentsBuilder, merged
+from cache.format.moments import Moments, MomentsBuilder, merged
 from cache.source import FeatureSource
 
 

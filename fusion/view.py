@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from cache.clips import ClipEntry
-from cache.moments import Moments, Vector
+from cache.format.clips import ClipEntry
+from cache.format.moments import Moments, Vector
+from cache.format.spec import ArraySpec, by_name
 from cache.source import FeatureSource
-from cache.spec import ArraySpec, by_name
 from configs.errors import MissingError
 from configs.identity import digest
 from configs.loader import closest
@@ -20,7 +20,7 @@ from fusion.statistics import computed_moments
 if TYPE_CHECKING:
     import torch
 
-    from cache.reader import ReadItem
+    from cache.shard_reader import ReadItem
 
 
 class FusedView:
@@ -193,7 +193,7 @@ class FusedView:
     def _read(
         self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool
     ) -> torch.Tensor | list[torch.Tensor]:
-        from cache.reader import allocate
+        from cache.shard_reader import allocate
 
         fused = [self._fused(name) for _, name, _ in items]
         tensors = allocate(items, [array.spec for array in fused], out)
@@ -236,7 +236,7 @@ class FusedView:
 
     def nbytes(self, items: Sequence[ReadItem]) -> int:
         """Return the bytes that a flat uint8 `out` of `read` must have for some items."""
-        from cache.reader import bytes_for
+        from cache.shard_reader import bytes_for
 
         return bytes_for(items, [self.array(name) for _, name, _ in items])
 

@@ -10,11 +10,11 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from cache.loader import FeatureLoader
-from cache.order import Indices
-from cache.reader import ReadItem
+from cache.format.spec import ArraySpec
+from cache.loading.feature_loader import FeatureLoader
+from cache.loading.order import Indices
+from cache.shard_reader import ReadItem
 from cache.source import FeatureSource
-from cache.spec import ArraySpec
 from data.clip import QUERY_POSITIONS
 from fusion.deferred import deferred
 from probe.module import Batch, Targets

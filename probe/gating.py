@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from cache.spec import ArraySpec
+from cache.format.spec import ArraySpec
 from configs.errors import ConfigError
 from fusion.gate import BranchGate
 from probe.trunk import Trunk

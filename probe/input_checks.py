@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from cache.spec import ArraySpec
 from configs.errors import MissingError, StoreError
 from data.dataset import PreparedDataset
 from fusion.grids import extract_command, refill_command

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from cache.spec import ArraySpec
 from configs.errors import ConfigError, DatasetError
 from configs.identity import digest
 from data.clip import QUERY_POSITIONS

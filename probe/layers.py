@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from cache.spec import ArraySpec
 from configs.blocks import even_blocks, scaled_block
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest, known_names, load_named

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from cache.spec import ArraySpec
 from configs.errors import ConfigError
 
 CLIPS = 64

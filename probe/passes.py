@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 STATES = 4
 """Numbers kept for each parameter: weight, gradient and both moments of AdamW."""
 BUFFERS = 6
-"""Batches of features alive at once: three of training and three of evaluation, see `cache.loader`."""
+"""Batches of features alive at once: three of training and three of evaluation, see `cache.loading.feature_loader`."""
 SHARE = 0.5
 """Of the free memory; the rest is for activations, ground truth and everybody else."""
 GIB = 1 << 30

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from cache.reader import ReadItem
-from cache.spec import ArraySpec
+from cache.format.spec import ArraySpec
+from cache.shard_reader import ReadItem
 from configs.errors import StoreError
 from fusion.deferred import deferred
 from probe.inputs import Layer

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.cache.measure import Target, Work, ratio, take_turns
 from cache import ArraySpec, FeatureLoader, FeatureStore
-from cache.synthetic import make_clips, make_spec
+from tests.stores import make_clips, make_spec
 
 WAN = make_spec("wan", rows=20, grid=(15, 26), channels=5120)
 QWEN = make_spec("qwen", rows=20, grid=(17, 30), channels=2048)
@@ -160,7 +160,7 @@ def others(store: FeatureStore) -> list[Target]:
     import tensorstore
     import zarr
 
-    import cache.bfloat16  # noqa: F401  # registers the type
+    import cache.format.bfloat16  # noqa: F401  # registers the type
 
     pair = Pair(store, QWEN)
     array: Any = zarr.open_group(f"{store.where}/features.zarr", mode="r")["qwen"]

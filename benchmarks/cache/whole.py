@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from benchmarks.cache.measure import Target
-from cache import FeatureStore, layout
-from cache.commits import CommitRecord, ShardRecord
-from cache.manifest import seal
-from cache.synthetic import make_features, make_spec, make_store
-from cache.verify import verify
+from cache import FeatureStore
+from cache.care.verify import verify
+from cache.format import layout
+from cache.format.commits import CommitRecord, ShardRecord
+from cache.format.manifest import seal
+from tests.stores import make_features, make_spec, make_store
 
 JOBS = Path(__file__).parents[2] / "tests" / "cache" / "crash_jobs.py"
 
@@ -67,7 +68,7 @@ def same_bits(folder: Path) -> list[Target]:
     import xarray
     import zarr
 
-    import cache.bfloat16  # noqa: F401
+    import cache.format.bfloat16  # noqa: F401
 
     spec = make_spec("features", rows=5, grid=(7, 9), channels=33)
     make_store(folder, [spec], 2)

@@ -13,9 +13,9 @@ import torch
 
 from benchmarks.cache.measure import Target, ratio, take_turns
 from cache import FeatureStore
-from cache.local import LocalBackend
-from cache.shard import write_rows
-from cache.synthetic import make_clips, make_features, make_spec, make_store
+from cache.format.shard import write_rows
+from cache.storage.local import LocalBackend
+from tests.stores import make_clips, make_features, make_spec, make_store
 
 WAN = make_spec("wan", rows=20, grid=(15, 26), channels=5120)
 

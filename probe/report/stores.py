@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cache.layout import COMMITS, STORE
+from cache.format.layout import COMMITS, STORE
 from cache.views import ENDING
 from configs.paths import dataset_path, features_path, logs_path
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cache import ArraySpec, FeatureStore
-from cache.synthetic import make_spec, make_store
+from tests.stores import make_spec, make_store
 
 
 @pytest.fixture

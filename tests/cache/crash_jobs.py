@@ -22,12 +22,12 @@ import pyarrow.parquet  # noqa: F401  # everything that a child needs is importe
 import safetensors.numpy  # noqa: F401
 import torch  # noqa: F401
 
-import cache.local
-import cache.reader
-import cache.shard
-import cache.writer
+import cache.clip_writer
+import cache.format.shard
+import cache.shard_reader
+import cache.storage.local
 from cache import FeatureStore
-from cache.synthetic import fill_store, make_spec, make_store
+from tests.stores import fill_store, make_spec, make_store
 
 CHANGING = {"open", "write", "fdatasync", "fsync", "replace", "link", "unlink", "mkdir"}
 
@@ -68,7 +68,7 @@ def steps(folder: Path, what: str, stride: int) -> None:
             shutil.copytree(folder / "base", place)
         child = os.fork()
         if child == 0:
-            cache.local.os = DyingOs(step)  # type: ignore[assignment]
+            cache.storage.local.os = DyingOs(step)  # type: ignore[assignment]
             do(what, place)
             os._exit(0)
         if os.waitpid(child, 0)[1] == 0:

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from cache import ArraySpec, FeatureStore
+from cache.care.repair import repair
+from cache.care.verify import verify
+from cache.format.manifest import seal
 from cache.lease import LeaseBoard
-from cache.local import LocalBackend
-from cache.manifest import seal
-from cache.repair import repair
-from cache.synthetic import make_features, make_spec, make_store
-from cache.verify import verify
+from cache.storage.local import LocalBackend
 from configs.errors import CorruptionError, SpatialprobeError
+from tests.stores import make_features, make_spec, make_store
 
 Maker = Callable[..., FeatureStore]
 RAW, PACKED = make_spec("raw", channels=4), make_spec("packed", channels=4, compression="zstd")

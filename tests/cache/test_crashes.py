@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from cache import FeatureStore
-from cache.compare import compare
-from cache.synthetic import fill_store, make_spec, make_store
-from cache.verify import verify
+from cache.care.compare import compare
+from cache.care.verify import verify
+from tests.stores import fill_store, make_spec, make_store
 
 JOBS = Path(__file__).parent / "crash_jobs.py"
 SPECS = [make_spec("one"), make_spec("two", dtype="float32", compression="zstd")]

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import FeatureLoader, FeatureStore
-from cache.order import epoch_order, rank_batches
-from cache.synthetic import make_features, make_spec
+from cache.loading.order import epoch_order, rank_batches
 from configs.errors import MissingError, StoreError
+from tests.stores import make_features, make_spec
 
 ONE, TWO = make_spec("one"), make_spec("two", dtype="float32", channels=3)
 

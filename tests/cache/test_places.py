@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 
 import cache.lease
-import cache.local
-import cache.local_file
+import cache.storage.local
+import cache.storage.local_file
 from cache import FeatureStore, bytes_needed, check_free_space, find_stores, locate_store, store_path
+from cache.care.prune import prune, unreferenced
+from cache.care.verify import verify
 from cache.lease import LeaseBoard
-from cache.local import LocalBackend
-from cache.memory import MemoryBackend
-from cache.prune import prune, unreferenced
-from cache.synthetic import FINGERPRINT, fill_store, make_features, make_spec, make_store
-from cache.verify import verify
+from cache.storage.local import LocalBackend
 from configs.errors import CorruptionError, MissingError, SpatialprobeError, StaleError, StorageError, StoreError
+from tests.cache.memory import MemoryBackend
+from tests.stores import FINGERPRINT, fill_store, make_features, make_spec, make_store
 
 SPEC = make_spec()
 CHANGING = {"open", "write", "fdatasync", "fsync", "replace", "link", "mkdir"}
@@ -64,7 +64,7 @@ def test_a_disk_that_fails_at_every_step_loses_nothing(
     while True:
         failing = FailingOs(step, code)
         with monkeypatch.context() as patch:
-            patch.setattr(cache.local, "os", failing)
+            patch.setattr(cache.storage.local, "os", failing)
             try:
                 with store.writer(store.clips[clip]) as writer:
                     writer.put(SPEC.name, make_features(SPEC, clip))
@@ -98,7 +98,7 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_shard(tmp_path: Path, monkeypat
                 raise OSError(errno.ENOSPC, "No space left on device")
             return os.write(file, data[:100])  # short writes first
 
-    monkeypatch.setattr(cache.local, "os", Full())
+    monkeypatch.setattr(cache.storage.local, "os", Full())
     with pytest.raises(StorageError, match="No space left"), store.writer("scene0000") as writer:
         writer.put(SPEC.name, make_features(SPEC, 0))
     monkeypatch.undo()
@@ -117,8 +117,8 @@ def test_short_reads_and_writes_are_continued(tmp_path: Path, monkeypatch: pytes
         def preadv(self, file: int, buffers: list[memoryview], offset: int) -> int:
             return os.preadv(file, [buffers[0][:5]], offset)
 
-    monkeypatch.setattr(cache.local, "os", Slow())
-    monkeypatch.setattr(cache.local_file, "os", Slow())
+    monkeypatch.setattr(cache.storage.local, "os", Slow())
+    monkeypatch.setattr(cache.storage.local_file, "os", Slow())
     store = make_store(tmp_path / "s", [SPEC], 1)
     found = store.read([("scene0000", SPEC.name, (3, 1, 2))], verify=True)
     assert (found[0] == make_features(SPEC, 0).bfloat16()[[3, 1, 2]]).all()
@@ -354,14 +354,14 @@ def test_the_forecast_is_close_and_refuses_what_does_not_fit(
 def test_a_disk_that_returns_other_bytes_is_noticed_before_the_clip_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cache import layout
+    from cache.format import layout
 
     store = make_store(tmp_path / "store", [SPEC], 2, written=[])
     first, second = store.clips
     with store.writer(first, verify_writes=True) as writer:
         writer.put(SPEC.name, make_features(SPEC, 0))
     assert store.committed(SPEC.name) == [first]
-    publish = cache.local.LocalBackend.sync
+    publish = cache.storage.local.LocalBackend.sync
 
     def flip(backend: LocalBackend, folders: Any) -> None:
         publish(backend, folders)
@@ -371,7 +371,7 @@ def test_a_disk_that_returns_other_bytes_is_noticed_before_the_clip_counts(
             content[5] ^= 1
             shard.write_bytes(content)
 
-    monkeypatch.setattr(cache.local.LocalBackend, "sync", flip)
+    monkeypatch.setattr(cache.storage.local.LocalBackend, "sync", flip)
     with (
         pytest.raises(CorruptionError, match="reads back differently"),
         store.writer(second, verify_writes=True) as writer,

@@ -15,14 +15,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import cache.bfloat16  # noqa: F401  # registers the type for this process
+import cache.format.bfloat16  # noqa: F401  # registers the type for this process
 from cache import FeatureStore
-from cache.local import LocalBackend
-from cache.memory import MemoryBackend
-from cache.offline import as_dask, channel_statistics, covariance
-from cache.shard import TORCH_DTYPE
-from cache.synthetic import make_features, make_spec, make_store
+from cache.format.shard import TORCH_DTYPE
+from cache.loading.offline import as_dask, channel_statistics, covariance
+from cache.storage.local import LocalBackend
 from configs.errors import StoreError
+from tests.cache.memory import MemoryBackend
+from tests.stores import make_features, make_spec, make_store
 
 SPECS = [
     make_spec(f"{dtype}.{compression}", dtype=dtype, compression=compression)
@@ -91,7 +91,7 @@ def test_plain_zarr_finds_the_type_through_the_entry_points(store: FeatureStore,
     """In a process that never imports this package by hand."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     groups = project["entry-points"]
-    assert groups["zarr.data_type"]["bfloat16"] == "cache.bfloat16:BFloat16"
+    assert groups["zarr.data_type"]["bfloat16"] == "cache.format.bfloat16:BFloat16"
     if "zarr.buffer" not in groups:
         pytest.skip("pyproject.toml has no entry point in the group zarr.buffer yet")
     lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in entries.items()) for group, entries in groups.items()]

@@ -9,12 +9,10 @@ import pytest
 import torch
 
 from cache import ClipEntry, FeatureStore
-from cache.backend import Backend
-from cache.local import LocalBackend
-from cache.memory import MemoryBackend
-from cache.shard import TORCH_DTYPE
-from cache.synthetic import FINGERPRINT, make_clips, make_features, make_spec, make_store
-from cache.verify import verify
+from cache.care.verify import verify
+from cache.format.shard import TORCH_DTYPE
+from cache.storage.backend import Backend
+from cache.storage.local import LocalBackend
 from configs.errors import (
     CorruptionError,
     MissingError,
@@ -23,6 +21,8 @@ from configs.errors import (
     StoreError,
     VersionError,
 )
+from tests.cache.memory import MemoryBackend
+from tests.stores import FINGERPRINT, make_clips, make_features, make_spec, make_store
 
 DTYPES = ["bfloat16", "float16", "float32"]
 CODECS = ["none", "zstd", "blosc-lz4"]
@@ -233,7 +233,7 @@ class StoreContract:
         assert store.read([]) == []
 
     def test_seal_keeps_everything(self, backend: Backend) -> None:
-        from cache.manifest import seal
+        from cache.format.manifest import seal
 
         spec, packed = make_spec(), make_spec("packed", compression="zstd")
         store = make_store(backend, [spec, packed], 4, written=[0, 2])
@@ -250,7 +250,7 @@ class StoreContract:
         assert verify(backend) == []
 
     def test_complete_stores_are_sealed_once(self, backend: Backend) -> None:
-        from cache.manifest import seal_complete
+        from cache.format.manifest import seal_complete
 
         spec, late = make_spec(), make_spec("late")
         store = make_store(backend, [spec], 2, written=[0])
@@ -303,7 +303,7 @@ class StoreContract:
         ],
     )
     def test_bad_files(self, backend: Backend, key: str, content: bytes) -> None:
-        from cache.manifest import seal
+        from cache.format.manifest import seal
 
         seal(backend, make_store(backend, [make_spec()], 1).board)
         backend.replace(key, content)

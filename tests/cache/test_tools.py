@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from cache import FeatureStore, describe
+from cache import FeatureStore
 from cache.__main__ import VERBS
-from cache.compare import compare
-from cache.copying import copy_store
-from cache.prune import remove_store
-from cache.synthetic import FINGERPRINT, make_features, make_spec, make_store
-from cache.verify import verify
+from cache.care import describe
+from cache.care.compare import compare
+from cache.care.copying import copy_store
+from cache.care.prune import remove_store
+from cache.care.verify import verify
 from configs.cli import main
 from configs.errors import CorruptionError, StoreError
+from tests.stores import FINGERPRINT, make_features, make_spec, make_store
 
 RAW = make_spec("raw", rows=6, channels=24)
 DOCS = Path(__file__).parents[2] / "docs" / "feature-store.md"

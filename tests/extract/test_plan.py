@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cache.manifest import seal_complete
+from cache.format.manifest import seal_complete
 from extract.config import RunConfig
 from extract.job import recorded
 from extract.plan import make_plan

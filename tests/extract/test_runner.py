@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 import torch
 
+from cache.care.verify import verify
 from cache.store import FeatureStore
-from cache.verify import verify
 from configs.errors import ConfigError, CorruptionError, DatasetError, ModelError, StaleError, StorageError
 from extract import job, workers
 from extract.batch import seats
@@ -100,7 +100,7 @@ def test_a_store_that_cannot_be_sealed_is_complete_all_the_same(root, undisturbe
     def refuse(store):
         raise StorageError("no space left")
 
-    monkeypatch.setattr("cache.manifest.seal_complete", refuse)
+    monkeypatch.setattr("cache.format.manifest.seal_complete", refuse)
     assert run(config(root)) == 0
     assert "no space left" in caplog.text and "python -m cache seal" in caplog.text
     assert checksums(store_of(config(root))) == undisturbed
@@ -208,7 +208,7 @@ def killed_runs(root: Path, times: int, undisturbed: dict[str, object]) -> None:
 
 def run_slowly(settings: RunConfig) -> None:
     """A run whose clips take a while, so that kills hit every stage."""
-    from cache.writer import ClipWriter
+    from cache.clip_writer import ClipWriter
     from extract import runner
 
     prepare, commit = runner.prepare, ClipWriter._commit
@@ -249,7 +249,7 @@ def fail_once(monkeypatch, owner, name, clip_of, error):
 
 @pytest.mark.parametrize("stage", ["read", "preprocess", "forward", "put"])
 def test_a_failing_clip_is_set_aside_and_tried_again(root, undisturbed, monkeypatch, capsys, stage):
-    from cache.writer import ClipWriter
+    from cache.clip_writer import ClipWriter
     from extract import reader
     from extract.sources._maps import MapSource
 
@@ -294,7 +294,7 @@ def test_values_that_are_not_finite_are_refused(root, monkeypatch):
 
 
 def test_a_full_disk_stops_the_job_and_leaves_a_resumable_store(root, undisturbed, monkeypatch):
-    from cache.writer import ClipWriter
+    from cache.clip_writer import ClipWriter
 
     with monkeypatch.context() as patch:
         fail_once(patch, ClipWriter, "put", lambda w, a, f: w.clip_id, StorageError("no space left"))
@@ -308,7 +308,7 @@ def test_a_full_disk_stops_the_job_and_leaves_a_resumable_store(root, undisturbe
 
 def test_writes_are_read_back_on_request(root, undisturbed, monkeypatch):
     """A disk that returns other bytes than it was given is found out before the clip counts, and stops the job."""
-    from cache import verify as checks
+    from cache.care import verify as checks
 
     settings = config(root, verify_writes=True)
     check, seen = checks.check_shard, []
@@ -535,7 +535,7 @@ def test_a_clip_named_twice_is_one_clip(root):
 
 
 def test_only_what_a_store_lacks_must_fit_on_the_disk(root, monkeypatch):
-    from cache.forecast import bytes_needed
+    from cache.care.forecast import bytes_needed
 
     settings = RunConfig(
         model="qwen3-vl-2b", dataset="toy", weights="random", size="tiny", layers=["1", "2", "3"], root=str(root)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cache import ArraySpec, ClipEntry, FeatureStore, store_path
-from cache.synthetic import make_features
+from tests.stores import make_features
 
 SPLITS = ["train", "train", "train", "select", "report"]
 FRAMES = [0, *range(1, 74, 4)]

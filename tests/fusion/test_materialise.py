@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cache import FeatureStore
-from cache.verify import verify
+from cache.care.verify import verify
 from fusion.choices import Choices
 from fusion.materialise import materialise
 from fusion.name import parse_name

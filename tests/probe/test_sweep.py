@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from cache.clips import ClipEntry
+from cache.format.clips import ClipEntry
+from cache.format.spec import ArraySpec
 from cache.locate import store_path
-from cache.spec import ArraySpec
 from cache.store import FeatureStore
 from configs.errors import ConfigError, MissingError, NonFiniteError
 from configs.loader import resolve

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cache.clips import ClipEntry
+from cache.format.clips import ClipEntry
+from cache.format.spec import ArraySpec
 from cache.locate import store_path
-from cache.spec import ArraySpec
 from cache.store import FeatureStore
 from data.clip import QUERY_POSITIONS
 from data.dataset import PreparedDataset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cache.header import identity_differences
+from cache.format.header import identity_differences
 from cache.store import FeatureStore
 from configs.identity import differences
 

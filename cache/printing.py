@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cache import describe, layout
-from cache.backend import Backend
-from cache.forecast import format_bytes
+from cache.care import describe
+from cache.care.forecast import format_bytes
+from cache.format import layout
 from cache.lease import LeaseBoard
 from cache.source import FeatureSource
+from cache.storage.backend import Backend
 from cache.store import FeatureStore
 from configs.console import print_table, progress
 from configs.errors import ConfigError
@@ -64,7 +65,7 @@ def draw(store: FeatureSource, name: str) -> None:
 
 def verify(backend: Backend) -> int:
     """Check every byte and print what is wrong; return the exit code."""
-    from cache.verify import verify as check
+    from cache.care.verify import verify as check
 
     total = len(backend.names(layout.COMMITS))
     with progress(total, "verify", "commits") as bar:
@@ -80,7 +81,7 @@ def verify(backend: Backend) -> int:
 
 def repair(backend: Backend) -> int:
     """Mend a store and print what was done; return the exit code."""
-    from cache.repair import repair as mend
+    from cache.care.repair import repair as mend
 
     done = mend(backend, LeaseBoard(backend))
     print("\n".join(done) if done else "nothing to repair")
@@ -89,8 +90,8 @@ def repair(backend: Backend) -> int:
 
 def prune(store: FeatureStore, arrays: Sequence[str], apply: bool) -> None:
     """Remove leftovers and whole arrays, or say what would go."""
-    from cache.prune import drop_arrays, unreferenced
-    from cache.prune import prune as sweep
+    from cache.care.prune import drop_arrays, unreferenced
+    from cache.care.prune import prune as sweep
 
     if not apply:
         keys = list(unreferenced(store.backend, store.board))
@@ -110,8 +111,8 @@ def prune(store: FeatureStore, arrays: Sequence[str], apply: bool) -> None:
 
 def copy(store: FeatureStore, to: str, arrays: Sequence[str] | None, compression: str | None, move: bool) -> None:
     """Copy a store below another artifact root; with `move`, remove the source after the copy was verified."""
-    from cache.copying import copy_store
-    from cache.prune import remove_store
+    from cache.care.copying import copy_store
+    from cache.care.prune import remove_store
 
     if move and arrays:
         raise ConfigError("move=true takes whole stores", fix="copy the arrays, then `prune arrays=...` on the source")

@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cache.backend import Backend
-from cache.clips import ClipEntry
-from cache.spec import ArraySpec
+from cache.format.clips import ClipEntry
+from cache.format.spec import ArraySpec
+from cache.storage.backend import Backend
 from cache.store import FeatureStore
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from cache import codec, layout, records
-from cache.backend import Backend, Bytes, Handle
-from cache.clips import ClipEntry, from_parquet
-from cache.commits import CommitRecord, ShardRecord, load_commit
-from cache.header import Header, load_header, sha256
-from cache.manifest import record_digests
-from cache.spec import ITEM_BYTES, ArraySpec
+from cache.format import codec, layout, records
+from cache.format.clips import ClipEntry, from_parquet
+from cache.format.commits import CommitRecord, ShardRecord, load_commit
+from cache.format.header import Header, load_header, sha256
+from cache.format.manifest import record_digests
+from cache.format.spec import ITEM_BYTES, ArraySpec
+from cache.storage.backend import Backend, Bytes, Handle
 from configs.errors import CorruptionError, MissingError, SpatialprobeError
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from cache import clips, layout
-from cache.backend import Backend, put
-from cache.commits import ShardRecord, load_commit, rewrite_commit
-from cache.header import Header, load_header, sha256
-from cache.init import exclusive
+from cache.care.verify import Problem, read_row, verify
+from cache.create import exclusive
+from cache.format import clips, layout
+from cache.format.commits import ShardRecord, load_commit, rewrite_commit
+from cache.format.header import Header, load_header, sha256
+from cache.format.manifest import drop
+from cache.format.moments import Moments, MomentsBuilder
+from cache.format.spec import ArraySpec
 from cache.lease import LeaseBoard
-from cache.manifest import drop
-from cache.moments import Moments, MomentsBuilder
-from cache.spec import ArraySpec
-from cache.verify import Problem, read_row, verify
+from cache.storage.backend import Backend, put
 from configs.errors import CorruptionError, MissingError, SpatialprobeError, StoreError, VersionError
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from cache.layout import SCHEMA
+from cache.format.layout import SCHEMA
 from configs.errors import CorruptionError, VersionError
 from configs.identity import plain
 

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from cache import clips, layout
-from cache.backend import Backend, put
-from cache.clips import ClipEntry
-from cache.header import Header, identity_differences, load_covered, load_header, sha256
+from cache.format import clips, layout
+from cache.format.clips import ClipEntry
+from cache.format.header import Header, identity_differences, load_covered, load_header, sha256
+from cache.format.spec import ArraySpec, by_name
 from cache.lease import LeaseBoard
-from cache.process import session_lives
-from cache.spec import ArraySpec, by_name
+from cache.storage.backend import Backend, put
+from cache.storage.process import session_lives
 from configs.console import get_logger
 from configs.errors import MissingError, StaleError, StorageError, StoreError
 from configs.identity import differences

@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cache.backend import Bytes
-from cache.local_file import FIXES, MAX_BYTES, LocalHandle
-from cache.process import this_process
+from cache.storage.backend import Bytes
+from cache.storage.local_file import FIXES, MAX_BYTES, LocalHandle
+from cache.storage.process import this_process
 from configs.errors import CorruptionError, MissingError, StorageError
 
 TEMPORARY = "tmp"

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from cache import layout
-from cache.backend import Backend, put
-from cache.commits import CommitIndex, CommitRecord, ShardRecord, load_commit
-from cache.header import Header, load_covered, load_header, sha256
-from cache.init import exclusive, save_header
+from cache.create import exclusive, save_header
+from cache.format import layout
+from cache.format.commits import CommitIndex, CommitRecord, ShardRecord, load_commit
+from cache.format.header import Header, load_covered, load_header, sha256
 from cache.lease import LeaseBoard
+from cache.storage.backend import Backend, put
 from configs.errors import CorruptionError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def record_digests(data: bytes, where: str) -> dict[str, str]:
 
 
 class _Sealed:
-    """The rows of a manifest; see `cache.commits.SealedRecords`."""
+    """The rows of a manifest; see `cache.format.commits.SealedRecords`."""
 
     def __init__(self, table: Any) -> None:
         self._table = table

@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from cache import layout
-from cache.backend import Backend
-from cache.commits import load_commit, rewrite_commit
-from cache.compare import compare
-from cache.header import load_header
-from cache.init import exclusive, save_header
+from cache.care.compare import compare
+from cache.create import exclusive, save_header
+from cache.format import layout
+from cache.format.commits import load_commit, rewrite_commit
+from cache.format.header import load_header
+from cache.format.manifest import drop
+from cache.format.moments import from_bytes
 from cache.lease import LeaseBoard
-from cache.manifest import drop
-from cache.moments import from_bytes
-from cache.process import session_lives
+from cache.storage.backend import Backend
+from cache.storage.process import session_lives
 from cache.store import FeatureStore
 from configs.errors import MissingError, StoreError
 

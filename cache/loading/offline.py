@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.moments import Moments, merged
+from cache.format.moments import Moments, merged
 
 if TYPE_CHECKING:
     import dask.array
@@ -85,7 +85,7 @@ def _cells(store: FeatureSource, clip_id: str, array: str, transform: Transform 
 
 
 def _clip_moments(store: FeatureSource, clip_id: str, array: str, transform: Transform | None) -> Moments:
-    from cache.moments import MomentsBuilder
+    from cache.format.moments import MomentsBuilder
 
     cells = _cells(store, clip_id, array, transform)
     builder = MomentsBuilder(cells.shape[1], "float32")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import numpy.typing as npt
 
-from cache.spec import ITEM_BYTES
+from cache.format.spec import ITEM_BYTES
 from configs.errors import CorruptionError
 
 Vector = npt.NDArray[np.float64]

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
-from cache import codec, layout
-from cache.backend import Handle
-from cache.commits import ShardRecord
-from cache.shard import TORCH_DTYPE
-from cache.spec import ITEM_BYTES, ArraySpec
+from cache.format import codec, layout
+from cache.format.commits import ShardRecord
+from cache.format.shard import TORCH_DTYPE
+from cache.format.spec import ITEM_BYTES, ArraySpec
+from cache.storage.backend import Handle
 from configs.errors import CorruptionError, MissingError, StoreError
 
 if TYPE_CHECKING:

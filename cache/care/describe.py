@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cache import layout
-from cache.moments import Moments
+from cache.format import layout
+from cache.format.moments import Moments
 from cache.source import FeatureSource
 from cache.store import FeatureStore
 

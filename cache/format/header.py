@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cache import layout, records
-from cache.backend import Backend
-from cache.spec import ArraySpec
+from cache.format import layout, records
+from cache.format.spec import ArraySpec
+from cache.storage.backend import Backend
 from configs.errors import CorruptionError, MissingError, StoreError
 from configs.identity import differences, digest
 
@@ -64,7 +64,7 @@ class Header:
         """Read `store.json`.
 
         Raises:
-            CorruptionError, VersionError: see `cache.records.parse`.
+            CorruptionError, VersionError: see `cache.format.records.parse`.
         """
         values = records.parse(data, where)
         try:

@@ -9,8 +9,8 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from cache.backend import Bytes
-from cache.spec import ArraySpec
+from cache.format.spec import ArraySpec
+from cache.storage.backend import Bytes
 
 SCHEMA = "featurecache/1"
 """Name and version of the format. A reader refuses any other version."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.backend import Bytes
+from cache.storage.backend import Bytes
 from configs.errors import CorruptionError
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cache import codec, layout
-from cache.backend import Bytes, Stage
-from cache.commits import ShardRecord
-from cache.moments import Moments, MomentsBuilder
-from cache.spec import ITEM_BYTES, ArraySpec
+from cache.format import codec, layout
+from cache.format.commits import ShardRecord
+from cache.format.moments import Moments, MomentsBuilder
+from cache.format.spec import ITEM_BYTES, ArraySpec
+from cache.storage.backend import Bytes, Stage
 from configs.errors import NonFiniteError, StoreError
 
 Features: TypeAlias = torch.Tensor | npt.NDArray[np.floating]

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cache.backend import Backend
+from cache.care.verify import verify
+from cache.storage.backend import Backend
 from cache.store import FeatureStore
-from cache.verify import verify
 from configs.errors import CorruptionError, StoreError
 
 if TYPE_CHECKING:

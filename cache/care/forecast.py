@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cache.spec import ArraySpec
+from cache.format.spec import ArraySpec
 from configs.errors import StorageError
 
 if TYPE_CHECKING:
-    from cache.clips import ClipEntry
+    from cache.format.clips import ClipEntry
 
 SHARE = 0.95
 """Largest share of the free space that a job may plan to use."""
@@ -41,8 +41,8 @@ def bytes_needed(arrays: Iterable[ArraySpec], n_clips: int) -> int:
 
 def _record_bytes(specs: Sequence[ArraySpec]) -> int:
     """Return the size of one clip's statistics and commit record, by writing such a pair down."""
-    from cache import moments
-    from cache.commits import CommitRecord, ShardRecord
+    from cache.format import moments
+    from cache.format.commits import CommitRecord, ShardRecord
 
     statistics = len(moments.to_bytes({spec.name: moments.Moments.empty(spec.channels) for spec in specs}))
     shards = {spec.name: ShardRecord(10**6, (2 * 10**9,) * spec.rows, 1.2345678) for spec in specs}
@@ -63,8 +63,8 @@ def store_bytes(
         entries: the clips.
         arrays: the arrays.
     """
-    from cache import clips, layout
-    from cache.header import Header
+    from cache.format import clips, layout
+    from cache.format.header import Header
 
     known = {layout.CLIPS, layout.MANIFEST, layout.GROUP, *(spec.name for spec in arrays)}
     files = {f"{layout.GROUP}/{key}": ("0" * 64,) for key in known}

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cache.backend import Bytes
+from cache.storage.backend import Bytes
 from configs.errors import CorruptionError, MissingError
 
 

@@ -8,16 +8,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from cache import layout, moments
-from cache.backend import Stage, put_new
-from cache.commits import CommitRecord, ShardRecord, load_commit
+from cache.format import layout, moments
+from cache.format.commits import CommitRecord, ShardRecord, load_commit
 from cache.lease import Lease
-from cache.process import this_process
+from cache.storage.backend import Stage, put_new
+from cache.storage.process import this_process
 from configs.console import get_logger
 from configs.errors import CorruptionError, MissingError, StoreError
 
 if TYPE_CHECKING:
-    from cache.shard import Features
+    from cache.format.shard import Features
     from cache.store import FeatureStore
 
 
@@ -60,7 +60,7 @@ class ClipWriter:
             MissingError: no such array.
             StorageError: the disk refuses.
         """
-        from cache.shard import write_shard
+        from cache.format.shard import write_shard
 
         spec = self.store.array(array)
         if array in self._shards or self.store.index.shard(self.clip, array) is not None:
@@ -127,7 +127,7 @@ class ClipWriter:
         Raises:
             CorruptionError: the disk returns other bytes; the clip does not count and is done again.
         """
-        from cache.verify import check_shard
+        from cache.care.verify import check_shard
 
         for name, shard in self._shards.items():
             key = layout.shard_key(name, self.clip)
@@ -151,7 +151,7 @@ class ClipWriter:
 
     def _record(self, generation: int, statistics: bytes) -> CommitRecord:
         entry = self.store.entry(self.clip_id)
-        from cache.header import sha256
+        from cache.format.header import sha256
 
         return CommitRecord(
             clip=self.clip,

@@ -9,9 +9,9 @@ from typing import Any, Protocol, TypeAlias
 
 import torch
 
-from cache.order import Indices, epoch_order, rank_batches
-from cache.reader import ReadItem
-from cache.ring import BufferRing
+from cache.loading.order import Indices, epoch_order, rank_batches
+from cache.loading.ring import BufferRing
+from cache.shard_reader import ReadItem
 from configs.errors import StoreError
 
 Sample: TypeAlias = ReadItem | Sequence[ReadItem]

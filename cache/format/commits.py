@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from cache import layout, records
-from cache.backend import Backend, put
-from cache.moments import Moments, to_bytes
+from cache.format import layout, records
+from cache.format.moments import Moments, to_bytes
+from cache.storage.backend import Backend, put
 from configs.errors import CorruptionError, MissingError
 
 
@@ -72,7 +72,7 @@ class CommitRecord:
         """Read a record.
 
         Raises:
-            CorruptionError, VersionError: see `cache.records.parse`.
+            CorruptionError, VersionError: see `cache.format.records.parse`.
         """
         values = records.parse(data, where)
         try:
