@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fusion.gate import BranchGate as BranchGate
     from fusion.opening import open_source as open_source
-    from fusion.view import FusedView as FusedView
+    from fusion.views.view import FusedView as FusedView
 
-_HOME = {"BranchGate": "fusion.gate", "FusedView": "fusion.view", "open_source": "fusion.opening"}
+_HOME = {"BranchGate": "fusion.gate", "FusedView": "fusion.views.view", "open_source": "fusion.opening"}
 
 __all__ = sorted(_HOME)
 

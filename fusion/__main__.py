@@ -9,7 +9,7 @@ from fusion.config import ControlsConfig, FuseConfig, InspectConfig, ViewConfig,
 
 
 def _fuse(config: FuseConfig) -> int:
-    from fusion.commands import fuse
+    from fusion.fuse import fuse
 
     return fuse(config)
 
@@ -21,13 +21,13 @@ def _controls(config: ControlsConfig) -> int:
 
 
 def _inspect(config: InspectConfig) -> int:
-    from fusion.commands import inspect
+    from fusion.fuse import inspect
 
     return inspect(config)
 
 
 def _verify(config: ViewConfig) -> int:
-    from fusion.commands import verify
+    from fusion.fuse import verify
 
     return verify(config)
 

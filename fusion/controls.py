@@ -17,13 +17,13 @@ from configs.loader import CONFIG_FOLDER, read_yaml
 from configs.names import read_source
 from configs.paths import features_path
 from fusion.choices import Choices
-from fusion.commands import save_view
 from fusion.config import ControlsConfig, fusion_name
-from fusion.grids import extract_command, layer_arrays
+from fusion.fuse import save_view
 from fusion.name import NOISE, BranchName, FusionName
 from fusion.opening import open_parent, resolve_aliases, view_by_name
 from fusion.recipe import make_recipe, variant_values
 from fusion.splits import training_clips
+from fusion.views.grids import extract_command, layer_arrays
 
 KINDS = ("VLM", "VGM")
 MODELS = "python -m extract models"

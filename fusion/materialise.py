@@ -11,7 +11,7 @@ from cache.format.manifest import seal_complete
 from cache.locate import store_path
 from cache.store import FeatureStore
 from configs.errors import StoreError
-from fusion.view import FusedView
+from fusion.views.view import FusedView
 
 PATIENCE = 600.0
 """Seconds to wait for clips that other processes have claimed."""

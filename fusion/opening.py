@@ -15,13 +15,13 @@ from cache.views import ENDING, find_views
 from configs.errors import ConfigError, MissingError, StoreError
 from configs.loader import CONFIG_FOLDER, read_yaml
 from configs.paths import features_path
-from fusion.building import build
 from fusion.choices import Choices
 from fusion.name import NOISE, BranchName, FusionName, parse_name
 from fusion.recipe import Recipe, make_recipe
 from fusion.record import ViewRecord, check_fresh, load_record, stale
 from fusion.splits import training_clips
-from fusion.view import FusedView
+from fusion.views.assemble import build
+from fusion.views.view import FusedView
 
 Root = str | os.PathLike[str] | None
 
@@ -51,7 +51,7 @@ def open_source(
 
     Raises:
         ConfigError: the name can't be read.
-        MissingError, StoreError, StaleError: see `cache.locate.locate_store`, `fusion.building.build`.
+        MissingError, StoreError, StaleError: see `cache.locate.locate_store`, `fusion.views.assemble.build`.
     """
     given_folder = store is not None and (Path(store).expanduser() / layout.STORE).is_file()
     if name is None or given_folder:
@@ -101,7 +101,7 @@ def view_by_name(
         choices: default: `Choices()`.
 
     Raises:
-        MissingError, StoreError, StaleError, ConfigError: see `fusion.building.build`.
+        MissingError, StoreError, StaleError, ConfigError: see `fusion.views.assemble.build`.
     """
     recipe = recipe or make_recipe(name.variant, name.width)
     chosen = [*stores, *[""] * (len(name.branches) - len(stores))]
@@ -137,7 +137,7 @@ def open_parent(root: Root, dataset: str, branch: BranchName, store: str, io_thr
     Raises:
         MissingError: there is none; the message names the command that makes it. StoreError: there are several.
     """
-    from fusion.grids import extract_command
+    from fusion.views.grids import extract_command
 
     try:
         place = locate_store(root, dataset, branch.source, store or None)

@@ -20,7 +20,7 @@ from fusion.name import parse_name
 from fusion.recipe import Recipe, unchecked_recipe
 
 if TYPE_CHECKING:
-    from fusion.view import FusedView
+    from fusion.views.view import FusedView
 
 
 @dataclasses.dataclass(frozen=True)

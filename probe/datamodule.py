@@ -16,7 +16,7 @@ from cache.loading.order import Indices
 from cache.shard_reader import ReadItem
 from cache.source import FeatureSource
 from data.clip import QUERY_POSITIONS
-from fusion.deferred import deferred
+from fusion.views.deferred import deferred
 from probe.module import Batch, Targets
 from probe.schedule import Schedule
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusion.deferred import Unfused
+from fusion.views.deferred import Unfused
 from probe.member import Member
 from probe.metrics import ClipScore
 from probe.module import Batch, Evaluator, pick, usable

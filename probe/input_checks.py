@@ -9,7 +9,7 @@ from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
 from configs.errors import MissingError, StoreError
 from data.dataset import PreparedDataset
-from fusion.grids import extract_command, refill_command
+from fusion.views.grids import extract_command, refill_command
 from probe.tasks import load_task, task_names
 from probe.tasks.task import Task
 
@@ -57,7 +57,7 @@ def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:
     Raises:
         MissingError: there are such clips.
     """
-    from fusion.view import FusedView
+    from fusion.views.view import FusedView
 
     problems: list[str] = []
     commands: list[str] = []

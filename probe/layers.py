@@ -10,8 +10,8 @@ from configs.blocks import even_blocks, scaled_block
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest, known_names, load_named
 from configs.names import read_source
-from fusion.grids import extract_command
 from fusion.name import parse_name
+from fusion.views.grids import extract_command
 
 
 def choose_arrays(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import StaleError
-from fusion.deferred import fused
+from fusion.views.deferred import fused
 from probe import checkpoints
 from probe.config import task_options
 from probe.log import RunLog

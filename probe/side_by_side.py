@@ -11,7 +11,7 @@ import torch
 from cache.format.spec import ArraySpec
 from cache.shard_reader import ReadItem
 from configs.errors import StoreError
-from fusion.deferred import deferred
+from fusion.views.deferred import deferred
 from probe.inputs import Layer
 
 

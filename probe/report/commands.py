@@ -9,8 +9,8 @@ from typing import Any
 
 from configs.errors import ConfigError, SpatialprobeError
 from configs.identity import plain
-from fusion.grids import extract_command, noise_word
 from fusion.record import fuse_command, load_record, record_path
+from fusion.views.grids import extract_command, noise_word
 from probe.config import train_layers
 from probe.plan import NOT_IDENTITY
 from probe.report.collect import Run

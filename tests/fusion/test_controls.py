@@ -12,9 +12,9 @@ import pytest
 from cache import FeatureStore
 from configs.cli import main
 from fusion.__main__ import VERBS
-from fusion.commands import describe
+from fusion.fuse import describe
 from fusion.opening import open_source
-from fusion.view import FusedView
+from fusion.views.view import FusedView
 from tests.fusion.lab import Lab, spec_of
 
 

@@ -12,12 +12,12 @@ from sklearn.decomposition import PCA
 
 from configs.errors import ConfigError, CorruptionError
 from fusion.choices import Choices
-from fusion.fitting import Fitter
 from fusion.name import parse_name
-from fusion.normalise import LayerNorm
 from fusion.opening import open_source, view_by_name
 from fusion.recipe import Recipe, make_recipe
-from fusion.resample import resample
+from fusion.views.fit import Fitter
+from fusion.views.normalise import LayerNorm
+from fusion.views.resample import resample
 from tests.fusion.lab import Lab, spec_of
 
 Whole = Callable[[Any, str], torch.Tensor]

@@ -16,7 +16,7 @@ from fusion.materialise import materialise
 from fusion.name import parse_name
 from fusion.opening import open_source, view_by_name
 from fusion.recipe import make_recipe
-from fusion.view import FusedView
+from fusion.views.view import FusedView
 from tests.fusion.lab import Lab
 
 Whole = Callable[[Any, str], torch.Tensor]

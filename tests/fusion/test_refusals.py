@@ -21,13 +21,13 @@ from configs.errors import (
 )
 from extract.noise import CogVideoXSchedule, FlowSchedule, NoiseSchedule, OpenSoraSchedule
 from fusion.choices import Choices
-from fusion.commands import save_view
-from fusion.grids import refill_command
+from fusion.fuse import save_view
 from fusion.name import parse_name
 from fusion.opening import open_source, view_by_name
 from fusion.recipe import make_recipe
 from fusion.record import fuse_command, load_record
 from fusion.splits import training_clips
+from fusion.views.grids import refill_command
 from tests.fusion.lab import Lab, spec_of
 
 
@@ -52,7 +52,7 @@ def test_datasets_with_other_parameters(lab: Lab) -> None:
 
 
 def test_other_datasets(lab: Lab) -> None:
-    from fusion.align import align_clips
+    from fusion.views.align import align_clips
 
     one, two = lab.store("vgm"), lab.store("vlm", dataset="other")
     with pytest.raises(StoreError, match="name: 'toy' -> 'other'"):

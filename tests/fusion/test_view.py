@@ -13,13 +13,13 @@ import torch
 
 from cache import FeatureLoader, FeatureStore
 from configs.errors import MissingError, StoreError
-from fusion.building import build
 from fusion.choices import Choices
-from fusion.deferred import deferred, fused
 from fusion.name import parse_name
 from fusion.opening import open_source
 from fusion.recipe import make_recipe
-from fusion.view import FusedView
+from fusion.views.assemble import build
+from fusion.views.deferred import deferred, fused
+from fusion.views.view import FusedView
 from tests.fusion.lab import Lab, spec_of
 
 Whole = Callable[[Any, str], torch.Tensor]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from cache.format.spec import ArraySpec
 from configs.errors import MissingError, StoreError
-from fusion.align import Alignment
-from fusion.branch import BLOCK_VALUES, Branch
-from fusion.grids import fused_name
+from fusion.views.align import Alignment
+from fusion.views.branch import BLOCK_VALUES, Branch
+from fusion.views.grids import fused_name
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
 from configs.errors import MissingError, StaleError, StoreError
 from configs.identity import differences
-from fusion.grids import extract_command, refill_command
+from fusion.views.grids import extract_command, refill_command
 
 
 @dataclasses.dataclass(frozen=True)

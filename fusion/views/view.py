@@ -14,8 +14,8 @@ from cache.source import FeatureSource
 from configs.errors import MissingError
 from configs.identity import digest
 from configs.loader import closest
-from fusion.array import FusedArray
 from fusion.statistics import computed_moments
+from fusion.views.array import FusedArray
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class FusedView:
-    """A view over one or more sources; make it with `fusion.open_source` or `fusion.building.build`.
+    """A view over one or more sources; make it with `fusion.open_source` or `fusion.views.assemble.build`.
 
     Attributes:
         parents: the sources that are read.

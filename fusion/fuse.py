@@ -18,7 +18,7 @@ from fusion.opening import open_source, resolve_aliases, view_by_name
 from fusion.recipe import Recipe
 from fusion.record import load_record, record_of, save_record
 from fusion.splits import training_clips
-from fusion.view import FusedView
+from fusion.views.view import FusedView
 
 
 def fuse(config: FuseConfig) -> int:

@@ -21,10 +21,10 @@ from configs.errors import ConfigError, CorruptionError
 from configs.files import write_atomic
 from configs.identity import canonical_json, digest
 from configs.paths import features_path
-from fusion.normalise import Normaliser
-from fusion.project import Projection
 from fusion.recipe import VERSION, Recipe
-from fusion.resample import resample
+from fusion.views.normalise import Normaliser
+from fusion.views.project import Projection
+from fusion.views.resample import resample
 
 if TYPE_CHECKING:
     import torch

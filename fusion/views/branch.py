@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from fusion.normalise import Normaliser
-from fusion.project import Projection
-from fusion.resample import resample
+from fusion.views.normalise import Normaliser
+from fusion.views.project import Projection
+from fusion.views.resample import resample
 
 if TYPE_CHECKING:
     import torch

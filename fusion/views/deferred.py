@@ -13,8 +13,8 @@ import torch
 from cache.shard_reader import ReadItem
 from cache.source import FeatureSource
 from configs.errors import StoreError
-from fusion.array import FusedArray
-from fusion.view import FusedView
+from fusion.views.array import FusedArray
+from fusion.views.view import FusedView
 
 
 class Unfused:
