@@ -50,9 +50,9 @@ class Pass:
 
     def __init__(self, name: str, blocks: list[int], options: Options, cache: str) -> None:
         from extract.adapter import Tap, Variant
-        from extract.backbones import build_adapter
-        from extract.contract import sample_clip
+        from extract.families import build_adapter
         from extract.model import load_model
+        from tests.extract.contract import sample_clip
 
         model = load_model(name)
         variant = Variant(weights="random", size=options.size, device=options.device, cache=cache, cache_latents=True)
@@ -98,9 +98,9 @@ def weight_bytes(adapter: Any) -> int:
 def savings(name: str, options: Options, cache: str) -> list[object]:
     """Compare the truncated with the full forward, and one pass for k blocks with k passes."""
     from extract.adapter import Variant
-    from extract.backbones import build_adapter
+    from extract.families import build_adapter
+    from extract.job.request import chosen_blocks
     from extract.model import load_model
-    from extract.request import chosen_blocks
 
     model = load_model(name)
     spec = build_adapter(model, Variant(weights="random", size=options.size, cache=cache)).spec
@@ -130,7 +130,7 @@ def jobs(options: Options, root: str, answers: Any) -> None:
     """Extract a small dataset with each model in this process, on one core; answers what happened between clips."""
     import torch
 
-    from extract.device import visible_devices
+    from extract.job.forward import visible_devices
 
     if options.device == "cpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -143,10 +143,10 @@ def jobs(options: Options, root: str, answers: Any) -> None:
 
 def job(name: str, device: str, options: Options, root: str, answers: Any) -> list[object]:
     """Run one extraction; answers "watch" after its first clip and "rest" after its last."""
-    from extract.config import RunConfig
-    from extract.progress import rates
-    from extract.request import resolve_request
-    from extract.runner import Record, Runner
+    from extract.job.config import RunConfig
+    from extract.job.progress import rates
+    from extract.job.request import resolve_request
+    from extract.job.runner import Record, Runner
 
     request = resolve_request(RunConfig(model=name, weights="random", size=options.size, root=root), device)
     marks: list[tuple[float, float]] = []

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from configs.cli import RootConfig, Verb, main
 from configs.options import option
-from extract.config import RunConfig
-from extract.doctor import DoctorConfig
-from extract.download import DownloadConfig
+from extract.job.config import RunConfig
+from extract.job.doctor import DoctorConfig
+from extract.job.download import DownloadConfig
 
 
 @dataclass(kw_only=True)
@@ -21,10 +21,10 @@ class ModelsConfig(RootConfig):
 
 def _run(config: RunConfig) -> int:
     """Extract one model after the other: the libraries are loaded once."""
-    from extract.config import each_model
-    from extract.device import visible_devices
-    from extract.job import run
-    from extract.request import resolve_request
+    from extract.job.config import each_model
+    from extract.job.extraction import run
+    from extract.job.forward import visible_devices
+    from extract.job.request import resolve_request
 
     configs = each_model(config)
     if len(configs) > 1:  # what is wrong with one of them is told before hours are spent on the others
@@ -34,10 +34,10 @@ def _run(config: RunConfig) -> int:
 
 
 def _plan(config: RunConfig) -> int:
-    from extract.config import each_model
-    from extract.device import visible_devices
-    from extract.plan import make_plan
-    from extract.request import resolve_request
+    from extract.job.config import each_model
+    from extract.job.forward import visible_devices
+    from extract.job.plan import make_plan
+    from extract.job.request import resolve_request
 
     for each in each_model(config):
         plan = make_plan(resolve_request(each, visible_devices(each.device)[0]), each, measure=True)
@@ -74,13 +74,13 @@ def _grid(grid: list[int]) -> str | None:
 
 
 def _doctor(config: DoctorConfig) -> int:
-    from extract.doctor import doctor
+    from extract.job.doctor import doctor
 
     return doctor(config)
 
 
 def _download(config: DownloadConfig) -> int:
-    from extract.download import download
+    from extract.job.download import download
 
     return download(config)
 

@@ -7,8 +7,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from extract.device import Result
-from extract.reader import Prepared
+from extract.job.forward import Result
+from extract.job.reader import Prepared
 
 if TYPE_CHECKING:
     from cache.lease import Lease

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from extract.adapter import Adapter
-    from extract.video_adapter import VideoAdapter
-    from extract.vlm import VisionLanguageAdapter
+    from extract.video.base import VideoAdapter
+    from extract.vlm.base import VisionLanguageAdapter
 
 PATCHES_PER_TOKEN = 4
 """All these language models merge 2 x 2 patches into one visual token."""
@@ -25,8 +25,8 @@ def clip_flops(adapter: Adapter) -> int | None:
         counted by two per weight and token, plus the decoder's attention; that of the vision tower (a few per cent) is
         left out.
     """
-    from extract.video_adapter import VideoAdapter
-    from extract.vlm import VisionLanguageAdapter
+    from extract.video.base import VideoAdapter
+    from extract.vlm.base import VisionLanguageAdapter
 
     if isinstance(adapter, VideoAdapter):
         return _video(adapter)

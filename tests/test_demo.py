@@ -17,9 +17,9 @@ from configs import loader
 from configs.cli import Layers
 from configs.errors import ConfigError
 from configs.names import read_source
-from extract.config import RunConfig, each_model
+from extract.job.config import RunConfig, each_model
+from extract.job.request import source_name, variant_of
 from extract.model import load_model
-from extract.request import source_name, variant_of
 from fusion.name import parse_name
 
 ROOT = Path(__file__).parents[1]

@@ -12,9 +12,9 @@ import torch
 
 from configs.loader import resolve
 from extract.adapter import Variant
-from extract.backbones import build_adapter
-from extract.contract import check_contract
+from extract.families import build_adapter
 from extract.model import ModelConfig, load_model, model_names
+from tests.extract.contract import check_contract
 
 QUICK = ("pixels", "position", "oracle")
 DOCUMENT = Path(__file__).parents[2] / "docs" / "add-a-model.md"

@@ -120,7 +120,7 @@ def test_an_interrupt_is_one_line_with_the_command_that_continues(root, capsys, 
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("extract.job.run_process", interrupted)
+    monkeypatch.setattr("extract.job.extraction.run_process", interrupted)
     words = ["model=pixels", "dataset=toy", "grid=4x5", f"root={root}"]
     assert call("run", *words) == 130
     assert capsys.readouterr().err == f"interrupted; to continue: python -m extract run {' '.join(words)}\n"
@@ -207,8 +207,8 @@ def hub(monkeypatch):
     fetched: dict[str, list[str]] = {}
     shards = {f"transformer/{number}.safetensors": 10**9 for number in range(6)}
     table = {f"transformer_blocks.{block}.x": f"{block // 10}.safetensors" for block in range(60)}
-    monkeypatch.setattr("extract.download._listing", lambda repository, revision: ("f" * 40, dict(shards)))
-    monkeypatch.setattr("extract.download._indices", lambda *args: {"transformer": table})
+    monkeypatch.setattr("extract.job.download._listing", lambda repository, revision: ("f" * 40, dict(shards)))
+    monkeypatch.setattr("extract.job.download._indices", lambda *args: {"transformer": table})
 
     def fetch(repository: str, *, revision: str, allow_patterns: list[str]) -> str:
         fetched[repository] = allow_patterns

@@ -10,7 +10,7 @@ import pytest
 
 from configs.machine import without_gpu
 from data.prepare import prepare
-from extract.device import visible_devices
+from extract.job.forward import visible_devices
 from tests.data.toy import Shape, ToySource
 from tests.docs.pages import run_verb
 

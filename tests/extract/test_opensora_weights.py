@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from configs.errors import ModelError
-from extract.backbones.opensora import packed
 from extract.model import load_model
-from extract.network import reading
-from extract.opensora_weights import load_transformer
-from extract.tiny import opensora as tiny
+from extract.video.opensora import tiny
+from extract.video.opensora.adapter import packed
+from extract.video.opensora.conversion import load_transformer
+from extract.weights.parts import reading
 
 ARCHITECTURE = tiny.shrink(load_model("opensora")).architecture["transformer"]
 HEADS, AXES = ARCHITECTURE["num_attention_heads"], ARCHITECTURE["axes_dims_rope"]

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from cache.format.manifest import seal_complete
-from extract.config import RunConfig
-from extract.job import recorded
-from extract.plan import make_plan
-from extract.request import resolve_request
+from extract.job.config import RunConfig
+from extract.job.extraction import recorded
+from extract.job.plan import make_plan
+from extract.job.request import resolve_request
 
 QUICK = ("pixels", "oracle", "cogvideox-t2v-2b", "qwen3-vl-8b")
 LONG = ("wan-t2v-1.3b", "wan-i2v-14b", "aether", "opensora", "internvl3.5-8b", "qwen2.5-vl-7b", "sensenova")
@@ -21,7 +21,7 @@ LONG = ("wan-t2v-1.3b", "wan-i2v-14b", "aether", "opensora", "internvl3.5-8b", "
 @pytest.mark.parametrize("limit", [2, 0])
 def test_the_plan_is_right_about_the_disk(root, tiny_cache, monkeypatch, name, limit):
     """Within 5 % of the bytes of all files of the finished store; the features themselves don't matter."""
-    monkeypatch.setattr("extract.request.artifact_root", lambda root: Path(tiny_cache))
+    monkeypatch.setattr("extract.job.request.artifact_root", lambda root: Path(tiny_cache))
     config = RunConfig(
         model=name, dataset="toy", weights="random", size="tiny", grid=["probe", "native"], limit=limit, root=str(root)
     )

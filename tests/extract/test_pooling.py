@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from configs.errors import ConfigError
-from extract.pooling import pool_to_grid
+from extract.readout import pool_to_grid
 
 
 def test_exact_halves():

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from extract.model import load_model, model_names
-from extract.preprocess_video import area_limited_size, clip_image, resize_clip, unit_range
+from extract.video.preprocess import area_limited_size, clip_image, resize_clip, unit_range
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:

@@ -20,14 +20,15 @@ import torch
 from cache.care.verify import verify
 from cache.store import FeatureStore
 from configs.errors import ConfigError, CorruptionError, DatasetError, ModelError, StaleError, StorageError
-from extract import job, workers
 from extract.batch import seats
-from extract.config import RunConfig, command
-from extract.job import run, run_process
-from extract.plan import make_plan
-from extract.progress import FirstEstimate, format_seconds
-from extract.request import chosen_blocks, resolve_request
-from extract.runner import Runner
+from extract.job import extraction as job
+from extract.job import workers
+from extract.job.config import RunConfig, command
+from extract.job.extraction import run, run_process
+from extract.job.plan import make_plan
+from extract.job.progress import FirstEstimate, format_seconds
+from extract.job.request import chosen_blocks, resolve_request
+from extract.job.runner import Runner
 
 CLIPS = [f"clip_{number:02d}" for number in range(6)] + ["short_00"]
 
@@ -68,7 +69,7 @@ def test_a_run_stores_what_the_adapter_gives(root, undisturbed):
     assert store.coverage() == {"pixels.4x5": 1.0}
     assert checksums(store) == undisturbed
     request = resolve_request(config(root), "cpu")
-    from extract.reader import read_clip
+    from extract.job.reader import read_clip
 
     expected = request.adapter.preprocess(read_clip(request.dataset, request.adapter, "short_00"))["features"]
     assert torch.equal(store.read([("short_00", "pixels.4x5", list(range(20)))])[0], expected)  # type: ignore[index]
@@ -89,7 +90,7 @@ def test_a_complete_store_is_sealed_and_can_still_grow(root, undisturbed):
 
 def test_a_job_with_nothing_to_do_seals_what_a_killed_one_left_open(root, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("extract.job._seal", lambda plan: None)
+        patch.setattr("extract.job.extraction._seal", lambda plan: None)
         assert run(config(root)) == 0
     assert not store_of(config(root)).index.sealed
     assert run(config(root)) == 0
@@ -209,7 +210,7 @@ def killed_runs(root: Path, times: int, undisturbed: dict[str, object]) -> None:
 def run_slowly(settings: RunConfig) -> None:
     """A run whose clips take a while, so that kills hit every stage."""
     from cache.clip_writer import ClipWriter
-    from extract import runner
+    from extract.job import runner
 
     prepare, commit = runner.prepare, ClipWriter._commit
 
@@ -250,8 +251,8 @@ def fail_once(monkeypatch, owner, name, clip_of, error):
 @pytest.mark.parametrize("stage", ["read", "preprocess", "forward", "put"])
 def test_a_failing_clip_is_set_aside_and_tried_again(root, undisturbed, monkeypatch, capsys, stage):
     from cache.clip_writer import ClipWriter
-    from extract import reader
-    from extract.sources._maps import MapSource
+    from extract.controls.maps import MapSource
+    from extract.job import reader
 
     with monkeypatch.context() as patch:
         if stage == "read":
@@ -277,7 +278,7 @@ def test_a_failing_clip_is_set_aside_and_tried_again(root, undisturbed, monkeypa
 
 
 def test_values_that_are_not_finite_are_refused(root, monkeypatch):
-    from extract.sources._maps import MapSource
+    from extract.controls.maps import MapSource
 
     original = MapSource.preprocess
 
@@ -332,7 +333,7 @@ def test_writes_are_read_back_on_request(root, undisturbed, monkeypatch):
 
 
 def test_if_everything_fails_the_job_ends_early(root, monkeypatch):
-    from extract.sources._maps import MapSource
+    from extract.controls.maps import MapSource
 
     def broken(self, clip):
         raise TypeError("a mistake in the code")
@@ -343,7 +344,7 @@ def test_if_everything_fails_the_job_ends_early(root, monkeypatch):
 
 
 def test_an_interrupt_finishes_the_clip_in_hand(root, undisturbed, monkeypatch):
-    from extract.sources._maps import MapSource
+    from extract.controls.maps import MapSource
 
     original = MapSource.forward
 
@@ -391,7 +392,7 @@ def test_layers_and_levels_are_added_with_the_same_noise(root, tiny_cache, monke
     """A block added later is bitwise what a run with both blocks gives."""
     import pandas as pd
 
-    monkeypatch.setattr("extract.request.artifact_root", lambda root: Path(tiny_cache))
+    monkeypatch.setattr("extract.job.request.artifact_root", lambda root: Path(tiny_cache))
     tiny = {"model": "cogvideox-t2v-2b", "weights": "random", "size": "tiny", "grid": ["native"], "limit": 1}
     late = config(root, **tiny, layers=["2"], cache_latents=True)
     assert run(late) == 0
@@ -404,7 +405,7 @@ def test_layers_and_levels_are_added_with_the_same_noise(root, tiny_cache, monke
     request = resolve_request(both, "cpu")
     request.adapter.load([tap for tap, _ in request.arrays.values()])
     from extract.adapter import Batch
-    from extract.reader import prepare
+    from extract.job.reader import prepare
 
     ready = prepare(request.dataset, request.adapter, "clip_00", pin=False)
     inputs = {name: value[None] for name, value in ready.inputs.items()}
@@ -451,7 +452,7 @@ def test_the_reader_window_is_bounded(root):
 
     store.claim = counting  # type: ignore[method-assign]
     runner.run()
-    from extract.runner import GROUPS_AHEAD, WRITES_AHEAD
+    from extract.job.runner import GROUPS_AHEAD, WRITES_AHEAD
 
     assert 1 <= most <= GROUPS_AHEAD + WRITES_AHEAD + 2
     assert np.isclose(sum(store.coverage().values()), 1)
@@ -467,7 +468,7 @@ def test_job_is_quiet_about_nothing_to_do(root, capsys):
 
 def test_the_time_left_is_told_once_after_the_first_clips(caplog, monkeypatch):
     clock = iter(range(0, 100, 10))
-    monkeypatch.setattr("extract.progress.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("extract.job.progress.time.perf_counter", lambda: next(clock))
     caplog.set_level(logging.INFO, "spatialprobe.extract")
     estimate, short = FirstEstimate(40), FirstEstimate(5)
     for done in range(1, 8):
@@ -481,7 +482,7 @@ def test_the_time_left_is_told_once_after_the_first_clips(caplog, monkeypatch):
 
 def test_a_clips_bits_do_not_depend_on_who_else_is_in_its_batch(root, monkeypatch):
     """Arithmetic of a batch differs with its size and with the place in it; here much more than in the last bits."""
-    from extract.sources._maps import MapSource
+    from extract.controls.maps import MapSource
 
     original = MapSource.forward
 

@@ -8,9 +8,9 @@ import pytest
 from configs.errors import ConfigError
 from data.dataset import PreparedDataset
 from extract.adapter import Batch, Tap, Variant
-from extract.backbones import build_adapter
+from extract.families import build_adapter
+from extract.job.reader import prepare, read_clip
 from extract.model import load_model
-from extract.reader import prepare, read_clip
 
 GRID = (4, 5)
 
@@ -110,8 +110,8 @@ def test_short_clips_are_continued_by_their_last_frame(dataset):
 def test_sources_without_weights_are_never_called_untrained(root):
     from cache import FeatureStore
     from cache.locate import locate_store
-    from extract.config import RunConfig
-    from extract.job import run
+    from extract.job.config import RunConfig
+    from extract.job.extraction import run
 
     random = RunConfig(model="pixels", dataset="toy", grid=["4x5"], weights="random", size="tiny", root=str(root))
     assert run(random) == 0

@@ -10,9 +10,9 @@ import sys
 import torch
 
 from extract.adapter import Variant
-from extract.backbones import build_adapter
+from extract.families import build_adapter
 from extract.model import load_model
-from extract.video_adapter import VideoAdapter
+from extract.video.base import VideoAdapter
 from tests.extract.pictures import clip, run, taps
 
 WHOLE = "aether"

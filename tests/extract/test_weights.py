@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from configs.errors import ModelError
-from extract import weights
-from extract.weights import Checkpoint, content_hash, fill, find, identity_of
+from extract.weights import checkpoint as weights
+from extract.weights.checkpoint import Checkpoint, content_hash, fill, find, identity_of
 
 
 def network(blocks: int) -> nn.Module:
@@ -135,7 +135,7 @@ def test_hub_snapshots_are_identified_by_commit(tmp_path):
 
 
 def test_download_takes_the_shards_of_the_blocks_asked_for():
-    from extract.download import needed_files
+    from extract.job.download import needed_files
 
     sizes = dict.fromkeys(
         ["model_index.json", "transformer/config.json", "transformer/a.safetensors", "transformer/b.safetensors",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 
 from extract.adapter import Batch, ClipInput, Tap, Variant
+from extract.families import build_adapter
 from extract.frames import image_plan
 from extract.model import ModelConfig, load_model
 
@@ -31,7 +31,7 @@ class Kit:
     def make(self, name: str, **variant: Any) -> Any:
         """Build an adapter through the family module that the model's file names."""
         model = self.model(name)
-        return importlib.import_module(f"extract.backbones.{model.family}").build(model, Variant(**variant))
+        return build_adapter(model, Variant(**variant))
 
     def snapshot(self, name: str) -> Path:
         """Folder of the tiny snapshot, whose weights make successive blocks differ clearly."""
@@ -124,7 +124,7 @@ class Library:
         """
         import torch
 
-        from extract.vlm_text import chat_text, load_tokenizer
+        from extract.vlm.text import chat_text, load_tokenizer
 
         tokenizer: Any = load_tokenizer(self.folder)
         markup, (rows, columns) = self.adapter._family.markup, self.adapter._layout.grid

@@ -48,7 +48,7 @@ def test_positions_are_those_of_three_axes(kit: Any) -> None:
 
 
 def test_a_grid_that_is_not_square_keeps_rows_and_columns_apart(kit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("extract.vlm_qwen.TARGET", (64, 128))
+    monkeypatch.setattr("extract.vlm.qwen.adapter.TARGET", (64, 128))
     adapter = kit.make(NAME, size="tiny", cache=str(kit.root))
     assert adapter.spec.taps["llm"].grid == (2, 4)
     adapter.load(kit.llm(1))
@@ -157,7 +157,7 @@ def test_a_grid_that_the_file_does_not_state_is_refused(kit: Any) -> None:
     """The silent catastrophe of a wrong pixel budget: frames of 4x8 tokens."""
     from configs.errors import ConfigError
     from extract.adapter import Variant
-    from extract.backbones.qwen3_vl import build
+    from extract.vlm.qwen.qwen3 import build
 
     model = load_model(NAME)
     model.settings["pixel_budget"] = [204, 40000]
@@ -167,8 +167,8 @@ def test_a_grid_that_the_file_does_not_state_is_refused(kit: Any) -> None:
 
 def test_untrained_weights_do_not_depend_on_depth() -> None:
     """A block added later sees the same network: every module has a seed of its own name."""
-    from extract.backbones.qwen3_vl import FAMILY
-    from extract.vlm_weights import untrained_network
+    from extract.vlm.network import untrained_network
+    from extract.vlm.qwen.qwen3 import FAMILY
 
     def network(depth: int, seed: int) -> dict[str, Any]:
         config = FAMILY.config(FAMILY.tiny_architecture, lambda token: 261)

@@ -10,9 +10,9 @@ import torch
 
 from configs.errors import ConfigError
 from extract.adapter import Variant
-from extract.backbones.sensenova import build
 from extract.model import load_model
-from extract.vlm_text import chat_text
+from extract.vlm.internvl.sensenova import build
+from extract.vlm.text import chat_text
 
 
 @pytest.mark.parametrize(

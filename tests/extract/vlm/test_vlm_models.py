@@ -63,7 +63,7 @@ def test_aliases_point_at_models() -> None:
 
 
 def count(kit: Any, name: str, depth: int) -> int:
-    from extract.vlm_weights import trimmed_network
+    from extract.vlm.network import trimmed_network
 
     adapter = kit.make(name)
     config = adapter._family.config(adapter._model.architecture, lambda token: 7)

@@ -15,7 +15,7 @@ from cache.store import FeatureStore
 from data.clip import QUERY_POSITIONS
 from data.dataset import PreparedDataset
 from extract.adapter import ClipInput
-from extract.sources import oracle, position
+from extract.controls import oracle, position
 
 Maps = Callable[[PreparedDataset, str], np.ndarray]
 GROUPS = ("colour", "normal", "depth", "rays", "code", "classes")

@@ -17,7 +17,7 @@ from configs.loader import resolve
 from data.prepare import prepare
 from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
-from extract.sources import oracle
+from extract.controls import oracle
 from probe.config import train_layers
 from probe.inputs import RememberingDataset
 from probe.train import train

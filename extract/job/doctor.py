@@ -1,0 +1,85 @@
+"""Checks of the machine before a long job: devices, memory, disk, library versions, which weights are present."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from cache.care.forecast import format_bytes, free_bytes
+from configs.cli import RootConfig
+from configs.console import print_table
+from configs.errors import ModelError
+from configs.options import option
+from configs.paths import artifact_root
+from extract.adapter import Variant
+from extract.families import build_adapter
+from extract.model import load_model, model_names
+
+if TYPE_CHECKING:
+    from extract.model import ModelConfig
+
+PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "zarr", "dask", "huggingface-hub")
+
+
+@dataclass(kw_only=True)
+class DoctorConfig(RootConfig):
+    """Options of `doctor`."""
+
+    model: list[str] = option(help="models to look for; default all", factory=list)
+
+
+def doctor(config: DoctorConfig) -> int:
+    """Print the checks; returns 1 if something that every extraction needs is missing."""
+    rows = [[name, _version(name)] for name in PACKAGES]
+    print_table("libraries", ["package", "version"], rows)
+    missing = [str(name) for name, found in rows if found is None]
+    print()
+    if "torch" not in missing:
+        _print_devices()
+    root = artifact_root(config.root)
+    print(f"disk     {format_bytes(free_bytes(root))} free at {root}\n")
+    names = config.model or [name for name in model_names() if load_model(name).hub_id]
+    print_table(
+        "weights",
+        ["model", "repository", "licence", "here"],
+        [[name, load_model(name).hub_id, load_model(name).licence, _present(load_model(name))] for name in names],
+        notes=["python -m extract download model=... fetches them; weights=random size=tiny needs none"],
+    )
+    if missing:
+        print(f"\nmissing: {', '.join(missing)}\n  fix:      pip install -e '.[extract]'")
+    return 1 if missing else 0
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _print_devices() -> None:
+    import torch
+
+    for index in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(index)
+        free, total = torch.cuda.mem_get_info(index)
+        print(f"device   cuda:{index} {facts.name}, {format_bytes(free)} of {format_bytes(total)} free")
+    if not torch.cuda.device_count():
+        print("device   cpu only: full-size video models need a GPU; tiny twins and sources that are no models don't")
+    try:
+        import psutil
+
+        memory = psutil.virtual_memory()
+        print(f"memory   {format_bytes(memory.available)} of {format_bytes(memory.total)} available")
+    except ImportError:
+        print("memory   unknown (psutil is not installed)")
+
+
+def _present(model: ModelConfig) -> bool:
+    """Whether the snapshots of all parts are here; that every shard is, only a run can tell."""
+    try:
+        build_adapter(model, Variant()).identity()
+    except ModelError:
+        return False
+    return True

@@ -1,0 +1,292 @@
+"""One process of an extraction: reader threads -> device -> writer thread, with bounded queues between them.
+
+A group of clips (`batch` neighbours on the store's clip axis) is the unit of work. A clip has the same place in a batch
+of the same size in every run and for every number of processes, even where its neighbours are committed, failed or
+another process's, so that a resumed store ends with the same bytes. Clips are claimed by lease before they are read; a
+clip counts when its commit record exists.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from configs.console import get_logger
+from configs.errors import CorruptionError, ModelError, SpatialprobeError
+from extract.batch import Finished, Group, rows, seats
+from extract.job.config import AUTO_BATCH
+from extract.job.forward import Device
+from extract.job.reader import Prepared, prepare
+from extract.job.request import Request
+
+if TYPE_CHECKING:
+    from cache.lease import Lease
+    from cache.store import FeatureStore
+
+GROUPS_AHEAD = 3
+"""Groups that are read ahead of the device."""
+WRITES_AHEAD = 2
+"""Groups of finished features that may wait for the disk."""
+GIVE_UP_AFTER = 5
+"""If the first so many clips all fail, something else than the clips is wrong."""
+
+
+@dataclass
+class Record:
+    """What happened to one clip; one row of extract_log.parquet."""
+
+    clip_id: str
+    status: str
+    reason: str = ""
+    frames: int = 0
+    batch: int = 0
+    bytes: int = 0
+    read_seconds: float = 0.0
+    preprocess_seconds: float = 0.0
+    wait_seconds: float = 0.0
+    device_seconds: float = 0.0
+    write_seconds: float = 0.0
+    finished_at: float = 0.0
+
+
+class Runner:
+    """Works on one share of the clips of a request until none is left to claim.
+
+    Attributes:
+        done: called with the record of every clip, from several threads; set it before `run`.
+        loading: seconds that it took to load the network.
+
+    Args:
+        request: what is computed; its adapter runs on this process's device.
+        store: where it goes; arrays and clips exist.
+        batch: clips per forward; 0 = found out.
+        readers: reader threads.
+        share: (index, count): groups whose number is `index` modulo `count`.
+        start: where in the list of groups to begin, as a fraction; processes that share a list begin apart.
+        stop: asked between groups; True ends the work after the clips in hand.
+        retry: whether to try clips again that have failed before.
+        verify_writes: whether to read every shard back before its clip counts.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        store: FeatureStore,
+        *,
+        batch: int = 1,
+        readers: int = 2,
+        share: tuple[int, int] = (0, 1),
+        start: float = 0.0,
+        stop: Callable[[], bool] = lambda: False,
+        retry: bool = True,
+        verify_writes: bool = False,
+    ) -> None:
+        self._request, self._store, self._readers, self._stop = request, store, readers, stop
+        self.done: Callable[[Record], None] = lambda record: None
+        self._batch, self._automatic, self._share, self._start = batch or AUTO_BATCH, batch == 0, share, start
+        self.loading = 0.0
+        self._names = [spec.name for spec in request.specs]
+        self._retry, self._verify_writes = retry, verify_writes
+        self._failed: set[str] = set()
+        self._succeeded = 0
+        self._fatal: BaseException | None = None
+        self._lock = threading.Lock()
+
+    def todo(self) -> list[list[str]]:
+        """Return the groups of clips of this share that still lack an array."""
+        wanted = {entry.clip_id for entry in self._request.clips}
+        lacking = set(self._store.missing(self._names, quarantined=self._retry)) & wanted - self._failed
+        groups: dict[int, list[str]] = {}
+        for index, clip_id in enumerate(self._store.clips):
+            if clip_id in lacking and (index // self._batch) % self._share[1] == self._share[0]:
+                groups.setdefault(index // self._batch, []).append(clip_id)
+        ordered = [groups[number] for number in sorted(groups)]
+        first = int(self._start * len(ordered))
+        return ordered[first:] + ordered[:first]
+
+    def run(self) -> None:
+        """Do all that can be claimed.
+
+        Raises:
+            ModelError, StorageError: nothing further can be done; what is committed stays.
+        """
+        groups = self.todo()
+        if not groups:
+            return
+        started = time.perf_counter()
+        device = self._load(groups)
+        self.loading = time.perf_counter() - started
+        writes: queue.Queue[list[Finished] | None] = queue.Queue(WRITES_AHEAD)
+        writer = threading.Thread(target=self._write_all, args=(writes,), name="extract-writer")
+        writer.start()
+        try:
+            with ThreadPoolExecutor(self._readers, thread_name_prefix="extract-reader") as pool:
+                while groups and not self._halted():
+                    if not self._pass(groups, device, pool, writes):
+                        break
+                    self._store.refresh()
+                    groups = self.todo()
+        finally:
+            writes.put(None)
+            writer.join()
+        if self._fatal is not None:
+            raise self._fatal
+
+    def _load(self, groups: Sequence[Sequence[str]]) -> Device:
+        """Load what the arrays that are lacking anywhere need."""
+        lacking = [
+            name
+            for name in self._names
+            if set(self._store.missing([name], quarantined=True)) & {c for g in groups for c in g}
+        ]
+        adapter = self._request.adapter
+        adapter.load(self._request.taps(lacking))
+        arrays = {name: self._request.arrays[name] for name in lacking}
+        return Device(adapter, self._request.variant.device, arrays, self._automatic)
+
+    def _pass(
+        self, groups: list[list[str]], device: Device, pool: ThreadPoolExecutor, writes: queue.Queue[Any]
+    ) -> bool:
+        """Go through the groups once; returns whether any clip could be claimed."""
+        ahead: deque[Group] = deque()
+        source = self._claimed(groups, device)
+        any_claimed = False
+        try:
+            while not self._halted():
+                while len(ahead) < GROUPS_AHEAD and (group := next(source, None)) is not None:
+                    pin = device.name.startswith("cuda")
+                    group.futures = [
+                        pool.submit(prepare, self._request.dataset, device.adapter, clip_id, pin=pin)
+                        for clip_id, _, _ in group.clips
+                    ]
+                    ahead.append(group)
+                    any_claimed = True
+                if not ahead:
+                    break
+                self._compute(ahead.popleft(), device, writes)
+        finally:
+            source.close()
+            for group in ahead:  # claimed, but not begun
+                for future in group.futures:
+                    future.cancel()
+                for _, lease, _ in group.clips:
+                    lease.release()
+        return any_claimed
+
+    def _claimed(self, groups: list[list[str]], device: Device) -> Generator[Group, None, None]:
+        for members in groups:
+            if self._halted():
+                return
+            clips = []
+            for clip_id in members:
+                if (lease := self._store.claim(clip_id, device.arrays)) is not None:
+                    index = self._store.clip_index(clip_id)
+                    lacking = [name for name in device.arrays if self._store.index.shard(index, name) is None]
+                    clips.append((clip_id, lease, lacking))
+            if clips:
+                yield Group(clips)
+
+    def _compute(self, group: Group, device: Device, writes: queue.Queue[Any]) -> None:
+        started = time.perf_counter()
+        ready: list[Prepared] = []
+        kept: list[tuple[str, Lease, list[str]]] = []
+        for clip, future in zip(group.clips, group.futures, strict=True):
+            try:
+                ready.append(future.result())
+                kept.append(clip)
+            except Exception as error:
+                self._fail(clip[0], clip[1], error)
+        waited = time.perf_counter() - started
+        if not ready:
+            return
+        numbers = [self._store.clip_index(clip.clip_id) for clip in ready]
+        order = list(range(len(ready)))  # without a fixed size there are no seats
+        seated, place = (order, order) if self._automatic else seats(numbers, self._batch)
+        try:
+            results = list(rows(device.run([ready[index] for index in seated])))
+        except Exception as error:
+            fatal = isinstance(error, (ModelError, MemoryError))
+            for clip_id, lease, _ in kept:
+                lease.release() if fatal else self._fail(clip_id, lease, error)
+            if fatal:
+                raise
+            return
+        finished = []
+        for (_, lease, names), prepared, seat in zip(kept, ready, place, strict=True):
+            result, row = results[seat]
+            sharing = result.batch if self._automatic else len(ready)
+            finished.append(Finished(prepared, lease, names, result, row, sharing, waited / len(ready)))
+        writes.put(finished)
+
+    def _write_all(self, writes: queue.Queue[list[Finished] | None]) -> None:
+        while (group := writes.get()) is not None:
+            for clip in group:
+                if self._fatal is not None:
+                    clip.lease.release()
+                    continue
+                try:
+                    self._write(clip)
+                except Exception as error:
+                    if isinstance(error, (OSError, CorruptionError)):  # the disk is to blame, not the clip
+                        self._fatal = error
+                        clip.lease.release()
+                    else:
+                        self._fail(clip.clip.clip_id, clip.lease, error)
+
+    def _write(self, finished: Finished) -> None:
+        clip, lease, names, result, row, sharing, waited = finished
+        clip_id = clip.clip_id
+        busy = result.wait() / sharing
+        started = time.perf_counter()
+        size = 0
+        facts = {"device": self._request.variant.device, "batch": result.batch}
+        with self._store.writer(clip_id, lease, run=facts, verify_writes=self._verify_writes) as writer:
+            for name in names:
+                features = result.arrays[name][row]
+                writer.put(name, features)
+                size += self._store.array(name).row_bytes * len(features)
+        record = Record(
+            clip_id=clip_id,
+            status="done",
+            frames=clip.frames,
+            batch=result.batch,
+            bytes=size,
+            read_seconds=clip.read_seconds,
+            preprocess_seconds=clip.preprocess_seconds,
+            wait_seconds=waited,
+            device_seconds=busy,
+            write_seconds=time.perf_counter() - started,
+            finished_at=time.time(),
+        )
+        with self._lock:
+            self._succeeded += 1
+        self.done(record)
+
+    def _fail(self, clip_id: str, lease: Lease, error: Exception) -> None:
+        """Set a clip aside with the reason; the next run tries it again."""
+        reason = str(error) if isinstance(error, SpatialprobeError) else f"{type(error).__name__}: {error}"
+        get_logger("extract").debug("clip %s failed", clip_id, exc_info=error)
+        try:
+            self._store.quarantine(clip_id, reason)
+        except OSError as trouble:
+            self._fatal = trouble
+        lease.release()
+        with self._lock:
+            self._failed.add(clip_id)
+            hopeless = self._succeeded == 0 and len(self._failed) >= GIVE_UP_AFTER
+        self.done(Record(clip_id=clip_id, status="failed", reason=reason, finished_at=time.time()))
+        if hopeless and self._fatal is None:
+            self._fatal = ModelError(
+                f"the first {GIVE_UP_AFTER} clips have all failed",
+                found=reason,
+                fix="solve this; the same command continues",
+            )
+
+    def _halted(self) -> bool:
+        return self._fatal is not None or self._stop()

@@ -1,1 +1,0 @@
-"""Tiny twins of the real models: the same classes and file layout, a few hundred kilobytes of random weights."""

@@ -1,0 +1,199 @@
+"""What all vision-language backbones do alike: 20 frames as images of one prompt, one forward, features at the images.
+
+A family (one module of `extract/backbones/`) says how pixels become inputs and how tensors are called; the rest is
+here. Tap `llm` is the language model's residual stream at the visual tokens after block k; tap `vision` is what the
+vision tower and its projector hand to the language model, the control that has seen neither text nor other frames.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import ConfigError
+from configs.identity import digest
+from extract.adapter import BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
+from extract.frames import SLOTS, image_plan
+from extract.model import ModelConfig
+from extract.vlm import network as vlm_weights
+from extract.vlm.family import Family
+from extract.vlm.preprocess import PREPROCESS_VERSION, normalise, resize_frames
+from extract.vlm.text import chat_text, load_tokenizer, read_prompt, token_sequence
+from extract.vlm.tokenizer import byte_tokenizer
+from extract.vlm.twin import VERSION as TINY_VERSION
+from extract.vlm.twin import save_snapshot
+from extract.weights import checkpoint as weights
+from extract.weights.parts import compute_dtype, model_dtype, quiet_libraries, torch_dtype
+from extract.weights.twins import tiny_snapshot
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+VERSION = 1
+"""Raised when the code shared by the families would give other values."""
+
+
+class VisionLanguageAdapter:
+    """One vision-language model in one variant; see `extract.adapter.Adapter`."""
+
+    def __init__(self, model: ModelConfig, variant: Variant, family: Family) -> None:
+        self._model, self._variant, self._family = model, variant, family
+        self._tiny = variant.size == "tiny"
+        self._layout = layout = family.layout(model, tiny=self._tiny)
+        self._prompt = read_prompt(model.settings, model.name)
+        self.spec = BackboneSpec(
+            name=model.name,
+            family=family.name,
+            frames=image_plan(),
+            input_size=layout.resize[-1],
+            taps={
+                "llm": TapSpec(blocks=layout.blocks, grid=layout.grid, channels=layout.width),
+                "vision": TapSpec(blocks=0, grid=layout.grid, channels=layout.width),
+            },
+            compute_dtype=compute_dtype(model, variant),
+            store_dtype=model_dtype(model, variant),
+        )
+
+    def identity(self) -> Mapping[str, Any]:
+        """See `Adapter.identity`. The attention kernel is the library's `sdpa` on every device."""
+        return {
+            "adapter": {"family": self._family.name, "version": self._family.version, "shared": VERSION},
+            "weights": self._weights_identity(),
+            "preprocess": {
+                "version": PREPROCESS_VERSION,
+                "filter": "pillow bicubic",
+                "resize": self._layout.resize,
+                "mean": self._family.mean,
+                "std": self._family.std,
+            },
+            "frames": self.spec.frames.positions,
+            "short_clips": "last frame repeated",
+            "prompt": dataclasses.asdict(self._prompt),
+            "compute_dtype": self.spec.compute_dtype,
+        }
+
+    def preprocess(self, clip: ClipInput) -> Mapping[str, Tensor]:
+        """See `Adapter.preprocess`: `pixels` (20, H, W, 3) uint8; what follows the resize runs on the device."""
+        import torch
+
+        return {"pixels": torch.from_numpy(resize_frames(clip.frames, *self._layout.resize))}
+
+    def load(self, taps: Sequence[Tap]) -> None:
+        """See `Adapter.load`."""
+        import torch
+
+        if not taps:
+            raise ConfigError("no tap is asked for", expected="at least one block of tap llm, or tap vision")
+        for tap in taps:
+            self.spec.check(tap)
+        self._depth = max(tap.block or 0 for tap in taps)
+        self._network: Any = None  # an earlier one must go before the next one comes
+        if self._folder:
+            vlm_weights.check_family(self._folder, self._family.model_types)
+        with quiet_libraries():
+            tokenizer = load_tokenizer(self._folder) if self._folder else byte_tokenizer(self._family.markup)
+            self._network = self._build(self._folder, tokenizer)
+        rows, columns = grid = self._layout.grid
+        text = chat_text(self._prompt, self._family.markup, SLOTS)
+        sequence = token_sequence(tokenizer, text, self._family.markup, [rows * columns] * SLOTS)
+        ids = torch.tensor([sequence.ids])  # positions follow from values, which a network without memory has not
+        positions = self._family.positions(self._network, ids, grid) if self._depth else None
+        self._ids = ids.to(self._variant.device)
+        self._positions = None if positions is None else positions.to(self._variant.device)
+        self._visual = torch.tensor(sequence.visual, device=self._variant.device)
+        self._readers = {tap.key: self._reader(tap) for tap in taps}
+
+    def forward(self, batch: Batch) -> Mapping[str, Tensor]:
+        """See `Adapter.forward`."""
+        import torch
+
+        pixels = batch.inputs["pixels"]
+        clips, images = pixels.shape[:2]
+        with torch.inference_mode(), _collect(self._readers) as seen:
+            normal = normalise(pixels.flatten(0, 1), self._family.mean, self._family.std)
+            inputs = self._family.image_arguments(normal.to(torch_dtype(self.spec.compute_dtype)))
+            if self._depth == 0:
+                self._network.get_image_features(**inputs)
+            else:
+                positions = None if self._positions is None else self._positions.expand(-1, clips, -1)
+                self._network(input_ids=self._ids.expand(clips, -1), position_ids=positions, use_cache=False, **inputs)
+            return {key: tokens.reshape(clips, images, *self._layout.grid, -1) for key, tokens in seen.items()}
+
+    @property
+    def network(self) -> Any:
+        """The loaded library network: vision tower and the decoder blocks asked for."""
+        return self._network
+
+    @property
+    def tokens(self) -> int:
+        """Length of one clip's prompt, visual tokens included; known once loaded."""
+        return int(self._ids.shape[1])
+
+    def _reader(self, tap: Tap) -> _Reader:
+        if tap.block is None:
+            return self._family.vision_end(self._network), self._family.vision_tokens
+        block = self._network.language_model.layers[tap.block - 1]
+        return block, lambda output: (output[0] if isinstance(output, tuple) else output)[:, self._visual]
+
+    def _build(self, folder: Path | None, tokenizer: Any) -> nn.Module:
+        family, layout = self._family, self._layout
+        place: dict[str, Any] = {"dtype": torch_dtype(self.spec.compute_dtype), "device": self._variant.device}
+        if folder is None:
+            architecture = family.architecture(self._model, tiny=self._tiny)
+            config = family.config(architecture, tokenizer.convert_tokens_to_ids)
+            return vlm_weights.untrained_network(config, depth=self._depth, seed=self._variant.init_seed, **place)
+        config = family.read_config(folder)
+        vlm_weights.check_snapshot(folder, config, layout.blocks, layout.width, family.mean, family.std)
+        config.image_token_id = tokenizer.convert_tokens_to_ids(family.markup.image)  # not stated in every layout
+        return vlm_weights.load_network(config, family.checkpoint(folder), family.rename, depth=self._depth, **place)
+
+    @property
+    def _untrained(self) -> bool:
+        return self._variant.weights == "random" or (self._tiny and self._variant.weights == "hub")
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        """Snapshot to load, made first for a tiny twin; None for untrained weights at full size."""
+        model, variant = self._model, self._variant
+        if not self._untrained:
+            return weights.find(variant.weights, model.hub_id, model.revision, model=model.name, twin=variant.twin)
+        if not self._tiny:
+            return None
+        write = partial(save_snapshot, self._family, model, seed=variant.init_seed)
+        return tiny_snapshot(model.name, self._architecture, TINY_VERSION, variant, write)
+
+    @property
+    def _architecture(self) -> str:
+        return digest(self._family.architecture(self._model, tiny=self._tiny))[:12]
+
+    def _weights_identity(self) -> Mapping[str, Any]:
+        if not self._untrained and self._folder:
+            return weights.identity_of(self._folder)
+        init, version = ("fan-in", TINY_VERSION) if self._tiny else ("library", vlm_weights.INIT_VERSION)
+        known = {"random": init, "version": version, "architecture": self._architecture}
+        return {**known, "size": self._variant.size, "seed": self._variant.init_seed}
+
+
+_Reader = tuple["nn.Module", "Callable[[Any], Tensor]"]
+
+
+@contextmanager
+def _collect(readers: Mapping[str, _Reader]) -> Iterator[dict[str, Tensor]]:
+    """Keep what the readers pick from the outputs of their modules while the network runs."""
+    seen: dict[str, Tensor] = {}
+    handles = []
+    for key, (module, pick) in readers.items():
+
+        def keep(_module: nn.Module, _inputs: Any, output: Any, key: str = key, pick: Any = pick) -> None:
+            seen[key] = pick(output)
+
+        handles.append(module.register_forward_hook(keep))
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()

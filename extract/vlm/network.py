@@ -1,0 +1,181 @@
+"""Networks of vision-language models without language head, final norm and deeper blocks: from files, or untrained."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from configs.errors import ModelError
+from configs.identity import digest
+from extract.weights.checkpoint import Checkpoint, fill, on_meta, seeded
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+INIT_VERSION = 1
+"""Raised when `initialise` would draw other numbers; part of the identity of untrained weights."""
+
+_BLOCK = re.compile(r"language_model\.layers\.(\d+)\.")
+
+
+def trimmed_network(config: Any, depth: int) -> nn.Module:
+    """Build a network with the first `depth` decoder blocks, parameters on the meta device.
+
+    The final norm is left out: the map of a block is its own output, never the normalised one. With depth 0 only the
+    vision tower and its projector remain.
+    """
+    import torch
+    from transformers import AutoModel
+
+    text = config.get_text_config()
+    text.num_hidden_layers = depth
+    if getattr(text, "layer_types", None):
+        text.layer_types = text.layer_types[:depth]
+    with on_meta():
+        network: Any = AutoModel.from_config(config, attn_implementation="sdpa")
+    if depth == 0:
+        network.language_model = torch.nn.Identity()
+    else:
+        network.language_model.norm = torch.nn.Identity()
+    return network.eval()  # type: ignore[no-any-return]
+
+
+def load_network(
+    config: Any,
+    checkpoint: Checkpoint,
+    rename: Callable[[str], str],
+    *,
+    depth: int,
+    dtype: torch.dtype,
+    device: str,
+) -> nn.Module:
+    """Read the tensors that `depth` blocks need, and no others, into the trimmed network.
+
+    Args:
+        config: configuration of the whole network.
+        checkpoint: its files.
+        rename: tensor name of the checkpoint -> name in the library's base model; names of heads stay as they are.
+        depth: decoder blocks to keep.
+        dtype: dtype of all parameters; the rotary tables stay in float32.
+        device: where they go.
+
+    Raises:
+        ModelError: the files don't fit the configuration.
+    """
+
+    def dropped(name: str) -> bool:
+        target = rename(name)
+        block = _BLOCK.match(target)
+        deeper = block is not None and int(block[1]) >= depth
+        unused = "lm_head.", "language_model.norm.", *(["language_model."] if depth == 0 else [])
+        return deeper or target.startswith(tuple(unused)) or target.endswith(".inv_freq")
+
+    return fill(trimmed_network(config, depth), checkpoint, dropped=dropped, rename=rename, dtype=dtype, device=device)
+
+
+def untrained_network(config: Any, *, depth: int, seed: int, dtype: torch.dtype, device: str) -> nn.Module:
+    """Build the trimmed network with the library's own initialisation; equal in all blocks that two depths share.
+
+    On the device "meta" there are no values to draw, only shapes.
+    """
+    if device == "meta":
+        return trimmed_network(config, depth).to(device="meta", dtype=dtype).eval()
+    return initialise(trimmed_network(config, depth), seed, dtype=dtype, device=device)
+
+
+def initialise(network: nn.Module, seed: int, *, dtype: torch.dtype, device: str) -> nn.Module:
+    """Draw all parameters with the library's own rules, every module from a seed of its own name.
+
+    So a block's weights depend neither on how many blocks follow it nor on the order of construction. Numbers are
+    drawn in float32 on the CPU, the same for every dtype and device.
+
+    Args:
+        network: a transformers model, parameters on any device; their values are replaced.
+        seed: 0, 1, 2, ...
+        dtype, device: of the parameters in the end.
+
+    Raises:
+        ModelError: the library has no rule for a parameter.
+    """
+    import torch
+
+    owners: dict[str, Any] = {}
+    for name, module in network.named_modules():
+        owner: Any = module if hasattr(module, "_init_weights") else owners[name.rpartition(".")[0]]
+        owners[name] = owner
+        own = list(module.named_parameters(recurse=False))
+        for key, old in own:
+            blank = torch.full(old.shape, torch.nan)
+            module.register_parameter(key, torch.nn.Parameter(blank, requires_grad=False))
+        with seeded(int(digest([seed, name])[:12], 16)), torch.no_grad():
+            owner._init_weights(module)
+        for key, _ in own:
+            drawn = module.get_parameter(key)
+            if drawn.isnan().any():
+                raise ModelError(
+                    f"the library has no initialisation for {name}.{key}", fix="use trained weights for this model"
+                )
+            placed = drawn.to(device=device, dtype=dtype)
+            module.register_parameter(key, torch.nn.Parameter(placed, requires_grad=False))
+    return network.to(device).eval()
+
+
+def check_family(folder: Path, model_types: Sequence[str]) -> None:
+    """Refuse a folder that is no snapshot of one of these types of model.
+
+    Raises:
+        ModelError: config.json is missing, unreadable, or of another type.
+    """
+    file = folder / "config.json"
+    try:
+        found = json.loads(file.read_text()).get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(
+            "the folder holds no readable config.json",
+            where=folder,
+            fix="give the folder of a complete snapshot, or fetch it: python -m extract download model=<name>",
+        ) from error
+    if found not in model_types:
+        raise ModelError(
+            "the snapshot belongs to another family of models",
+            where=file,
+            expected=" or ".join(model_types),
+            found=found,
+            fix="choose the matching model=, or another weights=",
+        )
+
+
+def check_snapshot(
+    folder: Path, config: Any, blocks: int, width: int, mean: Sequence[float], std: Sequence[float]
+) -> None:
+    """Refuse a snapshot that belongs to another model, or whose pixels are normalised in another way.
+
+    Args:
+        folder: the snapshot.
+        config: its configuration, read.
+        blocks, width: depth and width of the language model.
+        mean, std: normalisation that will be applied.
+
+    Raises:
+        ModelError: something differs.
+    """
+    text = config.get_text_config()
+    expected: dict[str, Any] = {"blocks": blocks, "width": width}
+    found: dict[str, Any] = {"blocks": text.num_hidden_layers, "width": text.hidden_size}
+    pixels = folder / "preprocessor_config.json"
+    if pixels.is_file():
+        noted = json.loads(pixels.read_text())
+        expected |= {"image_mean": list(mean), "image_std": list(std)}
+        found |= {key: noted.get(key, expected[key]) for key in ("image_mean", "image_std")}
+    if found != expected:
+        raise ModelError(
+            "the snapshot belongs to another model",
+            where=folder,
+            expected=expected,
+            found=found,
+            fix="choose the matching model=, or another weights=",
+        )

@@ -1,0 +1,76 @@
+"""Where tiny twins are kept, and weights for them whose blocks differ visibly from one another."""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from extract.adapter import Variant
+
+
+@cache
+def _session_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="spatialprobe-tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def tiny_snapshot(name: str, architecture: str, version: int, variant: Variant, write: Callable[[Path], None]) -> Path:
+    """Return the folder of a tiny snapshot, writing it first if it isn't there; safe for several processes at once.
+
+    Args:
+        name: name of the model.
+        architecture, version: digest and recipe version that the folder's name must show.
+        variant: gives the cache folder and the seed.
+        write: writes the parts into an empty folder.
+    """
+    from extract.weights.parts import quiet_libraries
+
+    home = Path(variant.cache) / "tiny" if variant.cache else _session_folder()
+    final = home / f"{name}-{architecture}-v{version}-seed{variant.init_seed}"
+    if final.is_dir():
+        return final
+    home.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=home))
+    with quiet_libraries():
+        write(work)
+    try:
+        work.rename(final)
+    except OSError:  # another process was faster; its result is the same
+        shutil.rmtree(work, ignore_errors=True)
+        if not final.is_dir():
+            raise
+    os.chmod(final, 0o755)  # noqa: PTH101  (mkdtemp makes private folders; caches are shared)
+    return final
+
+
+def redraw(module: nn.Module, seed: int) -> nn.Module:
+    """Draw all weights anew with standard deviation 1 / sqrt(fan-in), so that every block changes its input visibly.
+
+    The libraries' own initialisation leaves successive blocks of small networks nearly equal, which would hide an
+    error of one in a block number from every test.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            values = torch.randn(parameter.shape, generator=generator)
+            if parameter.ndim >= 2:
+                fan_in = 1 if "embed_tokens" in name or "shared" in name else parameter[0].numel()
+                parameter.copy_(values / math.sqrt(max(fan_in, 1)))
+            elif "norm" in name and name.endswith("weight"):
+                parameter.copy_(1 + 0.1 * values)
+            else:
+                parameter.copy_(0.02 * values)
+    return module.eval()
