@@ -211,7 +211,7 @@ def runnable(pid: int) -> bool:
 
 def make_dataset(root: Path, clips: int) -> None:
     """Prepare a few small rooms; the first clip of a job, before which it loads, is not measured."""
-    from data.prepare import prepare
+    from data.prepare.prepare import prepare
     from data.rooms.config import RoomsConfig
     from data.rooms.source import RoomsSource
 

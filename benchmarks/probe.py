@@ -38,7 +38,7 @@ from configs.errors import SpatialprobeError
 from configs.loader import parse_overrides, resolve
 from configs.machine import keep_freed_memory
 from configs.options import option
-from data.targets import geometry_targets, sample_pixels
+from data.dataset.targets import geometry_targets, sample_pixels
 from probe.losses.asymmetric import tagging_loss
 from probe.losses.contrastive import instance_loss
 from probe.losses.geometry import geometry_loss

@@ -23,9 +23,9 @@ from configs.console import print_table
 from configs.errors import SpatialprobeError
 from configs.loader import parse_overrides, resolve
 from configs.options import option
-from data.clip import QUERY_POSITIONS
+from data.dataset.clip import QUERY_POSITIONS
 from data.emit.annotation import aggregation, label_ids, labels_table, png, write_zip
-from data.emit.scan import RawScan, as_scan
+from data.emit.scannet_scan import RawScan, as_scan
 from data.emit.sens import pack_depth, write_sens
 from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource

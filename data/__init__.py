@@ -1,1 +1,5 @@
-"""Raw data to prepared datasets: the embedded rooms, importers, splits, view plans and what probes read of them."""
+"""From raw data to prepared datasets.
+
+Start with `dataset/clip.py`, the clip that every source hands over, and `prepare/prepare.py`, which makes a dataset
+of such clips.
+"""

@@ -9,9 +9,9 @@ from typing import Any
 from configs.cli import RootConfig, Verb, main
 from configs.options import option
 from configs.paths import artifact_root, dataset_path
+from data.dataset.layout import STATUS_FILE
 from data.emit.command import emit_layers, run_emit
-from data.layout import STATUS_FILE
-from data.sources import KINDS, load_kind, prepare_layers
+from data.prepare.sources import KINDS, load_kind, prepare_layers
 
 
 @dataclasses.dataclass
@@ -39,10 +39,10 @@ class PreviewConfig(InspectConfig):
 
 
 def _prepare(config: Any) -> int:
-    from data.forecast import forecast
-    from data.layout import check_clip_id
-    from data.prepare import prepare
-    from data.status import print_statuses
+    from data.dataset.layout import check_clip_id
+    from data.prepare.forecast import forecast
+    from data.prepare.prepare import prepare
+    from data.prepare.status import print_statuses
 
     kind = load_kind(config.dataset)
     name = check_clip_id(config.name)
@@ -71,8 +71,8 @@ def _prepare(config: Any) -> int:
 
 
 def _inspect(config: InspectConfig) -> int:
-    from data.dataset import PreparedDataset
-    from data.inspection import inspect
+    from data.dataset.reader import PreparedDataset
+    from data.look.inspect import inspect
 
     dataset = PreparedDataset.open(config.dataset, config.root)
     inspect(dataset)
@@ -82,8 +82,8 @@ def _inspect(config: InspectConfig) -> int:
 
 
 def _verify(config: VerifyConfig) -> int:
-    from data.dataset import PreparedDataset
-    from data.verification import verify
+    from data.dataset.reader import PreparedDataset
+    from data.look.verify import verify
 
     return (
         1
@@ -95,8 +95,8 @@ def _verify(config: VerifyConfig) -> int:
 def _preview(config: PreviewConfig) -> int:
     from pathlib import Path
 
-    from data.dataset import PreparedDataset
-    from data.preview import write_previews
+    from data.dataset.reader import PreparedDataset
+    from data.look.preview import write_previews
 
     dataset = PreparedDataset.open(config.dataset, config.root)
     chosen = config.clips or list(dataset.clips["clip_id"])[: config.count]

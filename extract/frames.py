@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from configs.errors import DatasetError, MissingError
-from data.clip import QUERY_POSITIONS
+from data.dataset.clip import QUERY_POSITIONS
 
 SLOTS = len(QUERY_POSITIONS)
 

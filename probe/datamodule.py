@@ -15,7 +15,7 @@ from cache.loading.feature_loader import FeatureLoader
 from cache.loading.order import Indices
 from cache.shard_reader import ReadItem
 from cache.source import FeatureSource
-from data.clip import QUERY_POSITIONS
+from data.dataset.clip import QUERY_POSITIONS
 from fusion.views.deferred import deferred
 from probe.module import Batch, Targets
 from probe.schedule import Schedule

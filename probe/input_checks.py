@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
 from configs.errors import MissingError, StoreError
-from data.dataset import PreparedDataset
+from data.dataset.reader import PreparedDataset
 from fusion.views.grids import extract_command, refill_command
 from probe.tasks import load_task, task_names
 from probe.tasks.task import Task

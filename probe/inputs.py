@@ -13,11 +13,11 @@ from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
 from configs.errors import ConfigError, DatasetError
 from configs.identity import digest
-from data.clip import QUERY_POSITIONS
-from data.dataset import PreparedDataset
-from data.plans import ViewPlan
-from data.targets import tag_labels
-from data.views import clip_rng
+from data.dataset.clip import QUERY_POSITIONS
+from data.dataset.queries import ViewPlan
+from data.dataset.reader import PreparedDataset
+from data.dataset.targets import tag_labels
+from data.dataset.views import clip_rng
 from probe.input_checks import check_clips, check_dataset, check_truth
 from probe.layers import choose_arrays
 from probe.tasks.task import Task

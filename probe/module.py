@@ -12,8 +12,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from data.dataset import PreparedDataset
-from data.plans import ViewPlan
+from data.dataset.queries import ViewPlan
+from data.dataset.reader import PreparedDataset
 from probe.gating import install_gate
 from probe.losses.combine import require_finite
 from probe.optim import build_optimizer, build_schedule
@@ -63,7 +63,7 @@ class TargetOptions:
 
 
 class Targets(Protocol):
-    """Makes the targets of clips; `data.samples.ClipSamples` is one."""
+    """Makes the targets of clips; `data.dataset.samples.ClipSamples` is one."""
 
     def views(self, clip_id: str, epoch: int) -> tuple[int, ...]:
         """Return the clip positions that the sample of a clip in an epoch looks at."""

@@ -159,6 +159,6 @@ def kept_projection(grid: list[int], folder: Path, run_id: str) -> Match:
 
 def open_home(root: str | None, result: dict[str, Any]) -> Any:
     """Return the dataset that a run was trained on."""
-    from data.dataset import PreparedDataset
+    from data.dataset.reader import PreparedDataset
 
     return PreparedDataset.open(result["dataset"], root)

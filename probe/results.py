@@ -199,7 +199,7 @@ def compact(root: str | None) -> Path | None:
     """
     import pandas as pd
 
-    from data.tables import parquet_bytes
+    from data.dataset.tables import parquet_bytes
 
     path = results_path(root) / PARQUET
     while there := _stamps(root):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from configs.paths import runs_path
-from data.dataset import PreparedDataset
+from data.dataset.reader import PreparedDataset
 from fusion.gate import gated_widths
 from probe import checkpoints, controls, results
 from probe.config import task_options

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.files import write_atomic
-from data.tables import parquet_bytes
+from data.dataset.tables import parquet_bytes
 from probe.scores import Scores, clip_value, number
 
 

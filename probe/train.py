@@ -11,7 +11,7 @@ from typing import Any
 
 from configs.console import get_logger
 from configs.errors import ConfigError, MissingError, SpatialprobeError
-from data.files import sha256_file
+from data.dataset.files import sha256_file
 from probe import results
 from probe.config import finish
 from probe.controls import donors

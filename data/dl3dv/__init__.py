@@ -1,1 +1,4 @@
-"""Imports DL3DV-10K scenes: frames, COLMAP cameras in `transforms.json`, and geometry from a teacher."""
+"""Imports DL3DV scenes; a teacher supplies the geometry that they lack.
+
+Start with `source.py`, then `footage.py` for the frames and `teachers.py` for the geometry.
+"""

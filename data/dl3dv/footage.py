@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
-from data.clip import QUERY_POSITIONS, ClipRefused
+from data.dataset.clip import QUERY_POSITIONS, ClipRefused
+from data.dataset.files import sha256_bytes
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.frames import Film, Frames, Pictures, Processing
 from data.dl3dv.geometry import Footage
@@ -20,8 +21,7 @@ from data.dl3dv.lens import Lens, sampling, undistorted
 from data.dl3dv.scenes import Parts, Scene, parts_of
 from data.dl3dv.transforms import FIX, NAME, Transforms, read_transforms
 from data.dl3dv.windows import Window, windows
-from data.files import sha256_bytes
-from data.images import Size
+from data.raw.images import Size
 
 
 @dataclass(frozen=True, kw_only=True)

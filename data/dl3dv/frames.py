@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
+from data.dataset.files import sha256_bytes
 from data.dl3dv.lens import resample
 from data.dl3dv.scenes import Parts, list_frames, number_of
-from data.files import sha256_bytes
-from data.images import Size, color_frame, encode_jpeg, picture_size, read_color
+from data.raw.images import Size, color_frame, encode_jpeg, picture_size, read_color
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ class Film:
     """
 
     def __init__(self, path: Path, parts: Parts, step: int) -> None:
-        from data.archive import RawFolder
-        from data.video.videofile import index_video
+        from data.raw.folder import RawFolder
+        from data.raw.video import index_video
 
         self.where = RawFolder(parts.root).path(path.relative_to(parts.root))
         index = index_video(self.where)
@@ -107,14 +107,14 @@ class Film:
 
     def size(self, first: int) -> Size:
         """Return (height, width) of a frame, by decoding it."""
-        from data.video.videofile import read_frames
+        from data.raw.video import read_frames
 
         _, frame = next(read_frames(self.where, [int(self._stamps[first])]))
         return frame.shape[0], frame.shape[1]
 
     def read(self, places: range, processing: Processing) -> Iterator[tuple[bytes, str]]:
         """Yield JPEG and digest of the pixels at each place."""
-        from data.video.videofile import read_frames
+        from data.raw.video import read_frames
 
         wanted = [int(self._stamps[place]) for place in places]
         for place, (_, frame) in zip(places, read_frames(self.where, wanted), strict=True):

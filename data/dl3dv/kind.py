@@ -9,10 +9,10 @@ from pathlib import Path
 
 from configs.cli import Layers
 from configs.options import option
-from data.clip import ClipSource
+from data.dataset.clip import ClipSource
 from data.dl3dv.config import DL3DVConfig
-from data.kind import Kind, only, preset_layers
-from data.prepare_config import ImportConfig
+from data.prepare.config import ImportConfig
+from data.prepare.kind import Kind, only, preset_layers
 
 
 @dataclasses.dataclass

@@ -9,9 +9,9 @@ from typing import Any
 
 from configs.console import get_logger
 from configs.errors import DatasetError, MissingError
-from data.archive import RawFolder
+from data.dataset.files import sha256_file, sizes_of
 from data.dl3dv.transforms import NAME
-from data.files import sha256_file, sizes_of
+from data.raw.folder import RawFolder
 
 log = get_logger("data.dl3dv")
 HOMES = ("", "colmap", "nerfstudio")

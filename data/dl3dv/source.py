@@ -11,7 +11,7 @@ import numpy as np
 from configs.console import get_logger, progress
 from configs.errors import DatasetError, MissingError
 from configs.identity import digest
-from data.clip import Clip, DatasetInfo
+from data.dataset.clip import Clip, DatasetInfo
 from data.dl3dv.agreement import agreement
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.footage import Scenery, read_footage
@@ -100,8 +100,8 @@ class DL3DVSource:
         Its answers wait in `<dataset>/teacher/` until the clips are made; those already there are not asked for again.
         Clips with broken files are left out: `make` says what is wrong with them.
         """
+        from data.dataset.files import remove_stale
         from data.dl3dv.vggt import VggtTeacher
-        from data.files import remove_stale
 
         if not isinstance(self.teacher, VggtTeacher):
             return

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
-from data.archive import check_name
+from data.dataset.poses import check_poses
 from data.dl3dv.lens import Lens
-from data.poses import check_poses
-from data.raw_json import parse_json
+from data.raw.folder import check_name
+from data.raw.json import parse_json
 
 NAME = "transforms.json"
 OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])

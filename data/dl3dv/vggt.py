@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from configs.errors import DatasetError, ModelError
 from configs.files import write_atomic
+from data.dataset.files import read_json, sha256_file
 from data.dl3dv.geometry import Footage, Geometry
-from data.files import read_json, sha256_file
 
 if TYPE_CHECKING:
     import torch

@@ -1,1 +1,4 @@
-"""Writes the rooms in the raw layouts of public datasets: the test bed of the importers."""
+"""Writes the rooms in the raw layouts of ScanNet and DL3DV, to try out the importers without their data.
+
+Start with `command.py`.
+"""

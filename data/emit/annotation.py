@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.emit.scan import RawScan
-from data.scannet.taxonomy import SCANNET200
-from data.taxonomy import SCANNET20
+from data.dataset.scannet200 import SCANNET200
+from data.dataset.taxonomy import SCANNET20
+from data.emit.scannet_scan import RawScan
 
 TSV_COLUMNS = (
     "id", "raw_category", "category", "count", "nyu40id", "eigen13id", "nyuClass", "nyu40class", "eigen13class",

@@ -13,10 +13,10 @@ from typing import Any
 from configs.console import progress
 from configs.errors import ConfigError
 from configs.options import option
+from data.dataset.layout import check_clip_id
 from data.emit.config import EmitConfig, Emitted, Format, whole_folder
 from data.emit.dl3dv_faults import FAULTS
 from data.emit.dl3dv_scene import RawScene, Traits, film, write_scene
-from data.layout import check_clip_id
 from data.rooms.config import RoomsConfig
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.dataset.files import json_bytes
 from data.dl3dv.lens import Lens, resample, sampling
 from data.dl3dv.oracle import CAMERAS, MILLIMETRES
 from data.dl3dv.scenes import ORACLE
 from data.dl3dv.transforms import NAME, OPENGL_TO_OPENCV
-from data.files import json_bytes
 from data.rooms import sensor
 from data.rooms.camera import Pinhole
 from data.rooms.config import RoomsConfig

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.emit.annotation import png
-from data.emit.scan import RawScan
+from data.emit.scannet_scan import RawScan
 from data.emit.sens import homogeneous
 
 

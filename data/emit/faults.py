@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from data.emit.annotation import png, write_zip
-from data.emit.scan import RawScan
+from data.emit.scannet_scan import RawScan
 
 CUT = 200
 """Bytes that are left of a file that is cut off."""

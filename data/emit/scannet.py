@@ -15,7 +15,7 @@ from data.emit.annotation import aggregation, label_ids, labels_table, scene_tex
 from data.emit.config import EmitConfig, Emitted, Format, whole_folder
 from data.emit.exported import write_exported
 from data.emit.faults import FAULTS
-from data.emit.scan import RawScan, as_scan
+from data.emit.scannet_scan import RawScan, as_scan
 from data.emit.sens import pack_depth, write_sens
 from data.rooms.config import RoomsConfig
 from data.scannet.labels import FILE_NAME

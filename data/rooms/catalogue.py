@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data.taxonomy import SCANNET20
+from data.dataset.taxonomy import SCANNET20
 
 ROOM_TYPES: dict[str, tuple[str, ...]] = {
     "living": (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from data.rooms.catalogue import WALL_MOUNTED
 from data.rooms.config import RoomsConfig
-from data.rooms.layout import TRIES, Block, block_of
+from data.rooms.furniture import TRIES, Block, block_of
 from data.rooms.scene import Placed, Scene
 from data.rooms.shapes import GRAMMARS, Part, extent
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.rooms.camera import between
-from data.rooms.renderer import Caster, GeometryBuffer
+from data.rooms.render import Caster, GeometryBuffer
 from data.rooms.sensor import averaged
 from data.rooms.shading import Shader
 from data.rooms.world import World

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.clip import QUERY_POSITIONS
+from data.dataset.clip import QUERY_POSITIONS
 from data.rooms.camera import Pinhole, Poses, turn_degrees
 from data.rooms.config import RoomsConfig
-from data.rooms.renderer import Caster, GeometryBuffer
+from data.rooms.render import Caster, GeometryBuffer
 from data.rooms.scene import SHELL_LABELS, Scene
 
 THUMBNAIL = 48

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from configs.cli import Layers
 from configs.options import option
-from data.clip import ClipSource
-from data.kind import Kind, only, preset_layers
-from data.prepare_config import PrepareConfig
+from data.dataset.clip import ClipSource
+from data.prepare.config import PrepareConfig
+from data.prepare.kind import Kind, only, preset_layers
 from data.rooms.config import RoomsConfig
 
 
@@ -33,9 +33,9 @@ def _source(config: PrepareRooms) -> ClipSource:
 
 def _finish(dataset: Path) -> None:
     """Store what scores on these rooms are read against: ceilings per grid, what sampled views see."""
-    from data.files import read_json
+    from data.dataset.files import read_json
+    from data.dataset.tables import read_tables
     from data.rooms.report import REPORT, store_report
-    from data.tables import read_tables
 
     path = dataset / REPORT
     clips = len(read_tables(dataset)["index.parquet"])
@@ -44,7 +44,7 @@ def _finish(dataset: Path) -> None:
 
 
 def _show(dataset: Path) -> None:
-    from data.files import read_json
+    from data.dataset.files import read_json
     from data.rooms.report import REPORT, print_report
 
     if (dataset / REPORT).is_file():

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.dataset.taxonomy import SCANNET20
 from data.rooms.config import RoomsConfig
 from data.rooms.scene import SHELL_LABELS, Scene
 from data.rooms.textures import FLOOR_KINDS, KINDS, WALL_KINDS
-from data.taxonomy import SCANNET20
 
 Rng = np.random.Generator
 SLOTS = 3

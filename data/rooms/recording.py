@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data.clip import Instance
+from data.dataset.clip import Instance
+from data.dataset.taxonomy import SCANNET20
 from data.rooms import sensor
 from data.rooms.config import RoomsConfig
 from data.rooms.frames import Frame, FrameRenderer
 from data.rooms.invariants import query_positions
 from data.rooms.sensor import Faults
 from data.rooms.world import World
-from data.taxonomy import SCANNET20
 
 
 @dataclass(frozen=True)

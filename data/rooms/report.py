@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from configs.console import print_table
 from configs.errors import DatasetError
 from configs.files import write_atomic
-from data.clip import Clip, ClipSource
-from data.dataset import PreparedDataset
-from data.files import json_bytes
-from data.rooms.ceiling import GRIDS, depth_floor, instance_score, perfect_cells
-from data.targets import pixel_threshold
-from data.views import draw_views
+from data.dataset.ceilings import GRIDS, depth_floor, instance_score, perfect_cells
+from data.dataset.clip import Clip, ClipSource
+from data.dataset.files import json_bytes
+from data.dataset.reader import PreparedDataset
+from data.dataset.targets import pixel_threshold
+from data.dataset.views import draw_views
 
 VIEWS = 8
 """Views of one sample, as for tagging and instances (published protocol)."""

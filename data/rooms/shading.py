@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from data.rooms.camera import Pinhole
 from data.rooms.lights import Lights
 from data.rooms.materials import Look
-from data.rooms.renderer import GeometryBuffer
+from data.rooms.render import GeometryBuffer
 from data.rooms.scene import SHELL_LABELS, Scene
 from data.rooms.shapes import BOX, CYLINDER, ELLIPSOID
 from data.rooms.textures import atlas

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from configs.errors import MissingError
 from configs.identity import digest
-from data.clip import Clip, DatasetInfo
+from data.dataset.clip import Clip, DatasetInfo
+from data.dataset.taxonomy import SCANNET20
 from data.rooms import sensor
 from data.rooms.config import PAIR_CELLS, RoomsConfig
 from data.rooms.recording import Recording, annotate, record
 from data.rooms.scene import SHELL_LABELS
 from data.rooms.shortcuts import count_pairs
 from data.rooms.world import World, build
-from data.taxonomy import SCANNET20
 
 __all__ = ["GENERATOR_VERSION", "RoomsConfig", "RoomsSource", "geometry_digest"]
 

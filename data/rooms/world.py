@@ -11,8 +11,8 @@ from configs.errors import DatasetError
 from data.rooms import corridor, paths
 from data.rooms.camera import Pinhole, Poses, turn_degrees
 from data.rooms.config import PAIR_CELLS, RoomsConfig
+from data.rooms.furniture import furnish
 from data.rooms.invariants import Findings, measure, problems, required_clearance
-from data.rooms.layout import furnish
 from data.rooms.lights import Lights, hang
 from data.rooms.materials import Look, paint
 from data.rooms.scene import Scene, upside_down

@@ -1,1 +1,4 @@
-"""ScanNet: from `.sens` recordings or exported folders to a prepared dataset."""
+"""Imports ScanNet recordings, from `.sens` files or exported folders.
+
+Start with `source.py`, then `recording.py` for what is kept of a scan.
+"""

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
-from data.clip import Instance
-from data.raw_json import parse_json
+from data.dataset.clip import Instance
+from data.dataset.taxonomy import Taxonomy
+from data.raw.json import parse_json
 from data.scannet.labels import LabelTable
-from data.taxonomy import Taxonomy
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from data.clip import Instance
+from data.dataset.clip import Instance
 from data.scannet.labels import LabelTable
 
 BACKGROUND = 0

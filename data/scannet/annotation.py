@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import MissingError
-from data.archive import RawFolder, RawZip
-from data.clip import Instance
-from data.files import sha256_bytes
-from data.images import read_mask, resize_nearest
+from data.dataset.clip import Instance
+from data.dataset.files import sha256_bytes
+from data.dataset.taxonomy import Taxonomy
+from data.raw.folder import RawFolder, RawZip
+from data.raw.images import read_mask, resize_nearest
 from data.scannet.aggregation import Instances, as_instances, parse_aggregation
 from data.scannet.agreement import Votes, disagreements
 from data.scannet.labels import LabelTable
 from data.scannet.scans import Scan
-from data.taxonomy import Taxonomy
 
 Size = tuple[int, int]
 KINDS = ("filt", "")

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
-from data.archive import RawFolder
-from data.images import picture_size, read_depth
+from data.raw.folder import RawFolder
+from data.raw.images import picture_size, read_depth
 from data.scannet.cameras import parse_matrix
 from data.scannet.frames import Size
 from data.scannet.scans import Scan

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.errors import DatasetError
-from data.files import sha256_bytes
-from data.taxonomy import SCANNET20, Taxonomy
+from data.dataset.files import sha256_bytes
+from data.dataset.taxonomy import SCANNET20, Taxonomy
 
 FILE_NAME = "scannetv2-labels.combined.tsv"
 COLUMNS = ("id", "raw_category", "nyu40id")

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import MissingError
-from data.archive import RawFolder
-from data.images import color_frame
-from data.poses import check_poses, describe_invalid
+from data.dataset.poses import check_poses, describe_invalid
+from data.dataset.taxonomy import Taxonomy
+from data.raw.folder import RawFolder
+from data.raw.images import color_frame
 from data.scannet.annotation import EMPTY_FACTS, Annotation, Request, is_annotated, read_annotation
 from data.scannet.cameras import Matrix, Size, camera_matrix, check_centre, register, scaled
 from data.scannet.config import ScannetConfig
@@ -21,7 +22,6 @@ from data.scannet.frames import Frames
 from data.scannet.labels import LabelTable
 from data.scannet.scans import Scan
 from data.scannet.scene_text import frame_count_note, read_scene_text
-from data.taxonomy import Taxonomy
 
 LARGEST_GT = (540, 720)
 """Height and width of dense ground truth unless the options say otherwise (protocol: ScanNet masks)."""

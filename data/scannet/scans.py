@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs.errors import DatasetError, MissingError
-from data.archive import RawFolder
-from data.splits import halve
+from data.dataset.splits import halve
+from data.raw.folder import RawFolder
 
 SCAN_NAME = re.compile(r"(scene\d{4})_\d{2}")
 FOLDERS = ("", "scans", "scans_train", "scans_val")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data.archive import RawFolder
+from data.raw.folder import RawFolder
 from data.scannet.scans import Scan
 
 

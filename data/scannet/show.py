@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from configs.console import print_table
-from data.tables import read_tables
+from data.dataset.tables import read_tables
 
 EXAMPLES = 3
 

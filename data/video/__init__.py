@@ -1,1 +1,4 @@
-"""Videos and folders of images that a user brings along, with whatever ground truth a manifest adds to them."""
+"""Imports your own videos and folders of pictures, with whatever ground truth a manifest names.
+
+Start with `source.py`, then `manifest.py` for the format.
+"""

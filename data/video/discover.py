@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 from configs.errors import DatasetError, MissingError
-from data.archive import RawFolder
+from data.raw.folder import RawFolder
+from data.raw.video import SUFFIXES
 from data.video.manifest import MANIFEST, read_manifest
 from data.video.recording import Collection, Recording
-from data.video.videofile import SUFFIXES
 
 PICTURES = (".jpg", ".jpeg", ".png")
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from configs.errors import DatasetError
-from data.archive import RawFolder
-from data.images import Size, color_frame, encode_jpeg, picture_size
+from data.raw.folder import RawFolder
+from data.raw.images import Size, color_frame, encode_jpeg, picture_size
+from data.raw.video import VideoIndex, index_video, read_frames
 from data.video.discover import PICTURES
 from data.video.recording import Recording
-from data.video.videofile import VideoIndex, index_video, read_frames
 
 
 class Footage(Protocol):

@@ -12,13 +12,13 @@ from typing import Any
 
 from configs.errors import DatasetError
 from configs.loader import closest
-from data.archive import RawFolder, check_name
-from data.check import SPLITS
-from data.layout import CLIP_NAME
-from data.raw_json import parse_json
-from data.taxonomy import SCANNET20
+from data.dataset.check import SPLITS
+from data.dataset.layout import CLIP_NAME
+from data.dataset.taxonomy import SCANNET20
+from data.raw.folder import RawFolder, check_name
+from data.raw.json import parse_json
+from data.raw.video import SUFFIXES
 from data.video.recording import Camera, Collection, DepthMaps, LabelledObject, Masks, Pose, Recording, frame_key
-from data.video.videofile import SUFFIXES
 
 FORMAT, VERSION = "spatialprobe-recordings", 1
 MANIFEST = "manifest.json"

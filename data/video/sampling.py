@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
-from data.clip import ClipRefused
+from data.dataset.clip import ClipRefused
 from data.video.config import MIN_FRAMES, VideoConfig
 
 

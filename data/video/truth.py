@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
-from data.archive import RawFolder
-from data.clip import Instance
-from data.images import Size, picture_size, read_depth, read_mask, resize_nearest
-from data.poses import check_poses, describe_invalid
+from data.dataset.clip import Instance
+from data.dataset.poses import check_poses, describe_invalid
+from data.raw.folder import RawFolder
+from data.raw.images import Size, picture_size, read_depth, read_mask, resize_nearest
 from data.video.footage import Footage, reduced
 from data.video.recording import Camera, LabelledObject, Recording, frame_key
 
@@ -25,7 +25,7 @@ FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 
 @dataclass
 class Truth:
-    """Ground truth of one clip, as the fields of `data.clip.Clip` of the same names want it."""
+    """Ground truth of one clip, as the fields of `data.dataset.clip.Clip` of the same names want it."""
 
     gt_size: Size
     intrinsics: NDArray[np.float32]

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError, MissingError
-from data.clip import QUERY_POSITIONS
+from data.dataset.clip import QUERY_POSITIONS
 from extract.adapter import Adapter, ClipInput
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from data.dataset import PreparedDataset
+    from data.dataset.reader import PreparedDataset
 
 
 class Prepared(NamedTuple):

@@ -23,7 +23,7 @@ from extract.noise import NoiseLevel, levels
 
 if TYPE_CHECKING:
     from cache.store import FeatureStore
-    from data.dataset import PreparedDataset
+    from data.dataset.reader import PreparedDataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def resolve_request(config: RunConfig, device: str) -> Request:
         MissingError: no such dataset or clip.
         ModelError: the weights are not on this machine.
     """
-    from data.dataset import PreparedDataset
+    from data.dataset.reader import PreparedDataset
 
     config.check()
     model = load_model(config.model)

@@ -52,7 +52,7 @@ def clip_mean(values: Tensor, mask: Tensor) -> Tensor:
 def instance_loss(
     outputs: dict[str, Tensor], targets: dict[str, Tensor], mask_size: tuple[int, int], config: InstanceLossConfig
 ) -> dict[str, Tensor]:
-    """Loss of an instance probe on pixels drawn beforehand, see `data.targets.sample_pixels`.
+    """Loss of an instance probe on pixels drawn beforehand, see `data.dataset.targets.sample_pixels`.
 
     `paper`: mean distance of same-instance pairs plus mean of max(0, margin - distance) of the others, over the pairs
     of the whole batch. `standard`: the same with squared distances and squared margin, whose gradient doesn't jump at

@@ -1,4 +1,4 @@
-"""The embeddings that the instance loss compares: those at drawn pixels (`data.targets.sample_pixels`)."""
+"""The embeddings that the instance loss compares: those at drawn pixels (`data.dataset.targets.sample_pixels`)."""
 
 from __future__ import annotations
 

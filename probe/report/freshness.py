@@ -17,7 +17,7 @@ from pathlib import Path
 from configs.files import write_atomic
 from configs.identity import digest
 from configs.paths import artifact_root, logs_path
-from data.layout import STATUS_FILE
+from data.dataset.layout import STATUS_FILE
 
 STATE = "made_from.json"
 _INPUTS = ("results", "runs", "features")

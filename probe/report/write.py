@@ -73,7 +73,7 @@ def write_tables(data: ReportData, folder: Path) -> None:
         data: the report.
         folder: of the report.
     """
-    from data.tables import parquet_bytes
+    from data.dataset.tables import parquet_bytes
     from probe.results import to_json
 
     tables = folder / "tables"

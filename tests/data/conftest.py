@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from data.dataset import PreparedDataset
-from data.prepare import prepare
+from data.dataset.reader import PreparedDataset
+from data.prepare.prepare import prepare
 from tests.data.toy import ToySource
 
 PLANS = ("paper-4", "random_start-4")

@@ -7,13 +7,22 @@ import signal
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
-from data.prepare import prepare
+from data.prepare.prepare import prepare
 from tests.data.toy import Shape, ToySource
 
 SMALL = {f"clip_{i:02d}": Shape(frames=81, query_only=True) for i in range(6)}
 PLANS = ("paper-4",)
 """What `start` prepares."""
-_PRELOAD = ["data.prepare", "data.dataset", "data.plans", "pandas", "pyarrow.parquet", "zarr", "numcodecs", "PIL.Image"]
+_PRELOAD = [
+    "data.prepare.prepare",
+    "data.dataset.reader",
+    "data.dataset.queries",
+    "pandas",
+    "pyarrow.parquet",
+    "zarr",
+    "numcodecs",
+    "PIL.Image",
+]
 
 
 def start(path: Path, workers: int) -> ForkServerProcess:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import DatasetError, MissingError
-from data.archive import RawFolder, RawZip, check_name, natural_key
+from data.raw.folder import RawFolder, RawZip, check_name, natural_key
 
 
 @pytest.mark.parametrize(

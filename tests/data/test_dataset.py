@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 
 from configs.errors import DatasetError, MissingError, VersionError
-from data.clip import QUERY_POSITIONS
-from data.dataset import PreparedDataset
-from data.dense import round_depth
-from data.layout import clip_folder
-from data.prepare import prepare
-from data.writer import write_clip
+from data.dataset.clip import QUERY_POSITIONS
+from data.dataset.clip_files import write_clip
+from data.dataset.dense import round_depth
+from data.dataset.layout import clip_folder
+from data.dataset.reader import PreparedDataset
+from data.prepare.prepare import prepare
 from tests.data.toy import DEFAULT_SHAPES, Shape, ToySource, toy_clip
 
 
@@ -84,7 +84,7 @@ def test_confidence_is_optional_and_kept(tmp_path: Path) -> None:
     clip = toy_clip("a", Shape())
     confidence = np.random.default_rng(0).random(clip.depth.shape).astype(np.float16)
     write_clip(tmp_path, dataclasses.replace(clip, confidence=confidence), n_classes=20, parameters_sha256="0" * 64)
-    from data.dense import read_dense
+    from data.dataset.dense import read_dense
 
     assert np.array_equal(read_dense(tmp_path / "clips/a/gt.zarr", "confidence", [5]), confidence[[2]])
 

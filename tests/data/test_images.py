@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from configs.errors import DatasetError
-from data.images import color_frame, encode_jpeg, picture_size, read_color, read_depth, read_mask, resize_nearest
+from data.raw.images import color_frame, encode_jpeg, picture_size, read_color, read_depth, read_mask, resize_nearest
 from tests.data.video.filming import picture_bytes
 
 RNG = np.random.default_rng(0)

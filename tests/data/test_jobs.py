@@ -12,11 +12,11 @@ import pytest
 
 from configs.errors import ConfigError, DatasetError
 from configs.jobs import run_jobs
-from data.clip import Clip, ClipRefused
-from data.dataset import PreparedDataset
-from data.files import file_digests
-from data.forecast import forecast, format_seconds
-from data.prepare import prepare
+from data.dataset.clip import Clip, ClipRefused
+from data.dataset.files import file_digests
+from data.dataset.reader import PreparedDataset
+from data.prepare.forecast import forecast, format_seconds
+from data.prepare.prepare import prepare
 from tests.data.toy import Shape, ToySource
 
 SHAPE = Shape(query_only=True, frame_size=(16, 16), gt_size=(16, 16))

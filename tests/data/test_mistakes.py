@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.clip import Clip, DatasetInfo
-from data.dataset import PreparedDataset
-from data.prepare import prepare
+from data.dataset.clip import Clip, DatasetInfo
+from data.dataset.reader import PreparedDataset
+from data.look.verify import verify
+from data.prepare.prepare import prepare
 from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
-from data.verification import verify
 from tests.data.toy import ToySource
 
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])

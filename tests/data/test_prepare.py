@@ -15,10 +15,10 @@ import pytest
 
 from configs.errors import CorruptionError, DatasetError, MissingError, StaleError
 from configs.files import TEMPORARY_PREFIX, write_atomic
-from data import prepare as module
-from data.dataset import PreparedDataset
-from data.files import atomic_folder, file_digests, remove_stale
-from data.prepare import prepare
+from data.dataset.files import atomic_folder, file_digests, remove_stale
+from data.dataset.reader import PreparedDataset
+from data.prepare import prepare as module
+from data.prepare.prepare import prepare
 from tests.data.forked import SMALL, finish, start
 from tests.data.toy import Shape, ToySource
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from configs.errors import DatasetError
-from data.poses import check_poses, describe_invalid
-from data.raw_json import parse_json
+from data.dataset.poses import check_poses, describe_invalid
+from data.raw.json import parse_json
 
 
 def test_json() -> None:

@@ -12,12 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.dataset import PreparedDataset
+from data.dataset.reader import PreparedDataset
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.source import DL3DVSource
 from data.dl3dv.windows import paper_start
-from data.prepare import prepare
-from data.reprojection import reproject
+from data.look.reprojection import reproject
+from data.prepare.prepare import prepare
 from data.scannet.config import ScannetConfig
 from data.scannet.source import ScannetSource
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from configs.errors import DatasetError
-from data.splits import assign_splits, bucket, halve, hash_split, members
+from data.dataset.splits import assign_splits, bucket, halve, hash_split, members
 
 
 def assign(groups: dict[str, str], official: dict[str, str | None] | None = None) -> dict[str, str]:

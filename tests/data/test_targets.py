@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from configs.errors import ConfigError, MissingError
-from data.dataset import PreparedDataset
-from data.samples import ClipSamples, SampleOptions, teacher_confidence
-from data.targets import geometry_targets, pixel_threshold, sample_pixels, tag_labels
+from data.dataset.reader import PreparedDataset
+from data.dataset.samples import ClipSamples, SampleOptions, teacher_confidence
+from data.dataset.targets import geometry_targets, pixel_threshold, sample_pixels, tag_labels
 
 
 def test_label_threshold_is_inclusive_and_scaled() -> None:

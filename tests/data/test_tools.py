@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 from configs.errors import CorruptionError
-from data.dataset import PreparedDataset
-from data.inspection import inspect, positive_rates
-from data.layout import clip_folder
-from data.prepare import prepare
-from data.preview import preview_sheet, write_previews
-from data.reprojection import reproject
-from data.verification import verify, verify_clip
+from data.dataset.layout import clip_folder
+from data.dataset.reader import PreparedDataset
+from data.look.inspect import inspect, positive_rates
+from data.look.preview import preview_sheet, write_previews
+from data.look.reprojection import reproject
+from data.look.verify import verify, verify_clip
+from data.prepare.prepare import prepare
 from tests.data.toy import DEFAULT_SHAPES, Shape, ToySource
 
 

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError
-from data.clip import QUERY_POSITIONS
-from data.dataset import PreparedDataset
-from data.plans import PlanName, load_plan
-from data.prepare import prepare
-from data.views import SAMPLERS, clip_rng, draw_views, paper_views, snap
+from data.dataset.clip import QUERY_POSITIONS
+from data.dataset.queries import PlanName, load_plan
+from data.dataset.reader import PreparedDataset
+from data.dataset.views import SAMPLERS, clip_rng, draw_views, paper_views, snap
+from data.prepare.prepare import prepare
 from tests.data.toy import Shape, ToySource
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from configs.errors import DatasetError
-from data.clip import QUERY_POSITIONS, Clip, DatasetInfo, Instance
-from data.taxonomy import SCANNET20
+from data.dataset.clip import QUERY_POSITIONS, Clip, DatasetInfo, Instance
+from data.dataset.taxonomy import SCANNET20
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from data.prepare import prepare
+from data.prepare.prepare import prepare
 from tests.data.toy import Shape, ToySource
 
 SHAPES = {f"clip_{number:02d}": Shape() for number in range(6)} | {"short_00": Shape(frames=30)}

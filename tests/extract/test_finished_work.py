@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs.machine import without_gpu
-from data.prepare import prepare
+from data.prepare.prepare import prepare
 from extract.job.forward import visible_devices
 from tests.data.toy import Shape, ToySource
 from tests.docs.pages import run_verb

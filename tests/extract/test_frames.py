@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from configs.errors import DatasetError, MissingError
-from data.clip import QUERY_POSITIONS
+from data.dataset.clip import QUERY_POSITIONS
 from extract.frames import aligned, consecutive, image_plan, interleaved, latent_frames, slot_of_frame, video_plan
 
 ONE_EACH = tuple(range(20))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError
-from data.dataset import PreparedDataset
+from data.dataset.reader import PreparedDataset
 from extract.adapter import Batch, Tap, Variant
 from extract.families import build_adapter
 from extract.job.reader import prepare, read_clip

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.clip import QUERY_POSITIONS
+from data.dataset.clip import QUERY_POSITIONS
 from extract.adapter import Adapter, Tap, Variant
 from extract.families import build_adapter
 from extract.model import load_model

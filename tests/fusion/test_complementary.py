@@ -33,7 +33,7 @@ import pandas as pd
 import pytest
 
 from configs.loader import resolve
-from data.prepare import prepare
+from data.prepare.prepare import prepare
 from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
 from probe.config import train_layers

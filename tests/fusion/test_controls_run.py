@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from configs.cli import main
-from data.prepare import prepare
+from data.prepare.prepare import prepare
 from fusion.__main__ import VERBS
 from probe.__main__ import VERBS as PROBE_VERBS
 from probe.inputs import RememberingDataset

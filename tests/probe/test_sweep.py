@@ -18,8 +18,8 @@ from cache.locate import store_path
 from cache.store import FeatureStore
 from configs.errors import ConfigError, MissingError, NonFiniteError
 from configs.loader import resolve
-from data.clip import QUERY_POSITIONS
-from data.prepare import prepare
+from data.dataset.clip import QUERY_POSITIONS
+from data.prepare.prepare import prepare
 from probe import checkpoints, results
 from probe.inputs import RememberingDataset
 from probe.layers import choose_arrays
@@ -155,7 +155,7 @@ def test_paper_blocks_of_an_unknown_model(toy: Path) -> None:
 def test_several_sources_share_a_pass_and_equal_separate_runs(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from data.samples import ClipSamples
+    from data.dataset.samples import ClipSamples
 
     made = []
     original = ClipSamples.sample

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from configs.errors import SpatialprobeError
-from data.clip import QUERY_POSITIONS
+from data.dataset.clip import QUERY_POSITIONS
 from fusion.opening import open_source
 from probe.report.contract import ReportData
 from probe.report.page.document import Block, Gallery, Missing, Strip
@@ -19,7 +19,7 @@ from probe.report.pictures.encode import frame_image, map_image
 from probe.report.pictures.pca import pca_colours
 
 if TYPE_CHECKING:
-    from data.dataset import PreparedDataset
+    from data.dataset.reader import PreparedDataset
 
 MAX_LAYERS = 6
 """Layers of one source, spread evenly."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from configs.errors import SpatialprobeError
-from data.targets import geometry_targets
+from data.dataset.targets import geometry_targets
 from probe.pictures import ramp
 from probe.report.page.document import Block, Gallery, Image, Missing, Scene, Strip
 from probe.report.page.sources import Sources
@@ -19,8 +19,8 @@ from probe.report.pictures.choice import ShownRun, points_file, predicted_clips,
 from probe.report.pictures.encode import frame_image, map_image
 
 if TYPE_CHECKING:
-    from data.dataset import PreparedDataset
-    from data.targets import Geometry
+    from data.dataset.reader import PreparedDataset
+    from data.dataset.targets import Geometry
 
 MAX_VIEWS = 3
 MAX_ERROR = 0.3

@@ -15,7 +15,7 @@ from probe.report.pictures.encode import frame_image, map_image
 from probe.tasks.instance.pictures import colour_by_object
 
 if TYPE_CHECKING:
-    from data.dataset import PreparedDataset
+    from data.dataset.reader import PreparedDataset
 
 MAX_VIEWS = 3
 

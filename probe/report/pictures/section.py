@@ -12,7 +12,7 @@ from probe.report.page.sources import Sources
 from probe.report.pictures.choice import ShownRun, common_clips, points_file, shown_runs
 
 if TYPE_CHECKING:
-    from data.dataset import PreparedDataset
+    from data.dataset.reader import PreparedDataset
 
 CLIPS = 2
 """Clips that are shown."""
@@ -102,7 +102,7 @@ def _features(
 def _open(
     data: ReportData, name: str, opened: dict[str, PreparedDataset | SpatialprobeError]
 ) -> PreparedDataset | SpatialprobeError:
-    from data.dataset import PreparedDataset
+    from data.dataset.reader import PreparedDataset
 
     if name not in opened:
         try:

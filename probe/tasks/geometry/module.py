@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.dataset import PreparedDataset
-from data.samples import ClipSamples, SampleOptions
+from data.dataset.reader import PreparedDataset
+from data.dataset.samples import ClipSamples, SampleOptions
 from probe.heads.dpt import output_size
 from probe.losses.geometry import geometry_loss
 from probe.models import build_probe

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.dataset import PreparedDataset
-from data.targets import geometry_targets
+from data.dataset.reader import PreparedDataset
+from data.dataset.targets import geometry_targets
 from probe import pictures
 from probe.metrics import align_similarity
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.dataset import PreparedDataset
+from data.dataset.reader import PreparedDataset
 from probe import pictures
 from probe.metrics import match_objects, upsample_labels
 

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from configs.errors import ConfigError
-from data.dataset import PreparedDataset
-from data.samples import ClipSamples, SampleOptions
+from data.dataset.reader import PreparedDataset
+from data.dataset.samples import ClipSamples, SampleOptions
 from probe.losses.asymmetric import tagging_loss
 from probe.models import build_probe
 from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from data.dataset import PreparedDataset
+from data.dataset.reader import PreparedDataset
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.source import DL3DVSource
 from data.emit.dl3dv import EmitDL3DV, emit_dl3dv, plan
 from data.emit.dl3dv_faults import FAULTS
-from data.prepare import prepare
+from data.prepare.prepare import prepare
 
 PLANS = ("uniform-4",)
 SCALE = 0.4

@@ -12,13 +12,13 @@ import pytest
 from configs.cli import main
 from configs.errors import ConfigError, DatasetError, MissingError, SpatialprobeError
 from data.__main__ import VERBS
-from data.clip import ClipRefused
-from data.dataset import PreparedDataset
+from data.dataset.clip import ClipRefused
+from data.dataset.reader import PreparedDataset
 from data.dl3dv import scenes
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.source import DL3DVSource
 from data.emit.dl3dv_faults import FAULTS
-from data.prepare import prepare
+from data.prepare.prepare import prepare
 from tests.data.dl3dv.conftest import PLANS, Raw
 
 PROBLEMS = {

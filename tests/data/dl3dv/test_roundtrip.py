@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.clip import QUERY_POSITIONS, Clip
-from data.dataset import PreparedDataset
+from data.dataset.clip import QUERY_POSITIONS, Clip
+from data.dataset.reader import PreparedDataset
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.source import DL3DVSource
+from data.look.verify import verify
 from data.rooms.source import RoomsSource
-from data.verification import verify
 from tests.data.dl3dv.conftest import SCALE, Raw
 
 Load = Callable[..., PreparedDataset]

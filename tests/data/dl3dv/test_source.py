@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 
 from configs.errors import DatasetError, MissingError, StaleError
-from data.dataset import PreparedDataset
+from data.dataset.files import file_digests
+from data.dataset.reader import PreparedDataset
+from data.dataset.splits import hash_split
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.source import DL3DVSource
 from data.dl3dv.windows import paper_start
-from data.files import file_digests
-from data.prepare import prepare
-from data.splits import hash_split
+from data.prepare.prepare import prepare
 from tests.data.dl3dv.conftest import PLANS, Raw
 
 SCRIPT = """
@@ -31,7 +31,7 @@ import sys, time
 from pathlib import Path
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.source import DL3DVSource
-from data.prepare import prepare
+from data.prepare.prepare import prepare
 
 class Slow(DL3DVSource):
     def make(self, clip_id):

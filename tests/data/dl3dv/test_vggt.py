@@ -17,14 +17,14 @@ from scipy.spatial.transform import Rotation
 from configs.cli import main
 from configs.errors import DatasetError, ModelError, StaleError
 from data.__main__ import VERBS
-from data.clip import QUERY_POSITIONS
-from data.dataset import PreparedDataset
+from data.dataset.clip import QUERY_POSITIONS
+from data.dataset.files import file_digests
+from data.dataset.reader import PreparedDataset
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.kind import KIND
 from data.dl3dv.source import DL3DVSource
 from data.dl3dv.vggt import input_size
-from data.files import file_digests
-from data.prepare import prepare
+from data.prepare.prepare import prepare
 from tests.data.dl3dv.conftest import PLANS, Raw
 from tests.data.dl3dv.stub_vggt import VGGT, install
 

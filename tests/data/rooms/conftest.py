@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from data.clip import Clip
+from data.dataset.clip import Clip
 from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
 from data.rooms.world import World, build

@@ -10,15 +10,15 @@ import pytest
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
-from data.clip import Clip
-from data.rooms.ceiling import cells, depth_floor, instance_score, perfect_cells
+from data.dataset.ceilings import cells, depth_floor, instance_score, perfect_cells
+from data.dataset.clip import Clip
+from data.dataset.taxonomy import SCANNET20
 from data.rooms.config import RoomsConfig
 from data.rooms.frames import FrameRenderer
 from data.rooms.invariants import query_positions
 from data.rooms.report import Truth, print_report, report, store_report, truth_of_clip, truths_of_source
 from data.rooms.source import RoomsSource
 from data.rooms.world import build
-from data.taxonomy import SCANNET20
 
 
 def slow_score(predicted: NDArray[np.int64], instance: NDArray[np.uint16]) -> tuple[float, float]:
@@ -116,7 +116,7 @@ def test_a_report_says_what_sampled_views_see(make: Callable[..., Clip], capsys:
 
 
 def test_the_report_of_a_prepared_dataset_is_that_of_its_source(small: RoomsConfig, tmp_path: Path) -> None:
-    from data.prepare import prepare
+    from data.prepare.prepare import prepare
 
     source = RoomsSource(replace(small, clips=2, frames=41, render="query", splits="hash"))
     prepare(source, tmp_path / "rooms", plans=[], workers=1)

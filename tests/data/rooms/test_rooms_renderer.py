@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from data.rooms.camera import Pinhole, look_at
 from data.rooms.frames import FrameRenderer
-from data.rooms.renderer import Caster
+from data.rooms.render import Caster
 from data.rooms.scene import Placed, Scene
 from data.rooms.shapes import BOX, ELLIPSOID, Part
 from data.rooms.textures import KINDS, atlas

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.check import check_clip
-from data.clip import Clip
-from data.taxonomy import SCANNET20
+from data.dataset.check import check_clip
+from data.dataset.clip import Clip
+from data.dataset.taxonomy import SCANNET20
 
 Make = Callable[..., Clip]
 

@@ -8,8 +8,8 @@ from data.rooms import corridor, paths
 from data.rooms.camera import Pinhole
 from data.rooms.config import RoomsConfig
 from data.rooms.frames import FrameRenderer
-from data.rooms.layout import block_of
-from data.rooms.renderer import Caster
+from data.rooms.furniture import block_of
+from data.rooms.render import Caster
 from data.rooms.scene import Scene
 from data.rooms.shortcuts import Shortcuts, count_pairs
 from data.rooms.source import RoomsSource

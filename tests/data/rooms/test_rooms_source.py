@@ -14,13 +14,13 @@ from PIL import Image
 from configs.errors import MissingError
 from configs.identity import canonical_json, digest
 from configs.loader import load_named, resolve
-from data.check import check_clip
-from data.clip import QUERY_POSITIONS, Clip, ClipSource
+from data.dataset.check import check_clip
+from data.dataset.clip import QUERY_POSITIONS, Clip, ClipSource
+from data.dataset.taxonomy import SCANNET20
 from data.rooms.config import RoomsConfig
 from data.rooms.frames import FrameRenderer
 from data.rooms.source import GENERATOR_VERSION, RoomsSource, geometry_digest
 from data.rooms.streams import Streams
-from data.taxonomy import SCANNET20
 
 PRESETS = ("nano", "ci", "query", "tutorial", "tunnel", "flip")
 

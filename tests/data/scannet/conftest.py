@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from data.emit.annotation import labels_table
-from data.emit.scan import RawScan, as_scan
 from data.emit.scannet import EmitScannet, emit_scannet, write_scan
+from data.emit.scannet_scan import RawScan, as_scan
 from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
 from data.scannet.config import ScannetConfig

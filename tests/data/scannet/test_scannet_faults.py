@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError, DatasetError, MissingError
-from data.clip import ClipRefused
-from data.dataset import PreparedDataset
+from data.dataset.clip import ClipRefused
+from data.dataset.reader import PreparedDataset
 from data.emit.faults import FAULTS
-from data.emit.scan import RawScan
 from data.emit.scannet import EmitScannet, emit_scannet
-from data.prepare import prepare
+from data.emit.scannet_scan import RawScan
+from data.prepare.prepare import prepare
 from data.scannet.config import ScannetConfig
 from data.scannet.source import ScannetSource
 
@@ -132,7 +132,7 @@ def test_emit_refuses_what_it_cannot_write(tmp_path: Path) -> None:
 
 
 def test_emitted_bytes_depend_on_options_only(tmp_path: Path, raw: Path) -> None:
-    from data.files import file_digests
+    from data.dataset.files import file_digests
     from tests.data.scannet.conftest import SMALL
 
     out = tmp_path / "again"

@@ -16,13 +16,13 @@ import pytest
 from configs.cli import main
 from configs.errors import StaleError
 from data.__main__ import VERBS
-from data.dataset import PreparedDataset
-from data.files import file_digests
-from data.prepare import prepare
+from data.dataset.files import file_digests
+from data.dataset.reader import PreparedDataset
+from data.look.verify import verify
+from data.prepare.prepare import prepare
 from data.scannet.config import ScannetConfig
 from data.scannet.sens import SensFile, SensIndex
 from data.scannet.source import ScannetSource
-from data.verification import verify
 
 
 def run(*words: str) -> int:

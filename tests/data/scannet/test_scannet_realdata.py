@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.dense import round_depth
-from data.reprojection import reproject
+from data.dataset.dense import round_depth
+from data.look.reprojection import reproject
 from data.scannet.config import ScannetConfig
 from data.scannet.source import ScannetSource
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from configs.errors import DatasetError
-from data.emit.scan import RawScan
+from data.emit.scannet_scan import RawScan
 from data.emit.sens import pack_depth, write_sens
 from data.scannet.sens import SensFile
 from data.scannet.sens_frames import SensFrames

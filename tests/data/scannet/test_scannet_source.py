@@ -15,18 +15,18 @@ import pytest
 from PIL import Image
 
 from configs.errors import ConfigError, DatasetError, MissingError, StaleError
-from data.clip import ClipRefused
-from data.dataset import PreparedDataset
+from data.dataset.clip import ClipRefused
+from data.dataset.reader import PreparedDataset
+from data.dataset.splits import halve
 from data.emit.annotation import write_zip
-from data.emit.scan import RawScan
+from data.emit.scannet_scan import RawScan
 from data.emit.sens import pack_depth, write_sens
-from data.images import encode_jpeg
-from data.prepare import prepare
+from data.prepare.prepare import prepare
+from data.raw.images import encode_jpeg
 from data.rooms.source import RoomsSource
 from data.scannet.config import ScannetConfig
 from data.scannet.scans import find_scans, read_lists
 from data.scannet.source import ScannetSource
-from data.splits import halve
 
 Release = Callable[..., ScannetSource]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data.archive import RawFolder
+from data.raw.folder import RawFolder
 from data.video.manifest import read_manifest
 from tests.data.guides import blocks, page, run_all
 from tests.data.video.filming import labelled

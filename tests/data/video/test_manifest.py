@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from configs.errors import DatasetError, MissingError
-from data.archive import RawFolder
-from data.layout import check_clip_id
+from data.dataset.layout import check_clip_id
+from data.raw.folder import RawFolder
 from data.video.discover import find_recordings
 from data.video.manifest import read_manifest
 from tests.data.video.filming import labelled, numbered, picture_bytes, write_manifest

@@ -10,8 +10,8 @@ import pytest
 from cache.store import FeatureStore
 from configs.cli import main
 from data.__main__ import VERBS
-from data.dataset import PreparedDataset
-from data.video.videofile import index_video
+from data.dataset.reader import PreparedDataset
+from data.raw.video import index_video
 from extract.__main__ import VERBS as EXTRACT
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError, DatasetError
-from data.clip import ClipRefused
+from data.dataset.clip import ClipRefused
 from data.video.config import VideoConfig
 from data.video.sampling import sample, windows
 

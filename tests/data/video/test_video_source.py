@@ -16,11 +16,11 @@ from PIL import Image
 from configs.cli import main
 from configs.errors import DatasetError, MissingError, StaleError
 from data.__main__ import VERBS
-from data.clip import QUERY_POSITIONS, ClipRefused
-from data.dataset import PreparedDataset
-from data.prepare import prepare
-from data.samples import ClipSamples, SampleOptions
-from data.verification import verify
+from data.dataset.clip import QUERY_POSITIONS, ClipRefused
+from data.dataset.reader import PreparedDataset
+from data.dataset.samples import ClipSamples, SampleOptions
+from data.look.verify import verify
+from data.prepare.prepare import prepare
 from data.video.config import VideoConfig
 from data.video.source import VideoSource
 from tests.data.toy import Shape, toy_clip

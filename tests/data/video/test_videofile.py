@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from configs.errors import DatasetError
-from data.video.videofile import index_video, read_frames
+from data.raw.video import index_video, read_frames
 from tests.data.video.filming import film, number_of, numbered
 
 COUNT = 60

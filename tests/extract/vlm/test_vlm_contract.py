@@ -11,7 +11,7 @@ import torch
 
 from configs.errors import ConfigError, MissingError
 from configs.identity import digest
-from data.clip import QUERY_POSITIONS
+from data.dataset.clip import QUERY_POSITIONS
 from extract.adapter import Batch, ClipInput, Tap
 from extract.model import load_model
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from data.prepare import prepare
+from data.prepare.prepare import prepare
 from probe.inputs import RememberingDataset
 from tests.data.toy import Shape, ToySource
 from tests.probe.train.feature_stores import make_store, noise_maps, oracle_maps

@@ -12,8 +12,8 @@ from cache.format.clips import ClipEntry
 from cache.format.spec import ArraySpec
 from cache.locate import store_path
 from cache.store import FeatureStore
-from data.clip import QUERY_POSITIONS
-from data.dataset import PreparedDataset
+from data.dataset.clip import QUERY_POSITIONS
+from data.dataset.reader import PreparedDataset
 from extract.adapter import ClipInput
 from extract.controls import oracle, position
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from configs.loader import resolve
-from data.prepare import prepare
+from data.prepare.prepare import prepare
 from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
 from extract.controls import oracle

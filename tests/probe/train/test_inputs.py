@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from configs.errors import ConfigError, DatasetError, MissingError, StoreError
-from data.prepare import prepare
+from data.prepare.prepare import prepare
 from probe.inputs import RememberingDataset, open_inputs, prefix
 from probe.train import train
 from tests.data.toy import Shape, ToySource
@@ -155,7 +155,7 @@ def test_prefixes_are_nested() -> None:
 
 
 def test_remembered_ground_truth_is_the_same(artifacts: Path) -> None:
-    from data.dataset import PreparedDataset
+    from data.dataset.reader import PreparedDataset
 
     plain = PreparedDataset.open("toy", artifacts)
     kept = RememberingDataset.open("toy", artifacts)

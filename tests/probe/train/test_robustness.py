@@ -47,7 +47,7 @@ def test_non_finite_features_name_the_clips(
 def test_non_finite_targets_name_the_clips(
     artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from data import samples
+    from data.dataset import samples
 
     original = samples.geometry_targets
 

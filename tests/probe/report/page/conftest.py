@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from cache.locate import locate_store
-from data.dataset import PreparedDataset
-from data.prepare import prepare
+from data.dataset.reader import PreparedDataset
+from data.prepare.prepare import prepare
 from probe.report.contract import ReportData
 from probe.report.page import build
 from tests.data.toy import Shape, ToySource

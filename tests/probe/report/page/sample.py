@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from data.dataset import PreparedDataset
-from data.targets import geometry_targets
+from data.dataset.reader import PreparedDataset
+from data.dataset.targets import geometry_targets
 from probe.pictures import write_ply
 from probe.report.contract import COLUMNS, MAIN_METRIC, ReportData, Statement, columns_of
 from probe.report.schema import TABLES

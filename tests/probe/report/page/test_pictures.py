@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from configs.errors import CorruptionError, MissingError
-from data.dataset import PreparedDataset
+from data.dataset.reader import PreparedDataset
 from probe.pictures import write_ply
 from probe.report.contract import ReportData
 from probe.report.page.document import Gallery, Missing, Scene

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
-from data.clip import Clip
-from data.layout import check_clip_id
+from data.dataset.clip import Clip
+from data.dataset.layout import check_clip_id
 
 SPLITS = ("train", "select", "report")
 
 
 def check_clip(clip: Clip, n_classes: int) -> None:
-    """Check a clip against the contract in `data.clip`.
+    """Check a clip against the contract in `data.dataset.clip`.
 
     Raises:
         DatasetError: names the clip, the field, what was expected and what was found.

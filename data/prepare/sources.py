@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from configs.cli import Layers
 from configs.errors import ConfigError
 from configs.loader import closest, known_names
-from data.kind import Kind
+from data.prepare.kind import Kind
 
 
 def _rooms() -> Kind:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 
 from configs.errors import DatasetError
-from data.check import SPLITS
+from data.dataset.check import SPLITS
 
 SALT = "spatialprobe-split-1"
 SCHEMES = ("standard", "paper")

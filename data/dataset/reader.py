@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from configs.errors import CorruptionError, MissingError
 from configs.loader import closest
 from configs.paths import artifact_root, dataset_path
-from data.clip import QUERY_POSITIONS
-from data.dense import read_dense
-from data.identity import read_identity
-from data.layout import clip_folder, frame_name
-from data.splits import members
-from data.tables import read_tables
+from data.dataset.clip import QUERY_POSITIONS
+from data.dataset.dense import read_dense
+from data.dataset.identity import read_identity
+from data.dataset.layout import clip_folder, frame_name
+from data.dataset.splits import members
+from data.dataset.tables import read_tables
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from data.plans import ViewPlan
+    from data.dataset.queries import ViewPlan
 
 
 class Cameras(NamedTuple):
@@ -82,7 +82,7 @@ class PreparedDataset:
         """
         path = dataset_path(root, name)
         if not (path / "dataset.json").is_file():
-            from data.sources import how_to_make
+            from data.prepare.sources import how_to_make
 
             folder = artifact_root(root) / "datasets"
             known = sorted(p.parent.name for p in folder.glob("*/dataset.json"))
@@ -102,7 +102,7 @@ class PreparedDataset:
         return str(self.identity["parameters_sha256"])
 
     def split(self, split: str, scheme: str = "standard") -> list[str]:
-        """Return the sorted clip ids of "train", "select" or "report" (see `data.splits.members`)."""
+        """Return the sorted clip ids of "train", "select" or "report" (see `data.dataset.splits.members`)."""
         return members(dict(zip(self.clips["clip_id"], self.clips["split"], strict=True)), split, scheme)
 
     def frame_size(self, clip_id: str) -> tuple[int, int]:
@@ -168,7 +168,7 @@ class PreparedDataset:
             MissingError: no such clip or position.
             CorruptionError: a JPEG can't be decoded.
         """
-        from data.images import decode_jpeg
+        from data.raw.images import decode_jpeg
 
         self._find(clip_id, positions)
         result = np.empty((len(positions), *self.frame_size(clip_id), 3), np.uint8)
@@ -196,8 +196,8 @@ class PreparedDataset:
         return self._dense(clip_id, "confidence", positions)
 
     def plan(self, name: str) -> ViewPlan:
-        """Return a frozen evaluation view plan; it is made and frozen on first use (see `data.plans`)."""
-        from data.plans import load_plan
+        """Return a frozen evaluation view plan; it is made and frozen on first use (see `data.dataset.queries`)."""
+        from data.dataset.queries import load_plan
 
         return load_plan(self, name)
 

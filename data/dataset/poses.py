@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RIGID = 1e-3
-"""Largest deviation of R R^T from the identity; `data.check` holds the written float32 poses to the same."""
+"""Largest deviation of R R^T from the identity; `data.dataset.check` holds the written float32 poses to the same."""
 
 
 def check_poses(cam2world: ArrayLike) -> tuple[NDArray[np.bool_], list[str]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from configs.files import write_atomic
-from data.dataset import PreparedDataset
+from data.dataset.reader import PreparedDataset
 
 _DEPTH_COLOURS = np.array(
     [[48, 18, 59], [70, 107, 227], [40, 187, 236], [49, 242, 153], [162, 252, 60], [237, 208, 58], [251, 128, 34],

@@ -1,6 +1,6 @@
 """What each task learns from: labels of the sampled views, sampled pixels with their ids, geometry as view 0 sees it.
 
-Pure functions on arrays; `data.samples` feeds them from a prepared dataset.
+Pure functions on arrays; `data.dataset.samples` feeds them from a prepared dataset.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from configs.errors import CorruptionError, MissingError
 from configs.files import write_atomic
-from data.files import json_bytes, read_json, sha256_bytes, sha256_file
-from data.layout import TABLES, clip_folder
-from data.splits import assign_splits
+from data.dataset.files import json_bytes, read_json, sha256_bytes, sha256_file
+from data.dataset.layout import TABLES, clip_folder
+from data.dataset.splits import assign_splits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +82,7 @@ def read_tables(dataset: Path) -> dict[str, pd.DataFrame]:
 
 def _read_tables(dataset: Path) -> dict[str, pd.DataFrame]:
     def how_to_finish() -> str:
-        from data.identity import read_identity
+        from data.dataset.identity import read_identity
 
         command = f"python -m data prepare dataset={read_identity(dataset)['kind']} name={dataset.name}"
         return f"{command}, with the other options that it was begun with, finishes it; finished clips are kept"

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from data.check import check_clip, clip_positions
-from data.clip import Clip
-from data.dense import round_depth, write_dense
-from data.files import atomic_folder, file_digests, json_bytes, sha256_bytes
-from data.layout import FORMAT, VERSION, clip_folder, frame_name
+from data.dataset.check import check_clip, clip_positions
+from data.dataset.clip import Clip
+from data.dataset.dense import round_depth, write_dense
+from data.dataset.files import atomic_folder, file_digests, json_bytes, sha256_bytes
+from data.dataset.layout import FORMAT, VERSION, clip_folder, frame_name
 
 
 def write_clip(dataset: Path, clip: Clip, *, n_classes: int, parameters_sha256: str) -> None:

@@ -43,7 +43,7 @@ def write_statuses(path: Path, statuses: Sequence[Status]) -> None:
     """Write the table as Parquet: clip, status, reason, seconds, bytes."""
     import pandas as pd
 
-    from data.tables import parquet_bytes
+    from data.dataset.tables import parquet_bytes
 
     columns = [field.name for field in dataclasses.fields(Status)]
     write_atomic(path, parquet_bytes(pd.DataFrame([dataclasses.asdict(s) for s in statuses], columns=columns)))

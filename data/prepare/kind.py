@@ -1,7 +1,7 @@
 """What a kind of dataset consists of: options, source of clips, and what follows once all clips are there.
 
-Each kind lives in a folder of its own, `data/<kind>/`, whose module `kind.py` exports `KIND: Kind`; `data.sources`
-lists the kinds. Modules named `kind.py` import nothing heavy, since `--help` loads them.
+Each kind lives in a folder of its own, `data/<kind>/`, whose module `kind.py` exports `KIND: Kind`;
+`data.prepare.sources` lists the kinds. Modules named `kind.py` import nothing heavy, since `--help` loads them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from configs.cli import Layers
 from configs.loader import load_named
-from data.clip import ClipSource
+from data.dataset.clip import ClipSource
 
 Schema = TypeVar("Schema")
 

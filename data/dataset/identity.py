@@ -7,9 +7,9 @@ from typing import Any
 
 from configs.errors import StaleError
 from configs.identity import differences, digest, plain
-from data.clip import DatasetInfo
-from data.files import json_bytes, read_json, write_once
-from data.layout import CONVENTIONS, FORMAT, VERSION, check_version
+from data.dataset.clip import DatasetInfo
+from data.dataset.files import json_bytes, read_json, write_once
+from data.dataset.layout import CONVENTIONS, FORMAT, VERSION, check_version
 
 COMPARED = ("kind", "maker_version", "parameters", "splits", "taxonomy", "class_names", "units")
 """Fields that change a value. The name and the licence note may differ."""
@@ -53,7 +53,7 @@ def read_identity(dataset: Path) -> dict[str, Any]:
     path = dataset / "dataset.json"
 
     def how_to_make() -> str:
-        from data import sources
+        from data.prepare import sources
 
         return sources.how_to_make(dataset.name)
 

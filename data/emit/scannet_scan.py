@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import ConfigError
-from data.clip import Clip
+from data.dataset.clip import Clip
 
 MILLIMETRES = 1000
 LARGEST_ID = 254

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.reprojection import reproject
+from data.look.reprojection import reproject
 
 Poses = NDArray[np.float64]
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])

@@ -14,18 +14,18 @@ from configs.console import get_logger, progress
 from configs.errors import ConfigError, DatasetError, MissingError, ModelError, SpatialprobeError, StaleError
 from configs.files import write_atomic
 from configs.jobs import run_jobs
-from data.clip import ClipRefused, ClipSource, GetsReady
-from data.files import json_bytes, remove_stale
-from data.forecast import TimeLeft
-from data.identity import claim_identity, identity_record
-from data.layout import check_clip_id, clip_folder
-from data.plans import write_plans
-from data.splits import SALT
-from data.status import Status, folder_bytes, write_statuses
-from data.tables import build_tables, read_clip_record
-from data.writer import write_clip
+from data.dataset.clip import ClipRefused, ClipSource, GetsReady
+from data.dataset.clip_files import write_clip
+from data.dataset.files import json_bytes, remove_stale
+from data.dataset.identity import claim_identity, identity_record
+from data.dataset.layout import check_clip_id, clip_folder
+from data.dataset.queries import write_plans
+from data.dataset.splits import SALT
+from data.dataset.tables import build_tables, read_clip_record
+from data.prepare.forecast import TimeLeft
+from data.prepare.status import Status, folder_bytes, write_statuses
 
-log = get_logger("data.prepare")
+log = get_logger("data.prepare.prepare")
 STOPPING = (OSError, ConfigError, ModelError)
 """Errors that would hit every clip alike: a full disk, a wrong option, a missing model. They end the run at once."""
 
@@ -60,8 +60,8 @@ def prepare(
     Args:
         source: importer or generator.
         dataset: folder of the prepared dataset.
-        plans: names of evaluation view plans to freeze (see `data.plans`).
-        select, report, salt: split of groups without an official split (see `data.splits`).
+        plans: names of evaluation view plans to freeze (see `data.dataset.queries`).
+        select, report, salt: split of groups without an official split (see `data.dataset.splits`).
         workers: processes; 0 = one per core.
         allowed_failures: clips that may fail; with more, the run ends in an error and the dataset stays unfinished.
         cluster: "local" or the address of a Dask scheduler (see `configs.jobs`).
@@ -141,7 +141,7 @@ def _tell_of_others(dataset: Path, clip_ids: Sequence[str]) -> None:
 
 
 def _check_stamps(source: ClipSource, dataset: Path, kept: Sequence[str]) -> None:
-    """Refuse to keep clips whose raw data is not what they were made from (see `data.clip.ClipSource`).
+    """Refuse to keep clips whose raw data is not what they were made from (see `data.dataset.clip.ClipSource`).
 
     Raw data that is gone contradicts nothing: whoever has deleted it after the import keeps the clip.
     """

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import CorruptionError, MissingError
-from data.layout import DEPTH_BITS
+from data.dataset.layout import DEPTH_BITS
 
 KINDS = ("depth", "instance", "confidence")
 

@@ -1,11 +1,11 @@
-"""The 200 classes of ScanNet200; the 20 benchmark classes are `data.taxonomy.SCANNET20`.
+"""The 200 classes of ScanNet200; the 20 benchmark classes are `data.dataset.taxonomy.SCANNET20`.
 
 Ids are those of the column `id` of the labels table. Source: the benchmark's list of valid classes.
 """
 
 from __future__ import annotations
 
-from data.taxonomy import SCANNET20, Taxonomy
+from data.dataset.taxonomy import SCANNET20, Taxonomy
 
 _CLASSES = """
 1 wall, 2 chair, 3 floor, 4 table, 5 door, 6 couch, 7 cabinet, 8 shelf, 9 desk, 10 office chair, 11 bed, 13 pillow, 14

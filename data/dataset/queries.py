@@ -18,17 +18,17 @@ import numpy as np
 from configs.console import get_logger
 from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError
 from configs.loader import closest
-from data.files import sha256_bytes, write_once
-from data.layout import plan_path
-from data.tables import parquet_bytes
-from data.views import SAMPLERS, check_views, draw_views, paper_views, span
+from data.dataset.files import sha256_bytes, write_once
+from data.dataset.layout import plan_path
+from data.dataset.tables import parquet_bytes
+from data.dataset.views import SAMPLERS, check_views, draw_views, paper_views, span
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from data.dataset import PreparedDataset
+    from data.dataset.reader import PreparedDataset
 
-log = get_logger("data.plans")
+log = get_logger("data.dataset.queries")
 _NAME = re.compile(r"(?P<sampler>[a-z_]+)-(?P<views>\d+)(?:-d(?P<draws>\d+))?(?:-s(?P<seed>\d+))?")
 
 
@@ -127,7 +127,7 @@ def _views(
 
 def write_plans(dataset: Path, names: Sequence[str]) -> None:
     """Freeze plans that are not there yet; one that fits no clip at all is an error."""
-    from data.dataset import PreparedDataset
+    from data.dataset.reader import PreparedDataset
 
     opened = PreparedDataset(dataset)
     empty = [name for name in names if not load_plan(opened, name).views]

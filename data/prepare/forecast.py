@@ -10,11 +10,11 @@ from pathlib import Path
 
 from configs.console import get_logger, print_table
 from configs.jobs import available_cores
-from data.clip import ClipRefused, ClipSource
-from data.identity import check_identity, identity_record
-from data.layout import clip_folder
-from data.splits import SALT
-from data.status import Status
+from data.dataset.clip import ClipRefused, ClipSource
+from data.dataset.identity import check_identity, identity_record
+from data.dataset.layout import clip_folder
+from data.dataset.splits import SALT
+from data.prepare.status import Status
 
 SAMPLES = 2
 TELL_EVERY_S = 30.0
@@ -35,7 +35,7 @@ class TimeLeft:
             return
         self._told = now
         left = (now - self._began) / self._done * (self._total - self._done)
-        get_logger("data.prepare").info(
+        get_logger("data.prepare.prepare").info(
             "%d of %d clips done, about %s left", self._done, self._total, format_seconds(left)
         )
 
@@ -66,7 +66,7 @@ def forecast(
         StaleError: the folder holds a dataset made from other parameters.
         DatasetError: clip ids are unusable or not unique.
     """
-    from data.prepare import unique_clip_ids
+    from data.prepare.prepare import unique_clip_ids
 
     record = identity_record(source.info, {"select": select, "report": report, "salt": salt})
     if (dataset / "dataset.json").is_file():
@@ -99,7 +99,7 @@ def forecast(
 
 def _try(source: ClipSource, todo: Sequence[str], parameters_sha256: str) -> list[Status]:
     """Make the first clip and one from the middle."""
-    from data.prepare import STOPPING, make_clip
+    from data.prepare.prepare import STOPPING, make_clip
 
     chosen = list(dict.fromkeys([*todo[:1], *todo[len(todo) // 2 :][:1]]))[:SAMPLES]
     statuses = []

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.console import print_table
-from data.check import SPLITS
-from data.dataset import PreparedDataset
-from data.files import read_json
-from data.layout import plan_path
-from data.targets import pixel_threshold
+from data.dataset.check import SPLITS
+from data.dataset.files import read_json
+from data.dataset.layout import plan_path
+from data.dataset.reader import PreparedDataset
+from data.dataset.targets import pixel_threshold
 
 
 def positive_rates(dataset: PreparedDataset, split: str, *, min_views: int = 2) -> NDArray[np.float64]:
