@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.errors import NonFiniteError
+from configs.errors import ConfigError, NonFiniteError
 from probe.metrics.arrays import FloatArray, require_array
 from probe.metrics.relative_pose import (
     direction_angles,
@@ -113,16 +113,26 @@ def pose_auc(errors: FloatArray, limit: int, *, variant: Variant = "standard") -
 
     Args:
         errors: (P,) degrees; infinite and NaN errors are never below a threshold.
-        limit: degrees, a whole number; at most 30 in `paper`.
+        limit: degrees, a whole number from 1; at most 30 in `paper`.
         variant: see above.
 
     Returns:
         In [0, 1]; NaN without pairs.
 
     Raises:
+        ConfigError: a limit that isn't such a number.
         DatasetError: errors of another rank or dtype.
     """
     check_variant(variant)
+    whole = isinstance(limit, int | np.integer) and not isinstance(limit, bool)
+    if not whole or limit < 1 or (variant == "paper" and limit > _PAPER_RANGE):
+        raise ConfigError(
+            "Wrong limit of an accuracy curve",
+            expected="a whole number of degrees, at least 1 and in the variant paper at most 30",
+            found=repr(limit),
+            where="limit",
+            fix="choose a smaller limit, or variant='standard', whose curves may end beyond 30 degrees",
+        )
     require_array(errors, (None,), "float", "pair errors", fix="pass one error per pair of views")
     if not len(errors):
         return float("nan")
