@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from configs.errors import ConfigError
-from probe.losses.combine import weighted_sum
+from probe.losses.combine import require_tensor, weighted_sum
+from probe.metrics.arrays import Kind
 from probe.profiles import TaggingLossConfig
 
 FLOOR = 1e-8
@@ -21,11 +22,15 @@ def asymmetric_paper(
     -(1-n)^gamma- log max(n, 1e-8) for absent classes. An absent class with a logit of 17 or more gets no gradient.
 
     Args:
-        logits: (B, classes).
-        labels: (B, classes), 0 or 1.
+        logits: (B, classes) float.
+        labels: (B, classes) float, 0 or 1.
         gamma_negative, gamma_positive: focusing exponents.
         clip: probability shift.
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
     """
+    _require(logits, labels)
     present = labels > 0.5
     p = logits.sigmoid()
     likelihood = p.where(present, (1 - p + clip).clamp(max=1))
@@ -38,15 +43,24 @@ def asymmetric_standard(logits: Tensor, labels: Tensor, *, gamma_negative: float
     """Corrected form: log-sigmoids, so that confident mistakes keep a gradient; mean over classes and clips.
 
     Args:
-        logits: (B, classes).
-        labels: (B, classes), 0 or 1.
+        logits: (B, classes) float.
+        labels: (B, classes) float, 0 or 1.
         gamma_negative, gamma_positive: focusing exponents; the focusing factor is detached.
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
     """
+    _require(logits, labels)
     present = labels > 0.5
     sign = 2.0 * present.to(logits.dtype) - 1.0
     mistake = (-sign * logits).sigmoid().detach()
     gamma = logits.new_tensor(gamma_negative).where(~present, gamma_positive)
     return -(mistake**gamma * F.logsigmoid(sign * logits)).mean()
+
+
+def _require(logits: Tensor, labels: Tensor, kind: Kind = "float") -> None:
+    require_tensor(logits, (None, None), "float", "logits", fix="pass one row per clip and one column per class")
+    require_tensor(labels, logits.shape, kind, "labels", fix="pass one label per logit")
 
 
 def tagging_loss(
@@ -55,19 +69,19 @@ def tagging_loss(
     """Loss of a tagging probe.
 
     Args:
-        outputs: `logits` (B, classes).
-        targets: `labels` (B, classes), 0 or 1.
+        outputs: `logits` (B, classes) float.
+        targets: `labels` (B, classes), 0 or 1, as bool, integer or float.
         config: form and exponents.
 
     Returns:
         `asymmetric` and `loss`, scalars.
 
     Raises:
-        ConfigError: shapes differ, or a probability shift with the standard form.
+        ConfigError: shapes differ, a dtype is wrong, or a probability shift with the standard form.
     """
-    logits, labels = outputs["logits"].float(), targets["labels"]
-    if logits.shape != labels.shape:
-        raise ConfigError("logits and labels differ in shape", expected=tuple(labels.shape), found=tuple(logits.shape))
+    logits, labels = outputs["logits"], targets["labels"]
+    _require(logits, labels, "number")
+    logits = logits.float()
     labels = labels.to(logits.dtype)
     gammas = {"gamma_negative": config.gamma_negative, "gamma_positive": config.gamma_positive}
     if config.form == "paper":

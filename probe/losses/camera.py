@@ -6,11 +6,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from probe.losses.combine import require_tensor
 from probe.rotation import camera_centres
 
 DECAY = 0.6
 PARTS = {"translation": (slice(0, 3), 1.0), "rotation": (slice(3, 7), 1.0), "fov": (slice(7, 9), 0.5)}
 CLAMP = 100.0
+
+
+def _require(steps: Tensor, target: Tensor) -> None:
+    require_tensor(steps, (None, None, None, 9), "float", "predicted poses", fix="pass encoded poses of all iterations")
+    require_tensor(target, steps.shape[1:], "float", "true poses", fix="pass one encoded pose per view")
 
 
 def camera_paper(steps: Tensor, target: Tensor) -> Tensor:
@@ -19,9 +25,13 @@ def camera_paper(steps: Tensor, target: Tensor) -> Tensor:
     View 0 counts like the others; quaternions are neither normalised nor matched in sign.
 
     Args:
-        steps: (L, B, S, 9) poses of all iterations.
-        target: (B, S, 9).
+        steps: (L, B, S, 9) float, poses of all iterations.
+        target: (B, S, 9) float.
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
     """
+    _require(steps, target)
     error = F.huber_loss(steps, target.expand_as(steps), reduction="none").clamp(max=CLAMP)
     weights = DECAY ** torch.arange(len(steps) - 1, -1, -1, device=steps.device, dtype=steps.dtype)
     total = steps.new_zeros(())
@@ -41,13 +51,19 @@ def camera_standard(
     View 0 has a field of view to learn but no motion. A clip of one view thus has fields of view only.
 
     Args:
-        steps: (L, B, S, 9) poses of all iterations.
-        target: (B, S, 9).
-        valid: (B, S), which poses are known; default all.
+        steps: (L, B, S, 9) float, poses of all iterations.
+        target: (B, S, 9) float.
+        valid: (B, S) bool, which poses are known; default all.
         delta: error at which Huber turns linear, with slope 1.
         floor: errors of a camera's place are divided by its distance from view 0 plus this, so that the direction of
             a short motion counts like that of a long one; default not divided.
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
     """
+    _require(steps, target)
+    if valid is not None:
+        require_tensor(valid, target.shape[:2], "bool", "valid poses", fix="pass one flag per pose")
     known = torch.ones_like(target[..., 0]) if valid is None else valid.to(target.dtype)
     moving = torch.cat([torch.zeros_like(known[:, :1]), known[:, 1:]], dim=1)
     # Unknown targets may hold anything, even NaN: replaced before any arithmetic.

@@ -1,4 +1,4 @@
-"""Weighted sums of loss terms, and one check per batch that numbers are finite."""
+"""Weighted sums of loss terms, the check of shapes and dtypes, and one check per batch that numbers are finite."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import ConfigError, NonFiniteError
+from probe.metrics.arrays import Kind, require_array
 
 Term = tuple[float, Callable[[], Tensor]]
 
@@ -22,13 +23,33 @@ def weighted_sum(terms: Mapping[str, Term]) -> dict[str, Tensor]:
         The unweighted value of each evaluated term under its name, and their weighted sum under `loss`.
 
     Raises:
-        ConfigError: all weights are zero.
+        ConfigError: all weights are zero, or a term isn't a scalar tensor of floats.
     """
     values = {name: term() for name, (weight, term) in terms.items() if weight != 0}
+    for name, value in values.items():
+        require_tensor(value, (), "float", f"term {name}", fix="reduce the term to a scalar")
     if not values:
         raise ConfigError("all terms of the loss have weight 0", fix=f"set one of {', '.join(terms)} above 0")
     total = torch.stack([terms[name][0] * value for name, value in values.items()]).sum()
     return {**values, "loss": total}
+
+
+def require_tensor(
+    tensor: Tensor, shape: tuple[int | None, ...], kind: Kind, name: str, *, fix: str = "pass tensors of one batch"
+) -> None:
+    """Refuse anything but a tensor of this shape and kind of dtype, without looking at values: nothing synchronises.
+
+    Args:
+        tensor: what was given.
+        shape: wanted extent per axis; None allows any.
+        kind: wanted dtypes.
+        name: what to call the tensor in the message.
+        fix: what to do about a wrong shape.
+
+    Raises:
+        ConfigError: not a tensor, another dtype, another rank or other extents.
+    """
+    require_array(tensor, shape, kind, name, fix=fix, of=Tensor, error=ConfigError)
 
 
 def require_finite(tensors: Mapping[str, Tensor | None], where: str | None = None) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from configs.errors import ConfigError
-from probe.losses.combine import weighted_sum
+from probe.losses.combine import require_tensor, weighted_sum
 from probe.losses.sampling import embeddings_at
 from probe.profiles import InstanceLossConfig
 
@@ -15,11 +14,15 @@ def pair_masks(ids: Tensor) -> tuple[Tensor, Tensor]:
     """Return which ordered pairs of sampled pixels share an instance and which don't.
 
     Args:
-        ids: (B, N) instance ids, 0 = none.
+        ids: (B, N) integer instance ids, 0 = none.
 
     Returns:
         Two boolean tensors (B, N, N); pixels without an id and pairs of a sample with itself are in neither.
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
     """
+    require_tensor(ids, (None, None), "integer", "ids", fix="pass one row per clip")
     valid = ids > 0
     both = valid[:, :, None] & valid[:, None, :]
     same = ids[:, :, None] == ids[:, None, :]
@@ -29,21 +32,30 @@ def pair_masks(ids: Tensor) -> tuple[Tensor, Tensor]:
 
 def distances(vectors: Tensor) -> Tensor:
     """Return Euclidean distances (B, N, N) of vectors (B, N, E), exact for close pairs, gradient 0 at distance 0."""
+    require_tensor(vectors, (None, None, None), "float", "vectors", fix="pass (B, N, E) vectors")
     return torch.cdist(vectors, vectors, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def squared_distances(vectors: Tensor) -> Tensor:
     """Return squared distances (B, N, N) of unit vectors (B, N, E) as 2 - 2 cos: one matrix product, no square root."""
+    require_tensor(vectors, (None, None, None), "float", "vectors", fix="pass (B, N, E) vectors")
     return (2 - 2 * vectors @ vectors.transpose(1, 2)).clamp(min=0)
+
+
+def _require_pairs(values: Tensor, mask: Tensor) -> None:
+    require_tensor(values, (None, None, None), "float", "values of pairs", fix="pass (B, N, N) values")
+    require_tensor(mask, values.shape, "bool", "mask of pairs", fix="pass one flag per pair")
 
 
 def batch_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over the masked pairs of all clips together; 0 without any. Clips with more pairs count more."""
+    _require_pairs(values, mask)
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def clip_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over clips of the mean over each clip's masked pairs; clips without any don't count, 0 without any clip."""
+    _require_pairs(values, mask)
     counts = mask.sum(dim=(1, 2))
     means = (values * mask).sum(dim=(1, 2)) / counts.clamp(min=1)
     return means.sum() / (counts > 0).sum().clamp(min=1)
@@ -59,8 +71,9 @@ def instance_loss(
     distance 0 and needs one matrix product, and with a mean per clip.
 
     Args:
-        outputs: `embeddings` (B, S, E, h, w).
-        targets: `pixels` (B, N, 3) view, row and column in the masks; `ids` (B, N), 0 = ignore.
+        outputs: `embeddings` (B, S, E, h, w) float.
+        targets: `pixels` (B, N, 3) integer or float, view, row and column in the masks;
+            `ids` (B, N) integer, 0 = ignored.
         mask_size: height and width of the masks.
         config: form, margin and weights.
 
@@ -68,16 +81,11 @@ def instance_loss(
         `pull` and `push` as far as their weight isn't 0, and `loss`. 0 where a batch has no pairs of a kind.
 
     Raises:
-        ConfigError: pixels and ids don't fit together or the embeddings' batch.
+        ConfigError: shapes don't fit together, or a dtype is wrong.
     """
     pixels, ids = targets["pixels"], targets["ids"]
-    if pixels.shape != (*ids.shape, 3) or ids.shape[0] != outputs["embeddings"].shape[0]:
-        raise ConfigError(
-            "sampled pixels don't fit their ids or the embeddings",
-            expected="pixels (B, N, 3) and ids (B, N)",
-            found=f"{tuple(pixels.shape)} and {tuple(ids.shape)}",
-        )
     vectors = embeddings_at(outputs["embeddings"], pixels, mask_size)
+    require_tensor(ids, pixels.shape[:2], "integer", "ids of the sampled pixels", fix="pass one id per pixel")
     same, other = pair_masks(ids)
     paper = config.form == "paper"
     # Same distances, pairs and autocast-free arithmetic for both terms.

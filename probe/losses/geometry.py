@@ -7,9 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from configs.errors import ConfigError
 from probe.losses.camera import camera_paper, camera_standard
-from probe.losses.combine import weighted_sum
+from probe.losses.combine import require_tensor, weighted_sum
 from probe.losses.gradient import gradient_term
 from probe.losses.regression import dense_paper, dense_standard, normalised
 from probe.profiles import GeometryLossConfig
@@ -26,27 +25,21 @@ def geometry_loss(
     per clip, a robust error without clamps, logarithmic depths; pixels of unknown depth (0) never count.
 
     Args:
-        outputs: `depth` (B, S, H, W), `points` (B, S, H, W, 3), `pose_steps` (L, B, S, 9).
-        targets: `depth` and `points` of the same shapes, `pose` (B, S, 9); optional `confidence` (B, S, H, W), default
-            1, `mask` (B, S, H, W), default all, and, standard form only, `pose_valid` (B, S), default all.
+        outputs: `depth` (B, S, H, W), `points` (B, S, H, W, 3), `pose_steps` (L, B, S, 9), all float.
+        targets: `depth` and `points` of the same shapes, `pose` (B, S, 9), all float; optional `confidence`
+            (B, S, H, W) float, default 1, `mask` (B, S, H, W) bool, default all, and, standard form only,
+            `pose_valid` (B, S) bool, default all.
         config: form and weights.
 
     Returns:
         `points`, `depth`, `camera`, `points_gradient`, `depth_gradient` as far as their weight isn't 0, and `loss`.
 
     Raises:
-        ConfigError: maps of different sizes.
+        ConfigError: shapes differ, or a dtype is wrong.
     """
+    _require(outputs, targets)
     depth, points = outputs["depth"][..., None].float(), outputs["points"].float()
     true_depth, true_points = targets["depth"][..., None].float(), targets["points"].float()
-    for name, found, expected in (("depth", depth, true_depth), ("points", points, true_points)):
-        if found.shape != expected.shape:
-            raise ConfigError(
-                f"predicted and true {name} differ in size",
-                expected=tuple(expected.shape),
-                found=tuple(found.shape),
-                fix="resize the targets to probe.heads.dpt.output_size(image_size, dpt.output_scale)",
-            )
     given = targets.get("mask")
     mask = torch.ones_like(targets["depth"]) if given is None else given
     mask = mask.to(depth.dtype)
@@ -97,3 +90,21 @@ def geometry_loss(
             "depth_gradient": (config.depth_gradient, lambda: gradient_term(log_depth, true_log, ones, mask)),
         }
     )
+
+
+def _require(outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> None:
+    fix = "resize the targets to probe.heads.dpt.output_size(image_size, dpt.output_scale)"
+    require_tensor(outputs["depth"], (None, None, None, None), "float", "predicted depth")
+    shape = outputs["depth"].shape
+    require_tensor(outputs["points"], (*shape, 3), "float", "predicted points")
+    require_tensor(outputs["pose_steps"], (None, *shape[:2], 9), "float", "predicted poses")
+    require_tensor(targets["depth"], shape, "float", "true depth", fix=fix)
+    require_tensor(targets["points"], (*shape, 3), "float", "true points", fix=fix)
+    require_tensor(targets["pose"], (*shape[:2], 9), "float", "true poses", fix="pass one encoded pose per view")
+    confidence, mask, pose_valid = (targets.get(name) for name in ("confidence", "mask", "pose_valid"))
+    if confidence is not None:
+        require_tensor(confidence, shape, "float", "confidence", fix=fix)
+    if mask is not None:
+        require_tensor(mask, shape, "bool", "mask", fix=fix)
+    if pose_valid is not None:
+        require_tensor(pose_valid, shape[:2], "bool", "valid poses", fix="pass one flag per view")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from probe.losses.regression import require_maps
+
 SCALES = 4
 CLAMP = 100.0
 
@@ -17,10 +19,14 @@ def gradient_term(prediction: Tensor, target: Tensor, weight: Tensor, mask: Tens
     channels.
 
     Args:
-        prediction, target: (B, S, H, W, c).
-        weight: (B, S, H, W).
-        mask: (B, S, H, W), 0 or 1.
+        prediction, target: (B, S, H, W, c) float.
+        weight: (B, S, H, W) float.
+        mask: (B, S, H, W) float, 0 or 1.
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
     """
+    require_maps(prediction, target, weight, mask)
     error = (prediction - target) * mask[..., None]
     total = prediction.new_zeros(())
     for views in (slice(0, 1), slice(1, None)):

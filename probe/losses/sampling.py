@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from probe.losses.combine import require_tensor
+
 
 def embeddings_at(embeddings: Tensor, pixels: Tensor, mask_size: tuple[int, int]) -> Tensor:
     """Read embeddings bilinearly at pixels of a larger mask and give them unit length again.
@@ -14,13 +16,18 @@ def embeddings_at(embeddings: Tensor, pixels: Tensor, mask_size: tuple[int, int]
     of one clip lie in several views, and because its backward pass has a deterministic version on GPUs.
 
     Args:
-        embeddings: (B, S, E, h, w).
+        embeddings: (B, S, E, h, w) float.
         pixels: (B, N, 3) view, row and column in the mask, integer or real; pixel i has its centre at i + 0.5.
         mask_size: height and width of the mask.
 
     Returns:
         (B, N, E) unit vectors, float32.
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
     """
+    require_tensor(embeddings, (None, None, None, None, None), "float", "embeddings", fix="pass (B, S, E, h, w) maps")
+    require_tensor(pixels, (len(embeddings), None, 3), "number", "sampled pixels", fix="pass view, row and column")
     b, s, e, h, w = embeddings.shape
     table = embeddings.permute(0, 1, 3, 4, 2).reshape(-1, e).float()
     view = pixels[..., 0].long()

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import ConfigError
-from probe.metrics.score import ClipScore, FloatArray
+from probe.metrics.arrays import FloatArray
+from probe.metrics.score import ClipScore
 
 __all__ = ["DatasetMean", "clip_values", "mean_over_clips", "mid_ratio_over_models", "published_means"]
 

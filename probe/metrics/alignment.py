@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.metrics.score import FloatArray, Variant, check_variant, require_shape
+from probe.metrics.arrays import FloatArray, require_array
+from probe.metrics.score import Variant, check_variant
 
 __all__ = ["MIN_POINTS", "Similarity", "align_similarity"]
 
@@ -15,6 +16,7 @@ MIN_POINTS = 3
 """Fewest points that fix a similarity transform."""
 
 _RANK_TOLERANCE = 1e-10
+_FIX = "pass as many predicted as true points, (N, 3)"
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Similarity:
     translation: NDArray[np.float64]
 
     def __call__(self, points: FloatArray) -> NDArray[np.float64]:
-        """Apply to points (..., 3)."""
+        """Apply to points (..., 3), floats."""
+        require_array(points, (*np.shape(points)[:-1], 3), "float", "points", fix="pass points (..., 3)")
         return points @ (self.scale * self.rotation).T + self.translation
 
 
@@ -47,10 +50,13 @@ def align_similarity(source: FloatArray, target: FloatArray, *, variant: Variant
 
     Returns:
         The transform, or the reason why there is none.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
     """
     check_variant(variant)
-    require_shape(source, (None, 3), "predicted points")
-    require_shape(target, source.shape, "true points")
+    require_array(source, (None, 3), "float", "predicted points", fix=_FIX)
+    require_array(target, source.shape, "float", "true points", fix=_FIX)
     if len(source) < MIN_POINTS:
         return f"fewer than {MIN_POINTS} points to align"
     if variant == "standard" and _ambiguous(source, target):
@@ -59,8 +65,8 @@ def align_similarity(source: FloatArray, target: FloatArray, *, variant: Variant
     import roma
     import torch
 
-    dtype = torch.float32 if variant == "paper" else torch.float64
-    x, y = (torch.as_tensor(np.ascontiguousarray(cloud), dtype=dtype) for cloud in (source, target))
+    dtype = np.float32 if variant == "paper" else np.float64
+    x, y = (torch.as_tensor(np.ascontiguousarray(cloud, dtype)) for cloud in (source, target))
     rotation, translation, scale = roma.rigid_points_registration(x, y, compute_scaling=True)
     return Similarity(float(scale), rotation.double().numpy(), translation.double().numpy())
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from probe.metrics.arrays import BoolArray, IntArray, require_array
 from probe.metrics.clustering import NOISE, upsample_labels
 from probe.metrics.instance import Background, instance_score, match_objects
 from probe.metrics.overlap import compact
-from probe.metrics.score import BoolArray, ClipScore, IntArray, Variant, require_shape
+from probe.metrics.score import ClipScore, Variant
 
 __all__ = ["grid_ceiling", "majority_labels"]
 
@@ -24,16 +25,23 @@ def majority_labels(
     """Label maps of a perfect probe: each cell takes the object with most pixels in it.
 
     Args:
-        truth: (S, H, W) object ids.
+        truth: (S, H, W) object ids, any integers.
         grid: (h, w) cells.
-        valid: (S, H, W) pixels that count; all by default.
+        valid: (S, H, W) bool, pixels that count; all by default.
         ignored: ids that are no objects; cells that hold nothing else are noise.
         min_cells: objects with fewer cells over all views become noise, as clustering can't find them.
 
     Returns:
         (S, h, w) int32: 0, 1, ... per object, -1 noise. Ties go to the lowest object id.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
     """
-    require_shape(truth, (None, None, None), "instance ids")
+    require_array(
+        truth, (None, None, None), "integer", "instance ids", fix="pass maps of all views; maps[None] for a single one"
+    )
+    if valid is not None:
+        require_array(valid, truth.shape, "bool", "valid mask")
     views, height, width = truth.shape
     rows, columns = grid
     dropped = np.isin(truth, ignored) if valid is None else np.isin(truth, ignored) | ~valid
@@ -65,13 +73,16 @@ def grid_ceiling(
     """Score of a clip whose cells are all grouped right: the practical ceiling of `score_embeddings` on this grid.
 
     Args:
-        truth: (S, H, W) object ids, 0 = none.
+        truth: (S, H, W) object ids, any integers, 0 = none.
         grid: (h, w) cells of the embeddings.
-        valid: (S, H, W) pixels that count; all by default.
-        things: ids for the things-only scores.
+        valid: (S, H, W) bool, pixels that count; all by default.
+        things: (K,) ids for the things-only scores.
         background: see `match_objects`.
         min_cells: smallest cluster that clustering can return.
         variant: see `match_objects`.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
     """
     labels = majority_labels(truth, grid, valid=valid, min_cells=min_cells)
     upsampled = upsample_labels(labels, (truth.shape[1], truth.shape[2]))

@@ -6,12 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import NonFiniteError
-from probe.metrics.score import FloatArray, IntArray, require_shape
+from probe.metrics.arrays import FloatArray, IntArray, require_array
 
 __all__ = ["NOISE", "cluster_cells", "count_clusters", "upsample_labels"]
 
 NOISE = -1
 """Label of cells that belong to no cluster."""
+
+_FIX = "pass maps of all views; maps[None] for a single one"
 
 
 def cluster_cells(
@@ -34,12 +36,14 @@ def cluster_cells(
 
     Raises:
         NonFiniteError: an embedding is NaN or infinite.
-        DatasetError: not four axes.
+        DatasetError: not four axes, or not floats.
     """
     from sklearn.cluster import HDBSCAN
     from sklearn.decomposition import PCA
 
-    require_shape(embeddings, (None, None, None, None), "instance embeddings")
+    require_array(
+        embeddings, (None, None, None, None), "float", "instance embeddings", fix="pass (S, h, w, D) embeddings"
+    )
     if not np.isfinite(embeddings).all():
         raise NonFiniteError(
             "Instance embeddings contain NaN or infinite values",
@@ -66,7 +70,15 @@ def cluster_cells(
 
 
 def count_clusters(labels: IntArray) -> int:
-    """Number of clusters in a label map, noise not counted."""
+    """Number of clusters in label maps, noise not counted.
+
+    Args:
+        labels: integer, any shape.
+
+    Raises:
+        DatasetError: not an array of integers.
+    """
+    require_array(labels, np.shape(labels), "integer", "label maps")
     return len(np.unique(labels[labels >= 0]))
 
 
@@ -77,13 +89,16 @@ def upsample_labels(labels: IntArray, size: tuple[int, int]) -> IntArray:
     centre-aligned `nearest-exact`. Rows and columns scale independently.
 
     Args:
-        labels: (S, h, w).
+        labels: (S, h, w) integer.
         size: (H, W).
 
     Returns:
         (S, H, W), same dtype.
+
+    Raises:
+        DatasetError: not three axes, or not integers.
     """
-    require_shape(labels, (None, None, None), "label maps")
+    require_array(labels, (None, None, None), "integer", "label maps", fix=_FIX)
     height, width = size
     rows = np.arange(height) * labels.shape[1] // height
     columns = np.arange(width) * labels.shape[2] // width

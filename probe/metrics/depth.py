@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.metrics.score import BoolArray, ClipScore, FloatArray, Variant, check_variant, require_shape
+from probe.metrics.arrays import BoolArray, FloatArray, require_array
+from probe.metrics.score import ClipScore, Variant, check_variant
 
 __all__ = ["DEPTH_KEYS", "depth_score"]
 
@@ -32,7 +33,7 @@ def depth_score(
     Args:
         prediction: (S, H, W) depth.
         truth: (S, H, W) depth in the unit that SqRel and RMSE are to have.
-        mask: (S, H, W) pixels to score.
+        mask: (S, H, W) bool, pixels to score.
         scale: `none` leaves the prediction as it is.
         variant: `paper` raises prediction and truth to 1e-6 first, takes the lower of the two middle values as
             median and limits the scale to [1e-6, 1e6]. `standard` leaves out pixels without positive truth, takes
@@ -43,12 +44,12 @@ def depth_score(
         predictions that are not finite and, in `standard`, for predictions whose median is not positive.
 
     Raises:
-        DatasetError: shapes differ.
+        DatasetError: shapes differ, or a dtype is wrong.
     """
     check_variant(variant)
-    require_shape(prediction, (None, None, None), "predicted depths")
-    require_shape(truth, prediction.shape, "true depths")
-    require_shape(mask, prediction.shape, "depth mask")
+    require_array(prediction, (None, None, None), "float", "predicted depths")
+    require_array(truth, prediction.shape, "float", "true depths")
+    require_array(mask, prediction.shape, "bool", "depth mask")
     predicted, true = prediction[mask].astype(np.float64), truth[mask].astype(np.float64)
     if variant == "standard":
         positive = np.isfinite(true) & (true > 0)

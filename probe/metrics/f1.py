@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.metrics.score import BoolArray, FloatArray, Variant, check_variant, require_shape
+from probe.metrics.arrays import BoolArray, FloatArray, require_array
+from probe.metrics.score import Variant, check_variant
 
 __all__ = ["THRESHOLD_GRID", "F1Scores", "best_thresholds", "f1_scores"]
 
 THRESHOLD_GRID: NDArray[np.float64] = np.linspace(0.05, 0.95, 19)
 """Candidate thresholds of `best_thresholds`, as published."""
+
+_FIX = "pass one row per clip and one column per class, the same for labels and probabilities"
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,18 @@ def f1_scores(
     Args:
         labels: (N, C) bool.
         probabilities: (N, C) in [0, 1].
-        thresholds: one for all classes, or (C,).
+        thresholds: one for all classes, or (C,) float.
         variant: see above.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
     """
     check_variant(variant)
-    require_shape(labels, (None, None), "labels")
-    require_shape(probabilities, labels.shape, "probabilities")
+    require_array(labels, (None, None), "bool", "labels", fix=_FIX)
+    require_array(probabilities, labels.shape, "float", "probabilities", fix=_FIX)
     n_classes = labels.shape[1]
+    if not isinstance(thresholds, float | int | np.floating):
+        require_array(thresholds, (n_classes,), "float", "thresholds", fix="pass one threshold, or one per class")
     threshold = np.broadcast_to(np.asarray(thresholds, np.float64), (n_classes,))
     decided = probabilities >= threshold
     hits, decisions, positives = (labels & decided).sum(axis=0), decided.sum(axis=0), labels.sum(axis=0)
@@ -85,7 +93,11 @@ def best_thresholds(
 
     Returns:
         (C,) threshold, NaN for a class without positives.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
     """
+    require_array(grid, (None,), "float", "grid of thresholds", fix="pass a flat array of candidates")
     f1 = np.stack([f1_scores(labels, probabilities, float(value)).per_class for value in grid])
     present = labels.any(axis=0)
     return np.where(present, grid[np.argmax(np.where(present, f1, 0.0), axis=0)], np.nan)

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.metrics.score import BoolArray, ClipScore, FloatArray, IntArray, Variant, check_variant, require_shape
+from probe.metrics.arrays import BoolArray, FloatArray, IntArray, require_array
+from probe.metrics.score import ClipScore, Variant, check_variant
 
 __all__ = ["DEPTH_BINS", "FRAME_BINS", "depth_bin_errors", "error_percentiles", "frame_distance_errors"]
 
@@ -27,15 +28,19 @@ def depth_bin_errors(distance: FloatArray, depth: FloatArray, mask: BoolArray, *
     Args:
         distance: (S, H, W) from `point_distances`.
         depth: (S, H, W) true depth.
-        mask: (S, H, W) pixels to use.
+        mask: (S, H, W) bool, pixels to use.
         bins: number of bins.
 
     Returns:
         `depth_bin_00_err`, ...; NaN for an empty bin; and the summaries `depth_bin_far_minus_near`,
         `_far_over_near`, `_mean`, `_var`.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
     """
-    require_shape(depth, distance.shape, "true depths")
-    require_shape(mask, distance.shape, "mask")
+    require_array(distance, (None, None, None), "float", "point distances")
+    require_array(depth, distance.shape, "float", "true depths")
+    require_array(mask, distance.shape, "bool", "mask")
     errors, depths = distance[mask].astype(np.float64), depth[mask].astype(np.float64)
     known = np.isfinite(errors) & np.isfinite(depths)
     errors, depths = errors[known], depths[known]
@@ -64,9 +69,13 @@ def error_percentiles(distance: FloatArray, mask: BoolArray) -> ClipScore:
 
     Args:
         distance: (S, H, W) from `point_distances`.
-        mask: (S, H, W) pixels to use.
+        mask: (S, H, W) bool, pixels to use.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
     """
-    require_shape(mask, distance.shape, "mask")
+    require_array(distance, (None, None, None), "float", "point distances")
+    require_array(mask, distance.shape, "bool", "mask")
     errors = distance[mask].astype(np.float64)
     errors = errors[np.isfinite(errors)]
     keys = ("pmap_err_p50", "pmap_err_p90", "pmap_err_p99")
@@ -93,23 +102,27 @@ def frame_distance_errors(
 
     Args:
         distance: (S, H, W) from `point_distances`.
-        mask: (S, H, W) pixels to use.
-        frame_indices: (S,) frames of the views in the clip. The published code passes 0..S-1, the rank of the view:
-            None does so, in `paper` only.
+        mask: (S, H, W) bool, pixels to use.
+        frame_indices: (S,) integer, frames of the views in the clip. The published code passes 0..S-1, the rank of
+            the view: None does so, in `paper` only.
         bins: number of buckets.
         variant: a view without masked pixels is left out in `standard` and counts as error 0 in `paper`.
 
     Returns:
         `frame_dist_b0_err`, ... and summaries as in `depth_bin_errors`.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
     """
     check_variant(variant)
-    require_shape(mask, distance.shape, "mask")
+    require_array(distance, (None, None, None), "float", "point distances")
+    require_array(mask, distance.shape, "bool", "mask")
     if frame_indices is None and variant == "paper":
         frame_indices = np.arange(len(distance))
     keys = [f"frame_dist_b{index}_err" for index in range(bins)]
     if frame_indices is None:
         return ClipScore.without_value(tuple(keys), "frame indices unknown")
-    require_shape(frame_indices, (len(distance),), "frame indices")
+    require_array(frame_indices, (len(distance),), "integer", "frame indices", fix="pass one frame per view")
     if mask.any() and not np.isfinite(distance[mask]).any():
         return _bucket_score("frame_dist", keys, np.full(bins, np.nan))
     used = mask & np.isfinite(distance)

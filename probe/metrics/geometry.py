@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from probe.metrics.arrays import BoolArray, FloatArray, IntArray, require_array
 from probe.metrics.depth import depth_score
 from probe.metrics.finegrained import depth_bin_errors, error_percentiles, frame_distance_errors
 from probe.metrics.masks import confidence_mask, usable_pixels
 from probe.metrics.points import point_distances, pointmap_score
 from probe.metrics.pose import pose_score
-from probe.metrics.score import BoolArray, ClipScore, FloatArray, IntArray, Variant, check_variant, require_shape
+from probe.metrics.score import ClipScore, Variant, check_variant
 
 __all__ = ["ClipGeometry", "geometry_score"]
 
@@ -46,20 +47,22 @@ def geometry_score(
         prediction: of the probe, as numpy arrays of at least float32 (never computed under autocast).
         truth: in units of the mean distance of the reference view's points, so that clips can be averaged.
         confidence: (S, H, W) of the ground truth; None for sensor depth: every valid pixel counts alike.
-        valid: (S, H, W) pixels with ground truth; all finite ones by default.
-        frame_indices: (S,) frames of the views; needed by the frame-distance buckets in `standard`.
+        valid: (S, H, W) bool, pixels with ground truth; all finite ones by default.
+        frame_indices: (S,) integer, frames of the views; needed by the frame-distance buckets in `standard`.
         variant: see each metric.
 
     Raises:
-        DatasetError: shapes differ.
+        DatasetError: shapes differ, or a dtype is wrong.
         NonFiniteError: a true pose is not finite.
     """
     check_variant(variant)
-    require_shape(truth.depth, (None, None, None), "true depths")
-    require_shape(truth.points, (*truth.depth.shape, 3), "true points")
+    require_array(truth.depth, (None, None, None), "float", "true depths")
+    require_array(truth.points, (*truth.depth.shape, 3), "float", "true points")
     shape = truth.depth.shape
     if confidence is not None:
-        require_shape(confidence, shape, "confidences")
+        require_array(confidence, shape, "float", "confidences")
+    if frame_indices is not None:
+        require_array(frame_indices, shape[:1], "integer", "frame indices", fix="pass one frame per view")
     usable = usable_pixels(truth.depth, confidence, valid, shape) & np.isfinite(truth.points).all(axis=-1)
     if variant == "standard":
         usable &= truth.depth > 0  # a sensor writes 0 where it saw nothing; such pixels have no point either

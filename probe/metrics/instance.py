@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from probe.metrics.arrays import BoolArray, FloatArray, IntArray, require_array
 from probe.metrics.clustering import NOISE, cluster_cells, count_clusters, upsample_labels
 from probe.metrics.overlap import collapsed_iou, compact, overlap_counts
-from probe.metrics.score import BoolArray, ClipScore, FloatArray, IntArray, Variant, check_variant, require_shape
+from probe.metrics.score import ClipScore, Variant, check_variant
 
 __all__ = ["ObjectMatches", "instance_score", "match_objects", "score_embeddings"]
 
@@ -53,9 +54,9 @@ def match_objects(
     can pair an object with a cluster that never touches it.
 
     Args:
-        prediction: (S, H, W) cluster ids, negative = noise.
-        truth: (S, H, W) object ids.
-        valid: (S, H, W) pixels that count; all by default.
+        prediction: (S, H, W) cluster ids, any integers, negative = noise.
+        truth: (S, H, W) object ids, any integers.
+        valid: (S, H, W) bool, pixels that count; all by default.
         background: `excluded` takes pixels of ignored ids out of every set, so that a cluster may leak onto
             unlabelled area at no cost (the published choice, kept because unlabelled is not the same as empty);
             `counted` leaves them in the unions.
@@ -63,15 +64,24 @@ def match_objects(
         variant: see above.
 
     Raises:
-        DatasetError: shapes differ.
+        DatasetError: shapes differ, or a dtype is wrong.
     """
     check_variant(variant)
-    require_shape(truth, (None, None, None), "instance ids")
-    require_shape(prediction, truth.shape, "cluster ids")
+    require_array(
+        truth, (None, None, None), "integer", "instance ids", fix="pass maps of all views; maps[None] for a single one"
+    )
+    require_array(
+        prediction,
+        truth.shape,
+        "integer",
+        "cluster ids",
+        fix="pass upsample_labels(cluster_ids, instance_ids.shape[1:])",
+    )
+    if valid is not None:
+        require_array(valid, truth.shape, "bool", "valid mask")
     object_ids, objects = compact(truth, np.isin(truth, ignored))
     cluster_ids, clusters = compact(prediction, prediction < 0)
     keep = np.ones(truth.shape, bool) if valid is None else valid
-    require_shape(keep, truth.shape, "valid mask")
     if background == "excluded":
         keep = keep & (objects < len(object_ids))
     counts = overlap_counts(objects, clusters, keep, len(object_ids), len(cluster_ids))
@@ -111,16 +121,20 @@ def instance_score(
 
     Args:
         matches: from `match_objects`.
-        things: ids of countable objects (no walls, floors, ceilings). Other objects keep their pixels in unions.
+        things: (K,) ids of countable objects (no walls, floors, ceilings). Other objects keep their pixels in unions.
         threshold: inclusive.
         variant: a clip without objects is NaN in `standard` and 0 in `paper`; both leave it out of means.
 
     Returns:
         values `t_miou`, `t_sr` and, with `things`, `t_miou_things`, `t_sr_things`; counts `n_objects`, `n_things`.
+
+    Raises:
+        DatasetError: `things` is not a flat array of integers.
     """
     check_variant(variant)
     score = _summary(matches.view_iou, "", "n_objects", threshold, variant)
     if things is not None:
+        require_array(things, (None,), "integer", "ids of things", fix="pass a flat array of object ids")
         chosen = np.isin(matches.object_ids, things)
         score |= _summary(matches.view_iou[chosen], "_things", "n_things", threshold, variant)
     return score
@@ -152,9 +166,9 @@ def score_embeddings(
 
     Args:
         embeddings: (S, h, w, D) head output.
-        truth: (S, H, W) object ids, 0 = none.
-        valid: (S, H, W) pixels that count; all by default.
-        things: ids for the things-only scores.
+        truth: (S, H, W) object ids, any integers, 0 = none.
+        valid: (S, H, W) bool, pixels that count; all by default.
+        things: (K,) ids for the things-only scores.
         background: see `match_objects`.
         min_cluster_size: see `cluster_cells`.
         min_samples: see `cluster_cells`.
@@ -163,9 +177,13 @@ def score_embeddings(
     Returns:
         The score, with counts `n_clusters` (clusters at grid resolution) and `n_noise` (cells), and the
         (S, h, w) cluster ids for pictures.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
+        NonFiniteError: an embedding is NaN or infinite.
     """
     labels = cluster_cells(embeddings, min_cluster_size=min_cluster_size, min_samples=min_samples)
-    require_shape(truth, (len(labels), None, None), "instance ids")
+    require_array(truth, (len(labels), None, None), "integer", "instance ids")
     upsampled = upsample_labels(labels, (truth.shape[1], truth.shape[2]))
     matches = match_objects(upsampled, truth, valid=valid, background=background, variant=variant)
     counts = ClipScore(counts={"n_clusters": count_clusters(labels), "n_noise": int((labels == NOISE).sum())})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from probe.metrics.score import BoolArray, FloatArray, Variant, check_variant, require_shape
+from probe.metrics.arrays import BoolArray, FloatArray, require_array
+from probe.metrics.score import Variant, check_variant
 
 __all__ = ["confidence_mask", "usable_pixels"]
 
@@ -23,17 +24,21 @@ def confidence_mask(
 
     Args:
         confidence: (S, H, W) of the ground truth; None for sensors without one: all valid pixels.
-        valid: (S, H, W) pixels that have ground truth (and belong to the foreground, if there is one).
+        valid: (S, H, W) bool, pixels that have ground truth (and belong to the foreground, if there is one).
         quantile: in [0, 1], linear between pixels.
         variant: see above.
 
     Returns:
         (S, H, W) bool.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
     """
     check_variant(variant)
+    require_array(valid, (None, None, None), "bool", "valid mask")
     if confidence is None:
         return valid.copy()
-    require_shape(confidence, valid.shape, "confidences")
+    require_array(confidence, valid.shape, "float", "confidences")
     basis = confidence.ravel() if variant == "paper" else confidence[valid]
     if basis.size == 0:
         return np.zeros(valid.shape, bool)
@@ -48,11 +53,11 @@ def usable_pixels(
     Args:
         truth: (S, H, W) depth or (S, H, W, 3) points.
         confidence: (S, H, W) or None.
-        valid: (S, H, W) or None for all.
+        valid: (S, H, W) bool, or None for all.
         shape: (S, H, W).
     """
     finite: BoolArray = np.asarray(np.isfinite(truth) if truth.ndim == 3 else np.isfinite(truth).all(axis=-1))
     if valid is not None:
-        require_shape(valid, shape, "valid mask")
+        require_array(valid, shape, "bool", "valid mask")
         finite = finite & valid
     return finite if confidence is None else np.asarray(finite & np.isfinite(confidence))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.metrics.score import BoolArray, IntArray
+from probe.metrics.arrays import BoolArray, IntArray
 
 __all__ = ["OverlapCounts", "collapsed_iou", "compact", "overlap_counts"]
 

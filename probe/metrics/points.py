@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probe.metrics.alignment import MIN_POINTS, Similarity, align_similarity
-from probe.metrics.score import BoolArray, ClipScore, FloatArray, Variant, check_variant, require_shape
+from probe.metrics.arrays import BoolArray, FloatArray, require_array
+from probe.metrics.score import ClipScore, Variant, check_variant
 
 __all__ = ["PointDistances", "point_distances", "pointmap_score"]
 
@@ -39,18 +40,18 @@ def point_distances(
     Args:
         prediction: (S, H, W, 3) predicted points, one frame for all views.
         truth: (S, H, W, 3) true points.
-        mask: (S, H, W) pixels to align on, a subset of `usable`.
-        usable: (S, H, W) pixels with ground truth.
+        mask: (S, H, W) bool, pixels to align on, a subset of `usable`.
+        usable: (S, H, W) bool, pixels with ground truth.
         variant: with fewer than three pixels in `mask`, `paper` measures the raw prediction; `standard` is undefined.
 
     Raises:
-        DatasetError: shapes differ.
+        DatasetError: shapes differ, or a dtype is wrong.
     """
     check_variant(variant)
-    require_shape(prediction, (None, None, None, 3), "predicted points")
-    require_shape(truth, prediction.shape, "true points")
-    require_shape(mask, prediction.shape[:3], "alignment mask")
-    require_shape(usable, prediction.shape[:3], "usable pixels")
+    require_array(prediction, (None, None, None, 3), "float", "predicted points")
+    require_array(truth, prediction.shape, "float", "true points")
+    require_array(mask, prediction.shape[:3], "bool", "alignment mask")
+    require_array(usable, prediction.shape[:3], "bool", "usable pixels")
     distance = np.full(mask.shape, np.nan)
     source, target = prediction[usable], truth[usable]
     chosen = mask[usable]
@@ -82,7 +83,13 @@ def pointmap_score(
         distances: from `point_distances`.
         confidence: (S, H, W), not negative; None weighs all pixels alike.
         variant: `paper` adds 1e-6 to the sum of weights.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
     """
+    check_variant(variant)
+    if confidence is not None:
+        require_array(confidence, distances.distance.shape, "float", "confidences")
     counts = {
         "pmap_pixels": int((~np.isnan(distances.distance)).sum()),
         "pmap_aligned_pixels": distances.aligned_pixels,

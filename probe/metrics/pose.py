@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.errors import NonFiniteError
+from configs.errors import ConfigError, NonFiniteError
+from probe.metrics.arrays import FloatArray, require_array
 from probe.metrics.relative_pose import (
     direction_angles,
     paper_direction_angles,
@@ -15,7 +16,7 @@ from probe.metrics.relative_pose import (
     relative_poses,
     rotation_angles,
 )
-from probe.metrics.score import ClipScore, FloatArray, Variant, check_variant, require_shape
+from probe.metrics.score import ClipScore, Variant, check_variant
 
 __all__ = ["POSE_KEYS", "PairErrors", "pair_errors", "pose_auc", "pose_score"]
 
@@ -61,18 +62,17 @@ def pair_errors(
 
     Args:
         prediction: (S, 3, 4) world-to-camera [R | t], R orthonormal.
-        truth: (S, 3, 4), finite.
+        truth: (S, 3, 4), finite, same views.
         min_baseline: true translations up to this length, in their own unit, have no direction (`standard`). A
             predicted one of length zero against a true one that isn't is 90 degrees off.
         variant: see above.
 
     Raises:
-        DatasetError: shapes differ.
+        DatasetError: shapes differ, or a dtype is wrong.
         NonFiniteError: a true pose is not finite. Leave views without a pose out beforehand.
     """
     check_variant(variant)
-    require_shape(prediction, (None, 3, 4), "predicted poses")
-    require_shape(truth, prediction.shape, "true poses")
+    _require_poses(prediction, truth)
     if not np.isfinite(truth).all():
         raise NonFiniteError(
             "A true camera pose is not finite",
@@ -98,6 +98,12 @@ def pair_errors(
     )
 
 
+def _require_poses(prediction: FloatArray, truth: FloatArray) -> None:
+    fix = "pass [R | t] of the same views; poses[:, :3] takes it from (S, 4, 4) matrices"
+    require_array(prediction, (None, 3, 4), "float", "predicted poses", fix=fix)
+    require_array(truth, prediction.shape, "float", "true poses", fix=fix)
+
+
 def pose_auc(errors: FloatArray, limit: int, *, variant: Variant = "standard") -> float:
     """Area under the accuracy curve of pair errors up to a limit.
 
@@ -107,13 +113,27 @@ def pose_auc(errors: FloatArray, limit: int, *, variant: Variant = "standard") -
 
     Args:
         errors: (P,) degrees; infinite and NaN errors are never below a threshold.
-        limit: degrees, a whole number; at most 30 in `paper`.
+        limit: degrees, a whole number from 1; at most 30 in `paper`.
         variant: see above.
 
     Returns:
         In [0, 1]; NaN without pairs.
+
+    Raises:
+        ConfigError: a limit that isn't such a number.
+        DatasetError: errors of another rank or dtype.
     """
     check_variant(variant)
+    whole = isinstance(limit, int | np.integer) and not isinstance(limit, bool)
+    if not whole or limit < 1 or (variant == "paper" and limit > _PAPER_RANGE):
+        raise ConfigError(
+            "Wrong limit of an accuracy curve",
+            expected="a whole number of degrees, at least 1 and in the variant paper at most 30",
+            found=repr(limit),
+            where="limit",
+            fix="choose a smaller limit, or variant='standard', whose curves may end beyond 30 degrees",
+        )
+    require_array(errors, (None,), "float", "pair errors", fix="pass one error per pair of views")
     if not len(errors):
         return float("nan")
     bins, end = (_PAPER_BINS, _PAPER_RANGE) if variant == "paper" else (limit, float(limit))
@@ -139,9 +159,12 @@ def pose_score(
         translation errors below 5 and 15 degrees; counts `pose_pairs`, `pose_static_pairs`. In `standard`, static
         pairs are scored by rotation alone and left out of `tac_*`; NaN for one view, for predictions that are
         not finite, and for `tac_*` of a static camera.
+
+    Raises:
+        DatasetError, NonFiniteError: see `pair_errors`.
     """
     check_variant(variant)
-    require_shape(prediction, (None, 3, 4), "predicted poses")
+    _require_poses(prediction, truth)
     pairs = len(prediction) * (len(prediction) - 1) // 2
     if pairs == 0:
         return ClipScore.without_value(POSE_KEYS, "fewer than two views", {"pose_pairs": 0, "pose_static_pairs": 0})

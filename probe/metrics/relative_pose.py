@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.metrics.score import FloatArray, Variant
+from probe.metrics.arrays import FloatArray
+from probe.metrics.score import Variant
 
 __all__ = [
     "RelativePoses",

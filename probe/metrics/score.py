@@ -5,21 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
-import numpy as np
-from numpy.typing import NDArray
+from configs.errors import ConfigError
 
-from configs.errors import ConfigError, DatasetError
-
-__all__ = ["BoolArray", "ClipScore", "FloatArray", "IntArray", "Variant", "check_variant", "require_shape"]
+__all__ = ["ClipScore", "Variant", "check_variant"]
 
 Variant: TypeAlias = Literal["standard", "paper"]
 """`standard`: the corrected definitions. `paper`: the definitions as published, defects included."""
-
-FloatArray: TypeAlias = NDArray[np.floating[Any]]
-IntArray: TypeAlias = NDArray[np.integer[Any]]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 
 def check_variant(variant: str) -> None:
@@ -35,28 +28,6 @@ def check_variant(variant: str) -> None:
             found=repr(variant),
             where="variant",
             fix="set variant=standard (corrected) or variant=paper (as published)",
-        )
-
-
-def require_shape(array: NDArray[Any], shape: tuple[int | None, ...], name: str) -> None:
-    """Refuse an array of another shape.
-
-    Args:
-        array: the array to check.
-        shape: wanted extent per axis; None allows any.
-        name: what to call the array in the message.
-
-    Raises:
-        DatasetError: rank or extents differ.
-    """
-    if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
-        wanted = ", ".join("any" if extent is None else str(extent) for extent in shape)
-        raise DatasetError(
-            f"The {name} of a metric have the wrong shape",
-            expected=f"({wanted})",
-            found=array.shape,
-            where=name,
-            fix="resize prediction and ground truth to the same views and resolution before scoring",
         )
 
 

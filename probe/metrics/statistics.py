@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import ConfigError
-from probe.metrics.score import FloatArray, require_shape
+from probe.metrics.arrays import FloatArray, require_array
 
 __all__ = [
     "Interval",
@@ -83,10 +83,14 @@ class _Groups:
     count: int
 
 
-def _grouped(groups: Sequence[Any] | NDArray[Any], n_clips: int) -> _Groups:
+def _names(groups: Sequence[Any] | NDArray[Any], n_clips: int | None = None) -> NDArray[Any]:
     names = np.asarray(groups)
-    require_shape(names, (n_clips,), "rooms of the clips")
-    if n_clips == 0:
+    require_array(names, (n_clips,), None, "rooms of the clips", fix="pass one room per clip")
+    return names
+
+
+def _grouped(names: NDArray[Any]) -> _Groups:
+    if len(names) == 0:
         return _Groups(np.zeros(0, np.int64), 0)
     unique, index = np.unique(names, return_inverse=True)
     return _Groups(index.astype(np.int64), len(unique))
@@ -126,20 +130,20 @@ def bootstrap_mean(
 
     Args:
         values: (N,) one per clip; NaN = undefined, left out.
-        groups: (N,) room of each clip.
+        groups: (N,) room of each clip: names or numbers, in a sequence or an array.
         confidence: coverage of the interval.
         n_resamples: bootstrap resamples.
         seed: of the resamples.
 
     Raises:
         ConfigError: a confidence or number of resamples without meaning.
-        DatasetError: not one room per clip.
+        DatasetError: not one room per clip, or values that are not an array of floats.
     """
     _check(confidence, n_resamples)
-    values = np.asarray(values, np.float64)
-    require_shape(values, (None,), "values of the clips")
+    require_array(values, (None,), "float", "values of the clips", fix="pass one value per clip")
+    values, names = np.asarray(values, np.float64), _names(groups, len(values))
     known = ~np.isnan(values)
-    grouped = _grouped(np.asarray(groups)[known] if len(values) == len(groups) else groups, int(known.sum()))
+    grouped = _grouped(names[known])
     if not known.any():
         return Interval(math.nan, math.nan, math.nan, 0, 0, 0, "undefined on every clip")
     sums = np.bincount(grouped.index, values[known], grouped.count)
@@ -164,16 +168,17 @@ def bootstrap_statistic(
 
     Args:
         statistic: from clip indices to a number.
-        groups: (N,) room of each clip.
+        groups: (N,) room of each clip: names or numbers, in a sequence or an array.
         confidence: coverage of the interval.
         n_resamples: bootstrap resamples, each one call of `statistic`.
         seed: of the resamples.
 
     Raises:
         ConfigError: a confidence or number of resamples without meaning.
+        DatasetError: rooms in more than one axis.
     """
     _check(confidence, n_resamples)
-    grouped = _grouped(groups, len(groups))
+    grouped = _grouped(_names(groups))
     value, samples = _resampled(statistic, grouped, n_resamples, seed)
     reason = "undefined on all clips" if math.isnan(value) else ""
     return _interval(value, samples, len(grouped.index), grouped.count, confidence, reason)
@@ -211,20 +216,25 @@ def paired_difference(
     Args:
         first: (N,) per clip, NaN = undefined.
         second: (N,) per clip, same order.
-        groups: (N,) room of each clip.
+        groups: (N,) room of each clip: names or numbers, in a sequence or an array.
         confidence: coverage of the interval.
         n_resamples: bootstrap resamples of the interval.
         n_flips: random sign flips of more than 12 rooms.
         seed: of both.
+
+    Raises:
+        ConfigError: a confidence or number of resamples without meaning.
+        DatasetError: not one room and one value of each model per clip, or values that are not arrays of floats.
     """
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    require_shape(second, first.shape, "values of the second model")
-    difference = first - second
+    fix = "pass one value per clip, of the same clips for both models"
+    require_array(first, (None,), "float", "values of the first model", fix=fix)
+    require_array(second, first.shape, "float", "values of the second model", fix=fix)
+    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     interval = bootstrap_mean(difference, groups, confidence=confidence, n_resamples=n_resamples, seed=seed)
     if interval.n_groups < 2:
         return PairedDifference(interval, math.nan, "sign flips")
     known = ~np.isnan(difference)
-    grouped = _grouped(np.asarray(groups)[known], int(known.sum()))
+    grouped = _grouped(_names(groups)[known])
     totals = np.bincount(grouped.index, difference[known], grouped.count)
     exact = grouped.count <= EXACT_ROOMS
     signs = _signs(grouped.count, 2**grouped.count if exact else n_flips, None if exact else seed)
@@ -262,13 +272,17 @@ def paired_statistic(
     Args:
         first: statistic of the first model.
         second: statistic of the second model.
-        groups: (N,) room of each clip.
+        groups: (N,) room of each clip: names or numbers, in a sequence or an array.
         confidence: coverage of the interval.
         n_resamples: bootstrap resamples.
         seed: of the resamples.
+
+    Raises:
+        ConfigError: a confidence or number of resamples without meaning.
+        DatasetError: rooms in more than one axis.
     """
     _check(confidence, n_resamples)
-    grouped = _grouped(groups, len(groups))
+    grouped = _grouped(_names(groups))
     value, samples = _resampled(lambda index: first(index) - second(index), grouped, n_resamples, seed)
     reason = "undefined on all clips" if math.isnan(value) else ""
     interval = _interval(value, samples, len(grouped.index), grouped.count, confidence, reason)

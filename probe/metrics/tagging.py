@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError, MissingError, NonFiniteError
+from probe.metrics.arrays import BoolArray, FloatArray, IntArray, NumberArray, require_array
 from probe.metrics.f1 import f1_scores
-from probe.metrics.score import BoolArray, FloatArray, Variant, check_variant, require_shape
+from probe.metrics.score import Variant, check_variant
 
 __all__ = [
     "TaggingScore",
@@ -26,6 +26,8 @@ __all__ = [
     "ranking_scores",
     "tagging_score",
 ]
+
+_FIX = "pass one row per clip and one column per class, the same for labels and scores"
 
 
 @dataclass(frozen=True)
@@ -49,18 +51,21 @@ class TaggingScore:
     buckets: NDArray[np.int64]
 
 
-def presence_labels(pixels: NDArray[Any], *, min_pixels: int = 200, min_views: int = 1) -> BoolArray:
+def presence_labels(pixels: IntArray, *, min_pixels: int = 200, min_views: int = 1) -> BoolArray:
     """Which classes a clip shows, from pixel counts per view (published protocol: 200 pixels, 1 view).
 
     Args:
-        pixels: (V, C) pixels of each class in each sampled view.
+        pixels: (V, C) integer, pixels of each class in each sampled view.
         min_pixels: pixels needed over all views together.
         min_views: views that must show at least one pixel; 2 for the rates of the training split.
 
     Returns:
         (C,) bool.
+
+    Raises:
+        DatasetError: not two axes, or not integers.
     """
-    require_shape(pixels, (None, None), "pixel counts")
+    require_array(pixels, (None, None), "integer", "pixel counts", fix="pass one row per view and one column per class")
     return np.asarray((pixels.sum(axis=0) >= min_pixels) & ((pixels > 0).sum(axis=0) >= min_views))
 
 
@@ -81,7 +86,7 @@ def ranking_scores(scores: FloatArray, *, variant: Variant = "standard", from_lo
 
 
 def average_precision(
-    labels: NDArray[Any], scores: FloatArray, *, variant: Variant = "standard", from_logits: bool = True
+    labels: NumberArray, scores: FloatArray, *, variant: Variant = "standard", from_logits: bool = True
 ) -> NDArray[np.float64]:
     """Average precision of each class: the step integral of precision over recall.
 
@@ -89,8 +94,8 @@ def average_precision(
     step per clip, so that clips of equal score keep the order of the file.
 
     Args:
-        labels: (N, C) 0 or 1.
-        scores: (N, C) finite.
+        labels: (N, C) 0 or 1, as bool, integer or float.
+        scores: (N, C) float, finite.
         variant: see above.
         from_logits: whether scores are logits; matters for `paper` only.
 
@@ -98,7 +103,7 @@ def average_precision(
         (C,) in [0, 1]; NaN for a class without positives.
 
     Raises:
-        DatasetError: shapes differ or labels are not 0 or 1.
+        DatasetError: shapes differ, a dtype is wrong, or labels are not 0 or 1.
         NonFiniteError: a score is NaN or infinite.
     """
     check_variant(variant)
@@ -129,10 +134,9 @@ def _end_of_tie(descending: FloatArray) -> NDArray[np.int64]:
     return np.minimum.accumulate(index[::-1], axis=0)[::-1]
 
 
-def _checked(labels: NDArray[Any], scores: FloatArray) -> BoolArray:
-    labels = np.asarray(labels)
-    require_shape(labels, (None, None), "labels")
-    require_shape(np.asarray(scores), labels.shape, "scores")
+def _checked(labels: NumberArray, scores: FloatArray) -> BoolArray:
+    require_array(labels, (None, None), "number", "labels", fix=_FIX)
+    require_array(scores, labels.shape, "float", "scores", fix=_FIX)
     if not np.isin(labels, (0, 1)).all():
         raise DatasetError("Tag labels must be 0 or 1", expected="0 or 1", found=np.unique(labels)[:5], where="labels")
     if not np.isfinite(scores).all():
@@ -161,13 +165,13 @@ def frequency_buckets(train_positive_rate: FloatArray | None) -> NDArray[np.int6
     Raises:
         MissingError: no rates. Rates of the evaluation labels would silently change what the buckets mean.
         NonFiniteError: a rate is NaN.
-        DatasetError: a rate lies outside [0, 1].
+        DatasetError: not an array (C,) of floats, or a rate lies outside [0, 1].
     """
     fix = "make data DATASET=<name> writes the positive rates of the training split next to the index"
     if train_positive_rate is None:
         raise MissingError("The positive rates of the training split are missing", where="train_positive_rate", fix=fix)
+    require_array(train_positive_rate, (None,), "float", "positive rates", fix="pass one rate per class")
     rate = np.asarray(train_positive_rate, np.float64)
-    require_shape(rate, (None,), "positive rates")
     if not np.isfinite(rate).all():
         raise NonFiniteError("A positive rate is not finite", found=rate, where="train_positive_rate", fix=fix)
     if ((rate < 0) | (rate > 1)).any():
@@ -178,12 +182,21 @@ def frequency_buckets(train_positive_rate: FloatArray | None) -> NDArray[np.int6
     return buckets
 
 
-def bucket_means(ap: FloatArray, buckets: NDArray[np.int64]) -> dict[str, float]:
+def bucket_means(ap: FloatArray, buckets: IntArray) -> dict[str, float]:
     """`map`, `ap_head`, `ap_mid`, `ap_tail` and `mid_ratio` from average precision per class.
 
     Means are over classes with a value; NaN when there is none. Mid Ratio is AP_mid / mAP of one model; an average
     over models is the mean of ratios, not the ratio of means.
+
+    Args:
+        ap: (C,) average precision, NaN without positives.
+        buckets: (C,) integer, 0 head, 1 mid, 2 tail.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
     """
+    require_array(ap, (None,), "float", "average precisions", fix="pass one value per class")
+    require_array(buckets, ap.shape, "integer", "buckets", fix="pass one bucket per class")
     values = {"map": _mean(ap)}
     values |= {f"ap_{name}": _mean(ap[buckets == index]) for index, name in enumerate(("head", "mid", "tail"))}
     values["mid_ratio"] = values["ap_mid"] / values["map"] if values["map"] > 0 else math.nan
@@ -196,7 +209,7 @@ def _mean(values: FloatArray) -> float:
 
 
 def tagging_score(
-    labels: NDArray[Any],
+    labels: NumberArray,
     scores: FloatArray,
     train_positive_rate: FloatArray | None,
     *,
@@ -207,20 +220,20 @@ def tagging_score(
     """All tagging metrics of a split.
 
     Args:
-        labels: (N, C) 0 or 1.
-        scores: (N, C) logits, or probabilities with `from_logits=False`.
+        labels: (N, C) 0 or 1, as bool, integer or float.
+        scores: (N, C) float: logits, or probabilities with `from_logits=False`.
         train_positive_rate: (C,) for the buckets; required.
         variant: definition of average precision and of F1 without any positive.
         from_logits: whether scores are logits.
-        thresholds: probability threshold of F1, one for all or (C,).
+        thresholds: probability threshold of F1, one for all or (C,) float.
 
     Raises:
         MissingError, NonFiniteError, DatasetError: see `average_precision` and `frequency_buckets`.
     """
     buckets = frequency_buckets(train_positive_rate)
-    require_shape(np.asarray(labels), (None, len(buckets)), "labels")
+    require_array(labels, (None, len(buckets)), "number", "labels", fix="pass one positive rate per class")
     ap = average_precision(labels, scores, variant=variant, from_logits=from_logits)
-    positive = np.asarray(labels).astype(bool)
+    positive = labels.astype(bool)
     probabilities = probabilities_of(scores) if from_logits else np.asarray(scores, np.float64)
     f1 = f1_scores(positive, probabilities, thresholds, variant=variant)
     return TaggingScore(

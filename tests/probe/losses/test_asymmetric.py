@@ -58,7 +58,7 @@ def test_focus_is_detached() -> None:
 
 def test_wrong_use() -> None:
     outputs, labels = {"logits": torch.zeros(2, 3)}, torch.zeros(2, 3)
-    with pytest.raises(ConfigError, match="differ in shape"):
+    with pytest.raises(ConfigError, match="Wrong shape of the labels"):
         tagging_loss(outputs, {"labels": torch.zeros(2, 4)}, TaggingLossConfig())
     with pytest.raises(ConfigError, match=r"loss\.clip=0"):
         tagging_loss(outputs, {"labels": labels}, TaggingLossConfig(clip=0.05))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from configs.errors import DatasetError, NonFiniteError
-from probe.metrics import pair_errors, pose_auc, pose_score
+from configs.errors import ConfigError, DatasetError, NonFiniteError
+from probe.metrics import Variant, pair_errors, pose_auc, pose_score
 from probe.metrics.pose import POSE_KEYS
 
 VARIANTS = ("paper", "standard")
@@ -223,3 +224,20 @@ def test_mean_over_clips_equals_pooled_pairs() -> None:
         )
         mean = np.mean([pose_score(p, t, variant=variant).values["auc_30"] for p, t in clips])
         assert pose_auc(pooled, 30, variant=variant) == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("limit", [0, -3, 2.5, 30.0, True, "30"])
+@pytest.mark.parametrize("variant", ["standard", "paper"])
+def test_limits_of_the_accuracy_curve_are_whole_degrees(limit: Any, variant: Variant) -> None:
+    for errors in (np.ones(3), np.ones(0)):
+        with pytest.raises(ConfigError, match="limit"):
+            pose_auc(errors, limit, variant=variant)
+
+
+def test_published_curves_end_at_30_degrees() -> None:
+    errors = np.array([5.0, 45.0])
+    assert pose_auc(errors, 30, variant="paper") == pytest.approx(0.5 * 25 / 30)
+    assert pose_auc(errors, np.int64(60)) > 0.5
+    for limit in (31, 60):
+        with pytest.raises(ConfigError, match=r"at most 30(.|\n)*found: *" + str(limit)):
+            pose_auc(errors, limit, variant="paper")
