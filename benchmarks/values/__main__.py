@@ -1,14 +1,14 @@
 """A baseline of values: `python -m benchmarks.values write FILE` and `compare FILE [FILE]`.
 
-    write FILE          run the commands and write down the digests of all that they compute
-    compare FILE        run the commands again and compare with FILE; exit code 1 if a value differs
-    compare FILE FILE   compare two files without running anything
+write FILE          run the commands and write down the digests of all that they compute
+compare FILE        run the commands again and compare with FILE; exit code 1 if a value differs
+compare FILE FILE   compare two files without running anything
 
-    work=FOLDER         keep everything computed here, in a new or empty folder; default a temporary one
-    root=FOLDER         run nothing: read what an earlier run has left in its work= folder
-    demo=FOLDER         add the tables of a report that is already there, such as artifacts/ after `make demo`
-    ignore=NAME,...     compare: leave out names that start so, for example identities/
-    machine=any         compare files of unlike machines or libraries too
+work=FOLDER         keep everything computed here, in a new or empty folder; default a temporary one
+root=FOLDER         run nothing: read what an earlier run has left in its work= folder
+demo=FOLDER         add the tables of a report that is already there, such as artifacts/ after `make demo`
+ignore=NAME,...     compare: leave out names that start so, for example identities/
+machine=any         compare files of unlike machines or libraries too
 """
 
 from __future__ import annotations

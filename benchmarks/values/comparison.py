@@ -65,8 +65,8 @@ def summary(comparison: Comparison) -> str:
         lines.append(f"{group}: " + ", ".join(f"{count} {kind}" for kind, count in counts[group].items()))
         for kind in ("renamed", "different", "missing", "new"):
             names = [name for name in kinds[kind] if _group(name) == group]
-            for name in names[:SHOWN]:
-                lines.append(f"  {kind:9} {name}" + (f" -> {moved[name]}" if kind == "renamed" else ""))
+            shown = [f"{name} -> {moved[name]}" if kind == "renamed" else name for name in names[:SHOWN]]
+            lines += [f"  {kind:9} {name}" for name in shown]
             if len(names) > SHOWN:
                 lines.append(f"  {kind:9} and {len(names) - SHOWN} more")
     lines.append("total: " + ", ".join(f"{len(names)} {kind}" for kind, names in kinds.items()))

@@ -24,20 +24,31 @@ Digests = dict[str, str]
 
 # What no two runs have in common.
 CIRCUMSTANCES = {
-    "seconds", "extract_seconds", "probe_seconds", "finished_at", "committed_at", "versions", "device", "extract_device",
-    "host", "pid", "probes_in_pass", "record_sha256",
+    "seconds", "extract_seconds", "probe_seconds", "finished_at", "committed_at", "versions", "device",
+    "extract_device", "host", "pid", "probes_in_pass", "record_sha256",
     "store_bytes",  # records of clips hold seconds, whose digits vary
 }  # fmt: skip
 # What is derived from configurations, commands and code: it may change while every value stays. Below `identities/`.
 IDENTITIES = {
-    "run_id", "runs", "control_of", "setting", "entry", "board", "cell", "value_cell", "control_cell", "store", "config",
-    "dataset_parameters", "command", "extract_command", "format",
+    "run_id", "runs", "control_of", "setting", "entry", "board", "cell", "value_cell", "control_cell", "store",
+    "config", "dataset_parameters", "command", "extract_command", "format",
 }  # fmt: skip
 # Files of a store whose bytes no two runs have in common. Those of commits/ and the manifest are read instead:
 # they hold host, process, seconds and time of day next to values.
 VOLATILE = ("leases", "tmp", "commits", "manifest.parquet")
 # Rows are sorted by these columns, since their order in the files may follow run ids.
-ROW_KEYS = ("task", "dataset", "profile", "source", "a_source", "b_source", "control_source", "array", "metric", "split")
+ROW_KEYS = (
+    "task",
+    "dataset",
+    "profile",
+    "source",
+    "a_source",
+    "b_source",
+    "control_source",
+    "array",
+    "metric",
+    "split",
+)
 
 
 class NothingFound(Exception):
@@ -58,19 +69,17 @@ def digest(value: object) -> str:
 
 def everything(root: Path) -> Digests:
     """Digests of all groups."""
-    groups = {
-        "dataset": lambda: _datasets(root),
-        "features": lambda: _features(root),
-        "bytes": lambda: _store_bytes(root),
-        "probes": lambda: _probes(root),
-        "report": lambda: report_tables(root),
-    }
     found: Digests = {}
-    for group, make in groups.items():
-        digests = dict(_unique(make()))
-        if not any(name.startswith(f"{group}/") for name in digests):
-            raise NothingFound(f"no values of group {group} below {root}: benchmarks/values/digests.py must be told where")
-        found |= digests
+    for group in (_datasets, _features, _store_bytes, _probes, report_tables):
+        count = len(found)
+        for name, value in group(root):
+            if name in found:
+                raise ValueError(f"two values are called {name}, and one would hide the other")
+            found[name] = value
+        if len(found) == count:
+            raise NothingFound(
+                f"{group.__name__} finds nothing below {root}\n  fix: let it look elsewhere, in {__file__}"
+            )
     return found
 
 
@@ -86,16 +95,6 @@ def find_run(root: Path, task: str) -> str:
         if result["task"] == task and result["profile"] == "smoke":
             return str(result["run_id"])
     raise NothingFound(f"no smoke probe of task {task} below {root}")
-
-
-def _unique(pairs: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Refuse a second value of the same name, which would hide the first."""
-    names: set[str] = set()
-    for name, value in pairs:
-        if name in names:
-            raise ValueError(f"two values are called {name}")
-        names.add(name)
-        yield name, value
 
 
 def _json(path: Path) -> Any:
@@ -134,7 +133,8 @@ def _datasets(root: Path) -> Iterator[tuple[str, str]]:
             yield f"{name}/frames", digest(b"".join(path.read_bytes() for path in sorted(clip.glob("frames/*.jpg"))))
             group = zarr.open_group(str(clip / "gt.zarr"), mode="r")
             for array in sorted(group.array_keys()):
-                yield f"{name}/{array}", digest(np.asarray(group[array][...]))
+                values = zarr.open_array(str(clip / "gt.zarr" / array), mode="r")[...]
+                yield f"{name}/{array}", digest(np.asarray(values))
             for path in (clip / "clip.json", clip / "frames.parquet"):
                 yield f"{name}/{path.name}", digest(path.read_bytes())
 
@@ -203,8 +203,12 @@ def _probes(root: Path) -> Iterator[tuple[str, str]]:
         folder = root / "runs" / result["run_id"]
         for which in ("best", "last"):
             weights = torch.load(folder / f"{which}.ckpt", map_location="cpu", weights_only=True)["weights"]
-            for tensor, value in weights.items():
-                yield f"{name}/{which}/{tensor}", digest(value)
+            tensors = {tensor: digest(value) for tensor, value in weights.items()}
+            if result["profile"] == "smoke":
+                for tensor, value in tensors.items():
+                    yield f"{name}/{which}/{tensor}", value
+            else:  # one digest for all, whatever tensors are called: there are many of these runs
+                yield f"{name}/{which} weights", digest(sorted(tensors.values()))
         yield f"{name}/log", digest([json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()])
         for path in (folder / "clips.parquet", folder / "predictions.parquet"):
             yield from _table(path, f"{name}/{path.stem}")
