@@ -16,6 +16,7 @@ LAYERS     ?= all
 NOISE      ?=
 WORKERS    ?= 0
 TEST_JOBS  ?= auto
+FILE       ?=
 ARGS       ?=
 
 PY         := $(VENV)/bin/python
@@ -144,8 +145,12 @@ bench-sens: setup ## speed of importing ScanNet recordings against reading whole
 bench-cache: setup ## speed of the feature store against raw reads
 	@$(PY) -m benchmarks.cache $(ARGS)
 
+baseline: setup ## digests of all that fixed commands compute: writes FILE=, or compares with FILE= if it is there
+	$(call need,FILE,baseline FILE=before.json)
+	@$(PY) -m benchmarks.values $(if $(wildcard $(FILE)),compare,write) "$(FILE)" $(ARGS)
+
 clean: ## remove the environment and caches; datasets, features and results in artifacts/ stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './artifacts/*' -prune -exec rm -rf {} +
 
-.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-rooms bench-extract bench-probe bench-fusion bench-sens bench-cache clean
+.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-rooms bench-extract bench-probe bench-fusion bench-sens bench-cache baseline clean

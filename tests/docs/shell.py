@@ -21,7 +21,7 @@ NOT_RUN = {
     r"README: make (test|check|test-full)": TESTS,
     r"README: make data DATASET=scannet": RECORDINGS,
     r".*: (\S+ -m extract|python -m extract) download": NETWORK,
-    r"benchmarks: make bench-": MINUTES,
+    r"benchmarks: make (bench-|baseline)": MINUTES,
     r"import-dl3dv: .*/data/DL3DV": RECORDINGS,
     r"import-scannet: python -m data prepare dataset=scannet raw=/data/scannet": RECORDINGS,
     r"README: .*livingroom": RECORDINGS,
