@@ -10,7 +10,7 @@ from cache.spec import ArraySpec
 from configs.errors import MissingError, StoreError
 from data.dataset import PreparedDataset
 from fusion.grids import extract_command, refill_command
-from probe.tasks import load_task, task_names
+from probe.tasks import known_metrics, load_task, task_names
 from probe.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -37,8 +37,10 @@ def check_truth(dataset: PreparedDataset, task: Task) -> None:
     """Refuse a dataset that has no ground truth for a task at all.
 
     Raises:
+        ConfigError: the task's main metric is not declared.
         MissingError: no clip has any; the message names the tasks that it serves.
     """
+    known_metrics(task.name)
     if not dataset.clips[task.label_column].any():
         served = [name for name in task_names() if dataset.clips[load_task(name).label_column].any()]
         raise MissingError(
