@@ -151,6 +151,32 @@ def test_a_main_metric_that_is_not_described_is_refused_before_training(
     assert not (artifacts / "runs").exists()
 
 
+@pytest.mark.parametrize("column", ["has_brightness", "group_id"])
+def test_a_wrong_label_column_is_explained(artifacts: Path, write_task: Callable[..., Path], column: str) -> None:
+    folder = write_task(('label_column="has_depth"', f'label_column="{column}"'))
+    with pytest.raises(ConfigError, match="column of labels") as caught:
+        train(options(artifacts))
+    error = caught.value
+    assert "has_depth" in str(error.expected) and "group_id" not in str(error.expected)
+    assert column in str(error.found) and error.where == folder / "__init__.py"
+    assert not (artifacts / "runs").exists()
+
+
+def test_a_wrong_label_column_does_not_disturb_other_tasks(
+    artifacts: Path, write_task: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from configs.errors import MissingError
+    from probe.input_checks import check_truth
+    from probe.inputs import RememberingDataset
+
+    write_task(('label_column="has_depth"', 'label_column="has_brightness"'))
+    dataset = RememberingDataset(artifacts / "datasets" / "toy")
+    monkeypatch.setitem(dataset.clips, "has_tags", False)
+    with pytest.raises(MissingError, match="no clip of this dataset has ground truth for tagging") as caught:
+        check_truth(dataset, load_task("tagging"))
+    assert caught.value.found == "ground truth for geometry, instance"
+
+
 @pytest.mark.parametrize("task", ["brightness", "tagging"])
 def test_a_profile_that_a_task_lacks_is_explained(
     task: str, artifacts: Path, write_task: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
