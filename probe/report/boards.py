@@ -18,6 +18,7 @@ from probe.report.sources import TAP_ROLES
 SECTIONS = {
     "vgm": "Video generation models",
     "vlm": "Vision-language models",
+    "encoder": "Encoders",
     "unknown": "Other models",
     "fusion": "Fusions",
     "control": "Controls",

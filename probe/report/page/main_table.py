@@ -15,6 +15,7 @@ from probe.report.page.values import NONE, anchor, counts, interval, meaning, re
 _KINDS = {
     "Video generation models": "VGM",
     "Vision-language models": "VLM",
+    "Encoders": "encoder",
     "Fusions": "fusion",
     "Controls": "control",
 }
@@ -51,7 +52,7 @@ def _columns() -> list[Column]:
     metrics = [Column(title(c.metric), meaning(c.metric), group=TASK_TITLES[c.task]) for c in COLUMNS]
     return [
         Column("Model", number=False),
-        Column("Kind", "video generation model, vision-language model, control or fusion", number=False),
+        Column("Kind", "video generation model, vision-language model, encoder, control or fusion", number=False),
         *metrics,
     ]
 
