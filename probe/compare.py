@@ -12,7 +12,7 @@ from configs.errors import ConfigError, MissingError
 from configs.loader import closest
 from configs.paths import results_path
 from probe.report.collect import Run, collect
-from probe.report.contract import COLUMNS, MAIN_METRIC
+from probe.report.contract import task_columns
 from probe.report.entries import Entry
 from probe.report.paired import ALPHA, Paired, paired
 from probe.report.scoring import report_clips, score
@@ -90,8 +90,8 @@ def compare(config: CompareConfig) -> Compared:
                 where=entry.runs[0].folder,
                 fix=f"delete {results_path(config.root) / (entry.runs[0].run_id + '.json')} and train the run again",
             )
-    metric = config.metric or MAIN_METRIC.get(setting.task) or load_task(setting.task).headline
-    columns = [c.metric for c in COLUMNS if c.task == setting.task]
+    metric = config.metric or load_task(setting.task).headline
+    columns = [column.metric for column in task_columns(setting.task)]
     if a.score(metric) is None or metric not in (*columns, *_tested(a)):
         raise ConfigError(f"no metric {metric!r} to test", fix=closest(metric, {*columns, *_tested(a)}))
     others = tuple(paired(a, b, name) for name in columns if name != metric and a.score(name))
@@ -99,9 +99,7 @@ def compare(config: CompareConfig) -> Compared:
 
 
 def _tested(entry: Entry) -> set[str]:
-    from probe.metrics import METRICS
-
-    return {name for name, found in entry.scored.scores.items() if len(found.per_clip) and name in METRICS}
+    return {name for name, found in entry.scored.scores.items() if len(found.per_clip) and name in entry.metrics}
 
 
 def _entry(setting: Setting, runs: Sequence[Run], clips: Any, pooled: bool, root: str | None) -> Entry:
@@ -179,8 +177,12 @@ def print_comparison(found: Compared) -> None:
         ids = ", ".join(run.run_id for run in entry.runs)
         print(f"{name}: {entry.label}, {entry.facts['array']}, seeds {seeds}, runs {ids}")
     print()
+    better = found.a.metrics
     columns = ["metric", "a", "b", "a - b", "low", "high", "better is"]
-    rows = [[p.metric, p.a_value, p.b_value, p.interval.value, *_ends(p), _better(p)] for p in (pair, *found.others)]
+    rows = [
+        [p.metric, p.a_value, p.b_value, p.interval.value, *_ends(p), better[p.metric].better]
+        for p in (pair, *found.others)
+    ]
     print_table(
         f"{found.a.task}, report split, {interval.n_clips} clips in {interval.n_groups} rooms, "
         f"{CONFIDENCE:.0%} intervals over rooms",
@@ -202,12 +204,6 @@ def print_comparison(found: Compared) -> None:
 
 def _ends(pair: Paired) -> list[float | None]:
     return [None if math.isnan(end) else end for end in (pair.interval.low, pair.interval.high)]
-
-
-def _better(pair: Paired) -> str:
-    from probe.metrics import METRICS
-
-    return METRICS[pair.metric].better
 
 
 def _number(value: float) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.errors import DatasetError
 from data.dataset.views import clip_rng
-from probe.metrics import METRICS
+from probe.metrics import MetricInfo
 
 
 def donors(clip_ids: Sequence[str], seed: int) -> dict[str, str]:
@@ -29,7 +29,9 @@ def donors(clip_ids: Sequence[str], seed: int) -> dict[str, str]:
     return {clip_id: order[(i + 1) % len(order)] for i, clip_id in enumerate(order)}
 
 
-def selectivity(real: Mapping[str, Mapping[str, Any]], twin: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def selectivity(
+    real: Mapping[str, Mapping[str, Any]], twin: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, MetricInfo]
+) -> dict[str, float]:
     """Return metric -> by how much a probe is better on the true targets than its twin on shuffled ones.
 
     After Hewitt and Liang (2019): an expressive probe scores well on anything, a selective one only where the
@@ -37,9 +39,10 @@ def selectivity(real: Mapping[str, Mapping[str, Any]], twin: Mapping[str, Mappin
 
     Args:
         real, twin: summaries of the same split, as `Scores.summary` returns them.
+        metrics: what is known of the task's metrics, by key; others are left out.
     """
     result = {}
-    for key, info in METRICS.items():
+    for key, info in metrics.items():
         ours, theirs = (side.get(key, {}).get("value") for side in (real, twin))
         if ours is not None and theirs is not None:
             difference = ours - theirs

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from configs.errors import MissingError, StoreError
+from configs.errors import ConfigError, MissingError, StoreError
+from configs.loader import closest
 from data.dataset.reader import PreparedDataset
 from fusion.views.grids import extract_command, refill_command
-from probe.tasks import load_task, task_names
+from probe.tasks import known_metrics, load_task, task_file, task_names
 from probe.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -37,10 +38,21 @@ def check_truth(dataset: PreparedDataset, task: Task) -> None:
     """Refuse a dataset that has no ground truth for a task at all.
 
     Raises:
+        ConfigError: the index has no such column of labels, or the task's main metric is not declared.
         MissingError: no clip has any; the message names the tasks that it serves.
     """
+    known_metrics(task.name)
+    columns = _truth_columns(dataset)
+    if task.label_column not in columns:
+        raise ConfigError(
+            f"task {task.name!r} names a column of labels that the dataset's index does not have",
+            expected=f"a column of truth values: {', '.join(columns)}",
+            found=f"label_column={task.label_column!r}",
+            where=task_file(task.name),
+            fix=closest(task.label_column, columns),
+        )
     if not dataset.clips[task.label_column].any():
-        served = [name for name in task_names() if dataset.clips[load_task(name).label_column].any()]
+        served = [name for name in task_names() if _serves(dataset, name)]
         raise MissingError(
             f"no clip of this dataset has ground truth for {task.name}",
             where=dataset.path,
@@ -49,6 +61,22 @@ def check_truth(dataset: PreparedDataset, task: Task) -> None:
             fix=f"python -m probe train task={served[0]} dataset={dataset.name}" if served
             else "import the dataset with its annotations, see docs/prepared-dataset.md",
         )  # fmt: skip
+
+
+def _truth_columns(dataset: PreparedDataset) -> list[str]:
+    """Return the columns of the index that hold true and false, or nothing, for each clip."""
+    import pandas as pd
+
+    columns = {str(name): dataset.clips[name].dropna() for name in dataset.clips}
+    return [name for name, values in columns.items() if len(values) and values.map(pd.api.types.is_bool).all()]
+
+
+def _serves(dataset: PreparedDataset, name: str) -> bool:
+    try:
+        column = load_task(name).label_column
+    except ConfigError:
+        return False
+    return column in dataset.clips and bool(dataset.clips[column].any())
 
 
 def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:

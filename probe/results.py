@@ -18,6 +18,7 @@ from configs.paths import results_path
 from probe import controls
 from probe.scores import Scores, number
 from probe.tables import write_tables
+from probe.tasks import known_metrics
 
 if TYPE_CHECKING:
     from probe.inputs import Inputs
@@ -188,7 +189,7 @@ def _selectivity(
 
     original = replace(member.plan, control=False).run_id
     real = written.get(original) or find(root, original)
-    found = controls.selectivity(real["report"], result["report"]) if real else {}
+    found = controls.selectivity(real["report"], result["report"], known_metrics(result["task"])) if real else {}
     return {"control_of": original, "selectivity": found}
 
 

@@ -11,7 +11,7 @@ from configs.errors import CorruptionError
 from configs.paths import results_path, runs_path
 from probe import checkpoints, results
 from probe.metrics import METRICS
-from probe.tasks import load_task
+from probe.tasks import find_metric, load_task
 
 
 def print_results(found: Sequence[Mapping[str, Any]], root: str | None) -> None:
@@ -19,7 +19,7 @@ def print_results(found: Sequence[Mapping[str, Any]], root: str | None) -> None:
     for task in dict.fromkeys(result["task"] for result in found):
         rows = [result for result in found if result["task"] == task]
         keys = _columns(task, rows)
-        titles = [METRICS[key].title if key in METRICS else key for key in keys]
+        titles = [info.title if (info := find_metric(key)) else key for key in keys]
         columns = ["run", "source", "dataset", "layer", "depth", "seed", "control", *titles]
         print_table(
             f"{task}, report split, {', '.join(sorted({row['profile'] for row in rows}))}",

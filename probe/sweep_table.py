@@ -11,7 +11,7 @@ from configs.paths import results_path
 from probe.metrics import METRICS
 from probe.results import PARQUET
 from probe.sweep import Outcome
-from probe.tasks import load_task
+from probe.tasks import find_metric, load_task
 
 Row = Mapping[str, Any]
 KEYS = ("source", "array", "depth", "control")
@@ -44,7 +44,7 @@ def print_curves(found: Sequence[Row]) -> None:
                 *(mean(runs, "report", metric) for metric in shown or [headline]),
             ]
         )
-    titles = [METRICS[key].title if key in METRICS else key for key in (shown or [headline])]
+    titles = [_title(key) for key in (shown or [headline])]
     columns = [
         "",
         "source",
@@ -82,7 +82,8 @@ def print_outcome(outcome: Outcome, root: str | None) -> int:
 def chosen(points: Mapping[tuple[Any, ...], Sequence[Row]], metric: str) -> set[tuple[Any, ...]]:
     """Return for each source, depth and control the point with the best mean of a metric on the select split."""
     best: dict[tuple[Any, ...], tuple[float, tuple[Any, ...]]] = {}
-    sign = -1.0 if metric in METRICS and METRICS[metric].better != "higher" else 1.0
+    info = find_metric(metric)
+    sign = -1.0 if info and info.better != "higher" else 1.0
     for key, runs in points.items():
         value = mean(runs, "select", metric)
         curve = (key[0], *key[2:])
@@ -110,4 +111,5 @@ def _percent(depth: float | None) -> int | None:
 
 
 def _title(metric: str) -> str:
-    return METRICS[metric].title if metric in METRICS else metric
+    info = find_metric(metric)
+    return info.title if info else metric

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from probe.metrics import METRICS
 from probe.metrics.statistics import Interval
 from probe.report.entries import Entry
 from probe.report.published import published_rows
@@ -19,6 +18,7 @@ from probe.report.sources import TAP_ROLES
 SECTIONS = {
     "vgm": "Video generation models",
     "vlm": "Vision-language models",
+    "encoder": "Encoders",
     "unknown": "Other models",
     "fusion": "Fusions",
     "control": "Controls",
@@ -137,7 +137,7 @@ def main_interval(entry: Entry, metric: str, group: Sequence[Entry]) -> Interval
     shown = [other.score(metric) for other in rivals]
     if any(s is None or not len(s.samples) for s in (*judged, *shown)):
         return score.interval
-    samples = _best_of(judged, shown, METRICS[entry.main_metric].better == "higher")
+    samples = _best_of(judged, shown, entry.metrics[entry.main_metric].better == "higher")
     return entry.clips.resamples.interval(score.interval.value, samples, score.interval.n_clips)
 
 

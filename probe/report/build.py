@@ -14,7 +14,7 @@ from probe.report.cells import cell_rows
 from probe.report.collect import Collected, Run, collect
 from probe.report.comparison_tables import control_rows, pair_rows, selectivity_rows
 from probe.report.contract import ReportData
-from probe.report.entries import entries_of, task_known
+from probe.report.entries import entries_of, task_problem
 from probe.report.fact_tables import cost_rows, entry_rows, run_rows, setting_rows, source_rows
 from probe.report.families import comparisons
 from probe.report.frames import frame
@@ -49,9 +49,9 @@ def build(
         command: what repeats the report, for its provenance.
     """
     collected = collect(root, dataset, profile)
-    unknown = sorted({run.task for run in collected.runs if not task_known(run.task)})
-    runs = [run for run in collected.runs if run.task not in unknown]
-    gaps = [*collected.gaps, *(f"Runs of task {task} are left out: no such task here." for task in unknown)]
+    problems = {task: task_problem(task) for task in sorted({run.task for run in collected.runs})}
+    runs = [run for run in collected.runs if not problems[run.task]]
+    gaps = [*collected.gaps, *(f"Runs of task {task} are left out: {why}." for task, why in problems.items() if why)]
     facts = _stores(root, runs)
     sources = {(source.name, source.store): source for source in distinct(_sources(facts))}
     settings = settings_of(runs)

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.metrics import METRICS
-from probe.report.contract import COLUMNS
+from probe.report.contract import task_columns
 from probe.report.entries import Entry
 from probe.report.families import Comparison, controls_of, subjects
 from probe.report.frames import cell_id, defined, score_cell, where
@@ -33,7 +32,7 @@ def _pair(item: Comparison) -> dict[str, Any]:
         "setting": item.a.setting.id,
         "task": item.a.task,
         "metric": pair.metric,
-        "better": METRICS[pair.metric].better,
+        "better": item.a.metrics[pair.metric].better,
         "family": item.family,
     }
     for name, entry, value in (("a", item.a, pair.a_value), ("b", item.b, pair.b_value)):
@@ -60,11 +59,11 @@ def _pair(item: Comparison) -> dict[str, Any]:
 
 
 def control_rows(entries: Sequence[Entry]) -> Rows:
-    """Return table `controls`: every column of the main table, each subject beside each control."""
+    """Return table `controls`: every column of its task, each subject beside each control."""
     rows: Rows = []
     for entry in subjects(entries):
         for control in controls_of(entry, entries):
-            for column in COLUMNS:
+            for column in task_columns(entry.task):
                 if entry.score(column.metric) is None or control.score(column.metric) is None:
                     continue
                 pair = paired(entry, control, column.metric)

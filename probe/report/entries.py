@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from configs.errors import ConfigError
 from configs.identity import digest
-from probe.metrics import METRICS
+from probe.metrics import MetricInfo
 from probe.report.collect import Run
-from probe.report.contract import MAIN_METRIC
 from probe.report.phrases import count
 from probe.report.scoring import ReportClips, Score, Scored, report_clips, score
 from probe.report.settings import Setting
 from probe.report.sources import TAP_ROLES, Source, model_facts
-from probe.tasks import load_task
+from probe.tasks import known_metrics, load_task
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,12 @@ class Entry:
     @property
     def main_metric(self) -> str:
         """The metric that picks layers and is tested."""
-        return MAIN_METRIC.get(self.task) or load_task(self.task).headline
+        return load_task(self.task).headline
+
+    @cached_property
+    def metrics(self) -> dict[str, MetricInfo]:
+        """What is known of its task's metrics, by key."""
+        return known_metrics(self.task)
 
     @property
     def run_ids(self) -> str:
@@ -133,7 +138,7 @@ def _badness(entry: Entry) -> float:
     value = entry.select_value
     if math.isnan(value):
         return math.inf
-    return -value if METRICS[entry.main_metric].better == "higher" else value
+    return -value if entry.metrics[entry.main_metric].better == "higher" else value
 
 
 def on_paper_layer(entry: Entry) -> bool:
@@ -143,13 +148,13 @@ def on_paper_layer(entry: Entry) -> bool:
     return wanted is not None and block == wanted and total == model_facts(entry.source.base).get("blocks")
 
 
-def task_known(task: str) -> bool:
-    """Return whether a task of a results file exists here."""
+def task_problem(task: str) -> str:
+    """Return why runs of a task can't be reported here, with what helps; empty if they can."""
     try:
-        load_task(task)
-    except ConfigError:
-        return False
-    return True
+        known_metrics(task)
+    except ConfigError as error:
+        return ": ".join(str(part) for part in (error.problem, error.where, error.fix) if part is not None)
+    return ""
 
 
 def counted(entries: Sequence[Entry], word: str) -> str:

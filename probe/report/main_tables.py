@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probe.report.boards import SECTIONS, Board, Line, main_interval
-from probe.report.contract import COLUMNS, Column
+from probe.report.contract import COLUMNS, TASK_TITLES, Column
 from probe.report.entries import Entry, counted, on_paper_layer
 from probe.report.frames import cell_id, defined, score_cell
 from probe.report.published import published_of, published_rows
@@ -32,7 +32,7 @@ def main_rows(boards: Sequence[Board], kinds: Mapping[str, str]) -> Rows:
     rows: Rows = []
     for board in boards:
         for section in SECTIONS.values():
-            lines = [line for line in board.lines if line.section == section]
+            lines = [line for line in board.lines if line.section == section and line.entries.keys() & TASK_TITLES]
             for line in lines:
                 rows += _line(board, line, kinds)
             kind = next(key for key, value in SECTIONS.items() if value == section)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.metrics import METRICS
 from probe.metrics.statistics import EXACT_ROOMS, FLIPS, Interval, paired_difference
 from probe.report.entries import Entry
 from probe.report.resampling import Floats, Resamples
@@ -55,10 +54,10 @@ def paired(a: Entry, b: Entry, metric: str) -> Paired:
 
     Args:
         a, b: entries of the same setting.
-        metric: key in `probe.metrics.METRICS`.
+        metric: key in `a.metrics`.
     """
     first, second = a.score(metric), b.score(metric)
-    better = METRICS[metric].better
+    better = a.metrics[metric].better
     if first is None or second is None or a.clips is None or b.clips is None:
         return _untested(metric, a, b, "no values")
     draws = a.clips.resamples
@@ -127,7 +126,7 @@ def _pooled(metric: str, a: Entry, b: Entry, draws: Resamples, better: str) -> P
 
 def _untested(metric: str, a: Entry, b: Entry, reason: str) -> Paired:
     ours, theirs = (math.nan if score is None else score.interval.value for score in (a.score(metric), b.score(metric)))
-    sign = 1.0 if METRICS[metric].better == "higher" else -1.0
+    sign = 1.0 if a.metrics[metric].better == "higher" else -1.0
     interval = Interval(ours - theirs, math.nan, math.nan, 0, 0, 0, reason)
     advantage, nothing = sign * (ours - theirs), math.nan
     return Paired(

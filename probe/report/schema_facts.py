@@ -37,7 +37,7 @@ FACTS: dict[str, TableSpec] = {
             "source": "name",
             "store": "fingerprint of the store (first 12 digits)",
             "label": "name for a reader, different for every store",
-            "kind": "vgm, vlm, fusion, control or unknown",
+            "kind": "vgm, vlm, encoder, fusion, control or unknown",
             "role": "model, untrained twin, pixels, position, oracle, partial oracle, fusion or control fusion",
             "untrained": "whether any part of it has random weights",
             "tiny": "whether it is a small twin, not the published architecture at full size",

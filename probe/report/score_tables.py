@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from probe.metrics import METRICS
-from probe.report.contract import COLUMNS
+from probe.report.contract import task_columns
 from probe.report.entries import Entry
 from probe.report.frames import cell_id, defined, interval_columns, score_cell, where
 
@@ -23,15 +22,15 @@ _LOWER = re.compile(r"loss|log_loss|.*_err|(depth_bin|frame_dist)_.*")
 _BIN = re.compile(r"depth_bin_(\d\d)_err|frame_dist_b(\d)_err")
 
 
-def title_of(metric: str) -> str:
+def title_of(entry: Entry, metric: str) -> str:
     """Return the name of a metric for a reader."""
-    return METRICS[metric].title if metric in METRICS else TITLES.get(metric, metric)
+    return entry.metrics[metric].title if metric in entry.metrics else TITLES.get(metric, metric)
 
 
-def better_of(metric: str) -> str:
+def better_of(entry: Entry, metric: str) -> str:
     """Return `higher` or `lower`."""
-    if metric in METRICS:
-        return METRICS[metric].better
+    if metric in entry.metrics:
+        return entry.metrics[metric].better
     return "lower" if _LOWER.fullmatch(metric) else "higher"
 
 
@@ -46,8 +45,8 @@ def _row(entry: Entry, metric: str) -> dict[str, Any]:
     return {
         **where(entry),
         "metric": metric,
-        "title": title_of(metric),
-        "better": better_of(metric),
+        "title": title_of(entry, metric),
+        "better": better_of(entry, metric),
         "cell": score_cell(entry, metric),
         **interval_columns(score.interval, len(entry.runs)),
         "seed_low": min(seeds, default=None),
@@ -63,8 +62,8 @@ def _curve_row(entry: Entry, metric: str) -> dict[str, Any]:
 
 
 def _columns(entry: Entry) -> list[str]:
-    """The columns of the published table that an entry has."""
-    return [c.metric for c in COLUMNS if c.task == entry.task and entry.score(c.metric) is not None]
+    """The columns of its task that an entry has."""
+    return [c.metric for c in task_columns(entry.task) if entry.score(c.metric) is not None]
 
 
 def layer_rows(entries: Sequence[Entry]) -> Rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from probe.metrics.statistics import Interval, bootstrap_mean
 from probe.report.collect import Run
-from probe.report.contract import COLUMNS
+from probe.report.contract import task_columns
 from probe.report.resampling import Floats, Resamples
 from probe.report.tagging_scores import tagging_samples
 
 SKIPPED = ("count.", "loss_")
 """Beginnings of names that are no metrics."""
-_KEPT = {column.metric for column in COLUMNS}
 _TOLERANCE = 1e-6
 
 
@@ -108,10 +107,11 @@ def score(runs: Sequence[Run], clips: ReportClips | None, *, pooled: bool) -> Sc
     names = list(dict.fromkeys(name for matrix in matrices for name in matrix))
     blank = np.full(len(clips.ids), np.nan)
     cube = np.stack([np.stack([matrix.get(name, blank) for name in names], axis=1) for matrix in matrices])
-    scores = {name: _of_mean(name, cube[:, :, i], clips) for i, name in enumerate(names)}
+    kept = {column.metric for column in task_columns(runs[0].task)}
+    scores = {name: _of_mean(cube[:, :, i], clips, keep=name in kept) for i, name in enumerate(names)}
     classes: Sequence[Mapping[str, Any]] = ()
     if pooled:
-        found, classes = _pooled(runs, clips)
+        found, classes = _pooled(runs, clips, kept)
         scores |= found
     wrong = _disagreement(runs, scores)
     return _from_results(runs, wrong) if wrong else Scored(scores, classes)
@@ -138,8 +138,8 @@ def _covers(run: Run, clips: ReportClips) -> bool:
     return sorted(rows["clip_id"].astype(str)) == sorted(clips.ids) and widths == {len(run.result["classes"])}
 
 
-def _of_mean(name: str, values: Floats, clips: ReportClips) -> Score:
-    """Score a metric that each clip has: (S, N) values of S seeds."""
+def _of_mean(values: Floats, clips: ReportClips, *, keep: bool) -> Score:
+    """Score a metric that each clip has: (S, N) values of S seeds; `keep` its resamples."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing are NaN, as they should be
         mean, seeds = np.nanmean(values, axis=0), np.nanmean(values, axis=1)
@@ -152,12 +152,17 @@ def _of_mean(name: str, values: Floats, clips: ReportClips) -> Score:
     else:
         options = {"confidence": clips.confidence, "seed": clips.seed}
         interval = bootstrap_mean(mean, clips.rooms, n_resamples=clips.number, **options)  # type: ignore[arg-type]
-    kept = samples if name in _KEPT else np.zeros(0)
+    kept = samples if keep else np.zeros(0)
     return Score(interval, tuple(float(s) for s in seeds), int((~known).sum()), kept, mean)
 
 
-def _pooled(runs: Sequence[Run], clips: ReportClips) -> tuple[dict[str, Score], list[dict[str, Any]]]:
-    """Score metrics of the whole split: each seed alone, then the mean over seeds in every resample."""
+def _pooled(
+    runs: Sequence[Run], clips: ReportClips, kept: Collection[str]
+) -> tuple[dict[str, Score], list[dict[str, Any]]]:
+    """Score metrics of the whole split: each seed alone, then the mean over seeds in every resample.
+
+    Resamples of the metrics in `kept` are kept.
+    """
     whole, drawn, per_class, class_samples = [], [], [], []
     draws = clips.resamples
     counts = draws.of_clips()
@@ -178,7 +183,7 @@ def _pooled(runs: Sequence[Run], clips: ReportClips) -> tuple[dict[str, Score], 
         seeds = tuple(values[name] for values in whole)
         samples = np.mean([values[name] for values in drawn], axis=0)
         interval = draws.interval(float(np.mean(seeds)), samples, n)
-        scores[name] = Score(interval, seeds, 0, samples if name in _KEPT else np.zeros(0))
+        scores[name] = Score(interval, seeds, 0, samples if name in kept else np.zeros(0))
     mean, samples = np.mean(per_class, axis=0), np.mean(class_samples, axis=0)
     classes = [
         {**row, "interval": draws.interval(float(mean[i]), samples[:, i], n)}

@@ -30,7 +30,7 @@ class Source:
         name: of the source.
         store: first 12 digits of its fingerprint.
         label: name for a reader.
-        kind: vgm, vlm, fusion, control or unknown.
+        kind: vgm, vlm, encoder, fusion, control or unknown.
         role: model, untrained twin, pixels, position, oracle, partial oracle, fusion or control fusion.
         untrained: whether any part of it has random weights.
         tiny: whether any part is a small twin.
@@ -156,7 +156,7 @@ def _fusion(name: str, facts: StoreFacts) -> Source:
     recorded = facts.fingerprint.get("fusion") or {}
     words += [f"{key} {value}" for key, value in recorded.items() if usual.get(key) != value and key != "parents"]
     how = f" [{', '.join(words)}]" if words else ""
-    models = all(part.kind in ("vgm", "vlm", "unknown") for part in parts)
+    models = all(part.kind in ("vgm", "vlm", "encoder", "unknown") for part in parts)
     return Source(
         name,
         facts.short,

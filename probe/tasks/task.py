@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from configs.loader import load_named
 
 if TYPE_CHECKING:
+    from probe.metrics import MetricInfo
     from probe.module import ProbeModule
 
 
@@ -16,7 +17,10 @@ def profile_section(task: str) -> Callable[[str], Mapping[str, Any]]:
     """Return the usual `Task.values`: the section of a profile in configs/profile that is named after the task."""
 
     def values(profile: str) -> Mapping[str, Any]:
-        section = load_named("profile", profile)[task]
+        values = load_named("profile", profile)
+        if task not in values:
+            raise KeyError(profile)
+        section = values[task]
         assert isinstance(section, Mapping)
         return section
 
@@ -31,12 +35,14 @@ class Task:
         name: the folder's name, what the user types as `task=`.
         options: dataclass of everything that a profile sets: `readout`, `heads_fp32`, `trunk`, `loss` and `recipe` as
             in `probe.profiles`, and the task's own groups.
-        values: from the name of a profile to the YAML values that fill `options`.
+        values: from the name of a profile to the YAML values that fill `options`; KeyError of that name for a profile
+            that the task does not have.
         module: imports and returns the task's subclass of `ProbeModule`.
         label_column: column of the dataset's index that says whether a clip has ground truth for the task.
-        headline: metric by which runs are listed.
+        headline: main metric: it lists runs, picks layers, and is what paired tests judge.
         pooled: whether the metrics rank the clips of a split against each other, so that no clip has a value of its
             own.
+        metrics: what a reader needs to know of the task's metrics, by key, beyond those of `probe.metrics.METRICS`.
     """
 
     name: str
@@ -46,3 +52,4 @@ class Task:
     label_column: str
     headline: str
     pooled: bool = False
+    metrics: Mapping[str, MetricInfo] = field(default_factory=dict)

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from probe.report.contract import COLUMNS, TASK_TITLES, ReportData
+from probe.report.contract import TASK_TITLES, ReportData
 from probe.report.page.charts import Bar, forest
 from probe.report.page.document import Block, Cell, Charts, Column, Missing, Row, Section, Table
 from probe.report.page.settings import Settings
 from probe.report.page.sources import Sources
-from probe.report.page.values import NONE, anchor, interval, meaning, metric, plain_number, shown, signed, title
+from probe.report.page.values import (
+    NONE,
+    anchor,
+    in_order,
+    interval,
+    meaning,
+    metric,
+    plain_number,
+    shown,
+    signed,
+    title,
+)
 
 _IN_FOREST = 24
 """Pairs that a forest shows at most; the table has all."""
@@ -19,7 +30,7 @@ def controls_section(data: ReportData, sources: Sources, settings: Settings) -> 
     """Return each model beside its controls, with paired differences."""
     blocks: list[Block] = []
     for setting, rows in settings.split(data.table("controls")):
-        keys = [c.metric for c in COLUMNS if any(row["metric"] == c.metric for row in rows)]
+        keys = in_order(rows)
         pairs: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
         for row in rows:
             pair = (str(row["label"]), str(row["control"]), str(row["control_label"]))

@@ -48,7 +48,7 @@ def compose(data: ReportData) -> Document:
     sources, settings = Sources(data), Settings(data)
     sections = [
         summary_section(data),
-        main_section(data, sources),
+        main_section(data, sources, settings),
         controls_section(data, sources, settings),
         pairs_section(data, sources, settings),
         layers_section(data, sources, settings),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from probe.report.contract import COLUMNS, ReportData
+from probe.report.contract import ReportData
 from probe.report.page.charts import Point, Series, line_panel
 from probe.report.page.document import Block, Cell, Charts, Column, Legend, Missing, Row, Section, Table
 from probe.report.page.settings import Settings
 from probe.report.page.sources import Sources
 from probe.report.page.svg import swatch
-from probe.report.page.values import anchor, counts, interval, metric, plain_number, shown, title
+from probe.report.page.values import anchor, counts, in_order, interval, metric, plain_number, shown, title
 
 Rows = list[dict[str, Any]]
 
@@ -132,16 +132,14 @@ def _panels(
 ) -> list[Block]:
     """One panel per metric with a line per group `of` rows; nothing if no row has a value."""
     rows = [row for row in rows if row["value"] is not None and row[x] is not None]
-    order = {c.metric: i for i, c in enumerate(COLUMNS)}
-    keys = sorted({str(row["metric"]) for row in rows if row["metric"] in order}, key=order.__getitem__)
-    if not keys:
+    if not rows:
         return []
     groups = list(dict.fromkeys(of(row) for row in rows))
     owner = {of(row): row for row in reversed(rows)}
     single = all(group == owner[group]["label"] for group in groups)
     styles = {group: sources.style(owner[group]) if single else i for i, group in enumerate(groups)}
     panels = []
-    for key in keys:
+    for key in in_order(rows):
         scale = metric(key).scale
         series = []
         for group in groups:
@@ -160,8 +158,7 @@ def _panels(
                 series.append(Series(group, styles[group], points))
         panels.append(line_panel(title(key), x_title, title(key), series, x_limits=x_limits, y_limits=(y_low, None)))
     legend = [Legend(swatch(styles[group], group), group, sources.tags(owner[group])) for group in groups]
-    shown_rows = [row for row in rows if row["metric"] in order]
-    return [Charts(name, panels, legend, numbers=_numbers(name, shown_rows, sources, x, x_title, note))]
+    return [Charts(name, panels, legend, numbers=_numbers(name, rows, sources, x, x_title, note))]
 
 
 def _numbers(

@@ -9,7 +9,8 @@ from probe.report.contract import TASK_TITLES, ReportData
 from probe.report.page.document import Block, Cell, Column, Item, Missing, Paragraph, Row, Section, Table
 from probe.report.page.settings import Settings
 from probe.report.page.sources import Sources
-from probe.report.page.values import NONE, amount, anchor, metric, plain_number, records, shown, size, title
+from probe.report.page.values import NONE, amount, anchor, plain_number, records, shown, size, title
+from probe.report.phrases import header
 
 
 def costs_section(data: ReportData, sources: Sources) -> Section:
@@ -152,7 +153,7 @@ def _numbers(data: ReportData, linked: set[str], known: set[str]) -> Table:
             Cell(str(row["cell"]), str(row["cell"])),
             Cell(f"{row['table']}.parquet", str(row["table"])),
             Cell(plain_number(row["row"], 9), row["row"]),
-            Cell(str(row["column"]), str(row["column"]), note=metric(key).header),
+            Cell(str(row["column"]), str(row["column"]), note=header(key)),
             Cell(value, row["value"]),
             Cell(rest, rest, links=links),
         ]

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from probe.report.contract import COLUMNS, TASK_TITLES, ReportData
+from probe.report.contract import COLUMNS, TASK_TITLES, ReportData, task_columns
 from probe.report.page.document import Block, Cell, Column, Missing, Row, Section, Table
+from probe.report.page.settings import Settings
 from probe.report.page.sources import RANDOM, Sources
 from probe.report.page.values import NONE, anchor, counts, interval, meaning, records, shown, signed, title
 
 _KINDS = {
     "Video generation models": "VGM",
     "Vision-language models": "VLM",
+    "Encoders": "encoder",
     "Fusions": "fusion",
     "Controls": "control",
 }
@@ -24,13 +26,14 @@ _EMPTY = Missing(
 )
 
 
-def main_section(data: ReportData, sources: Sources) -> Section:
-    """Return the main table of every board, and the published figures of models that were not run."""
+def main_section(data: ReportData, sources: Sources, settings: Settings) -> Section:
+    """Return the main table of every board, tables of other tasks, and the published figures of all models."""
     rows = records(data.table("main"))
     boards: dict[Any, list[dict[str, Any]]] = {}
     for row in rows:
         boards.setdefault(row["board"], []).append(row)
     blocks: list[Block] = [_board(data, sources, board, found) for board, found in boards.items()]
+    blocks += _others(data, sources, settings)
     if not blocks:
         blocks.append(_EMPTY)
     published = [_published(row) for row in records(data.table("published"))]
@@ -49,7 +52,7 @@ def _columns() -> list[Column]:
     metrics = [Column(title(c.metric), meaning(c.metric), group=TASK_TITLES[c.task]) for c in COLUMNS]
     return [
         Column("Model", number=False),
-        Column("Kind", "video generation model, vision-language model, control or fusion", number=False),
+        Column("Kind", "video generation model, vision-language model, encoder, control or fusion", number=False),
         *metrics,
     ]
 
@@ -70,6 +73,37 @@ def _board(data: ReportData, sources: Sources, board: Any, rows: Sequence[dict[s
         body.append(Row(cells, sources.kinds(row)))
     averages = [_average(row) for row in rows if row["origin"] in ("average", "published average")]
     return Table(_name(settings, board), _columns(), body, _about(settings), averages)
+
+
+def _others(data: ReportData, sources: Sources, settings: Settings) -> list[Block]:
+    """Return a table of each main setting of a task that the published table does not have, at the chosen layers."""
+    blocks: list[Block] = []
+    for setting, rows in settings.split(data.table("scores")):
+        task = str(settings.row(setting).get("task"))
+        if task in TASK_TITLES or not settings.row(setting).get("main"):
+            continue
+        keys = [column.metric for column in task_columns(task)]
+        entries: dict[Any, dict[str, dict[str, Any]]] = {}
+        for row in rows:
+            if row["chosen"] and row["metric"] in keys:
+                entries.setdefault(row["entry"], {})[str(row["metric"])] = row
+        body = []
+        for found in entries.values():
+            one = next(iter(found.values()))
+            cells = [sources.cell(one, [str(one["array"])]), *(_score(found.get(key)) for key in keys)]
+            body.append(Row(cells, sources.kinds(one)))
+        columns = [Column("Model", number=False), *(Column(title(key), meaning(key)) for key in keys)]
+        blocks.append(Table(settings.title(setting), columns, body, _about([settings.row(setting)])))
+    return blocks
+
+
+def _score(row: dict[str, Any] | None) -> Cell:
+    if row is None or row["value"] is None:
+        return Cell(NONE, None, note=str(row["reason"] or "") if row else "not measured")
+    key = str(row["metric"])
+    detail = [interval(row["low"], row["high"], key), counts(row["n_clips"], row["n_seeds"])]
+    link = anchor("cell", row["cell"])
+    return Cell(shown(row["value"], key), row["value"], [text for text in detail if text], link=link)
 
 
 def _average(row: dict[str, Any]) -> Row:
