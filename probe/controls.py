@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.errors import DatasetError
 from data.dataset.views import clip_rng
-from probe.metrics import MetricInfo
+from probe.metrics.names import MetricInfo
 
 
 def donors(clip_ids: Sequence[str], seed: int) -> dict[str, str]:

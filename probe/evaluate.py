@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusion.views.deferred import Unfused
 from probe.member import Member
-from probe.metrics import ClipScore
+from probe.metrics.score import ClipScore
 from probe.module import Batch, Evaluator, pick, usable
 from probe.scores import Scores
 

@@ -10,7 +10,7 @@ from configs.console import print_table
 from configs.errors import CorruptionError
 from configs.paths import results_path, runs_path
 from probe import checkpoints, results
-from probe.metrics import METRICS
+from probe.metrics.names import METRICS
 from probe.tasks import find_metric, load_task
 
 

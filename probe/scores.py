@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.metrics import ClipScore, Interval, bootstrap_mean, bootstrap_statistic, mean_over_clips
+from probe.metrics.score import ClipScore
+from probe.metrics.statistics import Interval, bootstrap_mean, bootstrap_statistic
+from probe.metrics.aggregate import mean_over_clips
 
 
 @dataclass(frozen=True)

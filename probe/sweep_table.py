@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.console import print_table
 from configs.paths import results_path
-from probe.metrics import METRICS
+from probe.metrics.names import METRICS
 from probe.results import PARQUET
 from probe.sweep import Outcome
 from probe.tasks import find_metric, load_task

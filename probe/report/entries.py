@@ -10,7 +10,7 @@ from typing import Any
 
 from configs.errors import ConfigError
 from configs.identity import digest
-from probe.metrics import MetricInfo
+from probe.metrics.names import MetricInfo
 from probe.report.collect import Run
 from probe.report.phrases import count
 from probe.report.scoring import ReportClips, Score, Scored, report_clips, score

@@ -14,7 +14,7 @@ from configs.loader import closest
 from probe.tasks.task import Task
 
 if TYPE_CHECKING:
-    from probe.metrics import MetricInfo
+    from probe.metrics.names import MetricInfo
 
 
 def task_names() -> list[str]:

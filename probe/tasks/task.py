@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from configs.loader import load_named
 
 if TYPE_CHECKING:
-    from probe.metrics import MetricInfo
+    from probe.metrics.names import MetricInfo
     from probe.module import ProbeModule
 
 

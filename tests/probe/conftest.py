@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from configs.identity import digest
-from probe.metrics import ClipScore, tagging_score
+from probe.metrics.score import ClipScore
+from probe.metrics.tagging import tagging_score
 from probe.scores import Scores, Statistic
 from probe.tables import write_tables
 from probe.tasks import load_task

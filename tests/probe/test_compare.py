@@ -10,7 +10,7 @@ import pytest
 from configs.errors import ConfigError, MissingError
 from probe.__main__ import VERBS
 from probe.compare import compare, print_comparison
-from probe.metrics import paired_difference
+from probe.metrics.statistics import paired_difference
 from probe.report.config import CompareConfig
 
 

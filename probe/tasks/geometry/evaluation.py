@@ -8,7 +8,8 @@ from typing import cast
 import numpy as np
 import torch
 
-from probe.metrics import ClipGeometry, ClipScore, Variant, geometry_score
+from probe.metrics.geometry import ClipGeometry, geometry_score
+from probe.metrics.score import ClipScore, Variant
 from probe.module import Batch
 from probe.pose import decode_pose
 from probe.scores import Scores, flat

@@ -7,7 +7,9 @@ from typing import cast
 
 import numpy as np
 
-from probe.metrics import ClipScore, Variant, grid_ceiling, score_embeddings
+from probe.metrics.score import ClipScore, Variant
+from probe.metrics.ceiling import grid_ceiling
+from probe.metrics.instance import score_embeddings
 from probe.module import Batch
 from probe.scores import Scores, flat
 

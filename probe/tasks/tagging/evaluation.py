@@ -9,7 +9,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.metrics import ClipScore, Variant, tagging_score
+from probe.metrics.score import ClipScore, Variant
+from probe.metrics.tagging import tagging_score
 from probe.module import Batch
 from probe.scores import Scores, Statistic, flat, number
 

@@ -7,7 +7,8 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from configs.errors import DatasetError, NonFiniteError
-from probe.metrics import cluster_cells, count_clusters, score_embeddings, upsample_labels
+from probe.metrics.clustering import cluster_cells, count_clusters, upsample_labels
+from probe.metrics.instance import score_embeddings
 
 
 def blobs(seed: int = 0, *, classes: int = 5, spread: float = 0.05, shape=(2, 12, 16), dims: int = 32):

@@ -9,15 +9,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from configs.errors import ConfigError, DatasetError
-from probe.metrics import (
-    ClipGeometry,
-    align_similarity,
-    confidence_mask,
-    depth_score,
-    geometry_score,
-    point_distances,
-    pointmap_score,
-)
+from probe.metrics.geometry import ClipGeometry, geometry_score
+from probe.metrics.alignment import align_similarity
+from probe.metrics.masks import confidence_mask
+from probe.metrics.depth import depth_score
+from probe.metrics.points import point_distances, pointmap_score
 from probe.metrics.depth import DEPTH_KEYS
 
 VARIANTS = ("paper", "standard")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import probe.metrics as metrics
 from configs.errors import DatasetError
-from probe.metrics import ClipGeometry
+from probe.metrics.geometry import ClipGeometry
 from probe.metrics.arrays import BoolArray, FloatArray, IntArray, NumberArray
 
 RNG = np.random.default_rng(0)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError, DatasetError
-from probe.metrics import grid_ceiling, instance_score, majority_labels, match_objects, upsample_labels
+from probe.metrics.ceiling import grid_ceiling, majority_labels
+from probe.metrics.instance import instance_score, match_objects
+from probe.metrics.clustering import upsample_labels
 from probe.metrics.overlap import compact
 
 

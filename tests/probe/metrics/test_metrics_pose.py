@@ -10,7 +10,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from configs.errors import ConfigError, DatasetError, NonFiniteError
-from probe.metrics import Variant, pair_errors, pose_auc, pose_score
+from probe.metrics.score import Variant
+from probe.metrics.pose import pair_errors, pose_auc, pose_score
 from probe.metrics.pose import POSE_KEYS
 
 VARIANTS = ("paper", "standard")

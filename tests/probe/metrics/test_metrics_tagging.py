@@ -9,16 +9,9 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
 from configs.errors import ConfigError, DatasetError, MissingError, NonFiniteError
-from probe.metrics import (
-    average_precision,
-    best_thresholds,
-    bucket_means,
-    f1_scores,
-    frequency_buckets,
-    mid_ratio_over_models,
-    presence_labels,
-    tagging_score,
-)
+from probe.metrics.tagging import average_precision, bucket_means, frequency_buckets, presence_labels, tagging_score
+from probe.metrics.f1 import best_thresholds, f1_scores
+from probe.metrics.aggregate import mid_ratio_over_models
 
 SEEDS = range(8)
 

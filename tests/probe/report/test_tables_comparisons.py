@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from configs.loader import known_names, load_named
-from probe.metrics import holm, paired_difference, paired_statistic, tagging_score
+from probe.metrics.correction import holm
+from probe.metrics.statistics import paired_difference, paired_statistic
+from probe.metrics.tagging import tagging_score
 from probe.plan import NOT_IDENTITY
 from probe.report.build import build
 from probe.report.contract import ReportData

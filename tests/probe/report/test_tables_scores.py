@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probe.metrics import bootstrap_mean, tagging_score
+from probe.metrics.statistics import bootstrap_mean
+from probe.metrics.tagging import tagging_score
 from probe.report.build import build
 from probe.report.resampling import Resamples
 from probe.report.tagging_scores import tagging_samples

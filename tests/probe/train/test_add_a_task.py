@@ -15,7 +15,7 @@ import probe.tasks
 from configs.cli import main
 from configs.errors import ConfigError
 from probe.__main__ import VERBS
-from probe.metrics import METRICS, MetricInfo
+from probe.metrics.names import METRICS, MetricInfo
 from probe.report.build import build
 from probe.tasks import find_metric, known_metrics, load_task, task_names
 from probe.train import train

@@ -16,7 +16,7 @@ from probe.controls import donors, selectivity
 from probe.datamodule import attached
 from probe.inputs import RememberingDataset
 from probe.matching import Match
-from probe.metrics import METRICS
+from probe.metrics.names import METRICS
 from probe.train import train
 
 Configure = Callable[..., Any]

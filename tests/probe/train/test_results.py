@@ -17,7 +17,7 @@ from configs.files import write_atomic
 from configs.loader import resolve
 from probe import pictures, results
 from probe.config import EvaluateConfig, PredictConfig, RunsConfig
-from probe.metrics import ClipScore
+from probe.metrics.score import ClipScore
 from probe.predict import evaluate, find_run, predict
 from probe.runs import print_results, print_runs
 from probe.scores import Scores
