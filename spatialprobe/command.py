@@ -60,9 +60,10 @@ def main(words: Sequence[str] | None = None) -> int:
     if first == "complete":
         print("\n".join(candidates(arguments[1:], VERBS, stage_verbs)))
         return 0
-    for shadow in installation.shadows(installation.path_before):
-        text = f"note: {shadow.place} hides the package {shadow.package} from other programs"
-        print(f"{text}; `{command('', 'doctor')}` says more", file=sys.stderr)
+    hiding = dict.fromkeys(str(shadow.place) for shadow in installation.shadows(installation.path_before))
+    if hiding and first != "doctor":
+        text = f"note: {', '.join(hiding)} would be imported by other programs in place of parts of {PROGRAM}"
+        print(f"{text}; see `{command('', 'doctor')}`", file=sys.stderr)
     if first in STAGES:
         return cli.main(first, STAGES[first], stage_verbs(first), arguments[1:])
     if first in [verb.name for verb in VERBS]:

@@ -31,7 +31,7 @@ _{program}() {{
     if [[ $word == *=* && $COMP_WORDBREAKS == *=* ]]; then
         COMPREPLY=("${{COMPREPLY[@]#"${{word%"${{word##*=}}"}}"}}")
     fi
-    if [[ ${{#COMPREPLY[@]}} -ne 1 || ${{COMPREPLY[0]}} == *= ]]; then compopt -o nospace; fi
+    if [[ ${{COMPREPLY[0]}} == *= ]]; then compopt -o nospace; fi
 }}
 complete -F _{program} {program}
 """,
