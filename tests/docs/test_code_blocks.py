@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from probe import results
+from probe.results import results
 from tests.docs.pages import PAGES, REPOSITORY, Block, code_blocks, environment_of_make, run_verb
 from tests.docs.shell import NOT_RUN, QUICK, reason, scaled
 

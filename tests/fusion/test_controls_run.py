@@ -17,7 +17,7 @@ from configs.cli import main
 from data.prepare.prepare import prepare
 from fusion.__main__ import VERBS
 from probe.__main__ import VERBS as PROBE_VERBS
-from probe.inputs import RememberingDataset
+from probe.inputs.inputs import RememberingDataset
 from tests.data.toy import Shape, ToySource
 from tests.probe.train.feature_stores import make_store, noise_maps, position_maps
 

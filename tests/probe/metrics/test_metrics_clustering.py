@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 from configs.errors import DatasetError, NonFiniteError
-from probe.metrics.clustering import cluster_cells, count_clusters, upsample_labels
-from probe.metrics.instance import score_embeddings
+from probe.tasks.instance.clustering import cluster_cells, count_clusters, upsample_labels
+from probe.tasks.instance.metrics import score_embeddings
 
 
 def blobs(seed: int = 0, *, classes: int = 5, spread: float = 0.05, shape=(2, 12, 16), dims: int = 32):

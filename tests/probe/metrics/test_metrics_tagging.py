@@ -9,9 +9,15 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
 from configs.errors import ConfigError, DatasetError, MissingError, NonFiniteError
-from probe.metrics.tagging import average_precision, bucket_means, frequency_buckets, presence_labels, tagging_score
-from probe.metrics.f1 import best_thresholds, f1_scores
 from probe.metrics.aggregate import mid_ratio_over_models
+from probe.tasks.tagging.f1 import best_thresholds, f1_scores
+from probe.tasks.tagging.metrics import (
+    average_precision,
+    bucket_means,
+    frequency_buckets,
+    presence_labels,
+    tagging_score,
+)
 
 SEEDS = range(8)
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probe.metrics.resamples import Resamples
 from probe.metrics.statistics import bootstrap_mean
-from probe.metrics.tagging import tagging_score
 from probe.report.build import build
-from probe.report.resampling import Resamples
-from probe.report.tagging_scores import tagging_samples
+from probe.tasks.tagging.metrics import tagging_score
+from probe.tasks.tagging.resampled import tagging_samples
 
 RATES = np.array((0.9, 0.5, 0.1))
 LABELS = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [1, 1, 0], [1, 0, 1], [0, 0, 0]])

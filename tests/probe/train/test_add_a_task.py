@@ -18,7 +18,7 @@ from probe.__main__ import VERBS
 from probe.metrics.names import METRICS, MetricInfo
 from probe.report.build import build
 from probe.tasks import find_metric, known_metrics, load_task, task_names
-from probe.train import train
+from probe.train.train import train
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "add-a-task.md"
 
@@ -166,8 +166,8 @@ def test_a_wrong_label_column_does_not_disturb_other_tasks(
     artifacts: Path, write_task: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from configs.errors import MissingError
-    from probe.input_checks import check_truth
-    from probe.inputs import RememberingDataset
+    from probe.inputs.checks import check_truth
+    from probe.inputs.inputs import RememberingDataset
 
     write_task(('label_column="has_depth"', 'label_column="has_brightness"'))
     dataset = RememberingDataset(artifacts / "datasets" / "toy")
