@@ -42,7 +42,8 @@ class Task:
         headline: main metric: it lists runs, picks layers, and is what paired tests judge.
         pooled: whether the metrics rank the clips of a split against each other, so that no clip has a value of its
             own.
-        metrics: what a reader needs to know of the task's metrics, by key, beyond those of `probe.metrics.names.METRICS`.
+        metrics: what a reader needs to know of the task's metrics, by key, beyond those of `METRICS` in
+            `probe.metrics.names`.
     """
 
     name: str

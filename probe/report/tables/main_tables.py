@@ -32,13 +32,18 @@ def main_rows(boards: Sequence[Board], kinds: Mapping[str, str]) -> Rows:
     rows: Rows = []
     for board in boards:
         for section in SECTIONS.values():
-            lines = [line for line in board.lines if line.section == section and line.entries.keys() & TASK_TITLES]
+            lines = [_published_tasks(line) for line in board.lines if line.section == section]
+            lines = [line for line in lines if line.entries]
             for line in lines:
                 rows += _line(board, line, kinds)
             kind = next(key for key, value in SECTIONS.items() if value == section)
             if kind in ("vgm", "vlm"):
                 rows += _averages(board, section, kind, lines)
     return rows
+
+
+def _published_tasks(line: Line) -> Line:
+    return Line({task: entry for task, entry in line.entries.items() if task in TASK_TITLES})
 
 
 def _line(board: Board, line: Line, kinds: Mapping[str, str]) -> Rows:

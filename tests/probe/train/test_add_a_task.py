@@ -107,7 +107,7 @@ def test_its_runs_do_not_disturb_those_of_other_tasks(study: Any, write_task: Ca
     for i, source in enumerate(("qwen3-vl-2b", "wan-t2v-1.3b", "position", "oracle")):
         study.per_clip("brightness", source, {"abs_error": [0.1 * i + 0.01 * k for k in range(6)]})
     after = build(str(study.root))
-    columns = ["label", "origin", "t_miou", "t_miou.low", "t_miou.high"]
+    columns = ["label", "origin", "layers", "note", "t_miou", "t_miou.low", "t_miou.high"]
     pd.testing.assert_frame_equal(before.table("main")[columns], after.table("main")[columns])
     rows = after.table("controls")
     mine = rows[rows["task"] == "brightness"]

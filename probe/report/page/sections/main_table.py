@@ -62,6 +62,7 @@ def _board(data: ReportData, sources: Sources, board: Any, rows: Sequence[dict[s
     printed = ("published", "difference")
     others = {(row["origin"], row["source"], row["store"]): row for row in rows if row["origin"] in printed}
     settings = [row for row in records(data.table("settings")) if row["board"] == board and row["main"]]
+    settings = [row for row in settings if row["task"] in TASK_TITLES]
     body = []
     for row in ours:
         model = row["role"] in ("model", "untrained twin")  # its vision tower, say, is in no published row
