@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from selenium import webdriver
 
+from tests.skips import NO_BROWSER
+
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-HOW = "needs a browser: apt-get install chromium chromium-driver"
 
 SECONDS = 60
 """How long anything may take on a machine under load."""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason=HOW)
+pytestmark = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason=NO_BROWSER)
 
 WATCH = """
 window.failures = [];
