@@ -89,7 +89,7 @@ class TestOtherReaders:
 
 def test_plain_zarr_finds_the_type_through_the_entry_points(store: FeatureStore, tmp_path: Path) -> None:
     """In a process that never imports this package by hand."""
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = project["entry-points"]
     assert groups["zarr.data_type"]["bfloat16"] == "cache.bfloat16:BFloat16"
     lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in entries.items()) for group, entries in groups.items()]

@@ -42,7 +42,7 @@ def test_contract(name, tiny_cache):
 
 
 def code_block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    found = re.search(rf"```{language}\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
     assert found
     return found[1]
 
