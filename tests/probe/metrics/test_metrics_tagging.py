@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import average_precision_score, f1_score
 
 from configs.errors import ConfigError, DatasetError, MissingError, NonFiniteError
@@ -73,7 +74,6 @@ def test_standard_equals_scikit_learn_with_ties(seed: int) -> None:
 
 
 def test_variants_agree_without_ties_and_equal_torchmetrics() -> None:
-    torch = pytest.importorskip("torch")
     from torchmetrics.functional.classification import multilabel_average_precision
 
     rng = np.random.default_rng(0)
