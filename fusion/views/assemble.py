@@ -20,8 +20,7 @@ from fusion.views.branch import Branch
 from fusion.views.fit import Fitter
 from fusion.views.grids import combinations, refill_command
 from fusion.views.noise_source import NoiseSource
-from fusion.views.normalise import LayerNorm, Normaliser, Standardise, Unchanged, UnitLength
-from fusion.views.project import Projection, random_projection
+from fusion.views.ops import LayerNorm, Normaliser, Projection, Standardise, Unchanged, UnitLength, random_projection
 from fusion.views.view import FusedView
 
 

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from fusion.views.normalise import Normaliser
-from fusion.views.project import Projection
-from fusion.views.resample import resample
+from fusion.views.ops import Normaliser, Projection, resample
 
 if TYPE_CHECKING:
     import torch
