@@ -15,8 +15,7 @@ from fusion.choices import Choices
 from fusion.name import NOISE, FusionName
 from fusion.recipe import Recipe
 from fusion.views.align import align_clips, align_rows, check_committed
-from fusion.views.array import FusedArray, make_spec
-from fusion.views.branch import Branch
+from fusion.views.array import Branch, FusedArray, make_spec
 from fusion.views.fit import Fitter
 from fusion.views.grids import combinations, refill_command
 from fusion.views.noise_source import NoiseSource
