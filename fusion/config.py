@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from configs.cli import Layers, RootConfig
 from configs.errors import ConfigError
 from configs.options import option
-from fusion.choices import UPSAMPLING, Choices
 from fusion.name import DEFAULT_VARIANT, FusionName, parse_name
-from fusion.recipe import Recipe, variant_values
+from fusion.recipe import UPSAMPLING, Choices, Recipe, variant_values
 
 
 @dataclasses.dataclass

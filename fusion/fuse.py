@@ -11,11 +11,10 @@ from cache.store import FeatureStore
 from cache.views import find_views
 from configs.console import print_table, progress
 from configs.errors import ConfigError, SpatialprobeError
-from fusion.choices import Choices
 from fusion.config import FuseConfig, InspectConfig, ViewConfig, choices_of, fusion_name, recipe_of
 from fusion.name import NOISE
 from fusion.opening import open_source, resolve_aliases, view_by_name
-from fusion.recipe import Recipe
+from fusion.recipe import Choices, Recipe
 from fusion.record import load_record, record_of, save_record
 from fusion.splits import training_clips
 from fusion.views.view import FusedView

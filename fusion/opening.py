@@ -15,9 +15,8 @@ from cache.views import ENDING, find_views
 from configs.errors import ConfigError, MissingError, StoreError
 from configs.loader import CONFIG_FOLDER, read_yaml
 from configs.paths import features_path
-from fusion.choices import Choices
 from fusion.name import NOISE, BranchName, FusionName, parse_name
-from fusion.recipe import Recipe, make_recipe
+from fusion.recipe import Choices, Recipe, make_recipe
 from fusion.record import ViewRecord, check_fresh, load_record, stale
 from fusion.splits import training_clips
 from fusion.views.assemble import build

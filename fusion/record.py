@@ -15,9 +15,8 @@ from configs.errors import CorruptionError, SpatialprobeError, StaleError, Stora
 from configs.files import write_atomic
 from configs.identity import differences, plain
 from configs.paths import features_path
-from fusion.choices import Choices
 from fusion.name import parse_name
-from fusion.recipe import Recipe, unchecked_recipe
+from fusion.recipe import Choices, Recipe, unchecked_recipe
 
 if TYPE_CHECKING:
     from fusion.views.view import FusedView

@@ -20,11 +20,10 @@ from configs.errors import (
     StoreError,
 )
 from extract.noise import CogVideoXSchedule, FlowSchedule, NoiseSchedule, OpenSoraSchedule
-from fusion.choices import Choices
 from fusion.fuse import save_view
 from fusion.name import parse_name
 from fusion.opening import open_source, view_by_name
-from fusion.recipe import make_recipe
+from fusion.recipe import Choices, make_recipe
 from fusion.record import fuse_command, load_record
 from fusion.splits import training_clips
 from fusion.views.grids import refill_command
