@@ -13,6 +13,14 @@ from fusion.recipe import UPSAMPLING, Choices, Recipe, variant_values
 
 
 @dataclasses.dataclass
+class ListConfig(RootConfig):
+    """Options of `ls`."""
+
+    models: str | None = option(None, "only views of this name, such as a+b@zscore")
+    dataset: str | None = option(None, "only views on this dataset")
+
+
+@dataclasses.dataclass
 class ViewConfig(RootConfig):
     """Which fused source is meant."""
 

@@ -11,13 +11,12 @@ from cache.format import layout
 from cache.locate import find_stores, locate_store
 from cache.source import FeatureSource
 from cache.store import FeatureStore
-from cache.views import ENDING, find_views
 from configs.errors import ConfigError, MissingError, StoreError
 from configs.loader import CONFIG_FOLDER, read_yaml
 from configs.paths import features_path
 from fusion.name import NOISE, BranchName, FusionName, parse_name
 from fusion.recipe import Choices, Recipe, make_recipe
-from fusion.record import ViewRecord, check_fresh, load_record, stale
+from fusion.record import ENDING, ViewRecord, check_fresh, find_views, load_record, stale
 from fusion.splits import training_clips
 from fusion.views.assemble import build
 from fusion.views.view import FusedView

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from cache import ArraySpec, ClipEntry
-from cache.views import find_views
 from configs.errors import (
     ConfigError,
     CorruptionError,
@@ -24,7 +23,7 @@ from fusion.fuse import save_view
 from fusion.name import parse_name
 from fusion.opening import open_source, view_by_name
 from fusion.recipe import Choices, make_recipe
-from fusion.record import fuse_command, load_record
+from fusion.record import find_views, fuse_command, load_record
 from fusion.splits import training_clips
 from fusion.views.grids import refill_command
 from tests.fusion.lab import Lab, spec_of
