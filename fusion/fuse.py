@@ -12,10 +12,9 @@ from configs.console import print_table, progress
 from configs.errors import ConfigError, SpatialprobeError
 from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, choices_of, fusion_name, recipe_of
 from fusion.name import NOISE
-from fusion.opening import open_source, resolve_aliases, view_by_name
+from fusion.opening import open_source, resolve_aliases, training_clips, view_by_name
 from fusion.recipe import Choices, Recipe
 from fusion.record import ENDING, find_views, load_record, record_of, save_record, view_entry
-from fusion.splits import training_clips
 from fusion.views.view import FusedView
 
 
