@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from configs.errors import DatasetError
 from data.dataset.clip import Clip
 from data.dataset.layout import check_clip_id
-
-SPLITS = ("train", "select", "report")
+from data.dataset.splits import SPLITS
 
 
 def check_clip(clip: Clip, n_classes: int) -> None:

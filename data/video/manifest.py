@@ -12,8 +12,8 @@ from typing import Any
 
 from configs.errors import DatasetError
 from configs.loader import closest
-from data.dataset.check import SPLITS
 from data.dataset.layout import CLIP_NAME
+from data.dataset.splits import SPLITS
 from data.dataset.taxonomy import SCANNET20
 from data.raw.folder import RawFolder, check_name
 from data.raw.json import parse_json
