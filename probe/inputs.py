@@ -14,10 +14,9 @@ from cache.source import FeatureSource
 from configs.errors import ConfigError, DatasetError
 from configs.identity import digest
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.queries import ViewPlan
+from data.dataset.queries import ViewPlan, clip_rng
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import tag_labels
-from data.dataset.views import clip_rng
 from probe.input_checks import check_clips, check_dataset, check_truth
 from probe.layers import choose_arrays
 from probe.tasks.task import Task

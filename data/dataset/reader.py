@@ -15,9 +15,8 @@ from configs.errors import CorruptionError, MissingError
 from configs.loader import closest
 from configs.paths import artifact_root, dataset_path
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.dense import read_dense
-from data.dataset.identity import read_identity
-from data.dataset.layout import clip_folder, frame_name
+from data.dataset.clip_files import read_dense
+from data.dataset.layout import clip_folder, frame_name, read_identity
 from data.dataset.splits import members
 from data.dataset.tables import read_tables
 

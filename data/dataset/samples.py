@@ -17,10 +17,9 @@ from torch.utils.data import Dataset
 
 from configs.errors import ConfigError, DatasetError, MissingError
 from configs.loader import closest
-from data.dataset.queries import ViewPlan
+from data.dataset.queries import ViewPlan, clip_rng, draw_views
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import MIN_PIXELS, geometry_targets, sample_pixels, tag_labels
-from data.dataset.views import clip_rng, draw_views
 
 TASKS = ("tagging", "instance", "geometry")
 SUREST = 2.0**-12

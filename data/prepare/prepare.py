@@ -17,8 +17,7 @@ from configs.jobs import run_jobs
 from data.dataset.clip import ClipRefused, ClipSource, GetsReady
 from data.dataset.clip_files import write_clip
 from data.dataset.files import json_bytes, remove_stale
-from data.dataset.identity import claim_identity, identity_record
-from data.dataset.layout import check_clip_id, clip_folder
+from data.dataset.layout import check_clip_id, claim_identity, clip_folder, identity_record
 from data.dataset.queries import write_plans
 from data.dataset.splits import SALT
 from data.dataset.tables import build_tables, read_clip_record

@@ -15,9 +15,9 @@ from configs.files import write_atomic
 from data.dataset.ceilings import GRIDS, depth_floor, instance_score, perfect_cells
 from data.dataset.clip import Clip, ClipSource
 from data.dataset.files import json_bytes
+from data.dataset.queries import draw_views
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import pixel_threshold
-from data.dataset.views import draw_views
 
 VIEWS = 8
 """Views of one sample, as for tagging and instances (published protocol)."""

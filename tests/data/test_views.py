@@ -12,9 +12,8 @@ import pytest
 
 from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.queries import PlanName, load_plan
+from data.dataset.queries import SAMPLERS, PlanName, clip_rng, draw_views, load_plan, paper_views, snap
 from data.dataset.reader import PreparedDataset
-from data.dataset.views import SAMPLERS, clip_rng, draw_views, paper_views, snap
 from data.prepare.prepare import prepare
 from tests.data.toy import Shape, ToySource
 
