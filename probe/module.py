@@ -12,7 +12,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from data.dataset.queries import ViewPlan
+from data.dataset.queries import QueryPlan
 from data.dataset.reader import PreparedDataset
 from probe.gating import install_gate
 from probe.losses.combine import require_finite
@@ -55,7 +55,7 @@ class TargetOptions:
     """
 
     clip_ids: Sequence[str]
-    plan: ViewPlan | None
+    plan: QueryPlan | None
     sampler: str
     n_views: int
     seed: int

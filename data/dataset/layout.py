@@ -83,7 +83,7 @@ def frame_name(position: int) -> str:
 
 
 def plan_path(dataset: Path, plan: str) -> Path:
-    """File of one evaluation view plan."""
+    """File of one query plan."""
     return dataset / "views" / f"{plan}.parquet"
 
 

@@ -23,8 +23,6 @@ from data.dataset.tables import read_tables
 if TYPE_CHECKING:
     import pandas as pd
 
-    from data.dataset.queries import ViewPlan
-
 
 class Cameras(NamedTuple):
     """Cameras at n positions: `intrinsics` (n, 3, 3) float32 in pixels of the ground truth, `cam2world` (n, 4, 4)
@@ -193,12 +191,6 @@ class PreparedDataset:
         if not (clip_folder(self.path, clip_id) / "gt.zarr" / "confidence").is_dir():
             return None
         return self._dense(clip_id, "confidence", positions)
-
-    def plan(self, name: str) -> ViewPlan:
-        """Return a frozen evaluation view plan; it is made and frozen on first use (see `data.dataset.queries`)."""
-        from data.dataset.queries import load_plan
-
-        return load_plan(self, name)
 
     def _dense(self, clip_id: str, name: str, positions: Sequence[int]) -> NDArray[Any]:
         self._slice(clip_id)

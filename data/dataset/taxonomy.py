@@ -1,4 +1,4 @@
-"""The classes that tagging predicts and that instances belong to: the 20 of ScanNet's benchmark and the 200 of ScanNet200."""
+"""The classes that tagging predicts and instances belong to: ScanNet's 20 benchmark classes and ScanNet200's 200."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class PrepareConfig(RootConfig):
     select: float = option(0.1, "share of groups in the select split", minimum=0, maximum=1)
     report: float = option(0.1, "share of groups in the report split", minimum=0, maximum=1)
     plans: list[str] = option(
-        help="evaluation view plans to freeze: <sampler>-<views>[-d<draws>][-s<seed>]",
+        help="query plans to freeze: <sampler>-<queries>[-d<draws>][-s<seed>]",
         factory=lambda: ["paper-4", "paper-8", "random_start-4", "random_start-8"],
     )
 

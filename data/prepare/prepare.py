@@ -54,12 +54,12 @@ def prepare(
     cluster: str = "local",
     status_file: Path | None = None,
 ) -> Summary:
-    """Make all clips of a source that are not there yet, then the tables and view plans.
+    """Make all clips of a source that are not there yet, then the tables and query plans.
 
     Args:
         source: importer or generator.
         dataset: folder of the prepared dataset.
-        plans: names of evaluation view plans to freeze (see `data.dataset.queries`).
+        plans: names of query plans to freeze (see `data.dataset.queries`).
         select, report, salt: split of groups without an official split (see `data.dataset.splits`).
         workers: processes; 0 = one per core.
         allowed_failures: clips that may fail; with more, the run ends in an error and the dataset stays unfinished.
