@@ -12,7 +12,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from data.dataset.queries import ViewPlan
+from data.dataset.queries import QueryPlan
 from data.dataset.reader import PreparedDataset
 from probe.metrics.scores import Scores
 from probe.net.gate import install_gate
@@ -55,7 +55,7 @@ class TargetOptions:
     """
 
     clip_ids: Sequence[str]
-    plan: ViewPlan | None
+    plan: QueryPlan | None
     sampler: str
     n_views: int
     seed: int

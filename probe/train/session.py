@@ -163,7 +163,7 @@ class Session:
             among: the clips that give twins their targets; default `clips`.
         """
         donors = controls.donors(among or clips, self.config.data_seed) if data.donors is not None else None
-        draws = len(self.inputs.plan.views[clips[0]])
+        draws = len(self.inputs.plan.queries[clips[0]])
         batches = data.evaluation(clips, self.held_targets, donors, draws)
         return evaluate_members(members, batches, self.device, full=full, precision=self.config.recipe.precision)
 
