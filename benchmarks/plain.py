@@ -25,10 +25,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from probe.net import refinement
-from probe.net.attention import Attention, Block
+from probe.net.attention import Attention, Block, Dropout
 from probe.net.config import InstanceLossConfig, RecipeConfig
 from probe.net.dpt import DptHead, output_size
-from probe.net.dropout import Dropout
 from probe.net.trunk import Trunk
 from probe.net.uv import BASE, GAIN, UvEmbedding
 from probe.tasks.geometry import camera_loss as camera

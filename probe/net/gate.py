@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from cache.format.spec import ArraySpec
 from configs.errors import ConfigError
 from fusion.gate import BranchGate
 from probe.net.trunk import Trunk
@@ -27,19 +26,3 @@ def install_gate(probe: nn.Module, branches: Sequence[int]) -> None:
         raise ConfigError("a linear read-out can't gate", fix="leave readout=linear out, or use the plain fusion a+b")
     gate = BranchGate(branches, trunk.config.width)
     trunk.input_proj = gate.to(trunk.camera_token.device)  # type: ignore[assignment]
-
-
-def refuse_matched_gate(branches: Sequence[int], projected: bool, array: ArraySpec) -> None:
-    """Refuse to project the channels of gated features: the branches would be mixed.
-
-    Raises:
-        ConfigError: an array with a gate, and a projection.
-    """
-    if branches and projected:
-        raise ConfigError(
-            "gated features can't be projected to another width",
-            expected=f"{sum(branches)} channels in branches of {', '.join(map(str, branches))}",
-            found="match.width",
-            where=array.name,
-            fix="leave match.width out, or use a+b@pca<width>",
-        )

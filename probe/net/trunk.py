@@ -11,10 +11,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from configs.errors import ConfigError
-from probe.net.attention import Block
+from probe.net.attention import Block, rotary_tables
 from probe.net.config import TrunkConfig
 from probe.net.input_norm import build_input_norm
-from probe.net.rope import rotary_tables
 
 # Float32 values kept for backward per token, channel and block, measured in tests/probe/model/test_trunk.py.
 SAVED_PER_TOKEN = 26
