@@ -17,11 +17,10 @@ from fusion.gate import gated_widths
 from probe.config import task_options
 from probe.inputs.batches import ProbeData
 from probe.inputs.inputs import Inputs, Layer, train_rates
-from probe.inputs.matching import Match, build_match
+from probe.inputs.matching import Match, build_match, refuse_matched_gate
 from probe.inputs.side_by_side import SideBySide
 from probe.metrics.scores import Scores
 from probe.module import Facts
-from probe.net.gate import refuse_matched_gate
 from probe.results import results
 from probe.studies import controls
 from probe.tasks import load_task
