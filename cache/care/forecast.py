@@ -6,13 +6,14 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cache.format import clips, layout, moments
+from cache.format.clips import ClipEntry
+from cache.format.commits import CommitRecord, ShardRecord
+from cache.format.header import Header
 from cache.format.spec import ArraySpec
 from configs.errors import StorageError
-
-if TYPE_CHECKING:
-    from cache.format.clips import ClipEntry
 
 SHARE = 0.95
 """Largest share of the free space that a job may plan to use."""
@@ -41,9 +42,6 @@ def bytes_needed(arrays: Iterable[ArraySpec], n_clips: int) -> int:
 
 def _record_bytes(specs: Sequence[ArraySpec]) -> int:
     """Return the size of one clip's statistics and commit record, by writing such a pair down."""
-    from cache.format import moments
-    from cache.format.commits import CommitRecord, ShardRecord
-
     statistics = len(moments.to_bytes({spec.name: moments.Moments.empty(spec.channels) for spec in specs}))
     shards = {spec.name: ShardRecord(10**6, (2 * 10**9,) * spec.rows, 1.2345678) for spec in specs}
     digest = "0" * 64
@@ -63,9 +61,6 @@ def store_bytes(
         entries: the clips.
         arrays: the arrays.
     """
-    from cache.format import clips, layout
-    from cache.format.header import Header
-
     known = {layout.CLIPS, layout.MANIFEST, layout.GROUP, *(spec.name for spec in arrays)}
     files = {f"{layout.GROUP}/{key}": ("0" * 64,) for key in known}
     header = Header(arrays=tuple(arrays), files=files, recorded=dict(recorded), **identity)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from cache import FeatureLoader, FeatureStore
+from cache import FeatureStore
+from cache.loading.feature_loader import FeatureLoader
 from configs.errors import MissingError, StoreError
 from fusion.choices import Choices
 from fusion.name import parse_name
