@@ -11,8 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.cache.measure import Target, Work, ratio, take_turns
-from cache import ArraySpec, FeatureStore
-from cache.loading.feature_loader import FeatureLoader
+from cache import ArraySpec, FeatureLoader, FeatureStore
 from tests.stores import make_clips, make_spec
 
 WAN = make_spec("wan", rows=20, grid=(15, 26), channels=5120)

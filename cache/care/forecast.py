@@ -1,9 +1,8 @@
-"""How much disk a store will take, told before the first forward pass."""
+"""How much disk a store will take, known before the first forward pass."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from cache.format.clips import ClipEntry
 from cache.format.commits import CommitRecord, ShardRecord
 from cache.format.header import Header
 from cache.format.spec import ArraySpec
+from configs.console import format_bytes
 from configs.errors import StorageError
+from configs.files import free_bytes
 
 SHARE = 0.95
 """Largest share of the free space that a job may plan to use."""
@@ -69,14 +70,6 @@ def store_bytes(
     return 2 * twice + zarr + sum(len(layout.array_metadata(spec, len(entries))) for spec in arrays) + MANIFEST_BYTES
 
 
-def free_bytes(path: str | os.PathLike[str]) -> int:
-    """Return the bytes free for this user on the file system that holds, or will hold, a path."""
-    place = Path(path).expanduser().absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
-
-
 def check_free_space(
     path: str | os.PathLike[str], arrays: Iterable[ArraySpec], n_clips: int, needed: int | None = None
 ) -> tuple[int, int]:
@@ -101,12 +94,3 @@ def check_free_space(
             fix="choose fewer blocks (layers=...), the probe grid instead of native, or another disk (root=...)",
         )
     return needed, free
-
-
-def format_bytes(count: float) -> str:
-    """Return a byte count as a person writes it, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache import FeatureStore
-from cache.loading.feature_loader import FeatureLoader, epoch_order, rank_batches
+from cache import FeatureLoader, FeatureStore
+from cache.loading.feature_loader import epoch_order, rank_batches
 from configs.errors import MissingError, StoreError
 from tests.stores import make_features, make_spec
 

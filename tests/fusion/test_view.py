@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from cache import FeatureStore
-from cache.loading.feature_loader import FeatureLoader
+from cache import FeatureLoader, FeatureStore
 from configs.errors import MissingError, StoreError
 from fusion.name import parse_name
 from fusion.opening import open_source
