@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cache.care.forecast import format_bytes
 from cache.source import FeatureSource
 from cache.store import FeatureStore
-from configs.console import print_table, progress
+from configs.console import format_bytes, print_table, progress
 from configs.errors import ConfigError, SpatialprobeError
 from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, choices_of, fusion_name, recipe_of
 from fusion.name import NOISE
@@ -80,7 +79,7 @@ def list_views(config: ListConfig) -> int:
 
 def inspect(config: InspectConfig) -> int:
     """Print what a fused source is made of; a fusion that can't be opened is listed with its reason."""
-    from cache.printing import draw
+    from cache.care.describe import draw
 
     name = str(resolve_aliases(config.root, config.dataset, fusion_name(config.models)))
     paths = [p for p in find_views(config.root, config.dataset, name) if p.name.startswith(config.store or "")]
@@ -88,7 +87,7 @@ def inspect(config: InspectConfig) -> int:
         source = open_source(config.root, config.dataset, name, config.store)
         describe(source)
         if config.histogram is not None:
-            draw(source, config.histogram)
+            print(f"\n{draw(source, config.histogram)}")
         return 0
     failed = 0
     for path in paths:
@@ -104,7 +103,7 @@ def inspect(config: InspectConfig) -> int:
 
 def verify(config: ViewConfig) -> int:
     """Check that a fused source is up to date and every byte of it, or of its parents, is as written."""
-    from cache import printing as tools
+    from cache.printing import verify_store
 
     source = open_source(config.root, config.dataset, str(fusion_name(config.models)), config.store)
     stores = [source] if isinstance(source, FeatureStore) else list(getattr(source, "parents", []))
@@ -112,7 +111,7 @@ def verify(config: ViewConfig) -> int:
     for store in stores:
         if isinstance(store, FeatureStore):
             print(f"{store.source}: {store.where}")
-            codes.append(tools.verify(store.backend))
+            codes.append(verify_store(store.backend))
     return max(codes, default=0)
 
 
