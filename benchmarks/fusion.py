@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from cache import ArraySpec, ClipEntry, FeatureStore
-from cache.shard_reader import ReadItem
+from cache.source import ReadItem
 from configs.console import print_table
 from configs.errors import SpatialprobeError
 from configs.loader import parse_overrides, resolve

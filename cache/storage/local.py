@@ -14,13 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cache.storage.backend import Bytes
+from cache.storage.backend import TEMPORARY, Bytes
 from cache.storage.local_file import FIXES, MAX_BYTES, LocalHandle
 from cache.storage.process import this_process
 from configs.errors import CorruptionError, MissingError, StorageError
-
-TEMPORARY = "tmp"
-"""Folder of staged files, one sub-folder per writing process."""
 
 
 class LocalBackend:

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cache.format.spec import ArraySpec
-from cache.source import FeatureSource
+from cache.format.spec import ArraySpec, torch_dtype
+from cache.source import FeatureSource, ReadItem
 from configs.errors import MissingError, StoreError
 from fusion.views.align import Alignment
 from fusion.views.grids import fused_name
@@ -15,8 +15,6 @@ from fusion.views.ops import Normaliser, Projection, resample
 
 if TYPE_CHECKING:
     import torch
-
-    from cache.shard_reader import ReadItem
 
 BLOCK_VALUES = 1 << 18
 """Values normalised at a time: float32 copies of them stay in the processor's cache."""
@@ -148,11 +146,9 @@ class FusedArray:
     def _compute(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         import torch
 
-        from cache.format.shard import TORCH_DTYPE
-
         lead = features[0].shape[:-3]
         if features[0].device.type == "cpu":  # map by map: memory stays in the processor's cache
-            fused = torch.empty((*lead, *self.spec.shape[1:]), dtype=TORCH_DTYPE[self.spec.dtype])
+            fused = torch.empty((*lead, *self.spec.shape[1:]), dtype=torch_dtype(self.spec.dtype))
             flat = [maps.reshape(-1, *maps.shape[-3:]) for maps in features]
             self._fill_all(flat, fused.view(-1, *self.spec.shape[1:]))
             return fused
@@ -161,7 +157,7 @@ class FusedArray:
             for branch, maps in zip(self.branches, features, strict=True)
         ]
         total = torch.stack(found).sum(0) if self.combine == "sum" else torch.cat(found, dim=-1)
-        return total.to(TORCH_DTYPE[self.spec.dtype]).reshape(*lead, *self.spec.shape[1:])
+        return total.to(torch_dtype(self.spec.dtype)).reshape(*lead, *self.spec.shape[1:])
 
 
 def make_spec(

@@ -285,7 +285,7 @@ def test_a_commit_overwritten_between_check_and_rename_is_withdrawn(
 
 def test_thousands_of_leftovers_cost_nothing_and_are_swept(fast_path: Path) -> None:
     store = make_store(fast_path / "s", [SPEC], 3, written=[0])
-    here, token = cache.process.this_process(), "deadbeef"
+    here, token = cache.storage.process.this_process(), "deadbeef"
     dead = fast_path / f"s/tmp/{here.place}-4000000-1-{token}"
     foreign = fast_path / "s/tmp/othermachine-12-34-cafe"
     for folder in (dead, foreign):
