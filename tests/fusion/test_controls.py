@@ -116,7 +116,7 @@ def test_the_table_has_every_control_and_says_what_is_lacking(lab: Lab, capsys: 
     words = ["models=wan-t2v-1.3b qwen3-vl-2b", "dataset=toy", f"root={lab.root}", "probe=profile=smoke seeds=0,1"]
     assert run("controls", *words) == 0
     printed = capsys.readouterr().out
-    script = (lab.root / "features" / "toy" / "wan-t2v-1.3b+qwen3-vl-2b" / "controls.sh").read_text()
+    script = (lab.root / "features" / "toy" / "wan-t2v-1.3b+qwen3-vl-2b" / "controls.sh").read_text(encoding="utf-8")
     ready = [
         "wan-t2v-1.3b", "qwen3-vl-2b", "wan-t2v-1.3b+qwen3-vl-2b", "wan-t2v-1.3b+qwen3-vl-2b@concat",
         "wan-t2v-1.3b+qwen3-vl-2b@pca4", "wan-t2v-1.3b+qwen3-vl-2b@sum4", "wan-t2v-1.3b+qwen3-vl-2b@gated",
