@@ -12,11 +12,10 @@ from cache.locate import find_stores, locate_store
 from cache.source import FeatureSource
 from cache.store import FeatureStore
 from configs.errors import ConfigError, DatasetError, MissingError, StoreError
-from configs.loader import CONFIG_FOLDER, read_yaml
+from configs.names import NOISE, BranchName, FusionName, parse_name, resolve_alias
 from configs.paths import features_path
 from data.dataset.reader import prepared_folder, read_splits
 from data.dataset.splits import members
-from fusion.name import NOISE, BranchName, FusionName, parse_name
 from fusion.recipe import Choices, Recipe, make_recipe
 from fusion.record import ENDING, ViewRecord, check_fresh, find_views, load_record, stale
 from fusion.views.assemble import build
@@ -36,7 +35,7 @@ def open_source(
 ) -> FeatureSource:
     """Open a source by name.
 
-    A plain name opens its feature store. A joined one (`fusion.name`) opens the materialised store if there is a
+    A plain name opens its feature store. A joined one (`configs.names`) opens the materialised store if there is a
     complete one, else the recorded view, else a view with the variant's defaults.
 
     Args:
@@ -206,13 +205,11 @@ def training_clips(root: Root, dataset: str, given: Sequence[str] | None = None)
 def resolve_aliases(root: Root, dataset: str | None, name: FusionName) -> FusionName:
     """Replace family aliases by the models they stand for, where no store has the alias itself for a name."""
 
-    def resolve(branch: BranchName) -> BranchName:
-        path = CONFIG_FOLDER / "model" / f"{branch.source}.yaml"
-        if not path.is_file() or find_stores(root, dataset, branch.source):
-            return branch
-        return dataclasses.replace(branch, source=str(read_yaml(path).get("alias_of", branch.source)))
+    def has_store(source: str) -> bool:
+        return bool(find_stores(root, dataset, source))
 
-    return dataclasses.replace(name, branches=tuple(map(resolve, name.branches)))
+    branches = [dataclasses.replace(branch, source=resolve_alias(branch.source, has_store)) for branch in name.branches]
+    return dataclasses.replace(name, branches=tuple(branches))
 
 
 def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | None:

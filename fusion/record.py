@@ -13,8 +13,8 @@ from cache.locate import FINGERPRINT_DIGITS
 from configs.errors import CorruptionError, SpatialprobeError, StaleError, StorageError
 from configs.files import write_atomic
 from configs.identity import differences, plain
+from configs.names import parse_name
 from configs.paths import features_path
-from fusion.name import parse_name
 from fusion.recipe import Choices, Recipe, unchecked_recipe
 from fusion.views.view import FusedView
 
@@ -27,7 +27,7 @@ class ViewRecord:
     """One recorded view.
 
     Attributes:
-        name: as in `fusion.name`.
+        name: as in `configs.names`.
         dataset: name of the prepared dataset.
         stores: for each branch the folder name of its store, "" for noise and for views.
         recipe, choices: how it was made.

@@ -11,7 +11,7 @@ from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
 from configs.errors import ConfigError, MissingError
 from configs.identity import digest
-from fusion.name import NOISE, FusionName
+from configs.names import NOISE, FusionName
 from fusion.recipe import Choices, Recipe
 from fusion.views.align import align_clips, align_rows, check_committed
 from fusion.views.array import Branch, FusedArray, make_spec

@@ -9,8 +9,7 @@ from cache.source import FeatureSource
 from configs.blocks import even_blocks, scaled_block
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest, known_names, load_named
-from configs.names import read_source
-from fusion.name import parse_name
+from configs.names import parse_name, read_source
 from fusion.views.grids import extract_command
 
 

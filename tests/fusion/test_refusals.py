@@ -18,9 +18,9 @@ from configs.errors import (
     StaleError,
     StoreError,
 )
+from configs.names import parse_name
 from extract.noise import CogVideoXSchedule, FlowSchedule, NoiseSchedule, OpenSoraSchedule
 from fusion.fuse import save_view
-from fusion.name import parse_name
 from fusion.opening import open_source, training_clips, view_by_name
 from fusion.recipe import Choices, make_recipe
 from fusion.record import find_views, fuse_command, load_record
