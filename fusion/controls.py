@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cache.locate import find_stores
+from configs import commands
 from configs.console import print_table
 from configs.errors import ConfigError, SpatialprobeError
 from configs.files import write_atomic
@@ -19,10 +20,9 @@ from fusion.config import ControlsConfig
 from fusion.fuse import save_view
 from fusion.opening import open_parent, resolve_aliases, training_clips, view_by_name
 from fusion.recipe import Choices, make_recipe, variant_values
-from fusion.views.grids import extract_command, layer_arrays
+from fusion.views.grids import layer_arrays
 
 KINDS = ("vlm", "vgm")
-MODELS = "python -m extract models"
 
 
 @dataclasses.dataclass
@@ -61,22 +61,22 @@ def controls(config: ControlsConfig) -> int:
         raise ConfigError(
             "the control table is made for a pair of models",
             found=config.models,
-            fix='python -m fusion controls models="wan-t2v-14b qwen3-vl-8b"',
+            fix=commands.fusion("controls", models="wan-t2v-14b qwen3-vl-8b"),
         )
     for variant in config.variants:
         variant_values(variant)
     rows = table(config, name)
     ready = [row for row in rows if not row.problem]
-    commands = [probe_command(config, row, task) for task in config.task for row in ready]
-    script = write_script(config, name, rows, commands)
+    probes = [probe_command(config, row, task) for task in config.task for row in ready]
+    script = write_script(config, name, rows, probes)
     columns = ["role", "model", "channels", "state"]
     cells = [[row.role, str(row.name), row.width, row.problem or "ready"] for row in rows]
     lacking = list(dict.fromkeys(row.fix for row in rows if row.fix))
     print_table(f"controls of {name} on {config.dataset}", columns, cells)
     if lacking:
         print("\nto complete the table, run these and then this command again:\n  " + "\n  ".join(lacking))
-    print(f"\n{len(commands)} probe commands: sh {script}")
-    return run_all(commands) if config.run else 0
+    print(f"\n{len(probes)} probe commands: sh {script}")
+    return run_all(probes) if config.run else 0
 
 
 def table(config: ControlsConfig, name: FusionName) -> list[Row]:
@@ -114,7 +114,7 @@ def table(config: ControlsConfig, name: FusionName) -> list[Row]:
         kind = model_kind(branch.source)
         if kind in KINDS and branch not in [one for one, _ in pairs]:
             word = kind.upper()
-            problem, fix = f"no second {word} has features", f"{MODELS} # {word}"
+            problem, fix = f"no second {word} has features", f"{commands.extract('models')} # {word}"
             rows.append(Row(f"two {word}s", FusionName((branch,)), layers, problem=problem, fix=fix))
     for branch in name.branches:
         rows.append(Row("single, fusion's width", FusionName((branch,), "random", total), layers))
@@ -144,22 +144,22 @@ def probe_command(config: ControlsConfig, row: Row, task: str) -> list[str]:
 
 
 def write_script(
-    config: ControlsConfig, name: FusionName, rows: Sequence[Row], commands: Sequence[Sequence[str]]
+    config: ControlsConfig, name: FusionName, rows: Sequence[Row], probes: Sequence[Sequence[str]]
 ) -> Path:
     """Write the commands as a shell script next to the pair's views and return its path."""
     path = features_path(config.root, config.dataset, str(name)) / "controls.sh"
     lines = ["#!/bin/sh", f"# Probes of the control table of {name} on {config.dataset}.", "set -e"]
     lines += [f"# lacking: {row.name} ({row.role}): {row.fix or row.problem}" for row in rows if row.problem]
-    lines += [shlex.join(["python", *words]) for words in commands]
+    lines += [shlex.join(["python", *words]) for words in probes]
     write_atomic(path, ("\n".join(lines) + "\n").encode())
     return path
 
 
-def run_all(commands: Sequence[Sequence[str]]) -> int:
+def run_all(probes: Sequence[Sequence[str]]) -> int:
     """Run probe commands one after the other; one that fails doesn't stop the others. Returns 1 if any failed."""
     failed = []
-    for number, words in enumerate(commands, 1):
-        print(f"\n[{number}/{len(commands)}] python {shlex.join(words)}", flush=True)
+    for number, words in enumerate(probes, 1):
+        print(f"\n[{number}/{len(probes)}] python {shlex.join(words)}", flush=True)
         if subprocess.run([sys.executable, *words], check=False).returncode:
             failed.append(words)
     for words in failed:
@@ -200,7 +200,10 @@ def _make(config: ControlsConfig, row: Row, grid: str, *, required: bool = False
         sources = [branch.source for branch in row.name.branches if branch.source != NOISE]
         lacking = [source for source in sources if not find_stores(config.root, config.dataset, source)]
         if lacking:
-            row.problem, row.fix = f"no features of {lacking[0]}", extract_command(lacking[0], config.dataset)
+            row.problem, row.fix = (
+                f"no features of {lacking[0]}",
+                commands.extract_source(lacking[0], config.dataset, root=config.root),
+            )
     return row
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cache.care.forecast import format_bytes
 from cache.source import FeatureSource
 from cache.store import FeatureStore
-from configs.console import print_table, progress
+from configs import commands
+from configs.console import format_bytes, print_table, progress
 from configs.errors import ConfigError, SpatialprobeError
 from configs.names import NOISE, read_models
 from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, choices_of, recipe_of
@@ -42,7 +42,8 @@ def fuse(config: FuseConfig) -> int:
     describe(view)
     print(f"view:  {path}")
     if not config.materialise:
-        print(f"probe: python -m probe train task=instance model={view.source} dataset={view.dataset}")
+        command = commands.probe("train", task="instance", model=view.source, dataset=view.dataset, root=config.root)
+        print(f"probe: {command}")
         return 0
     from fusion.materialise import materialise
 

@@ -171,12 +171,12 @@ def _training(
         there.intersection_update(*(s.committed(array.name) for s, array in zip(sources, group, strict=True)))
     absent = sorted(set(asked) - there)
     if absent and choices.clips == "all":
-        commands = dict.fromkeys(refill_command(source) for source in sources if source.source != NOISE)
+        refills = dict.fromkeys(refill_command(source) for source in sources if source.source != NOISE)
         raise MissingError(
             f"{len(absent)} training clips have no features",
             found=", ".join(absent[:8]),
             where=str(name),
-            fix=f"{'; '.join(commands)}; or fit on those that are there with clips=common",
+            fix=f"{'; '.join(refills)}; or fit on those that are there with clips=common",
         )
     return [clip_id for clip_id in asked if clip_id in there]
 
