@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from cache.format.spec import ArraySpec
-from cache.loading.feature_loader import FeatureLoader
-from cache.loading.order import Indices
+from cache.loading.feature_loader import FeatureLoader, Indices
 from cache.source import FeatureSource, ReadItem
 from data.dataset.clip import QUERY_POSITIONS
 from fusion.views.deferred import deferred

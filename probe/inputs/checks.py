@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
+from configs import commands
 from configs.errors import ConfigError, MissingError, StoreError
 from configs.loader import closest
 from data.dataset.reader import PreparedDataset
-from fusion.views.grids import extract_command, refill_command
+from fusion.views.grids import refill_command
 from probe.task import Task
 from probe.tasks import known_metrics, load_task, task_file, task_names
 
@@ -30,7 +31,7 @@ def check_dataset(store: FeatureSource, name: str) -> None:
             expected=name,
             found=store.dataset,
             where=store.where,
-            fix=f"leave out dataset=, or extract features of {name}: {extract_command(store.source, name)}",
+            fix=f"leave out dataset=, or extract features of {name}: {commands.extract_source(store.source, name)}",
         )
 
 
@@ -88,14 +89,14 @@ def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:
     from fusion.views.view import FusedView
 
     problems: list[str] = []
-    commands: list[str] = []
+    refills: list[str] = []
     for store in {id(layer.store): layer.store for layer in inputs.layers}.values():
         arrays = [layer.array for layer in inputs.layers if layer.store is store]
         found = _lacking(store, arrays, clip_ids)
         if found:
             problems += [f"{store.source}: {problem}" for problem in found]
             read = store.parts(array.name for array in arrays) if isinstance(store, FusedView) else [(store, arrays)]
-            commands += [refill_command(parent) for parent, arrays in read if _lacking(parent, arrays, clip_ids)]
+            refills += [refill_command(parent) for parent, arrays in read if _lacking(parent, arrays, clip_ids)]
     column = inputs.dataset.clips[task.label_column]
     unlabelled = [clip_id for clip_id in clip_ids if not column[clip_id]]
     if unlabelled:
@@ -108,7 +109,7 @@ def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:
             "some clips can't be probed",
             found="; ".join(problems),
             where=", ".join(dict.fromkeys(layer.store.where for layer in inputs.layers)),
-            fix=f"{'; '.join(dict.fromkeys(commands))} fills the gaps" if commands else None,
+            fix=f"{'; '.join(dict.fromkeys(refills))} fills the gaps" if refills else None,
         )
 
 

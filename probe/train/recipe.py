@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cache.loading.order import epoch_order
+from cache.loading.feature_loader import epoch_order
 from configs.errors import DatasetError
 from probe.net.config import RecipeConfig
 
