@@ -23,6 +23,8 @@ from data.dataset.clip import Clip
 from data.dataset.files import atomic_folder, file_digests, json_bytes, sha256_bytes
 from data.dataset.layout import DEPTH_BITS, FORMAT, VERSION, clip_folder, frame_name
 
+DENSE = ("depth", "instance", "confidence")
+
 
 def write_clip(dataset: Path, clip: Clip, *, n_classes: int, parameters_sha256: str) -> None:
     """Check a clip and put it into the dataset.
@@ -139,9 +141,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-DENSE = ("depth", "instance", "confidence")
 
 
 def write_dense(folder: Path, gt_frames: NDArray[np.int32], arrays: dict[str, NDArray[Any]]) -> None:

@@ -37,6 +37,8 @@ TABLES = ("index.parquet", "frames.parquet", "instances.parquet")
 STATUS_FILE = "status.parquet"
 CLIP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 DEPTH_BITS = 12
+COMPARED = ("kind", "maker_version", "parameters", "splits", "taxonomy", "class_names", "units")
+"""Fields that change a value. The name and the licence note may differ."""
 
 
 def check_clip_id(clip_id: str) -> str:
@@ -85,10 +87,6 @@ def frame_name(position: int) -> str:
 def plan_path(dataset: Path, plan: str) -> Path:
     """File of one query plan."""
     return dataset / "views" / f"{plan}.parquet"
-
-
-COMPARED = ("kind", "maker_version", "parameters", "splits", "taxonomy", "class_names", "units")
-"""Fields that change a value. The name and the licence note may differ."""
 
 
 def identity_record(info: DatasetInfo, splits: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from configs.loader import load_named
 from configs.options import option
 from data.dataset.clip import ClipSource
 
+Schema = TypeVar("Schema")
+
 
 @dataclasses.dataclass
 class PrepareConfig(RootConfig):
@@ -54,9 +56,6 @@ class ImportConfig(PrepareConfig):
         if not path.exists():
             raise MissingError("no such raw data", where=path, fix="check the path given as raw=")
         return path
-
-
-Schema = TypeVar("Schema")
 
 
 def _nothing(dataset: Path) -> None:

@@ -22,6 +22,7 @@ MAX_MEMBERS = 200_000
 MAX_RATIO = 1100
 """Above what Deflate can reach on honest data (1032:1); only checked for members above a mebibyte."""
 _ILLEGAL = re.compile(r"[\x00-\x1f\\]|^[A-Za-z]:")
+MAX_BYTES = 1 << 28
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -212,9 +213,6 @@ class RawZip:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
-
-
-MAX_BYTES = 1 << 28
 
 
 def parse_json(content: bytes, where: str | PathLike[str]) -> Any:
