@@ -16,7 +16,7 @@ from extract.job.download import DownloadConfig
 class ModelsConfig(RootConfig):
     """Options of `models`."""
 
-    kind: str = option("all", "which ones", choices=["all", "vgm", "vlm", "control"])
+    kind: str = option("all", "which ones", choices=["all", "vgm", "vlm", "encoder", "control"])
 
 
 def _run(config: RunConfig) -> int:

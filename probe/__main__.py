@@ -7,58 +7,58 @@ from typing import Any
 
 from configs.cli import Verb, main
 from probe.config import EvaluateConfig, PredictConfig, RunsConfig, train_layers
-from probe.importing import import_layers
 from probe.report.config import CompareConfig, ReportConfig
-from probe.sweep_config import sweep_layers
+from probe.results.importing import import_layers
+from probe.studies.sweep_options import sweep_layers
 
 
 def _train(config: Any) -> int:
-    from probe.runs import print_results
-    from probe.train import train
+    from probe.results.runs import print_results
+    from probe.train.train import train
 
     print_results(train(config), config.root)
     return 0
 
 
 def _sweep(config: Any) -> int:
-    from probe.sweep import sweep
-    from probe.sweep_table import print_outcome
+    from probe.studies.sweep import sweep
+    from probe.studies.sweep_table import print_outcome
 
     return print_outcome(sweep(config), config.root)
 
 
 def _import(config: Any) -> int:
-    from probe.importing import import_checkpoint
-    from probe.runs import print_results
+    from probe.results.importing import import_checkpoint
+    from probe.results.runs import print_results
 
     print_results([import_checkpoint(config)], config.root)
     return 0
 
 
 def _evaluate(config: EvaluateConfig) -> int:
-    from probe.predict import evaluate
-    from probe.runs import print_summary
+    from probe.results.apply import evaluate
+    from probe.results.runs import print_summary
 
     print_summary(evaluate(config))
     return 0
 
 
 def _predict(config: PredictConfig) -> int:
-    from probe.predict import predict
+    from probe.results.apply import predict
 
     print(predict(config))
     return 0
 
 
 def _runs(config: RunsConfig) -> int:
-    from probe.runs import print_runs
+    from probe.results.runs import print_runs
 
     print_runs(config)
     return 0
 
 
 def _compare(config: CompareConfig) -> int:
-    from probe.compare import compare, print_comparison
+    from probe.studies.compare import compare, print_comparison
 
     print_comparison(compare(config))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from functools import lru_cache
@@ -12,7 +13,8 @@ from configs.cli import Layers, RootConfig
 from configs.errors import ConfigError
 from configs.loader import closest, known_names
 from configs.options import option
-from probe.tasks import load_task, task_names
+from probe.task import Task
+from probe.tasks import load_task, task_file, task_names
 
 SCHEMES = ("standard", "paper")
 PROJECTIONS = ("random", "pca")
@@ -148,7 +150,27 @@ def train_layers(overrides: Mapping[str, str]) -> Layers:
         profile = default_profile()
     if profile not in known_names("profile"):
         raise ConfigError(f"unknown profile {profile!r}", fix=closest(profile, known_names("profile")))
-    return Layers(run_schema(task.name), [task.values(profile)])
+    return Layers(run_schema(task.name), [_profile_values(task, profile)])
+
+
+def _profile_values(task: Task, profile: str) -> Mapping[str, Any]:
+    try:
+        return task.values(profile)
+    except KeyError as error:
+        if error.args != (profile,):
+            raise
+    found = []
+    for name in known_names("profile"):
+        with contextlib.suppress(KeyError):
+            task.values(name)
+            found.append(name)
+    raise ConfigError(
+        f"task {task.name!r} has no profile {profile!r}",
+        expected=", ".join(found) or "a profile",
+        found=f"profile={profile}",
+        where=task_file(task.name),
+        fix=f"profile={found[0]}" if found else "write its profiles, see docs/add-a-task.md",
+    )
 
 
 def finish(config: Any) -> Any:

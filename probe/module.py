@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from data.dataset.queries import QueryPlan
 from data.dataset.reader import PreparedDataset
-from probe.gating import install_gate
-from probe.losses.combine import require_finite
-from probe.optim import build_optimizer, build_schedule
-from probe.scores import Scores
+from probe.metrics.scores import Scores
+from probe.net.gate import install_gate
+from probe.net.loss_terms import require_finite
+from probe.train.optim import build_optimizer, build_schedule
 
 Batch = dict[str, Any]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.console import get_logger, print_table
-from configs.jobs import available_cores
+from configs.machine import available_cores
 from data.dataset.clip import ClipRefused, ClipSource
 from data.dataset.layout import check_identity, clip_folder, identity_record
 from data.dataset.splits import SALT

@@ -52,7 +52,10 @@ class Checkpoint:
         indices = sorted(self.folder.glob("*" + INDEX_SUFFIX))
         if indices:
             try:
-                return {str(name): str(file) for name, file in json.loads(indices[0].read_text())["weight_map"].items()}
+                return {
+                    str(name): str(file)
+                    for name, file in json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"].items()
+                }
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ModelError(
                     "not a readable index of weights", where=indices[0], fix="download it again"
@@ -226,7 +229,7 @@ def identity_of(folder: Path) -> dict[str, str]:
     """Return what identifies weights in a fingerprint: hub id and commit where known, else a hash of the content."""
     provenance = folder / PROVENANCE
     if provenance.is_file():
-        noted = json.loads(provenance.read_text())
+        noted = json.loads(provenance.read_text(encoding="utf-8"))
         return {"hub_id": str(noted["hub_id"]), "revision": str(noted["revision"])}
     if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
         return {

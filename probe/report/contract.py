@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from configs.errors import CorruptionError
-from probe.report.schema import TABLES
+from probe.report.tables.schema import TABLES
+from probe.tasks import known_metrics, load_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,7 @@ class Column:
     """A column of the main table.
 
     Attributes:
-        metric: key in `probe.metrics.METRICS`.
+        metric: key in `probe.metrics.names.METRICS`, or one that the task declares.
         header: as printed in the published table.
         task: the task that gives it.
         scale: factor from the stored to the printed unit.
@@ -46,10 +47,17 @@ COLUMNS = (
 )
 """The columns of the published table, in its order. Tables hold stored units; `scale` is for printing only."""
 
-MAIN_METRIC = {"tagging": "map", "instance": "t_miou", "geometry": "abs_rel"}
-"""The metric per task that picks layers (on the select split) and that the paired tests judge."""
-
 TASK_TITLES = {"tagging": "Semantic tagging", "instance": "Instance grouping", "geometry": "3D geometry"}
+"""The tasks of the published table."""
+
+
+def task_columns(task: str) -> tuple[Column, ...]:
+    """Return the columns of a task: of the published table if it is there, else its main metric and all it declares."""
+    if task in TASK_TITLES:
+        return tuple(column for column in COLUMNS if column.task == task)
+    known, declared = known_metrics(task), load_task(task)
+    keys = dict.fromkeys([declared.headline, *declared.metrics])
+    return tuple(Column(key, known[key].title, task, 1.0, 3, known[key].better) for key in keys)
 
 
 def columns_of(table: str) -> list[str]:
@@ -86,7 +94,7 @@ class ReportData:
     """Everything that a page shows.
 
     Attributes:
-        tables: every table of `probe.report.schema.TABLES`, possibly without rows, with at least the columns
+        tables: every table of `probe.report.tables.schema.TABLES`, possibly without rows, with at least the columns
             documented there.
         words: the sentences, most important first within their topic.
         provenance: `made_at`, `command`, `root`, `versions`, `resamples`, `confidence`, `seed`, `runs`, `digest`

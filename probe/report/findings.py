@@ -7,15 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from probe.metrics import METRICS
-from probe.report.boards import Board
-from probe.report.comparison_tables import pair_cell
 from probe.report.contract import TASK_TITLES, Statement, Topic
-from probe.report.entries import Entry
-from probe.report.families import Comparison
-from probe.report.frames import score_cell
-from probe.report.paired import ALPHA, smallest_p
 from probe.report.phrases import count, header, listed, p_text, shown
+from probe.report.scores.boards import Board
+from probe.report.scores.entries import Entry
+from probe.report.scores.families import Comparison
+from probe.report.scores.paired import ALPHA, smallest_p
+from probe.report.tables.comparison_tables import pair_cell
+from probe.report.tables.frames import score_cell
 
 _QUESTIONS = {
     "kinds": "vision-language against video generation models",
@@ -105,12 +104,12 @@ def ranking(entries: Sequence[Entry], task: str) -> list[Statement]:
     metric = entries[0].main_metric
     values = {entry.id: score.interval.value for entry in entries if (score := entry.score(metric)) is not None}
     known = [entry for entry in entries if math.isfinite(values.get(entry.id, math.nan))]
-    higher = METRICS[metric].better == "higher"
-    known.sort(key=lambda entry: -values[entry.id] if higher else values[entry.id])
+    better = entries[0].metrics[metric].better
+    known.sort(key=lambda entry: -values[entry.id] if better == "higher" else values[entry.id])
     if len(known) < 2:
         return []
     order = listed([f"{entry.label} {shown(metric, values[entry.id])}" for entry in known], most=12)
-    text = f"{TASK_TITLES.get(task, task)}, ordered by {header(metric)} ({METRICS[metric].better} is better): {order}."
+    text = f"{TASK_TITLES.get(task, task)}, ordered by {header(metric)} ({better} is better): {order}."
     tail = " The order alone is no evidence; the paired tests are."
     return [Statement("finding", text + tail, tuple(score_cell(entry, metric) for entry in known), task)]
 

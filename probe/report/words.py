@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from probe.report.boards import Board
-from probe.report.contract import COLUMNS, MAIN_METRIC, TASK_TITLES, Statement
-from probe.report.entries import Entry
-from probe.report.families import Comparison, subjects
+from probe.report.contract import COLUMNS, TASK_TITLES, Statement
 from probe.report.findings import findings, shifted
-from probe.report.frames import score_cell
 from probe.report.phrases import count, header, listed
 from probe.report.published import citation, published_of
-from probe.report.settings import match_text
-from probe.report.sources import model_facts
+from probe.report.runs.settings import match_text
+from probe.report.runs.sources import model_facts
+from probe.report.scores.boards import Board
+from probe.report.scores.entries import Entry
+from probe.report.scores.families import Comparison, subjects
+from probe.report.tables.frames import score_cell
+from probe.tasks import load_task
 
 FEW_ROOMS = 10
 """Below this, percentile intervals are known to be too narrow."""
@@ -194,7 +195,7 @@ def _gaps(board: Board) -> list[Statement]:
     found = []
     setting = next(iter(board.settings.values()))
     dataset, profile = setting.key["dataset"], setting.key["options"].get("profile")
-    for task in MAIN_METRIC:
+    for task in TASK_TITLES:
         if task not in board.entries:
             text = (
                 f"No runs of {TASK_TITLES[task]} on {dataset} with profile {profile}: python -m probe train "
@@ -222,6 +223,7 @@ def _gaps(board: Board) -> list[Statement]:
 
 
 def _methods(told: Told) -> list[Statement]:
+    tasks = list(dict.fromkeys([*TASK_TITLES, *(task for board in told.boards for task in board.settings)]))
     columns = ", ".join(f"{c.header}{' (x100)' if c.scale != 1 else ''}" for c in COLUMNS)
     texts = [
         f"Columns: {columns}. Tables hold stored units; the page prints the published ones.",
@@ -233,7 +235,7 @@ def _methods(told: Told) -> list[Statement]:
         "Pooled metrics: the difference under the same resamples, its p value never below what sign flips could "
         "give. Overlap of intervals is not used.",
         "P values are corrected by Holm inside each question and task, for the task's main metric: "
-        f"{listed([f'{header(metric)} for {task}' for task, metric in MAIN_METRIC.items()])}.",
+        f"{listed([f'{header(load_task(task).headline)} for {task}' for task in tasks])}.",
         "A source is shown at the array with the best main metric on the select split, mean over seeds. With split "
         "scheme standard the reported clips have no part in that choice, nor in picking checkpoints.",
         "Effect sizes are differences in standard deviations between rooms (for pooled metrics: bootstrap standard "

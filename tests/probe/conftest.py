@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 
 from configs.identity import digest
-from probe.metrics import ClipScore, tagging_score
-from probe.scores import Scores, Statistic
-from probe.tables import write_tables
+from probe.metrics.score import ClipScore
+from probe.metrics.scores import Scores, Statistic
+from probe.results.tables import write_tables
+from probe.tasks import load_task
+from probe.tasks.tagging.metrics import tagging_score
 
 CLASSES = ("wall", "bed", "sink")
 RATES = (0.9, 0.5, 0.1)
@@ -96,10 +98,9 @@ class Study:
         inputs = {"dataset_parameters": "d" * 8, "clips": "c" * 8, "plan": f"sha of {plan}"}
         name = digest([task, source, print_, array, seed, depth, variant, split_scheme, plan, dataset, control_of])[:16]
         summary = scores.summary(self.rooms, self.resamples)
-        main = {"tagging": "map", "instance": "t_miou", "geometry": "abs_rel"}[task]
         chosen = {key: dict(row) for key, row in summary.items()}
         if select is not None:
-            chosen[main] |= {"value": select}
+            chosen[load_task(task).headline] |= {"value": select}
         result = {
             "format": 1, "run_id": name, "task": task, "source": source, "dataset": dataset, "store": print_,
             "array": array, "tap": tap, "block": block, "blocks_total": 6 if block is not None else None,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from probe.metrics.names import METRICS
 from probe.report.contract import COLUMNS
 from probe.report.contract import Column as Metric
+from probe.tasks import find_metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,8 +29,14 @@ def metric(key: str) -> Metric:
     """Return how a metric is printed; metrics outside the published table keep their stored unit."""
     if key in _PRINTED:
         return _PRINTED[key]
-    info = METRICS.get(key)
+    info = find_metric(key)
     return Metric(key, info.title if info else key, "", 1.0, 3, info.better if info else "higher")
+
+
+def in_order(rows: Iterable[dict[str, Any]]) -> list[str]:
+    """Return the metrics of some rows: those of the published table in its order, then the others as they come."""
+    found = dict.fromkeys(str(row["metric"]) for row in rows)
+    return [*(key for key in _PRINTED if key in found), *(key for key in found if key not in _PRINTED)]
 
 
 def shown(value: float | None, key: str) -> str:
@@ -75,7 +82,7 @@ def title(key: str) -> str:
 
 def meaning(key: str) -> str:
     """Return what a metric's numbers are, for a resting pointer."""
-    info, form = METRICS.get(key), metric(key)
+    info, form = find_metric(key), metric(key)
     unit = f"{info.unit}{', times 100' if form.scale == 100 else ''}" if info else "stored unit"
     return f"{unit}; {form.better} is better"
 

@@ -7,9 +7,11 @@ from typing import cast
 
 import numpy as np
 
-from probe.metrics import ClipScore, Variant, grid_ceiling, score_embeddings
+from probe.metrics.score import ClipScore, Variant
+from probe.metrics.scores import Scores, flat
 from probe.module import Batch
-from probe.scores import Scores, flat
+from probe.tasks.instance.ceiling import grid_ceiling
+from probe.tasks.instance.metrics import score_embeddings
 
 
 class InstanceEvaluator:

@@ -9,9 +9,10 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.metrics import ClipScore, Variant, tagging_score
+from probe.metrics.score import ClipScore, Variant
+from probe.metrics.scores import Scores, Statistic, flat, number
 from probe.module import Batch
-from probe.scores import Scores, Statistic, flat, number
+from probe.tasks.tagging.metrics import tagging_score
 
 KEYS = ("map", "ap_head", "ap_mid", "ap_tail", "mid_ratio", "of1", "cf1")
 

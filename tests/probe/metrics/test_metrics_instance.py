@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError, DatasetError
-from probe.metrics import grid_ceiling, instance_score, majority_labels, match_objects, upsample_labels
-from probe.metrics.overlap import compact
+from probe.tasks.instance.ceiling import grid_ceiling, majority_labels
+from probe.tasks.instance.clustering import upsample_labels
+from probe.tasks.instance.metrics import instance_score, match_objects
+from probe.tasks.instance.overlap import compact
 
 
 def score(prediction, truth, *, things=None, **options):

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from configs.errors import ConfigError
-from probe.gating import install_gate
-from probe.profiles import TrunkConfig
-from probe.trunk import SAVED_PER_TOKEN, Trunk
+from probe.net.config import TrunkConfig
+from probe.net.gate import install_gate
+from probe.net.trunk import SAVED_PER_TOKEN, Trunk
 
 SMALL = TrunkConfig(width=32, depth=2, heads=4, dropout=0.0, layer_scale=0.5)
 

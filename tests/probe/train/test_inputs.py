@@ -11,8 +11,8 @@ import pytest
 
 from configs.errors import ConfigError, DatasetError, MissingError, StoreError
 from data.prepare.prepare import prepare
-from probe.inputs import RememberingDataset, open_inputs, prefix
-from probe.train import train
+from probe.inputs.inputs import RememberingDataset, open_inputs, prefix
+from probe.train.train import train
 from tests.data.toy import Shape, ToySource
 from tests.probe.train.feature_stores import make_store, noise_maps
 

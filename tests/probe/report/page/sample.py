@@ -12,8 +12,9 @@ import pandas as pd
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import geometry_targets
 from probe.pictures import write_ply
-from probe.report.contract import COLUMNS, MAIN_METRIC, ReportData, Statement, columns_of
-from probe.report.schema import TABLES
+from probe.report.contract import COLUMNS, ReportData, Statement, columns_of
+from probe.report.tables.schema import TABLES
+from probe.tasks import load_task
 
 TASKS = ("tagging", "instance", "geometry")
 SOURCES: tuple[dict[str, Any], ...] = (
@@ -146,7 +147,7 @@ class _Maker:
             found = self.value("pairs", "difference")
             difference = {"difference": found["value"], "low": found["low"], "high": found["high"]}
             self.add(
-                "pairs", setting=setting, task=task, metric=MAIN_METRIC[task], better="higher", family="models",
+                "pairs", setting=setting, task=task, metric=load_task(task).headline, better="higher", family="models",
                 a="a", b="b", a_source=model["source"], b_source=other["source"], a_label=model["label"],
                 b_label=other["label"], a_value=0.5, b_value=0.4, **difference, advantage=0.1, effect=1.2,
                 rooms_better=1.0, p=0.25, p_holm=0.5, p_smallest=0.25, n_rooms=3, test="sign flips", cell=found["cell"],

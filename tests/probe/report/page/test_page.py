@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 
 from probe.report.contract import ReportData, columns_of
+from probe.report.page.by_setting import Settings
 from probe.report.page.compose import compose
 from probe.report.page.document import Document, Missing, Table, tables
-from probe.report.page.main_table import main_section
+from probe.report.page.labels import Sources
 from probe.report.page.render import to_html, to_markdown
-from probe.report.page.sources import Sources
+from probe.report.page.sections.main_table import main_section
 from probe.report.page.values import NONE, anchor, interval, records, shown, signed, size
-from probe.report.schema import TABLES
+from probe.report.tables.schema import TABLES
 from tests.probe.report.page.sample import sample
 
 
@@ -158,7 +159,7 @@ def test_published_figures_stand_beside_models_only() -> None:
     tower = tower.assign(role="vision tower", label="WAN2.1: vision tower")
     twins = table[table["origin"] == "average"].assign(untrained=True, label="Average of 2 untrained twins")
     tables = {**data.tables, "main": pd.concat([table, tower, twins], ignore_index=True)}
-    section = main_section(dataclasses.replace(data, tables=tables), Sources(data))
+    section = main_section(dataclasses.replace(data, tables=tables), Sources(data), Settings(data))
     board = section.blocks[0]
     assert isinstance(board, Table)
     details = {row.cells[0].text: " ".join(row.cells[3].detail) for row in board.rows}
