@@ -18,10 +18,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from configs.errors import DatasetError, StaleError, VersionError
+from configs import commands
+from configs.errors import CorruptionError, DatasetError, StaleError, VersionError
+from configs.files import json_bytes, read_json, write_once
 from configs.identity import differences, digest, plain
 from data.dataset.clip import DatasetInfo
-from data.dataset.files import json_bytes, read_json, write_once
 
 FORMAT = "spatialprobe-dataset"
 VERSION = 1
@@ -122,16 +123,8 @@ def read_identity(dataset: Path) -> dict[str, Any]:
         DatasetError, VersionError: not ours, or of a newer version.
         CorruptionError: it can't be read, or its digest does not fit its content.
     """
-    from configs.errors import CorruptionError
-
     path = dataset / "dataset.json"
-
-    def how_to_make() -> str:
-        from data.prepare import sources
-
-        return sources.how_to_make(dataset.name)
-
-    record = read_json(path, fix=how_to_make)
+    record = read_json(path, fix=lambda: commands.prepare_dataset(dataset.name))
     check_version(record, path)
     expected = digest({key: record.get(key) for key in COMPARED})
     if record.get("parameters_sha256") != expected:

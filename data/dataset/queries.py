@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from configs.console import get_logger
 from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError
+from configs.files import sha256_bytes, write_once
 from configs.loader import closest
-from data.dataset.files import sha256_bytes, write_once
 from data.dataset.layout import plan_path
 from data.dataset.reader import PreparedDataset
 from data.dataset.tables import parquet_bytes

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.dataset.files import json_bytes
+from configs.files import json_bytes
 from data.dl3dv.lens import Lens, resample, sampling
 from data.dl3dv.oracle import CAMERAS, MILLIMETRES
 from data.dl3dv.scenes import ORACLE

@@ -71,7 +71,7 @@ class Kind:
             the YAML values below them.
         source: from the filled options to the source of clips. Raise here what is wrong with the raw data as a whole.
         finish: called with the dataset's folder once all clips and tables are there; must be repeatable.
-        show: prints what `finish` found out, for `python -m data inspect`.
+        show: prints what `finish` found out, for `spatialprobe data inspect`.
     """
 
     layers: Callable[[Mapping[str, str]], Layers]

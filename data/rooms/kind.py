@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from configs.cli import Layers
+from configs.files import read_json
 from configs.options import option
 from data.dataset.clip import ClipSource
-from data.dataset.files import read_json
 from data.dataset.tables import read_tables
 from data.prepare.config import Kind, PrepareConfig, only, preset_layers
 from data.rooms.config import RoomsConfig

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import commands
 from configs.console import print_table
 from configs.errors import DatasetError
-from configs.files import write_atomic
+from configs.files import json_bytes, write_atomic
 from data.dataset.ceilings import GRIDS, depth_floor, instance_score, perfect_cells
-from data.dataset.files import json_bytes
 from data.dataset.queries import draw_queries
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import pixel_threshold
@@ -98,7 +98,7 @@ def report(truths: Iterable[Truth], class_names: Sequence[str], *, views: int = 
         seen_in.extend(shown[shown > 0].tolist())
         objects.append(int((shown > 0).sum()))
     if not full:
-        raise DatasetError("there is no clip to report on", fix="prepare the dataset first: make data")
+        raise DatasetError("there is no clip to report on", fix=commands.data("prepare", dataset="rooms"))
     positive, drawn, counted = np.array(full), np.array(sampled), np.array(class_views)
     shown_in = np.array(seen_in or [0])
     return {

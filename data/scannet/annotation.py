@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import MissingError
+from configs.files import sha256_bytes
 from data.dataset.clip import Instance
-from data.dataset.files import sha256_bytes
 from data.dataset.taxonomy import Taxonomy
 from data.raw.folder import RawFolder, RawZip
 from data.raw.images import read_mask, resize_nearest

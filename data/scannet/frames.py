@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError, MissingError
-from data.dataset.files import sha256_file, sizes_of
-from data.raw.folder import RawFolder
+from configs.files import sha256_file
+from data.raw.folder import RawFolder, sizes_of
 from data.scannet.config import ScannetConfig
 from data.scannet.scans import Scan
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from configs.errors import DatasetError
-from data.dataset.files import sha256_bytes
+from configs.files import sha256_bytes
 from data.dataset.taxonomy import SCANNET20, Taxonomy
 
 FILE_NAME = "scannetv2-labels.combined.tsv"

@@ -1,4 +1,4 @@
-"""What the importer noticed over a whole dataset, for `python -m data inspect`."""
+"""What the importer noticed over a whole dataset, for `spatialprobe data inspect`."""
 
 from __future__ import annotations
 

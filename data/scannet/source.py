@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from configs.console import get_logger
 from configs.errors import DatasetError, MissingError, SpatialprobeError
+from configs.files import sha256_file
 from configs.identity import digest
 from data.dataset.clip import QUERY_POSITIONS, Clip, ClipRefused, DatasetInfo
-from data.dataset.files import sha256_file
 from data.dataset.taxonomy import TAXONOMIES
 from data.raw.folder import RawFolder
 from data.scannet.config import ScannetConfig
