@@ -20,8 +20,18 @@ from data.scannet.config import ScannetConfig
 from data.scannet.frames import count_frames, open_frames, scan_files
 from data.scannet.labels import FILE_NAME, LabelTable, labels_by_name, read_labels
 from data.scannet.recording import film
-from data.scannet.scans import Scan, find_file, find_lists, find_scans, read_lists, splits_of
-from data.scannet.windows import POSITIONS, Window, all_windows, paper_window
+from data.scannet.scans import (
+    POSITIONS,
+    Scan,
+    Window,
+    all_windows,
+    find_file,
+    find_lists,
+    find_scans,
+    paper_window,
+    read_lists,
+    splits_of,
+)
 
 IMPORTER_VERSION = 1
 """Raised whenever the same raw data would give another value."""
