@@ -10,8 +10,8 @@ from typing import Any
 
 from configs.cli import Layers
 from configs.errors import ConfigError, MissingError
+from configs.files import sha256_file
 from configs.options import option
-from data.dataset.files import sha256_file
 from probe.config import RunOptions, beside_task_options, run_schema, train_layers
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from configs.console import get_logger
 from configs.errors import ConfigError, MissingError, SpatialprobeError
-from data.dataset.files import sha256_file
+from configs.files import sha256_file
 from probe.config import finish
 from probe.inputs.inputs import Inputs, inputs_identity, open_inputs
 from probe.results import results
