@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from probe.net import refinement
-from probe.net.attention import Attention, Block
+from probe.net import dpt as refinement
+from probe.net.attention import Attention, Block, Dropout
 from probe.net.config import InstanceLossConfig
-from probe.net.dpt import DptHead, output_size
-from probe.net.dropout import Dropout
+from probe.net.dpt import UV_BASE as BASE
+from probe.net.dpt import UV_GAIN as GAIN
+from probe.net.dpt import DptHead, UvEmbedding, output_size
 from probe.net.trunk import Trunk
-from probe.net.uv import BASE, GAIN, UvEmbedding
 from probe.tasks.geometry import camera_loss as camera
 from probe.tasks.geometry import dense_loss as regression
 from probe.tasks.geometry import gradient_loss as gradient

@@ -15,16 +15,13 @@ from configs.errors import CorruptionError, MissingError
 from configs.loader import closest
 from configs.paths import artifact_root, dataset_path
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.dense import read_dense
-from data.dataset.identity import read_identity
-from data.dataset.layout import clip_folder, frame_name
+from data.dataset.clip_files import read_dense
+from data.dataset.layout import clip_folder, frame_name, read_identity
 from data.dataset.splits import members
 from data.dataset.tables import read_tables
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from data.dataset.queries import ViewPlan
 
 
 class Cameras(NamedTuple):
@@ -215,12 +212,6 @@ class PreparedDataset:
         if not (clip_folder(self.path, clip_id) / "gt.zarr" / "confidence").is_dir():
             return None
         return self._dense(clip_id, "confidence", positions)
-
-    def plan(self, name: str) -> ViewPlan:
-        """Return a frozen evaluation view plan; it is made and frozen on first use (see `data.dataset.queries`)."""
-        from data.dataset.queries import load_plan
-
-        return load_plan(self, name)
 
     def _dense(self, clip_id: str, name: str, positions: Sequence[int]) -> NDArray[Any]:
         self._slice(clip_id)

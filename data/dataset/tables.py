@@ -82,7 +82,7 @@ def read_tables(dataset: Path, names: Sequence[str] = TABLES) -> dict[str, pd.Da
 
 def _read_tables(dataset: Path, names: Sequence[str]) -> dict[str, pd.DataFrame]:
     def how_to_finish() -> str:
-        from data.dataset.identity import read_identity
+        from data.dataset.layout import read_identity
 
         command = f"python -m data prepare dataset={read_identity(dataset)['kind']} name={dataset.name}"
         return f"{command}, with the other options that it was begun with, finishes it; finished clips are kept"

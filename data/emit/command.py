@@ -11,7 +11,7 @@ from configs.cli import Layers
 from configs.errors import ConfigError
 from configs.loader import closest
 from data.emit.config import EmitConfig, Format
-from data.prepare.kind import preset_layers
+from data.prepare.config import preset_layers
 
 
 def _scannet() -> Format:

@@ -100,9 +100,9 @@ def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:
     unlabelled = [clip_id for clip_id in clip_ids if not column[clip_id]]
     if unlabelled:
         problems.append(f"{len(unlabelled)} clips have no ground truth for {task.name}: {', '.join(unlabelled)}")
-    short = [clip_id for clip_id in clip_ids if clip_id not in inputs.plan.views]
+    short = [clip_id for clip_id in clip_ids if clip_id not in inputs.plan.queries]
     if short:
-        problems.append(f"{len(short)} clips can't give the views of plan {inputs.plan.name}: {', '.join(short)}")
+        problems.append(f"{len(short)} clips can't give the queries of plan {inputs.plan.name}: {', '.join(short)}")
     if problems:
         raise MissingError(
             "some clips can't be probed",

@@ -14,10 +14,9 @@ from cache.source import FeatureSource
 from configs.errors import ConfigError, DatasetError
 from configs.identity import digest
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.queries import ViewPlan
+from data.dataset.queries import QueryPlan, clip_rng, load_plan
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import tag_labels
-from data.dataset.views import clip_rng
 from probe.inputs.checks import check_clips, check_dataset, check_truth
 from probe.inputs.layers import choose_arrays
 from probe.task import Task
@@ -79,7 +78,7 @@ class Inputs:
     train: list[str]
     select: list[str]
     report: list[str]
-    plan: ViewPlan
+    plan: QueryPlan
 
     @property
     def positions(self) -> list[int]:
@@ -185,7 +184,7 @@ def _clips_of(dataset: PreparedDataset, config: Any) -> Inputs:
                 found=", ".join(f"{count} in {split}" for split, count in counts.items()),
                 fix="prepare more clips, or share one validation set with split_scheme=paper",
             )
-    return Inputs(dataset, (), train, select, report, dataset.plan(f"{config.sampler}-{config.recipe.views}"))
+    return Inputs(dataset, (), train, select, report, load_plan(dataset, f"{config.sampler}-{config.recipe.views}"))
 
 
 def open_dataset(root: str | None, name: str, store: FeatureSource) -> PreparedDataset:

@@ -12,6 +12,7 @@ from configs.files import write_atomic
 from configs.identity import digest
 from configs.loader import closest, resolve
 from configs.paths import results_path
+from data.dataset.queries import load_plan
 from fusion.opening import open_source
 from probe.config import run_schema
 from probe.inputs.checks import check_clips
@@ -133,7 +134,7 @@ class _Applied:
                 found=", ".join(dataset.class_names[:5]),
             )
         self.clips = dataset.split(config.split, result["split_scheme"])
-        plan = dataset.plan(config.plan or result["plan"])
+        plan = load_plan(dataset, config.plan or result["plan"])
         self.inputs = Inputs(dataset, (Layer(store, array),), self.clips, [], self.clips, plan)
         check_clips(self.inputs, task, self.clips)
         self.plan = RunPlan(changed, 0, bool(result["control"]), {"array": array.name})

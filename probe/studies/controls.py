@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs.errors import DatasetError
-from data.dataset.views import clip_rng
+from data.dataset.queries import clip_rng
 from probe.metrics.names import MetricInfo
 
 

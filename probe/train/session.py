@@ -17,11 +17,10 @@ from fusion.gate import gated_widths
 from probe.config import task_options
 from probe.inputs.batches import ProbeData
 from probe.inputs.inputs import Inputs, Layer, train_rates
-from probe.inputs.matching import Match, build_match
+from probe.inputs.matching import Match, build_match, refuse_matched_gate
 from probe.inputs.side_by_side import SideBySide
 from probe.metrics.scores import Scores
 from probe.module import Facts
-from probe.net.gate import refuse_matched_gate
 from probe.results import results
 from probe.studies import controls
 from probe.tasks import load_task
@@ -163,7 +162,7 @@ class Session:
             among: the clips that give twins their targets; default `clips`.
         """
         donors = controls.donors(among or clips, self.config.data_seed) if data.donors is not None else None
-        draws = len(self.inputs.plan.views[clips[0]])
+        draws = len(self.inputs.plan.queries[clips[0]])
         batches = data.evaluation(clips, self.held_targets, donors, draws)
         return evaluate_members(members, batches, self.device, full=full, precision=self.config.recipe.precision)
 
