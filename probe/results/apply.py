@@ -15,8 +15,7 @@ from configs.paths import results_path
 from data.dataset.queries import load_plan
 from fusion.opening import open_source
 from probe.config import run_schema
-from probe.inputs.checks import check_clips
-from probe.inputs.inputs import Inputs, Layer, open_dataset
+from probe.inputs.inputs import Inputs, Layer, check_clips, open_dataset
 from probe.inputs.matching import Match
 from probe.metrics.scores import Scores
 from probe.results import results

@@ -3,30 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from configs.errors import DatasetError
-from data.dataset.queries import clip_rng
 from probe.metrics.names import MetricInfo
-
-
-def donors(clip_ids: Sequence[str], seed: int) -> dict[str, str]:
-    """Return for each clip another one of the same split, the donor of its twin's targets; each clip gives once.
-
-    Args:
-        clip_ids: the clips of one split.
-        seed: of the assignment.
-
-    Raises:
-        DatasetError: a single clip has no other.
-    """
-    if len(clip_ids) < 2:
-        raise DatasetError(
-            "shuffled targets need two clips or more in every split", found=list(clip_ids), fix="leave out control=true"
-        )
-    order = [clip_ids[int(i)] for i in clip_rng(seed, 0, "", "control").permutation(len(clip_ids))]
-    return {clip_id: order[(i + 1) % len(order)] for i, clip_id in enumerate(order)}
 
 
 def selectivity(

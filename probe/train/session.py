@@ -15,10 +15,9 @@ from configs.paths import runs_path
 from data.dataset.reader import PreparedDataset
 from fusion.gate import gated_widths
 from probe.config import task_options
-from probe.inputs.batches import ProbeData
+from probe.inputs.batches import ProbeData, SideBySide
 from probe.inputs.inputs import Inputs, Layer, train_rates
 from probe.inputs.matching import Match, build_match, refuse_matched_gate
-from probe.inputs.side_by_side import SideBySide
 from probe.metrics.scores import Scores
 from probe.module import Facts
 from probe.results import results
