@@ -21,11 +21,11 @@ from probe.metrics.scores import Scores
 from probe.results import results
 from probe.results.tables import write_tables
 from probe.tasks import load_task
-from probe.train import checkpoints
 from probe.train.fitting import resolve_device
 from probe.train.member import Member
 from probe.train.plan import RunPlan
-from probe.train.session import Session, folder_of
+from probe.train.run_folder import folder_of, load_checkpoint
+from probe.train.session import Session
 
 
 def evaluate(config: Any) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class _Applied:
 
 def kept_projection(grid: list[int], folder: Path, run_id: str) -> Match:
     """Return the matching of a finished run, with the projection that it was trained with; nothing is fitted again."""
-    state = checkpoints.load(folder / "best.ckpt", run_id)["match"]
+    state = load_checkpoint(folder / "best.ckpt", run_id)["match"]
     return Match((grid[0], grid[1]) if grid else None, state["mean"], state["matrix"])
 
 

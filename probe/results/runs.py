@@ -12,7 +12,7 @@ from configs.paths import results_path, runs_path
 from probe.metrics.names import METRICS
 from probe.results import results
 from probe.tasks import find_metric, load_task
-from probe.train import checkpoints
+from probe.train.run_folder import load_checkpoint
 
 
 def print_results(found: Sequence[Mapping[str, Any]], root: str | None) -> None:
@@ -68,7 +68,7 @@ def _print_unfinished(config: Any) -> None:
         if not _wanted(facts, config):
             continue
         try:
-            done = int(checkpoints.load(path.parent / "last.ckpt", run_id)["rounds_done"])
+            done = int(load_checkpoint(path.parent / "last.ckpt", run_id)["rounds_done"])
         except (LookupError, CorruptionError, ValueError):
             done = 0
         rows.append([run_id, facts["task"], facts["source"], facts["dataset"], facts["array"], facts["seed"], done])

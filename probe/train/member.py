@@ -15,9 +15,8 @@ from probe.config import task_options
 from probe.inputs.matching import Match
 from probe.module import Batch, Facts, ProbeModule
 from probe.tasks import load_task
-from probe.train import checkpoints
-from probe.train.log import RunLog
 from probe.train.plan import RunPlan
+from probe.train.run_folder import RunLog, load_checkpoint, save_checkpoint
 
 
 class Member:
@@ -75,7 +74,7 @@ class Member:
         """Keep the present weights as the best."""
         self.best = {"round": round_, "score": score}
         match = {} if self.match is None else {name: value.cpu() for name, value in self.match.state_dict().items()}
-        checkpoints.save(
+        save_checkpoint(
             self.folder / "best.ckpt", self.run_id, {"weights": self.weights(), "match": match, **self.best}
         )
 
@@ -91,7 +90,7 @@ class Member:
             "best": self.best,
             "log": self.log.rows,
         }
-        checkpoints.save(self.folder / "last.ckpt", self.run_id, state)
+        save_checkpoint(self.folder / "last.ckpt", self.run_id, state)
 
     def weights(self) -> dict[str, Tensor]:
         """Return the network's state on the CPU."""
@@ -111,7 +110,7 @@ class Member:
             StaleError: another process that trains the same run has replaced them by those of another round.
         """
         path = self.folder / "best.ckpt"
-        state = checkpoints.load(path, self.run_id)
+        state = load_checkpoint(path, self.run_id)
         if self.best and state["round"] != self.best["round"]:
             raise StaleError(
                 "these are not the best weights of this run",

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from configs.paths import runs_path
 from data.dataset.reader import PreparedDataset
 from fusion.gate import gated_widths
 from probe.config import task_options
@@ -23,7 +22,6 @@ from probe.module import Facts
 from probe.results import results
 from probe.studies import controls
 from probe.tasks import load_task
-from probe.train import checkpoints
 from probe.train.evaluate import evaluate_members
 from probe.train.fitting import fit
 from probe.train.loop import ProbePass
@@ -31,6 +29,7 @@ from probe.train.member import Member
 from probe.train.plan import RunPlan
 from probe.train.progress import StepBar
 from probe.train.recipe import Schedule
+from probe.train.run_folder import folder_of, load_checkpoint
 
 
 class Session:
@@ -183,9 +182,9 @@ class Session:
         path = member.folder / "last.ckpt"
         if not path.is_file():
             return None
-        state = checkpoints.load(path, member.run_id)
+        state = load_checkpoint(path, member.run_id)
         # The best weights may be a round ahead: they are kept first.
-        best = checkpoints.load(member.folder / "best.ckpt", member.run_id) if state["best"] else {}
+        best = load_checkpoint(member.folder / "best.ckpt", member.run_id) if state["best"] else {}
         return state | {"best": {key: best[key] for key in state["best"]}}
 
 
@@ -227,13 +226,8 @@ def by_progress(root: str | None, plans: Sequence[RunPlan], force: bool) -> list
 
     def rounds_done(plan: RunPlan) -> int:
         path = folder_of(root, plan.run_id) / "last.ckpt"
-        return 0 if force or not path.is_file() else int(checkpoints.load(path, plan.run_id)["rounds_done"])
+        return 0 if force or not path.is_file() else int(load_checkpoint(path, plan.run_id)["rounds_done"])
 
     done = {plan.run_id: rounds_done(plan) for plan in plans}
     ordered = sorted(plans, key=lambda plan: -done[plan.run_id])
     return [list(group) for _, group in itertools.groupby(ordered, key=lambda plan: done[plan.run_id])]
-
-
-def folder_of(root: str | None, run_id: str) -> Path:
-    """Return the folder of a run."""
-    return runs_path(root) / run_id
