@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import ConfigError
+from data.dataset.queries import QueryPlan
 from data.dataset.reader import PreparedDataset
-from probe.inputs.inputs import TargetOptions
 from probe.metrics.scores import Scores
 from probe.net.loss_terms import require_finite
 from probe.net.trunk import Trunk
@@ -42,6 +42,25 @@ class Facts:
     class_names: tuple[str, ...] = ()
     train_rates: tuple[float, ...] = ()
     branches: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetOptions:
+    """Which clips and views targets are made for.
+
+    Attributes:
+        clip_ids: the clips.
+        plan: frozen views (evaluation); None draws views (training).
+        sampler, n_views, seed: of drawn views.
+        positions: clip positions that features exist for.
+    """
+
+    clip_ids: Sequence[str]
+    plan: QueryPlan | None
+    sampler: str
+    n_views: int
+    seed: int
+    positions: Sequence[int]
 
 
 class Targets(Protocol):

@@ -64,25 +64,6 @@ class Layer(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class TargetOptions:
-    """Which clips and views targets are made for.
-
-    Attributes:
-        clip_ids: the clips.
-        plan: frozen views (evaluation); None draws views (training).
-        sampler, n_views, seed: of drawn views.
-        positions: clip positions that features exist for.
-    """
-
-    clip_ids: Sequence[str]
-    plan: QueryPlan | None
-    sampler: str
-    n_views: int
-    seed: int
-    positions: Sequence[int]
-
-
-@dataclasses.dataclass(frozen=True)
 class Inputs:
     """What runs that look at the same views of the same clips read.
 
@@ -104,13 +85,6 @@ class Inputs:
     def positions(self) -> list[int]:
         """Clip positions that all layers have features for."""
         return sorted(set.intersection(*(set(layer.positions) for layer in self.layers)))
-
-    def wanted(self, clip_ids: Sequence[str], config: Any, *, frozen: bool) -> TargetOptions:
-        """Return the target options for some clips."""
-
-        views = config.recipe.views
-        plan = self.plan if frozen else None
-        return TargetOptions(clip_ids, plan, config.sampler, views, config.data_seed, self.positions)
 
     def gt_size(self) -> tuple[int, int]:
         """Return height and width of the ground truth, the same for all clips.

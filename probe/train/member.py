@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from configs.errors import StaleError
+from configs.errors import ConfigError, StaleError
+from configs.loader import closest
 from fusion.views.deferred import fused
 from probe.config import task_options
 from probe.inputs.matching import Match
+from probe.metrics.scores import Scores
 from probe.module import Batch, Facts, ProbeModule
 from probe.tasks import load_task
 from probe.train.plan import RunPlan
@@ -67,6 +69,21 @@ class Member:
             return math.isnan(self.best["score"]) and not math.isnan(score)
         mode = self.plan.config.recipe.select_mode
         return score > self.best["score"] if mode == "max" else score < self.best["score"]
+
+    def selected(self, scores: Scores) -> float:
+        """Return the value that picks the checkpoint; `loss_pull` and the like name terms of the loss.
+
+        Raises:
+            ConfigError: the recipe names a metric that the task doesn't have.
+        """
+        keys = {*scores.pooled, *(key for clip in scores.per_clip for key in (*clip.values, *clip.undefined))}
+        if self.select not in keys:
+            raise ConfigError(
+                f"recipe.select names no metric of {self.plan.config.task}",
+                found=self.select,
+                fix=closest(self.select, keys),
+            )
+        return scores.value(self.select)
 
     # ---- checkpoints
 

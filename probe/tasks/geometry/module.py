@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from data.dataset.reader import PreparedDataset
 from data.dataset.samples import ClipSamples, SampleOptions
-from probe.inputs.inputs import TargetOptions
-from probe.module import Batch, Evaluator, ProbeModule, Targets
+from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets
 from probe.net.dpt import output_size
 from probe.tasks.geometry.evaluation import GeometryEvaluator
 from probe.tasks.geometry.head import build_probe

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from data.dataset.reader import PreparedDataset
 from data.dataset.samples import ClipSamples, SampleOptions
-from probe.inputs.inputs import TargetOptions
-from probe.module import Batch, Evaluator, ProbeModule, Targets
+from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets
 from probe.tasks.geometry.head import build_probe
 from probe.tasks.instance.evaluation import InstanceEvaluator
 from probe.tasks.instance.loss import instance_loss

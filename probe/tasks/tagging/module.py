@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from configs.errors import ConfigError
 from data.dataset.reader import PreparedDataset
 from data.dataset.samples import ClipSamples, SampleOptions
-from probe.inputs.inputs import TargetOptions
 from probe.metrics.scores import Scores
-from probe.module import Batch, Evaluator, ProbeModule, Targets
+from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets
 from probe.tasks.geometry.head import build_probe
 from probe.tasks.tagging.evaluation import KEYS, TaggingEvaluator
 from probe.tasks.tagging.loss import tagging_loss

@@ -16,7 +16,7 @@ from probe.inputs.batches import attached
 from probe.inputs.inputs import RememberingDataset, donors
 from probe.inputs.matching import Match
 from probe.metrics.names import METRICS
-from probe.studies.controls import selectivity
+from probe.results.write import selectivity
 from probe.train.train import train
 
 Configure = Callable[..., Any]
