@@ -26,7 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from probe.net import dpt as refinement
 from probe.net.attention import Attention, Block, Dropout
-from probe.net.config import InstanceLossConfig, RecipeConfig
+from probe.net.config import InstanceLossConfig
 from probe.net.dpt import UV_BASE as BASE
 from probe.net.dpt import UV_GAIN as GAIN
 from probe.net.dpt import DptHead, UvEmbedding, output_size
@@ -36,6 +36,7 @@ from probe.tasks.geometry import dense_loss as regression
 from probe.tasks.geometry import gradient_loss as gradient
 from probe.tasks.geometry.head import GeometryProbe
 from probe.tasks.tagging.head import TaggingHead
+from probe.train.recipe import RecipeConfig
 
 ROTARY_BASE = 100.0
 
