@@ -153,7 +153,7 @@ def _repair(config: StoreConfig) -> int:
 
 
 def _seal(config: StoreConfig) -> None:
-    from cache.format.manifest import seal
+    from cache.care.seal import seal
 
     store = _open(config)
     print(f"{seal(store.backend, store.board)} commit records compacted in {store.where}/manifest.parquet")

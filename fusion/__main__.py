@@ -1,11 +1,11 @@
-"""`python -m fusion fuse|controls|inspect|verify`: features of several models read as one."""
+"""`python -m fusion fuse|controls|ls|inspect|verify`: features of several models read as one."""
 
 from __future__ import annotations
 
 import sys
 
 from configs.cli import Verb, main
-from fusion.config import ControlsConfig, FuseConfig, InspectConfig, ViewConfig, fuse_layers
+from fusion.config import ControlsConfig, FuseConfig, InspectConfig, ListConfig, ViewConfig, fuse_layers
 
 
 def _fuse(config: FuseConfig) -> int:
@@ -18,6 +18,12 @@ def _controls(config: ControlsConfig) -> int:
     from fusion.controls import controls
 
     return controls(config)
+
+
+def _ls(config: ListConfig) -> int:
+    from fusion.fuse import list_views
+
+    return list_views(config)
 
 
 def _inspect(config: InspectConfig) -> int:
@@ -35,6 +41,7 @@ def _verify(config: ViewConfig) -> int:
 VERBS = [
     Verb("fuse", "join models into one source that probes find by name", fuse_layers, _fuse, writes=True),
     Verb("controls", "the control table of a pair: views and probe commands", ControlsConfig, _controls, writes=True),
+    Verb("ls", "list the recorded views and the stores that they read", ListConfig, _ls),
     Verb("inspect", "show what a fused source is made of", InspectConfig, _inspect),
     Verb("verify", "check a fused source: up to date, every byte as written", ViewConfig, _verify),
 ]

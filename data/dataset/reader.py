@@ -36,6 +36,36 @@ class Cameras(NamedTuple):
     valid: NDArray[np.bool_]
 
 
+def prepared_folder(name: str, root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder of a dataset below the artifact root; nothing in it is read yet.
+
+    Raises:
+        MissingError: no such dataset; the message lists those there are and how to make one.
+    """
+    path = dataset_path(root, name)
+    if not (path / "dataset.json").is_file():
+        from data.prepare.sources import how_to_make
+
+        folder = artifact_root(root) / "datasets"
+        known = sorted(p.parent.name for p in folder.glob("*/dataset.json"))
+        raise MissingError(
+            f"no prepared dataset {name!r}", where=folder, found=closest(name, known), fix=how_to_make(name)
+        )  # fmt: skip
+    return path
+
+
+def read_splits(path: Path) -> dict[str, str]:
+    """Return clip id -> split of the dataset in a folder; its ground truth is not loaded.
+
+    Raises:
+        MissingError: `prepare` has not finished it.
+        CorruptionError, VersionError, DatasetError: it can't be used; the message names the file.
+    """
+    read_identity(path)
+    index = read_tables(path, ["index.parquet"])["index.parquet"]
+    return dict(zip(index["clip_id"], index["split"], strict=True))
+
+
 class PreparedDataset:
     """A finished prepared dataset, opened for reading.
 
@@ -80,16 +110,7 @@ class PreparedDataset:
         Raises:
             MissingError: no such dataset; the message lists those there are and how to make one.
         """
-        path = dataset_path(root, name)
-        if not (path / "dataset.json").is_file():
-            from data.prepare.sources import how_to_make
-
-            folder = artifact_root(root) / "datasets"
-            known = sorted(p.parent.name for p in folder.glob("*/dataset.json"))
-            raise MissingError(
-                f"no prepared dataset {name!r}", where=folder, found=closest(name, known), fix=how_to_make(name)
-            )  # fmt: skip
-        return cls(path)
+        return cls(prepared_folder(name, root))
 
     @property
     def name(self) -> str:

@@ -157,7 +157,7 @@ def interruptible() -> Iterator[str]:
 
 def _seal(plan: Plan) -> None:
     """Seal the store once it holds all it was made for; a failure costs later readers a second, so it is only told."""
-    from cache.format.manifest import seal_complete
+    from cache.care.seal import seal_complete
     from cache.store import FeatureStore
 
     try:

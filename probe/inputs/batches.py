@@ -13,8 +13,7 @@ from torch import Tensor
 from cache.format.spec import ArraySpec
 from cache.loading.feature_loader import FeatureLoader
 from cache.loading.order import Indices
-from cache.shard_reader import ReadItem
-from cache.source import FeatureSource
+from cache.source import FeatureSource, ReadItem
 from data.dataset.clip import QUERY_POSITIONS
 from fusion.views.deferred import deferred
 from probe.module import Batch, Targets

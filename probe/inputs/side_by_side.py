@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from cache.format.spec import ArraySpec
-from cache.shard_reader import ReadItem
+from cache.source import ReadItem
 from configs.errors import StoreError
 from fusion.views.deferred import deferred
 from probe.inputs.inputs import Layer

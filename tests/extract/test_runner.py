@@ -101,7 +101,7 @@ def test_a_store_that_cannot_be_sealed_is_complete_all_the_same(root, undisturbe
     def refuse(store):
         raise StorageError("no space left")
 
-    monkeypatch.setattr("cache.format.manifest.seal_complete", refuse)
+    monkeypatch.setattr("cache.care.seal.seal_complete", refuse)
     assert run(config(root)) == 0
     assert "no space left" in caplog.text and "python -m cache seal" in caplog.text
     assert checksums(store_of(config(root))) == undisturbed
@@ -309,24 +309,24 @@ def test_a_full_disk_stops_the_job_and_leaves_a_resumable_store(root, undisturbe
 
 def test_writes_are_read_back_on_request(root, undisturbed, monkeypatch):
     """A disk that returns other bytes than it was given is found out before the clip counts, and stops the job."""
-    from cache.care import verify as checks
+    from cache import clip_writer
 
     settings = config(root, verify_writes=True)
-    check, seen = checks.check_shard, []
+    check, seen = clip_writer.check_shard, []
 
     def lying(backend, key, spec, shard):
         seen.append(key)
         return "row 3: other bytes" if len(seen) == 3 else check(backend, key, spec, shard)
 
     with monkeypatch.context() as patch:
-        patch.setattr(checks, "check_shard", lying)
+        patch.setattr(clip_writer, "check_shard", lying)
         with pytest.raises(CorruptionError, match="reads back differently"):
             run(settings)
     store = store_of(settings)
     assert len(store.committed("pixels.4x5")) == 2
     assert not store.quarantined()  # the disk is to blame, not the clip
     with monkeypatch.context() as patch:
-        patch.setattr(checks, "check_shard", lying)
+        patch.setattr(clip_writer, "check_shard", lying)
         assert run(settings) == 0
     assert len(seen) == 3 + len(CLIPS) - 2
     assert checksums(store_of(settings)) == undisturbed

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cache.format.layout import COMMITS, STORE
-from cache.views import ENDING
 from configs.paths import dataset_path, features_path, logs_path
+from fusion.record import ENDING
 
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 

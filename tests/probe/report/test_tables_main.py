@@ -10,8 +10,7 @@ import pytest
 
 from configs.identity import digest
 from configs.loader import parse_overrides, resolve
-from fusion.choices import Choices
-from fusion.recipe import make_recipe
+from fusion.recipe import Choices, make_recipe
 from fusion.record import ViewRecord, save_record
 from probe.config import train_layers
 from probe.report.build import build
