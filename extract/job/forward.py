@@ -14,7 +14,7 @@ from configs.machine import without_gpu
 from extract.adapter import Adapter, Batch, Tap
 from extract.job.reader import Prepared
 from extract.readout import pool_to_grid
-from extract.weights.parts import torch_dtype
+from extract.weights.libraries import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor

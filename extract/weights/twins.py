@@ -12,10 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extract.adapter import Variant
+from extract.weights.libraries import quiet_libraries
+
 if TYPE_CHECKING:
     from torch import nn
-
-    from extract.adapter import Variant
 
 
 @cache
@@ -34,8 +35,6 @@ def tiny_snapshot(name: str, architecture: str, version: int, variant: Variant, 
         variant: gives the cache folder and the seed.
         write: writes the parts into an empty folder.
     """
-    from extract.weights.parts import quiet_libraries
-
     home = Path(variant.cache) / "tiny" if variant.cache else _session_folder()
     final = home / f"{name}-{architecture}-v{version}-seed{variant.init_seed}"
     if final.is_dir():
