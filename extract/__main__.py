@@ -26,11 +26,9 @@ def _run(config: RunConfig) -> int:
     from extract.job.forward import visible_devices
     from extract.job.request import resolve_request
 
-    configs = each_model(config)
-    if len(configs) > 1:  # what is wrong with one of them is told before hours are spent on the others
-        for each in configs:
-            resolve_request(each, visible_devices(each.device)[0])
-    return max(run(each) for each in configs)
+    # all of them first: what is wrong with one is reported before hours are spent on the others
+    requests = [resolve_request(each, visible_devices(each.device)[0]) for each in each_model(config)]
+    return max(run(request) for request in requests)
 
 
 def _plan(config: RunConfig) -> int:
@@ -40,7 +38,7 @@ def _plan(config: RunConfig) -> int:
     from extract.job.request import resolve_request
 
     for each in each_model(config):
-        plan = make_plan(resolve_request(each, visible_devices(each.device)[0]), each, measure=True)
+        plan = make_plan(resolve_request(each, visible_devices(each.device)[0]), measure=True)
         print(plan.describe())
         plan.check_disk()
     return 0

@@ -68,7 +68,6 @@ class RunConfig(RootConfig):
     noise_seed: int = option(0, "seed of all noise, together with the clip's id")
     init_seed: int = option(0, "seed of random weights")
     cache_latents: bool = option(False, "keep VAE latents, shared by models with the same VAE and input")
-    retry: bool = option(True, "also try clips again that failed in an earlier run")
     verify_writes: bool = option(False, "read every shard back and compare it before its clip counts")
 
     def check(self) -> None:
