@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
 import os
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 from configs import loader
 from configs.console import get_logger, logging_to
-from configs.errors import ConfigError, SpatialprobeError
+from configs.errors import DISK_FIXES, ConfigError, SpatialprobeError
 from configs.options import option, options_of
 from configs.paths import logs_path
 
@@ -124,22 +123,12 @@ def _run(stage: str, verb: Verb, config: Any) -> int:
             raise
         except OSError as error:
             logger.debug("failed", exc_info=True)
-            print(f"error: {_explain(error)}", file=sys.stderr)
+            fix = DISK_FIXES.get(error.errno or 0)
+            print(f"error: {error}" + (f"\n  fix:      {fix}" if fix else ""), file=sys.stderr)
             return 1
         except Exception:
             logger.debug("failed", exc_info=True)
             raise
-
-
-def _explain(error: OSError) -> str:
-    fixes = {
-        errno.ENOSPC: "free some space, or choose another disk with root=...; the same command then continues",
-        errno.EDQUOT: "the quota is used up: free some space or choose another disk with root=...",
-        errno.EROFS: "the file system is read-only: choose another place with root=...",
-        errno.EACCES: "no permission: choose another place with root=... or change the owner",
-    }
-    fix = fixes.get(error.errno or 0)
-    return f"{error}" + (f"\n  fix:      {fix}" if fix else "")
 
 
 def _print_stage(stage: str, about: str, verbs: Sequence[Verb]) -> None:

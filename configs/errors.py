@@ -6,10 +6,12 @@ that fixes it. Each class also derives from the builtin that a caller would catc
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 __all__ = [
+    "DISK_FIXES",
     "ConfigError",
     "CorruptionError",
     "DatasetError",
@@ -22,6 +24,20 @@ __all__ = [
     "StoreError",
     "VersionError",
 ]
+
+DISK_FIXES = {
+    errno.ENOSPC: "free some space or choose another disk with root=...; the same command then continues",
+    errno.EDQUOT: "the quota is used up: free some space or choose another disk; the same command then continues",
+    errno.EROFS: "the file system is mounted read-only: remount it, or choose another place with root=...",
+    errno.EACCES: "no permission: change the owner or mode, or choose another place with root=...",
+    errno.EPERM: "no permission: change the owner or mode, or choose another place with root=...",
+    errno.EIO: "the disk reports errors: check it, then verify what is stored on it",
+    errno.ESTALE: "the network mount has changed: remount it, then run the same command again",
+    errno.ENOTCONN: "the network mount is gone: remount it, then run the same command again",
+    errno.EMFILE: "too many open files: raise the limit with `ulimit -n`",
+    errno.EFBIG: "the file would exceed the size limit of this process or file system: see `ulimit -f`",
+}
+"""What helps after an error of the file system, by system error number."""
 
 
 class SpatialprobeError(Exception):

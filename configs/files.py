@@ -1,17 +1,26 @@
-"""Files that are either whole or not there."""
+"""Files and folders that are either whole or not there, their digests and sizes, and the space that is left."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
+import shutil
 import socket
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from configs.errors import CorruptionError, MissingError
 
 TEMPORARY_PREFIX = ".tmp-"
 """How names of work in progress begin."""
+STALE_AFTER_S = 3600.0
+"""Age after which work in progress of another machine is taken for abandoned."""
 
 
 def fsync_path(path: Path) -> None:
@@ -51,3 +60,139 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Write a whole file; see `atomic_file`."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_once(path: Path, content: bytes) -> bool:
+    """Write a file unless it exists; return whether this call wrote it. Of several processes exactly one wins."""
+    temporary = path.with_name(temporary_name(path.name))
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    fsync_path(path.parent)
+    return True
+
+
+@contextmanager
+def atomic_folder(path: Path, *, keep_other: bool = True, durable: bool = True) -> Iterator[Path]:
+    """Yield an empty temporary folder beside `path` that becomes `path` when the block ends without an error.
+
+    Args:
+        path: the folder; the one above it is made if need be.
+        keep_other: what happens if another process puts its own, non-empty folder there first. True keeps that one and
+            drops this one, for contents that depend on parameters alone; False raises the OSError of the rename.
+        durable: force every file to the disk first; not needed for what can be made again.
+    """
+    temporary = path.with_name(temporary_name(path.name))
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if durable:
+            for file in temporary.rglob("*"):
+                fsync_path(file)
+            fsync_path(temporary)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if not (keep_other and path.is_dir()):
+                raise
+    finally:
+        if temporary.exists():
+            shutil.rmtree(temporary, ignore_errors=True)
+    if durable:
+        fsync_path(path.parent)
+
+
+def remove_stale(folder: Path) -> int:
+    """Delete temporaries that a killed process left in `folder`; return how many.
+
+    Those of a live process on this machine are kept; those of other machines until they are an hour old.
+    """
+    removed = 0
+    here = socket.gethostname()
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        try:
+            host, pid, _ = path.name.rsplit("-", 2)
+            if host.endswith(here):
+                stale = not Path(f"/proc/{int(pid)}").exists() if Path("/proc").is_dir() else _old(path)
+            else:
+                stale = _old(path)
+        except (ValueError, FileNotFoundError):
+            continue
+        if stale:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > STALE_AFTER_S
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Return the SHA-256 of some bytes, 64 hexadecimal characters."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file, 64 hexadecimal characters."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Return relative path -> SHA-256 of every file below a folder, sorted by path."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def free_bytes(path: str | os.PathLike[str]) -> int:
+    """Return the bytes free for this user on the file system that holds, or will hold, a path."""
+    place = Path(path).expanduser().absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return JSON for people: indented, sorted, one newline at the end."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def read_json(path: Path, *, fix: str | Callable[[], str]) -> dict[str, Any]:
+    """Return the mapping in a JSON file.
+
+    Args:
+        path: the file.
+        fix: what to do if it is missing or broken; called only then, if it takes looking for.
+
+    Raises:
+        MissingError: no such file.
+        CorruptionError: not JSON, or not a mapping.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingError("no such file", where=path, fix=_text(fix)) from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise CorruptionError(f"not a readable JSON file: {error}", where=path, fix=_text(fix)) from error
+    if not isinstance(value, dict):
+        raise CorruptionError("a JSON object was expected", found=type(value).__name__, where=path, fix=_text(fix))
+    return value
+
+
+def _text(fix: str | Callable[[], str]) -> str:
+    return fix if isinstance(fix, str) else fix()

@@ -7,7 +7,6 @@ tried once more, then reported with its reason, while the others go on.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from configs.errors import ConfigError, DatasetError
+from configs.machine import available_cores
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 CONNECT_S = 20.0
 """How long to wait for a Dask scheduler to answer."""
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_jobs(

@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any
 
 from configs.console import get_logger
-from configs.jobs import available_cores, run_jobs
+from configs.jobs import run_jobs
+from configs.machine import available_cores
 from configs.paths import artifact_root
 from probe import results
 from probe.plan import RunPlan

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from configs.console import get_logger, print_table
-from configs.jobs import available_cores
+from configs.machine import available_cores
 from data.dataset.clip import ClipRefused, ClipSource
 from data.dataset.identity import check_identity, identity_record
 from data.dataset.layout import clip_folder
