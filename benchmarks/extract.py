@@ -130,7 +130,7 @@ def jobs(options: Options, root: str, answers: Any) -> None:
     """Extract a small dataset with each model in this process, on one core; answers what happened between clips."""
     import torch
 
-    from extract.job.forward import visible_devices
+    from configs.machine import visible_devices
 
     if options.device == "cpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -1,4 +1,4 @@
-"""`python -m extract run|plan|models|doctor|download`: frozen backbones to feature stores."""
+"""The command `spatialprobe extract`: frozen backbones to feature stores."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ModelsConfig(RootConfig):
 
 def _run(config: RunConfig) -> int:
     """Extract one model after the other: the libraries are loaded once."""
+    from configs.machine import visible_devices
     from extract.job.config import each_model
     from extract.job.extraction import run
-    from extract.job.forward import visible_devices
     from extract.job.request import resolve_request
 
     # all of them first: what is wrong with one is reported before hours are spent on the others
@@ -32,8 +32,8 @@ def _run(config: RunConfig) -> int:
 
 
 def _plan(config: RunConfig) -> int:
+    from configs.machine import visible_devices
     from extract.job.config import each_model
-    from extract.job.forward import visible_devices
     from extract.job.plan import make_plan
     from extract.job.request import resolve_request
 
@@ -46,7 +46,8 @@ def _plan(config: RunConfig) -> int:
 
 def _models(config: ModelsConfig) -> int:
     from configs.console import print_table
-    from extract.model import alias_names, load_model, model_names
+    from configs.names import alias_names, model_names
+    from extract.model import load_model
 
     models = [load_model(name) for name in model_names()]
     rows = [

@@ -21,15 +21,15 @@ from typing import TYPE_CHECKING, Any
 from cache.format.layout import STORE
 from cache.format.manifest import seal_complete
 from cache.store import FeatureStore
-from configs.console import get_logger, progress
+from configs import commands
+from configs.console import Progress, get_logger
 from configs.errors import ModelError, SpatialprobeError
 from configs.files import atomic_file
 from configs.jobs import local_processes
+from configs.machine import available_cores, package_version, visible_devices
 from configs.paths import logs_path
-from extract.job.config import RunConfig, command
-from extract.job.forward import visible_devices
+from extract.job.config import RunConfig, run_command
 from extract.job.plan import Plan, make_plan
-from extract.job.progress import FirstEstimate
 from extract.job.request import Request
 from extract.job.runner import Record, Runner, rates
 from extract.size import count_parameters
@@ -91,7 +91,7 @@ def run(request: Request) -> int:
             raise KeyboardInterrupt
         left = _left_to_others(plan, request.config)
     except KeyboardInterrupt:  # asked for once, or twice, which comes from anywhere inside
-        raise KeyboardInterrupt(f"to continue: {command('run', request.config)}") from None
+        raise KeyboardInterrupt(f"to continue: {run_command(request.config)}") from None
     return 1 if outcome.failed or left else 0
 
 
@@ -109,7 +109,7 @@ def run_process(request: Request, device: str, index: int = 0, count: int = 1, s
         stop_file=stop_file, verify_writes=config.verify_writes,
     )  # fmt: skip
     todo = sum(len(group) for group in runner.todo())
-    with progress(todo, request.source) as bar:
+    with Progress(todo, request.source, log=get_logger("extract"), warmup=1) as bar:
         started = time.perf_counter()
         runner.run(bar)
         working = time.perf_counter() - started - runner.loading
@@ -158,8 +158,7 @@ def _ignore_termination() -> None:
 def _watch(client: Client, futures: Sequence[Future], plan: Plan) -> None:
     """Show how many clips have been committed until all processes have ended."""
     store = FeatureStore.open(plan.path)
-    estimate = FirstEstimate(plan.clips)
-    with progress(plan.clips, plan.source) as bar:
+    with Progress(plan.clips, plan.source, log=get_logger("extract"), warmup=1) as bar:
         shown = 0
         while not all(future.done() for future in futures):
             time.sleep(POLL_SECONDS)
@@ -167,25 +166,17 @@ def _watch(client: Client, futures: Sequence[Future], plan: Plan) -> None:
             done = min((len(store.committed(spec.name)) for spec in plan.arrays), default=0) - plan.complete
             bar.advance(max(0, done - shown))
             shown = max(done, shown)
-            estimate.count(shown)
 
 
 def reader_threads(processes: int) -> int:
     """Return how many threads of each process should decode and resize: the cores, fairly shared, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores // processes))
+    return max(1, min(8, available_cores() // processes))
 
 
 def recorded(device: str) -> dict[str, Any]:
     """Return what is noted of the circumstances of a store's first run; changes no value's meaning."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {}
-    for package in ("torch", "diffusers", "transformers", "numpy", "pillow"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    packages = ("torch", "diffusers", "transformers", "numpy", "pillow")
+    versions = {package: found for package in packages if (found := package_version(package)) is not None}
     return {"versions": versions, "device": device.partition(":")[0]}
 
 
@@ -221,7 +212,8 @@ def _seal(plan: Plan) -> None:
         if (plan.path / STORE).is_file():  # a part may have no clips at all
             seal_complete(FeatureStore.open(plan.path))
     except SpatialprobeError as error:
-        get_logger("extract").warning("%s\n  all clips are committed; python -m cache seal store=%s", error, plan.path)
+        again = commands.cache("seal", store=plan.path)
+        get_logger("extract").warning("%s\n  all clips are committed; to seal the store: %s", error, again)
 
 
 def _left_to_others(plan: Plan, config: RunConfig) -> int:
@@ -247,7 +239,7 @@ def _summarise(outcome: Outcome, config: RunConfig, plan: Plan, count: int, seco
     if len(outcome.failed) > 10:
         print(f"... and {len(outcome.failed) - 10} more; {plan.path}/quarantine holds all reasons")
     if outcome.failed:
-        print(f"to try them again: {command('run', config)}")
+        print(f"to try them again: {run_command(config)}")
     print(f"store: {plan.path}" + (f"\nlog:   {log}" if log else ""))
 
 

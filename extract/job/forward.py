@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.format.spec import ArraySpec
-from configs.errors import ConfigError, DatasetError, MissingError, ModelError
-from configs.machine import without_gpu
+from configs.errors import DatasetError, MissingError, ModelError
 from data.dataset.clip import QUERY_POSITIONS
 from data.dataset.reader import PreparedDataset
 from extract.adapter import Adapter, Batch, ClipInput, Tap
@@ -109,33 +107,6 @@ def _ground_truth(
         classes[table["instance"].to_numpy(np.int64)] = table["class_index"].to_numpy(np.int64)
         truth["class_of_instance"] = classes
     return truth
-
-
-def visible_devices(choice: str) -> list[str]:
-    """Return the torch devices that `device=` means: all visible GPUs for `auto` and `cuda`, else the one named.
-
-    Raises:
-        ConfigError: there is no such device here, or nothing here knows the name.
-    """
-    if choice not in ("auto", "cpu", "cuda") and not re.fullmatch(r"cuda:\d+", choice):
-        raise ConfigError(f"can't read device={choice}", expected="auto, cpu, cuda, or one GPU such as cuda:1")
-    if without_gpu():
-        count = 0
-    else:
-        import torch
-
-        count = torch.cuda.device_count()
-    if choice in ("auto", "cuda"):
-        if count:
-            return [f"cuda:{index}" for index in range(count)]
-        if choice == "cuda":
-            raise ConfigError("no GPU is visible to PyTorch", fix="device=cpu, or install a PyTorch build for your GPU")
-        return ["cpu"]
-    if choice.startswith("cuda:") and int(choice[5:]) >= count:
-        raise ConfigError(
-            f"no GPU {choice[5:]} is visible to PyTorch", expected=f"0 to {count - 1}" if count else "device=cpu"
-        )
-    return [choice]
 
 
 @dataclass

@@ -19,7 +19,7 @@ from configs.paths import artifact_root
 from data.dataset.reader import PreparedDataset
 from extract.adapter import Adapter, BackboneSpec, Tap, Variant
 from extract.families import build_adapter
-from extract.job.config import RunConfig, command, untrained
+from extract.job.config import RunConfig, run_command, untrained
 from extract.model import ModelConfig, load_model
 from extract.noise import NoiseLevel, levels
 
@@ -76,7 +76,7 @@ class Request:
             raise StaleError(
                 f"the dataset {self.dataset} was prepared anew while its features were being extracted",
                 where=dataset.path,
-                fix=f"start again: {command('run', self.config)}",
+                fix=f"start again: {run_command(self.config)}",
             )
         return dataset
 
@@ -151,7 +151,7 @@ def variant_of(config: RunConfig, model: ModelConfig, device: str) -> Variant:
         weights=weights, size=size, protocol=config.protocol, temporal=config.temporal,
         init_seed=config.init_seed, noise_seed=config.noise_seed, device=device, dtype=config.dtype,
         cache=str(artifact_root(config.root) / "extract-cache"), cache_latents=config.cache_latents, extra=extra,
-        twin=command("run", untrained(config)),
+        twin=run_command(untrained(config)),
     )  # fmt: skip
 
 

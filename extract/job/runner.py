@@ -18,14 +18,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cache.care.forecast import format_bytes
 from cache.lease import Lease
 from cache.store import FeatureStore
-from configs.console import Progress, get_logger
+from configs.console import Progress, format_bytes, get_logger
 from configs.errors import CorruptionError, ModelError, SpatialprobeError
 from extract.job.config import AUTO_BATCH
 from extract.job.forward import Device, Prepared, Result, prepare, rows, seats
-from extract.job.progress import FirstEstimate
 from extract.job.request import Request
 
 GROUPS_AHEAD = 3
@@ -148,7 +146,6 @@ class Runner:
         if not groups:
             return
         self._bar, self._started = bar, time.perf_counter()
-        self._estimate = FirstEstimate(sum(len(group) for group in groups))
         device = self._load(groups)
         self.loading = time.perf_counter() - self._started
         writes: queue.Queue[list[Finished] | None] = queue.Queue(WRITES_AHEAD)
@@ -326,7 +323,6 @@ class Runner:
             if self._bar is not None:
                 self._bar.note(rates(self.records, time.perf_counter() - self._started))
                 self._bar.advance()
-            self._estimate.count(len(self.records))
 
 
 def rates(records: list[Record], seconds: float, processes: int = 1) -> str:

@@ -19,8 +19,8 @@ from extract.adapter import BackboneSpec, Batch, ClipInput, Tap, TapSpec, Varian
 from extract.frames import SLOTS, image_plan
 from extract.model import ModelConfig
 from extract.readout import Pick, reading
-from extract.vlm import network as vlm_weights
 from extract.vlm.family import Family
+from extract.vlm.network import INIT_VERSION, check_family, check_snapshot, load_network, untrained_network
 from extract.vlm.preprocess import PREPROCESS_VERSION, normalise, resize_frames
 from extract.vlm.text import chat_text, load_tokenizer, read_prompt, token_sequence
 from extract.vlm.tokenizer import byte_tokenizer
@@ -93,9 +93,11 @@ class VisionLanguageAdapter:
         self._depth = max(tap.block or 0 for tap in taps)
         self._network: Any = None  # an earlier one must go before the next one comes
         if self._folder:
-            vlm_weights.check_family(self._folder, self._family.model_types)
+            check_family(self._folder, self._family.model_types, self._model.name)
         with quiet_libraries():
-            tokenizer = load_tokenizer(self._folder) if self._folder else byte_tokenizer(self._family.markup)
+            tokenizer = (
+                load_tokenizer(self._folder, self._model.name) if self._folder else byte_tokenizer(self._family.markup)
+            )
             self._network = self._build(self._folder, tokenizer)
         rows, columns = grid = self._layout.grid
         text = chat_text(self._prompt, self._family.markup, SLOTS)
@@ -145,11 +147,11 @@ class VisionLanguageAdapter:
         if folder is None:
             architecture = family.architecture(self._model, tiny=self._tiny)
             config = family.config(architecture, tokenizer.convert_tokens_to_ids)
-            return vlm_weights.untrained_network(config, depth=self._depth, seed=self._variant.init_seed, **place)
+            return untrained_network(config, depth=self._depth, seed=self._variant.init_seed, **place)
         config = family.read_config(folder)
-        vlm_weights.check_snapshot(folder, config, layout.blocks, layout.width, family.mean, family.std)
+        check_snapshot(folder, config, layout.blocks, layout.width, family.mean, family.std)
         config.image_token_id = tokenizer.convert_tokens_to_ids(family.markup.image)  # not stated in every layout
-        return vlm_weights.load_network(config, family.checkpoint(folder), family.rename, depth=self._depth, **place)
+        return load_network(config, family.checkpoint(folder), family.rename, depth=self._depth, **place)
 
     @property
     def _untrained(self) -> bool:
@@ -173,6 +175,6 @@ class VisionLanguageAdapter:
     def _weights_identity(self) -> Mapping[str, Any]:
         if not self._untrained and self._folder:
             return identity_of(self._folder)
-        init, version = ("fan-in", TINY_VERSION) if self._tiny else ("library", vlm_weights.INIT_VERSION)
+        init, version = ("fan-in", TINY_VERSION) if self._tiny else ("library", INIT_VERSION)
         known = {"random": init, "version": version, "architecture": self._architecture}
         return {**known, "size": self._variant.size, "seed": self._variant.init_seed}

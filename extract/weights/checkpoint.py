@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from configs import commands
+from configs.commands import ANY
 from configs.errors import ModelError
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ class Checkpoint:
                 raise ModelError(
                     "a file of the weights is missing",
                     where=path,
-                    fix="python -m extract download model=... layers=..., both as for the run, gets the rest",
+                    fix=f"{commands.extract('download', model=ANY, layers=ANY)}, both as for the run, fetches the rest",
                 ) from None
             except SafetensorError as error:
                 raise ModelError(

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from configs import commands
 from configs.errors import ModelError
 from configs.identity import digest
 from extract.adapter import Variant
@@ -84,7 +85,7 @@ def find_parts(model: ModelConfig, variant: Variant, tiny: Callable[[Path], None
                 expected=place,
                 fix=f"weights= must be a copy of the whole repository, like {model.hub_id}"
                 if variant.weights != "hub"
-                else f"python -m extract download model={model.name}",
+                else commands.extract("download", model=model.name),
             )
         if root != main:
             known[part] = identity_of(root)

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+from configs import commands
 from configs.errors import ModelError
 from extract.weights.checkpoint import read_header
 
@@ -41,7 +42,7 @@ def find_weights(weights: str, hub_id: str | None, revision: str | None, *, mode
             return Path(snapshot_download(repository, revision=pinned, local_files_only=True))
         except (LocalEntryNotFoundError, HfHubHTTPError, ValueError, OSError):
             pass
-    get = f"python -m extract download model={model}   (needs a network)\n"
+    get = f"{commands.extract('download', model=model)}   (needs a network)\n"
     if weights != "hub":
         get = f"hf download {repository}   (needs a network)\n" if repository else "check weights=, a folder\n"
     raise ModelError(
@@ -51,8 +52,13 @@ def find_weights(weights: str, hub_id: str | None, revision: str | None, *, mode
         + (" in the hub's cache, or a folder" if repository else ""),
         found="nothing" if repository else f"no folder {weights}",
         fix=f"{get}            or weights=/path/to/folder with a copy of the repository\n"
-        f"            or the untrained twin: {twin or f'python -m extract run model={model} weights=random size=tiny'}",
+        f"            or the untrained twin: {twin or untrained_twin(model)}",
     )
+
+
+def untrained_twin(model: str) -> str:
+    """Return the command that runs the untrained tiny twin of a model, for messages."""
+    return commands.extract("run", model=model, weights="random", size="tiny")
 
 
 def identity_of(folder: Path) -> dict[str, str]:

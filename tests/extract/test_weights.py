@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from configs import commands
 from configs.errors import ModelError
 from extract.weights.checkpoint import Checkpoint, fill, on_meta, seeded
 from extract.weights.snapshot import content_hash, find_weights, identity_of
@@ -101,9 +102,9 @@ def test_absent_weights_say_what_to_do(monkeypatch, tmp_path):
     with pytest.raises(ModelError) as caught:
         find_weights("hub", "someone/absent-model", "0" * 40, model="wan-t2v-1.3b")
     text = str(caught.value)
-    assert "python -m extract download model=wan-t2v-1.3b" in text
+    assert commands.extract("download", model="wan-t2v-1.3b") in text
     assert "weights=/path/to/folder" in text
-    assert "python -m extract run model=wan-t2v-1.3b weights=random size=tiny" in text
+    assert commands.extract("run", model="wan-t2v-1.3b", weights="random", size="tiny") in text
     with pytest.raises(ModelError, match="no folder /no"):
         find_weights("/no/such/folder", None, None, model="wan-t2v-1.3b")
     assert find_weights(str(tmp_path), None, None, model="wan-t2v-1.3b") == tmp_path

@@ -126,7 +126,7 @@ class Library:
 
         from extract.vlm.text import chat_text, load_tokenizer
 
-        tokenizer: Any = load_tokenizer(self.folder)
+        tokenizer: Any = load_tokenizer(self.folder, "model")
         markup, (rows, columns) = self.adapter._family.markup, self.adapter._layout.grid
         text = chat_text(self.adapter._prompt, markup, 20).replace(markup.image, markup.image * rows * columns)
         ids = tokenizer(text + (tail or ""), return_tensors="pt").input_ids
