@@ -197,7 +197,7 @@ class Progress:
         early = self._early and self.pace.measured >= EARLY_UNITS
         if now - self._noted >= self._every or (early and left >= EARLY_LEFT_S):
             self._noted = now
-            self._log.info("%s: %s", self._description, self.pace)
+            self._log.info("%s: %s", self._description, str(self.pace))
         self._early = self._early and not early
 
 
