@@ -128,4 +128,4 @@ VERBS = [
 ]
 
 if __name__ == "__main__":
-    sys.exit(main("cache", "Feature stores: list, check, mend, copy.", VERBS))
+    sys.exit(main("cache", "Feature stores: list, check, repair, copy.", VERBS))
