@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # files of the working directory don't take the place of the project's
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from typing import TYPE_CHECKING
 
 from configs.cli import RootConfig, Verb, main
+from configs.commands import STAGES
 from configs.options import option
 
 if TYPE_CHECKING:
@@ -128,4 +133,4 @@ VERBS = [
 ]
 
 if __name__ == "__main__":
-    sys.exit(main("cache", "Feature stores: list, check, repair, copy.", VERBS))
+    sys.exit(main("cache", STAGES["cache"], VERBS))

@@ -1,4 +1,4 @@
-"""`python -m data emit format=... out=...`: the rooms in the raw layout of a public dataset.
+"""`spatialprobe data emit format=... out=...`: the rooms in the raw layout of a public dataset.
 
 A format is a module `data/emit/<format>.py` that exports `FORMAT: Format`; it is loaded only when it is named.
 """
@@ -30,7 +30,7 @@ FORMATS: dict[str, Callable[[], Format]] = {"scannet": _scannet, "dl3dv": _dl3dv
 
 
 def emit_layers(overrides: Mapping[str, str]) -> Layers:
-    """Return the options of `python -m data emit` for the given arguments.
+    """Return the options of `spatialprobe data emit` for the given arguments.
 
     Raises:
         ConfigError: an unknown format or preset.

@@ -111,14 +111,15 @@ def test_the_table_has_every_control_and_says_what_is_lacking(lab: Lab, capsys: 
         "wan-t2v-1.3b+noise~8", "noise~12+qwen3-vl-2b", "wan-t2v-1.3b+position~8", "position~12+qwen3-vl-2b",
         "wan-t2v-1.3b+qwen3-vl-2b-random", "qwen3-vl-2b+internvl3-1b", "wan-t2v-1.3b@random20", "qwen3-vl-2b@pca4",
     ]  # fmt: skip
-    commands = [shlex.split(line) for line in script.splitlines() if line.startswith("python")]
+    probes = [shlex.split(line) for line in script.splitlines() if line.startswith("python")]
     for name in ready:
-        assert sum(f"model={name}" in words for words in commands) == 2, name
+        assert sum(f"model={name}" in words for words in probes) == 2, name
     assert script.count("task=instance") == script.count("task=geometry") >= len(ready)
     assert "profile=smoke seeds=0,1" in script and "internvl3-1b+" not in script
-    assert not any("model=wan-t2v-1.3b-random+qwen3-vl-2b" in words for words in commands)
+    assert not any("model=wan-t2v-1.3b-random+qwen3-vl-2b" in words for words in probes)
     assert "no second VGM" in printed
-    assert "python -m extract run model=wan-t2v-1.3b dataset=toy weights=random" in printed
+    twin = commands.extract("run", model="wan-t2v-1.3b", dataset="toy", weights="random", root=str(lab.root))
+    assert twin in printed
     for name in ready:
         source = open_source(lab.root, "toy", name)
         (array,) = source.arrays.values()
