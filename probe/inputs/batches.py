@@ -15,7 +15,6 @@ from cache.loading.feature_loader import FeatureLoader
 from cache.loading.order import Indices
 from cache.source import FeatureSource, ReadItem
 from data.dataset.clip import QUERY_POSITIONS
-from fusion.views.deferred import deferred
 from probe.module import Batch, Targets
 from probe.train.recipe import Schedule
 
@@ -59,7 +58,7 @@ class ProbeData(L.LightningDataModule):  # type: ignore[misc]
         self.targets, self.donors = targets, donors
         self._samples = lru_cache(maxsize=2)(schedule.samples)
         self._loader = RoundLoader(
-            deferred(store), self._items, schedule.batch, shuffle=False, attach=self._attach, pin_memory=None
+            store.branch_reads(), self._items, schedule.batch, shuffle=False, attach=self._attach, pin_memory=None
         )
 
     def train_dataloader(self) -> FeatureLoader:
@@ -80,7 +79,7 @@ class ProbeData(L.LightningDataModule):  # type: ignore[misc]
             return attached(targets, donors, chosen)
 
         items = [read_items(self.arrays, clip_id, targets.views(clip_id, draw)) for clip_id, draw in samples]
-        return FeatureLoader(deferred(self.store), items, self.schedule.batch, shuffle=False, attach=attach)
+        return FeatureLoader(self.store.branch_reads(), items, self.schedule.batch, shuffle=False, attach=attach)
 
     def _items(self, round_: int) -> list[Sequence[ReadItem]]:
         return [

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from configs.errors import StaleError
-from fusion.views.deferred import fused
+from fusion.views.view import fused
 from probe.config import task_options
 from probe.inputs.matching import Match
 from probe.module import Batch, Facts, ProbeModule

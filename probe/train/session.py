@@ -171,7 +171,7 @@ class Session:
         """Return the batches of some layers, with targets for twins if asked."""
         donors = controls.donors(self.inputs.train, self.config.data_seed) if twins else None
         source = SideBySide(layers)
-        return ProbeData(source, source.arrays, self.schedule, self.train_targets, donors)  # type: ignore[arg-type]
+        return ProbeData(source, list(source.arrays.values()), self.schedule, self.train_targets, donors)
 
     def _state(self, member: Member) -> dict[str, Any] | None:
         if self.config.force:
