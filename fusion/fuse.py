@@ -81,7 +81,7 @@ def list_views(config: ListConfig) -> int:
 
 def inspect(config: InspectConfig) -> int:
     """Print what a fused source is made of; a fusion that can't be opened is listed with its reason."""
-    from cache.printing import draw
+    from cache.care.describe import draw
 
     name = str(resolve_aliases(config.root, config.dataset, read_models(config.models)))
     paths = [p for p in find_views(config.root, config.dataset, name) if p.name.startswith(config.store or "")]
@@ -89,7 +89,7 @@ def inspect(config: InspectConfig) -> int:
         source = open_source(config.root, config.dataset, name, config.store)
         describe(source)
         if config.histogram is not None:
-            draw(source, config.histogram)
+            print(f"\n{draw(source, config.histogram)}")
         return 0
     failed = 0
     for path in paths:
@@ -105,7 +105,7 @@ def inspect(config: InspectConfig) -> int:
 
 def verify(config: ViewConfig) -> int:
     """Check that a fused source is up to date and every byte of it, or of its parents, is as written."""
-    from cache import printing as tools
+    from cache.printing import verify_store
 
     source = open_source(config.root, config.dataset, str(read_models(config.models)), config.store)
     stores = [source] if isinstance(source, FeatureStore) else list(getattr(source, "parents", []))
@@ -113,7 +113,7 @@ def verify(config: ViewConfig) -> int:
     for store in stores:
         if isinstance(store, FeatureStore):
             print(f"{store.source}: {store.where}")
-            codes.append(tools.verify(store.backend))
+            codes.append(verify_store(store.backend))
     return max(codes, default=0)
 
 

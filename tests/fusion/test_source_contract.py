@@ -14,8 +14,8 @@ from configs.identity import digest
 from fusion.opening import open_source
 from fusion.views.noise_source import NoiseSource
 from fusion.views.view import FusedView, Unfused, fused
+from probe.inputs.batches import SideBySide
 from probe.inputs.inputs import Layer
-from probe.inputs.side_by_side import SideBySide
 from tests.fusion.lab import Lab
 
 
