@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from configs import loader
+from configs import loader, plugins
 from configs.commands import PROGRAM, command
 from configs.console import get_logger, logging_to
 from configs.errors import DISK_FIXES, ConfigError, SpatialprobeError
@@ -98,6 +98,7 @@ def _dispatch(stage: str, about: str, verbs: Sequence[Verb], arguments: list[str
         raise ConfigError(f"unknown command {words[0]!r} of {stage or PROGRAM}", fix=loader.closest(words[0], by_name))
     verb = by_name[words[0]]
     overrides = loader.parse_overrides(_named(words[1:], verb.words))
+    plugins.keep_out_of(overrides.get("root"))
     layers = verb.layers(overrides)
     if flags & {"--help", "-h"}:
         _print_verb(stage, verb, layers)
