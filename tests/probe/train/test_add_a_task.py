@@ -52,7 +52,7 @@ def options(root: Path, **overrides: str) -> Any:
     words = {"task": "brightness", "profile": "debug", "model": "speckle", "root": str(root), "device": "cpu"}
     words |= {"resamples": "20", **overrides}
     layers = train_layers(words)
-    return resolve(layers.schema, layers.values, words)
+    return resolve(layers.start, layers.values, words)
 
 
 def call(*words: str) -> int:

@@ -21,7 +21,7 @@ def imported(root: Path, checkpoint: Path, **given: str) -> dict[str, Any]:
     words = {"task": "instance", "root": str(root), "model": "speckle", "profile": "debug", **TINY}
     words |= {"checkpoint": str(checkpoint), **{key.replace("__", "."): value for key, value in given.items()}}
     layers = import_layers(words)
-    return import_checkpoint(resolve(layers.schema, layers.values, words))
+    return import_checkpoint(resolve(layers.start, layers.values, words))
 
 
 def test_imported_weights_score_as_where_they_come_from(artifacts: Path, tmp_path: Path, configure: Any) -> None:
@@ -62,5 +62,5 @@ def test_what_does_not_fit_is_refused(artifacts: Path, tmp_path: Path) -> None:
 
 def test_paper_is_the_default_profile() -> None:
     layers = import_layers({"task": "instance"})
-    config: Any = resolve(layers.schema, layers.values, {"task": "instance", "checkpoint": "x"})
+    config: Any = resolve(layers.start, layers.values, {"task": "instance", "checkpoint": "x"})
     assert config.profile == "paper" and config.trunk.width == 1024
