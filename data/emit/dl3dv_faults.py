@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.dl3dv.oracle import CAMERAS
 from data.dl3dv.scenes import ORACLE
+from data.dl3dv.teachers import CAMERAS
 from data.dl3dv.transforms import NAME
 
 CUT = 200

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from configs.files import json_bytes
 from data.dl3dv.lens import Lens, resample, sampling
-from data.dl3dv.oracle import CAMERAS, MILLIMETRES
 from data.dl3dv.scenes import ORACLE
+from data.dl3dv.teachers import CAMERAS, MILLIMETRES
 from data.dl3dv.transforms import NAME, OPENGL_TO_OPENCV
 from data.rooms.config import RoomsConfig
 from data.rooms.recording import FrameRenderer, draw_faults, exposed, shaken

@@ -88,6 +88,13 @@ def color_frame(
     return content if untouched else encode_jpeg(np.asarray(picture), quality)
 
 
+def resize_color(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 RGB at another (height, width), bilinear with a filter as wide as the reduction."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
     """Return (H, W, 3) uint8 RGB as a JPEG without chroma subsampling; the same pixels give the same bytes."""
     from PIL import Image

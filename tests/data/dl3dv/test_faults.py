@@ -101,7 +101,7 @@ def test_truth_that_is_absent_or_of_another_camera(raw: Raw, tmp_path: Path) -> 
     source = DL3DVSource(DL3DVConfig(teacher="oracle"), folder)
     first = next(iter(whole["cam2world"]))
     bad = {
-        "no camera": {**whole, "matrix": [[0, 0, 1], [0, 1, 1], [0, 0, 1]]},
+        "not a camera matrix": {**whole, "matrix": [[0, 0, 1], [0, 1, 1], [0, 0, 1]]},
         "not the stored cameras": {"width": 3},
         "is not rigid": {**whole, "cam2world": {**whole["cam2world"], first: [[2.0] * 4] * 4}},
         "lacks a frame": {**whole, "cam2world": {k: v for k, v in whole["cam2world"].items() if k != first}},
