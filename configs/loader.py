@@ -108,7 +108,7 @@ def resolve(schema: type[T], layers: Sequence[Mapping[str, Any]], overrides: Map
     config = OmegaConf.structured(schema)
     flat: dict[str, Any] = {}
     for layer in layers:
-        flat.update(_flatten(layer, known))
+        flat.update(layer_values(layer, known))
     for key, text in overrides.items():
         flat[key] = _parse(text, _known_option(key, known))
     for key, value in flat.items():
@@ -158,12 +158,13 @@ def _known_option(key: str, known: Mapping[str, Option]) -> Option:
     return known[key]
 
 
-def _flatten(layer: Mapping[str, Any], known: Mapping[str, Option], prefix: str = "") -> dict[str, Any]:
+def layer_values(layer: Mapping[str, Any], known: Mapping[str, Option], prefix: str = "") -> dict[str, Any]:
+    """Return dotted key -> value of a nested YAML mapping; a mapping that is itself an option's value stays whole."""
     flat: dict[str, Any] = {}
     for name, value in layer.items():
         key = prefix + str(name)
         if isinstance(value, Mapping) and key not in known:
-            flat.update(_flatten(value, known, key + "."))
+            flat.update(layer_values(value, known, key + "."))
         else:
             flat[key] = value
     return flat

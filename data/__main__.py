@@ -8,8 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # files of the working directory don't take the place of the project's
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from configs import commands
 from configs.cli import Layers, RootConfig, Verb, main
+from configs.commands import STAGES
 from configs.console import format_seconds
 from configs.errors import ConfigError
 from configs.loader import closest
@@ -165,12 +169,25 @@ def _preview(config: PreviewConfig) -> int:
 
 
 VERBS = (
-    Verb("prepare", "Make a prepared dataset, or finish an interrupted one.", _prepare_layers, _prepare, writes=True),
-    Verb("emit", "Write the rooms in the raw layout of ScanNet or DL3DV.", _emit_layers, _emit),
+    Verb(
+        "prepare",
+        "Make a prepared dataset, or finish an interrupted one.",
+        _prepare_layers,
+        _prepare,
+        writes=True,
+        selects={"dataset": lambda: list(KINDS)},
+    ),
+    Verb(
+        "emit",
+        "Write the rooms in the raw layout of ScanNet or DL3DV.",
+        _emit_layers,
+        _emit,
+        selects={"format": lambda: ["dl3dv", "scannet"]},
+    ),
     Verb("inspect", "Print what is in a prepared dataset.", InspectConfig, _inspect),
     Verb("verify", "Re-hash every file and re-check the geometry by reprojection.", VerifyConfig, _verify),
     Verb("preview", "Draw contact sheets: frames, depth, instances, camera path.", PreviewConfig, _preview),
 )
 
 if __name__ == "__main__":
-    sys.exit(main("data", "Prepared datasets: make them, look at them, check them.", VERBS))
+    sys.exit(main("data", STAGES["data"], VERBS))

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from configs.errors import ConfigError
 from extract.frames import FramePlan
+from extract.model import ModelConfig
 from extract.noise import NoiseLevel, NoiseSchedule
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from extract.model import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from configs.loader import known_names, load_named, resolve
+from configs.loader import load_named, resolve
+from configs.names import resolve_alias
 from configs.options import option
 
 
@@ -48,26 +48,5 @@ def load_model(name: str) -> ModelConfig:
     Raises:
         ConfigError: no such model; the message names the closest known ones.
     """
-    values = _values(name)
-    target = values.get("alias_of")
-    if target:
-        values = _values(str(target))
-        name = str(target)
-    return resolve(ModelConfig, [{**values, "name": name}], {})
-
-
-def model_names() -> list[str]:
-    """Return the names of all models and sources, without aliases, sorted."""
-    return [name for name in known_names("model") if not _values(name).get("alias_of")]
-
-
-def alias_names() -> dict[str, str]:
-    """Return the family aliases and the model that each stands for."""
-    aliases = {name: _values(name).get("alias_of") for name in known_names("model")}
-    return {name: str(target) for name, target in aliases.items() if target}
-
-
-@cache
-def _values(name: str) -> dict[str, Any]:
-    """Content of a YAML file; read once, and never changed (`resolve` copies it)."""
-    return load_named("model", name)
+    target = resolve_alias(name)
+    return resolve(ModelConfig, [{**load_named("model", target), "name": target}], {})

@@ -15,11 +15,10 @@ import pytest
 from configs import loader
 from configs.cli import Layers
 from configs.errors import ConfigError
-from configs.names import read_source
+from configs.names import parse_name, read_source
 from extract.job.config import RunConfig, each_model
 from extract.job.request import source_name, variant_of
 from extract.model import load_model
-from fusion.name import parse_name
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {

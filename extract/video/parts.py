@@ -9,9 +9,9 @@ from extract.adapter import BackboneSpec, TapSpec, Variant
 from extract.frames import FramePlan
 from extract.model import ModelConfig
 from extract.noise import NoiseSchedule
-from extract.video.prompt import load_library_model
 from extract.weights.checkpoint import seeded
-from extract.weights.parts import WeightSource, compute_dtype, model_dtype
+from extract.weights.libraries import compute_dtype, load_library_model, model_dtype
+from extract.weights.parts import WeightSource
 
 if TYPE_CHECKING:
     import torch

@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import ModelError
 from configs.files import atomic_file
 from configs.identity import digest
 from extract.noise import gaussian
-from extract.weights.parts import quiet_libraries, torch_dtype
+from extract.weights.libraries import load_library_model, torch_dtype
+from extract.weights.parts import WeightSource
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from extract.weights.parts import WeightSource
 
 
 def empty_prompt(
@@ -104,25 +102,3 @@ def kept(compute: Any, cache: str | None, identity: dict[str, Any]) -> Tensor:
             save_file({"embedding": embedding}, temporary)
     found: Tensor = load_file(path)["embedding"]
     return found
-
-
-def load_library_model(cls: Any, folder: Path, **options: Any) -> Any:
-    """Load a whole transformers model from local safetensors files; refuses a snapshot that lacks tensors.
-
-    Raises:
-        ModelError: files or tensors are missing.
-    """
-    try:
-        with quiet_libraries():
-            model, info = cls.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
-            )
-    except OSError as error:
-        raise ModelError(f"can't load {cls.__name__}: {error}", where=folder, fix="download the model again") from error
-    if info["missing_keys"]:
-        raise ModelError(
-            f"the weights of {cls.__name__} are incomplete", where=folder,
-            found=f"{len(info['missing_keys'])} tensors missing, first {sorted(info['missing_keys'])[:3]}",
-            fix="download the model again",
-        )  # fmt: skip
-    return model.eval().requires_grad_(False)

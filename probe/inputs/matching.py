@@ -99,3 +99,19 @@ def _principal(store: FeatureSource, array: ArraySpec, train: Sequence[str], wid
     # An eigenvector's sign is arbitrary: its largest entry is made positive.
     signs = vectors.gather(0, vectors.abs().argmax(dim=0, keepdim=True)).sign()
     return mean.float(), (vectors * signs).float()
+
+
+def refuse_matched_gate(branches: Sequence[int], projected: bool, array: ArraySpec) -> None:
+    """Refuse to project the channels of gated features: the branches would be mixed.
+
+    Raises:
+        ConfigError: an array with a gate, and a projection.
+    """
+    if branches and projected:
+        raise ConfigError(
+            "gated features can't be projected to another width",
+            expected=f"{sum(branches)} channels in branches of {', '.join(map(str, branches))}",
+            found="match.width",
+            where=array.name,
+            fix="leave match.width out, or use a+b@pca<width>",
+        )

@@ -1,4 +1,4 @@
-"""Pre-norm transformer block with QK-norm, rotary positions and LayerScale, on `scaled_dot_product_attention`."""
+"""Pre-norm transformer block: QK-norm, rotary positions on a 2-D grid, LayerScale, and dropout cheap on CPUs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,76 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configs.errors import ConfigError
-from probe.net.dropout import Dropout
-from probe.net.rope import rotate
+
+
+def rotary_tables(grid: tuple[int, int], head_dim: int, *, specials: int, base: float = 100.0) -> tuple[Tensor, Tensor]:
+    """Return the cosines and sines that rotate the tokens of one view.
+
+    The first half of a head's channels is rotated by the row, the second by the column. Within a half of size `a` the
+    bands are `base ** (-2 j / a)`, j = 0 .. a/2-1, and the angles are laid out as [row * f, row * f] (rotate-half
+    form). Special tokens come first, at position (0, 0), which leaves them unrotated; patch (r, c) is at (r+1, c+1).
+
+    Args:
+        grid: rows and columns of the patch grid.
+        head_dim: channels per attention head, a multiple of 4.
+        specials: number of tokens before the patches.
+        base: largest wavelength divided by 2 pi.
+
+    Returns:
+        Two float32 tensors (specials + rows * columns, head_dim).
+
+    Raises:
+        ConfigError: `head_dim` isn't a positive multiple of 4, or `base` isn't positive.
+    """
+    if head_dim <= 0 or head_dim % 4:
+        raise ConfigError("wrong channels per head", expected="a positive multiple of 4", found=head_dim)
+    if base <= 0:
+        raise ConfigError("wrong base of the rotary encoding", expected="above 0", found=base)
+    half = head_dim // 2
+    bands = base ** (-torch.arange(0, half, 2, dtype=torch.float64, device="cpu") / half)
+    rows = torch.arange(1, grid[0] + 1, dtype=torch.float64, device="cpu").repeat_interleave(grid[1])
+    columns = torch.arange(1, grid[1] + 1, dtype=torch.float64, device="cpu").repeat(grid[0])
+    patches = torch.stack([rows, columns], dim=-1)
+    positions = torch.cat([torch.zeros(specials, 2, dtype=torch.float64, device="cpu"), patches])
+    angles = (positions[:, :, None] * bands).repeat(1, 1, 2).flatten(1)
+    return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Rotate queries or keys.
+
+    Args:
+        x: (..., tokens, head_dim).
+        cosines, sines: (tokens, head_dim) of `rotary_tables`.
+
+    Returns:
+        The rotated tensor, same shape.
+    """
+    first, second = x.reshape(*x.shape[:-1], 2, 2, x.shape[-1] // 4).unbind(-2)
+    turned = torch.stack([-second, first], dim=-2).flatten(-3)
+    return x * cosines + turned * sines
+
+
+LEVELS = 2**16
+
+
+class Dropout(nn.Dropout):
+    """`torch.nn.Dropout` with one random 16-bit number per value, where the library draws a floating one.
+
+    The library's Bernoulli sampler takes about a sixth of a training step on a CPU. Here one draw of the generator
+    decides over four values. The rate is rounded to a multiple of 2 ** -16, and values that are kept are divided by
+    the rounded probability, so that the mean stays exact. The generator is the default one: a seed gives the same
+    masks again. On GPUs and in compiled graphs, whose kernels draw and apply masks in one go, it's the library's.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop values of a tensor of any shape; the same tensor in evaluation."""
+        if not self.training or self.p in (0, 1) or x.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(x)
+        kept = min(max(round((1 - self.p) * LEVELS), 1), LEVELS - 1)  # what 16 bits can tell from never and always
+        words = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        mask = words.view(torch.int16)[: x.numel()].view(x.shape) < kept - LEVELS // 2
+        return x * mask.to(x.dtype).mul_(LEVELS / kept)
 
 
 class Attention(nn.Module):

@@ -2,15 +2,130 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from configs.errors import ConfigError
 from probe.net.config import DptConfig
-from probe.net.refinement import Fusion, resize
-from probe.net.uv import UvEmbedding
+
+UV_BASE = 100.0
+UV_GAIN = 0.1
+
+
+def axis_table(positions: int, extent: float, bands: int, device: torch.device) -> Tensor:
+    """Return sines and cosines of one image axis, float64 inside, float32 out: (positions, 2 * bands).
+
+    Positions run linearly over +-extent * (n-1) / n; the bands are 100 ** (-k / bands).
+    """
+    limit = extent * (positions - 1) / positions
+    points = torch.linspace(-limit, limit, positions, dtype=torch.float64, device=device)
+    omega = UV_BASE ** (-torch.arange(bands, dtype=torch.float64, device=device) / bands)
+    angles = points[:, None] * omega
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).float()
+
+
+def uv_tables(size: tuple[int, int], aspect: float, channels: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the code of the columns (channels/2, width) and of the rows (channels/2, height).
+
+    Args:
+        size: height and width of the map.
+        aspect: width over height of the image; the image's half diagonal has length 1.
+        channels: channels of the map, a multiple of 4.
+        device: where the tables go.
+    """
+    diagonal = math.hypot(aspect, 1.0)
+    columns = axis_table(size[1], aspect / diagonal, channels // 4, device)
+    rows = axis_table(size[0], 1.0 / diagonal, channels // 4, device)
+    return columns.T.contiguous(), rows.T.contiguous()
+
+
+class UvEmbedding(nn.Module):
+    """Adds 0.1 times [sin u, cos u, sin v, cos v] to a map of `channels` channels, in place.
+
+    The two axes separate, so the buffers hold one table per axis and not a whole map. Tables are kept for the size
+    and aspect given here; for any other they're made anew in every call.
+    """
+
+    columns: Tensor
+    rows: Tensor
+
+    def __init__(self, channels: int, size: tuple[int, int], aspect: float) -> None:
+        super().__init__()
+        if channels % 4:
+            raise ConfigError("wrong channels for a position code", expected="a multiple of 4", found=channels)
+        self.channels, self.kept = channels, (size, aspect)
+        columns, rows = uv_tables(size, aspect, channels, torch.get_default_device())
+        self.register_buffer("columns", columns, persistent=False)
+        self.register_buffer("rows", rows, persistent=False)
+
+    def forward(self, x: Tensor, aspect: float) -> Tensor:
+        """Add the code to (N, channels, height, width) of an image of `aspect` = width / height, in place."""
+        height, width = x.shape[-2:]
+        columns, rows = self.columns, self.rows
+        if ((height, width), aspect) != self.kept:
+            columns, rows = uv_tables((height, width), aspect, self.channels, x.device)
+        code = torch.cat([columns[:, None].expand(-1, height, -1), rows[:, :, None].expand(-1, -1, width)])
+        return x.add_(UV_GAIN * code.to(x.dtype))
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize (N, C, h, w) bilinearly with aligned corners; the same tensor if the size is right already."""
+    if tuple(x.shape[-2:]) == size:
+        return x
+    return F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+
+class ResidualConv(nn.Module):
+    """ReLU, 3x3 conv, ReLU, 3x3 conv, plus a skip.
+
+    The skip carries relu(x), not x: the published code applies its first ReLU in place, and published weights need it.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform (N, features, h, w), same shape out."""
+        skip = F.relu(x)
+        # In place where no gradient needs the input: large maps then cost no second allocation.
+        out: Tensor = self.conv2(self.conv1(skip).relu_()).add_(skip)
+        return out
+
+
+class Fusion(nn.Module):
+    """One level: add a finer map, refine, enlarge to the next level's size.
+
+    The 1x1 convolution comes before the enlargement. Bilinear weights sum to one, so both orders give the same
+    numbers, and this one works on a quarter of the pixels.
+    """
+
+    def __init__(self, features: int, *, coarsest: bool) -> None:
+        super().__init__()
+        self.lateral = None if coarsest else ResidualConv(features)
+        self.refine = ResidualConv(features)
+        self.out_conv = nn.Conv2d(features, features, 1)
+
+    def forward(self, level: Tensor, coarser: Tensor | None, size: tuple[int, int]) -> Tensor:
+        """Fuse a level with the coarser result.
+
+        Args:
+            level: (N, features, h, w) of this level.
+            coarser: result of the level below, same shape; none at the coarsest level.
+            size: height and width of the result.
+
+        Returns:
+            (N, features, *size).
+        """
+        x = level
+        if self.lateral is not None and coarser is not None:
+            x = coarser + self.lateral(level)
+        return resize(self.out_conv(self.refine(x)), size)
 
 
 def stage_indices(wanted: Sequence[int], depth: int) -> list[int]:

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from probe.net.dpt import output_size
-from probe.net.refinement import resize
+from probe.net.dpt import output_size, resize
 from probe.tasks.geometry.camera import activate_pose, raw_numbers
 
 

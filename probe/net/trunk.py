@@ -11,10 +11,60 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from configs.errors import ConfigError
-from probe.net.attention import Block
+from fusion.gate import BranchGate
+from probe.net.attention import Block, rotary_tables
 from probe.net.config import TrunkConfig
-from probe.net.input_norm import build_input_norm
-from probe.net.rope import rotary_tables
+
+NORM_FLOOR = 0.1
+"""Least standard deviation of a channel, over the mean of all channels': silent channels aren't blown up."""
+NORM_EPS = 1e-6
+
+
+class ChannelNorm(nn.Module):
+    """Standardises each channel by its mean and deviation over all tokens seen in training.
+
+    LayerNorm, as published, divides a token by its own deviation, so what a channel says gets mixed with how strong
+    the token's other channels are; a depth that was linear in the features no longer is. Here a token is mapped
+    affinely, by numbers that are the same for all tokens. They're gathered while training, from features alone and
+    without gradient, each token with equal weight, and fixed in evaluation.
+
+    Args:
+        channels: width C of the features.
+    """
+
+    count: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("variance", torch.ones(channels))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Standardise tokens (..., C), float32; in training they're counted first."""
+        if self.training:
+            self._count(tokens.detach().flatten(0, -2).float())
+        deviation = self.variance.sqrt()
+        scale = (self.variance + (NORM_FLOOR * deviation.mean()) ** 2 + NORM_EPS**2).rsqrt()
+        return (tokens - self.mean) * scale
+
+    def _count(self, tokens: Tensor) -> None:
+        """Merge the statistics of (N, C) tokens into those of all before (Chan et al. 1983)."""
+        variance, mean = torch.var_mean(tokens, dim=0, correction=0)
+        total = self.count + tokens.shape[0]
+        share = tokens.shape[0] / total
+        apart = mean - self.mean
+        self.variance.copy_((1 - share) * self.variance + share * variance + share * (1 - share) * apart**2)
+        self.mean.add_(share * apart)
+        self.count.copy_(total)
+
+
+def build_input_norm(kind: str, channels: int) -> nn.Module:
+    """Return the norm that `trunk.input_norm` names: `token` LayerNorm as published, `channel` `ChannelNorm`."""
+    return ChannelNorm(channels) if kind == "channel" else nn.LayerNorm(channels)
+
 
 # Float32 values kept for backward per token, channel and block, measured in tests/probe/model/test_trunk.py.
 SAVED_PER_TOKEN = 26
@@ -100,6 +150,15 @@ class Trunk(nn.Module):
             if index in wanted:
                 kept[index] = torch.cat([within, x], dim=-1).view(b, s, x.shape[1], -1)
         return [kept[index] for index in wanted]
+
+    def gate(self, branches: Sequence[int]) -> None:
+        """Replace the freshly built input projection by a learned gate over the branches of fused features.
+
+        Args:
+            branches: widths of the branches, in the order of the channels.
+        """
+        gate = BranchGate(branches, self.config.width)
+        self.input_proj = gate.to(self.camera_token.device)  # type: ignore[assignment]
 
     def _tokens(self, features: Tensor, view_times: Tensor | None) -> Tensor:
         """Return (B*S, P, width): camera token, registers, projected patches."""

@@ -57,6 +57,7 @@ def import_checkpoint(config: Any) -> dict[str, Any]:
     """
     from probe.results import results
     from probe.results.checkpoint_import import load_published
+    from probe.results.write import write_run
     from probe.train.fitting import resolve_device
     from probe.train.session import Session
     from probe.train.train import plan_runs
@@ -83,8 +84,8 @@ def import_checkpoint(config: Any) -> dict[str, Any]:
     session = Session(run, inputs, resolve_device(run.device))
     member = session.member(plan)
     load_published(member.module.probe, path)
-    results.write_run(member, inputs)
+    write_run(member, inputs)
     data = session.data_of([member])
-    member.save_best(0, results.selection_score(session.evaluate_select([member], data)[0], member))
+    member.save_best(0, member.selected(session.evaluate_select([member], data)[0]))
     facts = {"imported": {"file": path.name, "sha256": sha256}, "rounds": 0, "steps": 0}
     return session.finish([member], data, 0.0, facts)[plan.run_id]

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from extract.model import load_model, model_names
+from configs.names import model_names
+from extract.model import load_model
 from extract.video.preprocess import area_limited_size, clip_image, resize_clip, unit_range
 
 

@@ -16,7 +16,7 @@ from extract.adapter import Adapter, Tap, Variant
 from extract.families import build_adapter
 from extract.model import load_model
 from extract.video.base import VideoAdapter
-from extract.video.prompt import load_library_model
+from extract.weights.libraries import load_library_model
 from tests.extract.pictures import clip, run, taps
 
 MODELS = ["wan-t2v-1.3b", "cogvideox-t2v-2b", "cogvideox-i2v-5b", "aether", "opensora"]
@@ -257,7 +257,7 @@ def test_aligned_windows_have_a_row_per_slot(tiny_cache, monkeypatch):
     )
     picture = clip(adapter, size=adapter.spec.input_size)
     maps = run(adapter, [picture])["vae"][0, ..., 0]
-    assert [adapter.spec.frames.row_of_frame(position) for position in QUERY_POSITIONS] == list(range(20))
+    assert adapter.spec.frames.row_of_slot == tuple(range(20))
     last = [0, *(position + 3 for position in QUERY_POSITIONS[1:])]  # of the four frames that begin with the slot's
     at = [adapter.spec.frames.positions.index(position) for position in last]
     expected = torch.from_numpy(picture.frames[at, ::8, ::8, 0].copy()).float() / 127.5 - 1
@@ -304,7 +304,7 @@ def test_published_encoders_ran_in_float16(tmp_path):
                 return load(cls, folder, **options)
 
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("extract.video.prompt.load_library_model", spy)
+                patch.setattr("extract.weights.libraries.load_library_model", spy)
                 patch.setattr("extract.video.parts.load_library_model", spy)
                 adapter.load(taps(adapter, (1,)))
             assert ((part, torch.float16) in seen) == (protocol == "paper")
@@ -344,7 +344,9 @@ def test_full_size_weights_of_another_generator_are_other_weights(monkeypatch):
 def test_cached_prompt_needs_no_text_encoder(tiny, monkeypatch):
     adapter = tiny("cogvideox-t2v-2b")
     adapter.load(taps(adapter, (1,)))
-    monkeypatch.setattr("extract.video.prompt.load_library_model", lambda *args, **kwargs: pytest.fail("loaded again"))
+    monkeypatch.setattr(
+        "extract.weights.libraries.load_library_model", lambda *args, **kwargs: pytest.fail("loaded again")
+    )
     adapter.load(taps(adapter, (1,)))
 
 

@@ -18,12 +18,14 @@ from extract.adapter import Adapter, Variant
 from extract.frames import consecutive
 from extract.model import ModelConfig
 from extract.noise import FlowSchedule, NoiseLevel
+from extract.readout import block_readers, reading
 from extract.video.base import Draws, VideoAdapter
 from extract.video.parts import load_image_encoder, video_spec, without_decoder
 from extract.video.preprocess import area_limited_size, clip_image, resize, unit_range
 from extract.video.prompt import empty_prompt
 from extract.video.wan import tiny
-from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part, reading, torch_dtype
+from extract.weights.libraries import torch_dtype
+from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part
 
 if TYPE_CHECKING:
     import torch
@@ -164,7 +166,7 @@ class Wan:
             extra["encoder_hidden_states_image"] = condition[1]
         timestep = torch.full((len(noisy),), int(level.timestep), device=noisy.device)
         text = self._text.expand(len(noisy), -1, -1)
-        with reading(self._transformer.blocks, blocks) as found:
+        with reading(block_readers(self._transformer.blocks, blocks), max(blocks)) as found:
             self._transformer(noisy.to(self.dtype), timestep, text, return_dict=False, **extra)
         return found
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from configs.loader import load_named
+from configs.names import alias_names, model_names
 from extract.adapter import Tap
-from extract.model import alias_names, load_model, model_names
+from extract.model import load_model
 
 # name -> block of the paper, blocks in all, width, grid, parameters without language head in billions
 TABLE = {
