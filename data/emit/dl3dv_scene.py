@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.files import json_bytes
+from data.dataset.check import OPENGL_TO_OPENCV
 from data.dl3dv.lens import Lens, resample, sampling
 from data.dl3dv.scenes import ORACLE
 from data.dl3dv.teachers import CAMERAS, MILLIMETRES
-from data.dl3dv.transforms import NAME, OPENGL_TO_OPENCV
+from data.dl3dv.transforms import NAME
 from data.raw.images import encode_png
 from data.rooms.config import RoomsConfig
 from data.rooms.recording import FrameRenderer, draw_faults, exposed, shaken

@@ -182,12 +182,15 @@ def read_mask(content: bytes, where: Where, *, size: Size | None = None) -> NDAr
     return np.asarray(image).astype(np.uint16)
 
 
+def nearest(old: int, new: int) -> NDArray[np.int64]:
+    """Return which of `old` pixels along an axis lies under the centre of each of `new` ones, (new,) int64."""
+    return ((np.arange(new) + 0.5) * old / new).astype(np.int64)
+
+
 def resize_nearest(values: NDArray[Any], size: Size) -> NDArray[Any]:
     """Return a map (H, W) at another size: each new pixel takes the old one under its centre."""
     height, width = values.shape[:2]
-    rows = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(np.int64)
-    columns = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(np.int64)
-    result: NDArray[Any] = values[rows[:, None], columns[None]]
+    result: NDArray[Any] = values[nearest(height, size[0])[:, None], nearest(width, size[1])[None]]
     return result
 
 
