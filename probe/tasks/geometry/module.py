@@ -52,7 +52,7 @@ class GeometryModule(ProbeModule):
         return ClipSamples(
             dataset,
             wanted.clip_ids,
-            SampleOptions(task="geometry", size=size),
+            SampleOptions(target="geometry", size=size),
             plan=wanted.plan,
             sampler=wanted.sampler,
             n_views=wanted.n_views,

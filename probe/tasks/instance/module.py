@@ -39,7 +39,7 @@ class InstanceModule(ProbeModule):
             dataset,
             wanted.clip_ids,
             SampleOptions(
-                task="instance",
+                target="instances",
                 pixels=options.loss.pixels,
                 balanced=options.loss.balance == "instance",
                 with_maps=evaluation,

@@ -45,7 +45,7 @@ class TaggingModule(ProbeModule):
         return ClipSamples(
             dataset,
             wanted.clip_ids,
-            SampleOptions(task="tagging"),
+            SampleOptions(target="labels"),
             plan=wanted.plan,
             sampler=wanted.sampler,
             n_views=wanted.n_views,
