@@ -9,7 +9,8 @@ from PIL import Image
 
 from configs.names import model_names
 from extract.model import load_model
-from extract.video.preprocess import area_limited_size, clip_image, resize_clip, unit_range
+from extract.video.base import resize_clip, unit_range
+from extract.video.wan.first_frame import area_limited_size, clip_image
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
