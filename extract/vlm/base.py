@@ -1,6 +1,6 @@
 """What all vision-language backbones do alike: 20 frames as images of one prompt, one forward, features at the images.
 
-A family (one module of `extract/backbones/`) says how pixels become inputs and how tensors are called; the rest is
+A family says how pixels become inputs and how tensors are called; the rest is
 here. Tap `llm` is the language model's residual stream at the visual tokens after block k; tap `vision` is what the
 vision tower and its projector hand to the language model, the control that has seen neither text nor other frames.
 """
@@ -23,9 +23,8 @@ from extract.vlm.family import Family
 from extract.vlm.network import INIT_VERSION, check_family, check_snapshot, load_network, untrained_network
 from extract.vlm.preprocess import PREPROCESS_VERSION, normalise, resize_frames
 from extract.vlm.text import chat_text, load_tokenizer, read_prompt, token_sequence
-from extract.vlm.tokenizer import byte_tokenizer
-from extract.vlm.twin import VERSION as TINY_VERSION
-from extract.vlm.twin import save_snapshot
+from extract.vlm.twin import TINY_VERSION as TINY_VERSION
+from extract.vlm.twin import byte_tokenizer, save_snapshot
 from extract.weights.libraries import compute_dtype, model_dtype, quiet_libraries, torch_dtype
 from extract.weights.snapshot import find_weights, identity_of
 from extract.weights.twins import tiny_snapshot

@@ -45,7 +45,7 @@ def test_area_limited_sizes_are_the_published_ones():
 
 
 def test_resize_targets_are_the_published_ones():
-    targets = {"wan": (480, 832), "cogvideox": (480, 720), "aether": (480, 720), "opensora": (480, 848)}
+    targets = {"wan": (480, 832), "cogvideox": (480, 720), "opensora": (480, 848)}
     models = [load_model(name) for name in model_names()]
     video = [model for model in models if model.kind == "vgm" and model.family in targets]
     assert len(video) == 8

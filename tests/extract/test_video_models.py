@@ -375,7 +375,7 @@ def test_full_size_geometry(name, monkeypatch):
 
 def channels(adapter: VideoAdapter) -> int:
     """Channels of the clean latents: Aether generates disparity and rays beside the picture."""
-    return 56 if adapter.spec.family == "aether" else adapter.spec.taps["vae"].channels
+    return 56 if adapter.spec.name == "aether" else adapter.spec.taps["vae"].channels
 
 
 @pytest.mark.parametrize("name", ["wan-t2v-1.3b", "cogvideox-t2v-2b", "opensora"])
