@@ -18,14 +18,13 @@ from pathlib import Path
 import torch
 
 from cache import ArraySpec, ClipEntry, FeatureStore
-from cache.shard_reader import ReadItem
+from cache.source import ReadItem
 from configs.console import print_table
 from configs.errors import SpatialprobeError
 from configs.loader import parse_overrides, resolve
 from configs.options import option
-from fusion.choices import Choices
 from fusion.name import parse_name
-from fusion.recipe import make_recipe
+from fusion.recipe import Choices, make_recipe
 from fusion.views.assemble import build
 from fusion.views.deferred import Deferred
 

@@ -24,16 +24,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from probe.attention import Attention, Block
-from probe.dropout import Dropout
-from probe.heads import refinement
-from probe.heads.dpt import DptHead, output_size
-from probe.heads.tagging import TaggingHead
-from probe.heads.uv import BASE, GAIN, UvEmbedding
-from probe.losses import camera, gradient, regression
-from probe.models import GeometryProbe
-from probe.profiles import InstanceLossConfig, RecipeConfig
-from probe.trunk import Trunk
+from probe.net import dpt as refinement
+from probe.net.attention import Attention, Block, Dropout
+from probe.net.config import InstanceLossConfig, RecipeConfig
+from probe.net.dpt import UV_BASE as BASE
+from probe.net.dpt import UV_GAIN as GAIN
+from probe.net.dpt import DptHead, UvEmbedding, output_size
+from probe.net.trunk import Trunk
+from probe.tasks.geometry import camera_loss as camera
+from probe.tasks.geometry import dense_loss as regression
+from probe.tasks.geometry import gradient_loss as gradient
+from probe.tasks.geometry.head import GeometryProbe
+from probe.tasks.tagging.head import TaggingHead
 
 ROTARY_BASE = 100.0
 

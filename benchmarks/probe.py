@@ -39,12 +39,12 @@ from configs.loader import parse_overrides, resolve
 from configs.machine import keep_freed_memory
 from configs.options import option
 from data.dataset.targets import geometry_targets, sample_pixels
-from probe.losses.asymmetric import tagging_loss
-from probe.losses.contrastive import instance_loss
-from probe.losses.geometry import geometry_loss
-from probe.models import build_probe
-from probe.optim import build_optimizer
-from probe.profiles import load_profile
+from probe.net.config import load_profile
+from probe.tasks.geometry.head import build_probe
+from probe.tasks.geometry.loss import geometry_loss
+from probe.tasks.instance.loss import instance_loss
+from probe.tasks.tagging.loss import tagging_loss
+from probe.train.optim import build_optimizer
 
 ROWS, NATIVE = 20, 2
 """Rows per clip, and how much finer the native grid is than the probe's."""
@@ -198,7 +198,7 @@ def measure(options: Options, task: str, fast: bool, parent: Connection) -> None
     chosen = setting(task, options.size)
     device = torch.device(options.device)
     if fast and device.type == "cpu":
-        keep_freed_memory()  # as `probe.fitting` does
+        keep_freed_memory()  # as `probe.train.fitting` does
     profile = chosen.fast_profile if fast else chosen.profile
     probe = build_probe(task, options.channels, chosen.grid, profile, num_classes=20, image_size=chosen.image)
     if not fast:

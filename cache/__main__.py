@@ -1,12 +1,17 @@
-"""`python -m cache ls|inspect|verify|repair|seal|diff|prune|copy`: look after feature stores."""
+"""`spatialprobe cache ls|inspect|verify|repair|seal|diff|prune|copy`: look after feature stores."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # files of the working directory don't take the place of the project's
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from typing import TYPE_CHECKING
 
 from configs.cli import RootConfig, Verb, main
+from configs.commands import STAGES
 from configs.options import option
 
 if TYPE_CHECKING:
@@ -153,7 +158,7 @@ def _repair(config: StoreConfig) -> int:
 
 
 def _seal(config: StoreConfig) -> None:
-    from cache.format.manifest import seal
+    from cache.care.seal import seal
 
     store = _open(config)
     print(f"{seal(store.backend, store.board)} commit records compacted in {store.where}/manifest.parquet")
@@ -193,4 +198,4 @@ VERBS = [
 ]
 
 if __name__ == "__main__":
-    sys.exit(main("cache", "Feature stores: list, check, mend, copy.", VERBS))
+    sys.exit(main("cache", STAGES["cache"], VERBS))

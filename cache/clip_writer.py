@@ -6,19 +6,18 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+from cache.contents import StoreContents
 from cache.format import layout, moments
 from cache.format.commits import CommitRecord, ShardRecord, load_commit
+from cache.format.header import sha256
+from cache.format.shard import ClipFeatures, check_shard, write_shard
 from cache.lease import Lease
 from cache.storage.backend import Stage, put_new
 from cache.storage.process import this_process
 from configs.console import get_logger
 from configs.errors import CorruptionError, MissingError, StoreError
-
-if TYPE_CHECKING:
-    from cache.format.shard import Features
-    from cache.store import FeatureStore
 
 
 class ClipWriter:
@@ -36,7 +35,7 @@ class ClipWriter:
     """
 
     def __init__(
-        self, store: FeatureStore, clip_id: str, lease: Lease, run: Mapping[str, Any], verify_writes: bool = False
+        self, store: StoreContents, clip_id: str, lease: Lease, run: Mapping[str, Any], verify_writes: bool = False
     ) -> None:
         self.store, self.clip_id, self.lease, self.run = store, clip_id, lease, run
         self.clip = store.clip_index(clip_id)
@@ -48,7 +47,7 @@ class ClipWriter:
         self._started = time.monotonic()
         self._verify_writes = verify_writes
 
-    def put(self, array: str, features: Features) -> None:
+    def put(self, array: str, features: ClipFeatures) -> None:
         """Stage one array of the clip: (rows, height, width, channels).
 
         The tensor may be reused when this returns. A tensor in the stored dtype is written without a copy; others are
@@ -60,8 +59,6 @@ class ClipWriter:
             MissingError: no such array.
             StorageError: the disk refuses.
         """
-        from cache.format.shard import write_shard
-
         spec = self.store.array(array)
         if array in self._shards or self.store.index.shard(self.clip, array) is not None:
             raise StoreError(
@@ -127,8 +124,6 @@ class ClipWriter:
         Raises:
             CorruptionError: the disk returns other bytes; the clip does not count and is done again.
         """
-        from cache.care.verify import check_shard
-
         for name, shard in self._shards.items():
             key = layout.shard_key(name, self.clip)
             message = check_shard(self.store.backend, key, self.store.array(name), shard)
@@ -151,8 +146,6 @@ class ClipWriter:
 
     def _record(self, generation: int, statistics: bytes) -> CommitRecord:
         entry = self.store.entry(self.clip_id)
-        from cache.format.header import sha256
-
         return CommitRecord(
             clip=self.clip,
             clip_id=self.clip_id,

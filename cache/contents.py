@@ -1,22 +1,23 @@
-"""What a store holds and what of it is committed: the part of a store that needs neither torch nor features."""
+"""What a store holds, which of it is committed, its statistics and its quarantine: all but reading features."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
-from cache.format import clips, layout, records
+from cache.format import clips, layout, moments, records
 from cache.format.clips import ClipEntry
 from cache.format.commits import CommitIndex, ShardRecord
-from cache.format.header import Header, load_covered, load_header
+from cache.format.header import Header, load_covered, load_header, sha256
+from cache.format.manifest import preload
 from cache.format.spec import ArraySpec
-from cache.storage.backend import Backend
-from configs.errors import MissingError
+from cache.source import FeatureSource
+from cache.storage.backend import Backend, put
+from configs.errors import CorruptionError, MissingError
 
 
-class StoreContents:
+class StoreContents(FeatureSource):
     """Identity, arrays, clips and coverage of one store; `FeatureStore` adds reading and writing.
 
     Attributes:
@@ -25,7 +26,10 @@ class StoreContents:
         index: what is committed.
     """
 
+    noun: ClassVar[str] = "store"
+
     def __init__(self, backend: Backend) -> None:
+        super().__init__()
         self.backend = backend
         self._checked: set[str] = set()
         self._looked_at = -1.0
@@ -36,12 +40,10 @@ class StoreContents:
         header, data = load_covered(self.backend, header, layout.CLIPS)
         self.header: Header = header
         self._entries = clips.from_parquet(data, f"{self.where}/{layout.CLIPS}")
-        self._clip_index = {entry.clip_id: number for number, entry in enumerate(self._entries)}
+        self.__dict__.pop("_places", None)  # of the clips as they were
         self._arrays = {spec.name: spec for spec in header.arrays}
         self.index = CommitIndex(self.backend, header.fingerprint_digest)
         if layout.MANIFEST in header.files:
-            from cache.format.manifest import preload
-
             preload(self.backend, header, self.index)
         self.index.refresh()
 
@@ -67,56 +69,15 @@ class StoreContents:
         """Everything that changes a value."""
         return self.header.fingerprint
 
-    @cached_property
-    def fingerprint_digest(self) -> str:
-        """SHA-256 of the fingerprint; its first 12 digits name the folder."""
-        return self.header.fingerprint_digest
-
-    @property
-    def clips(self) -> list[str]:
-        """The clip ids in order of the clip axis."""
-        return [entry.clip_id for entry in self._entries]
-
     @property
     def entries(self) -> Sequence[ClipEntry]:
         """The clips with all that is known of them, in order of the clip axis."""
         return self._entries
 
     @property
-    def arrays(self) -> dict[str, ArraySpec]:
-        """The arrays by name, in order of creation."""
-        return dict(self._arrays)
-
-    def array(self, name: str) -> ArraySpec:
-        """Return one array.
-
-        Raises:
-            MissingError: no such array; the message names the closest.
-        """
-        try:
-            return self._arrays[name]
-        except KeyError:
-            raise self._absent("array", name, self._arrays) from None
-
-    def clip_index(self, clip_id: str) -> int:
-        """Return the index of a clip on the clip axis.
-
-        Raises:
-            MissingError: no such clip; the message names the closest.
-        """
-        try:
-            return self._clip_index[clip_id]
-        except KeyError:
-            raise self._absent("clip", clip_id, self._clip_index) from None
-
-    def _absent(self, kind: str, name: str, known: Iterable[str]) -> MissingError:
-        from configs.loader import closest
-
-        return MissingError(f"the store has no {kind} {name!r}", where=self.where, fix=closest(name, known))
-
-    def entry(self, clip_id: str) -> ClipEntry:
-        """Return what is known of one clip."""
-        return self._entries[self.clip_index(clip_id)]
+    def arrays(self) -> Mapping[str, ArraySpec]:
+        """The arrays by name, in order of creation; not to be changed."""
+        return self._arrays
 
     def refresh(self) -> None:
         """Look for clips, arrays and commits that other processes have added."""
@@ -137,23 +98,6 @@ class StoreContents:
         self.array(array)
         return [self._entries[clip].clip_id for clip in self.index.committed(array)]
 
-    def missing(self, arrays: Iterable[str] | None = None, *, quarantined: bool = False) -> list[str]:
-        """Return the ids of the clips that lack any of some arrays, in order.
-
-        Args:
-            arrays: array names; all by default.
-            quarantined: whether to include clips set aside by `quarantine`.
-        """
-        names = [self.array(name).name for name in (self._arrays if arrays is None else arrays)]
-        done = [set(self.index.committed(name)) for name in names]
-        complete = set.intersection(*done) if done else set(range(len(self._entries)))
-        left_out = set() if quarantined else set(self.quarantined())
-        return [
-            entry.clip_id
-            for clip, entry in enumerate(self._entries)
-            if clip not in complete and entry.clip_id not in left_out
-        ]
-
     def shard_record(self, clip: int, array: str) -> ShardRecord | None:
         """Return the commit record of one shard; looks once more on the disk before it says None."""
         record = self.index.shard(clip, array)
@@ -169,6 +113,36 @@ class StoreContents:
             load_covered(self.backend, self.header, f"{layout.array_folder(name)}/zarr.json")
             self._checked.add(name)
 
+    def _clip_moments(self, clip: int, array: str) -> moments.Moments:
+        """Return the statistics that were kept when a clip was written.
+
+        Raises:
+            MissingError: it is not committed; CorruptionError: the statistics are not the written ones.
+        """
+        found = self.index.statistics(clip, array)
+        if found is None:
+            raise MissingError(
+                f"clip {self._entries[clip].clip_id} has no committed features in array {array}",
+                where=self.where,
+                fix="run the `python -m extract` command of this store again: it fills the gaps",
+            )
+        generation, _, sha = found
+        key = layout.statistics_key(clip, generation)
+        where = f"{self.where}/{key}"
+        try:
+            data = self.backend.read(key)
+        except MissingError:
+            data = b""
+        if sha256(data) != sha:
+            raise CorruptionError(
+                "channel statistics are not the written ones",
+                where=where,
+                fix=f"python -m cache repair store={self.where}",
+            )
+        return moments.from_bytes(data, array, where)
+
+    # ---- what was set aside
+
     def quarantined(self) -> dict[str, str]:
         """Return the clips that were set aside, with reasons."""
         found = {}
@@ -181,7 +155,16 @@ class StoreContents:
             found[str(values["clip_id"])] = str(values["reason"])
         return found
 
+    def quarantine(self, clip_id: str, reason: str) -> None:
+        """Set a clip aside with a reason; it never counts as done, and a later commit clears it."""
+        clip = self.clip_index(clip_id)
+        values = {"clip": clip, "clip_id": clip_id, "reason": reason, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        put(self.backend, _quarantine_key(clip), records.render(values))
 
-def quarantine_key(clip: int) -> str:
-    """Key of the record that sets a clip aside."""
+    def clear_quarantine(self, clip_id: str) -> None:
+        """Let a clip be tried again."""
+        self.backend.delete(_quarantine_key(self.clip_index(clip_id)))
+
+
+def _quarantine_key(clip: int) -> str:
     return f"{layout.QUARANTINE}/{clip:08d}.json"

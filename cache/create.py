@@ -13,7 +13,7 @@ from cache.format.clips import ClipEntry
 from cache.format.header import Header, identity_differences, load_covered, load_header, sha256
 from cache.format.spec import ArraySpec, by_name
 from cache.lease import LeaseBoard
-from cache.storage.backend import Backend, put
+from cache.storage.backend import TEMPORARY, Backend, put
 from cache.storage.process import session_lives
 from configs.console import get_logger
 from configs.errors import MissingError, StaleError, StorageError, StoreError
@@ -93,9 +93,9 @@ def initialise(
 
 def _sweep(backend: Backend) -> None:
     """Remove what killed processes of this machine have left behind; `python -m cache prune` does so for others."""
-    for session in backend.names(layout.TEMPORARY):
+    for session in backend.names(TEMPORARY):
         if session_lives(session) is False:
-            folder = f"{layout.TEMPORARY}/{session}"
+            folder = f"{TEMPORARY}/{session}"
             for name in backend.names(folder):
                 backend.delete(f"{folder}/{name}")
             backend.delete(folder)

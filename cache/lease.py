@@ -11,6 +11,7 @@ import dataclasses
 import json
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from cache.format import layout
@@ -96,10 +97,6 @@ class LeaseBoard:
                 self._thread.start()
         return lease
 
-    def held(self, name: str) -> Lease | None:
-        """Return the lease that this process holds on a name."""
-        return self._held.get(name)
-
     def forget(self, lease: Lease) -> None:
         """Stop the heartbeat of a lease."""
         with self._lock:
@@ -118,27 +115,22 @@ class LeaseBoard:
 
     def active(self) -> set[str]:
         """Return the names that some process holds, or may hold."""
-        return {name for name, key in self._all() if not self._ended(key)}
+        return {name for name, _, key in self._all() if not self._ended(key)}
 
     def dead(self) -> list[str]:
         """Return the keys of lease files whose holders are known to be gone."""
-        return [key for _, key in self._all() if self._ended(key)]
+        return [key for _, _, key in self._all() if self._ended(key)]
 
-    def _all(self) -> list[tuple[str, str]]:
-        found = []
+    def _all(self) -> Iterator[tuple[str, int, str]]:
+        """Yield (name, number, key) of every lease file."""
         for file in self.backend.names(layout.LEASES):
             name, _, number = file.removesuffix(".json").rpartition(".")
             if number.isdecimal():
-                found.append((name, f"{layout.LEASES}/{file}"))
-        return found
+                yield name, int(number), f"{layout.LEASES}/{file}"
 
     def _files(self, name: str) -> dict[int, str]:
-        files = {}
-        for file in self.backend.names(layout.LEASES):
-            stem, _, number = file.removesuffix(".json").rpartition(".")
-            if stem == name and number.isdecimal():
-                files[int(number)] = f"{layout.LEASES}/{file}"
-        return files
+        """Return the keys of a name's lease files by number."""
+        return {number: key for stem, number, key in self._all() if stem == name}
 
     def _content(self, lease: Lease) -> bytes:
         return json.dumps({"holder": dataclasses.asdict(this_process()), "beat": lease.beat}).encode()

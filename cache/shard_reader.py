@@ -9,23 +9,21 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
-from cache.format import codec, layout
+from cache.contents import StoreContents
+from cache.format import layout
 from cache.format.commits import ShardRecord
-from cache.format.shard import TORCH_DTYPE
-from cache.format.spec import ITEM_BYTES, ArraySpec
+from cache.format.shard import crc32c, decompress_row
+from cache.format.spec import ArraySpec, torch_dtype
+from cache.source import Features, ReadItem, allocate
 from cache.storage.backend import Handle
-from configs.errors import CorruptionError, MissingError, StoreError
+from configs.errors import CorruptionError, MissingError
 
 if TYPE_CHECKING:
-    from cache.store import FeatureStore
-
-ReadItem: TypeAlias = tuple[str, str, Sequence[int]]
-"""(clip id, array name, rows)."""
+    import torch
 
 MAX_HANDLES = 256
 """Shard files kept open."""
@@ -34,7 +32,7 @@ MAX_HANDLES = 256
 class _Part(NamedTuple):
     """Rows of one shard and where they go."""
 
-    store: FeatureStore
+    store: StoreContents
     handle: Handle
     record: ShardRecord
     spec: ArraySpec
@@ -51,29 +49,25 @@ class ShardReader:
         io_threads: requests in flight at a time; 1 is best for local disks and warm caches, 4 to 8 for network disks.
     """
 
-    def __init__(self, store: FeatureStore, io_threads: int = 1) -> None:
+    def __init__(self, store: StoreContents, io_threads: int = 1) -> None:
         self.store = store
         self._handles: OrderedDict[tuple[str, str], tuple[Handle, ShardRecord]] = OrderedDict()
         self._lock = threading.Lock()
         self._last: tuple[weakref.ref[torch.Tensor], int, tuple[object, ...], memoryview] | None = None
         self._pool = ThreadPoolExecutor(io_threads, thread_name_prefix="shard reader") if io_threads > 1 else None
 
-    def read(
-        self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool
-    ) -> torch.Tensor | list[torch.Tensor]:
-        """See `FeatureStore.read`."""
-        if not items:
-            return []
+    def read(self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool) -> Features:
+        """Read rows of at least one item; see `FeatureSource.read`."""
         if len(items) == 1 and out is not None:
             return self._read_again(items[0], out, verify, allow_partial)
         specs = [self.store.array(array) for _, array, _ in items]
         tensors = allocate(items, specs, out)
-        if isinstance(tensors, torch.Tensor):
+        if isinstance(tensors, list):
+            targets = [_bytes_of(tensor) for tensor in tensors]
+        else:
             data = _bytes_of(tensors)
             size = len(data) // len(items)
             targets = [data[i * size : (i + 1) * size] for i in range(len(items))]
-        else:
-            targets = [_bytes_of(tensor) for tensor in tensors]
         parts = []
         for (clip_id, array, rows), spec, target in zip(items, specs, targets, strict=True):
             part = self._part(clip_id, array, rows, spec, target, allow_partial)
@@ -100,7 +94,7 @@ class ShardReader:
             tensor, target = out, last[3]
         else:
             allocated = allocate([item], [spec], out)
-            assert isinstance(allocated, torch.Tensor)
+            assert not isinstance(allocated, list)  # one item always goes into one tensor
             tensor, target = allocated, _bytes_of(allocated)
             if tensor is out:
                 self._last = (weakref.ref(out, self._forget), out.data_ptr(), kind, target)
@@ -111,10 +105,6 @@ class ShardReader:
 
     def _forget(self, _: object) -> None:
         self._last = None
-
-    def nbytes(self, items: Sequence[ReadItem]) -> int:
-        """See `FeatureStore.nbytes`."""
-        return bytes_for(items, [self.store.array(array) for _, array, _ in items])
 
     def _part(
         self, clip_id: str, array: str, rows: Sequence[int], spec: ArraySpec, target: memoryview, allow_partial: bool
@@ -183,10 +173,7 @@ def _fill(part: _Part, verify: bool) -> None:
     if not verify:
         return
     for place, row in enumerate(part.rows):
-        if (
-            layout.crc32c(np.frombuffer(part.target[place * size : (place + 1) * size], np.uint8))
-            != part.record.crc32c[row]
-        ):
+        if crc32c(np.frombuffer(part.target[place * size : (place + 1) * size], np.uint8)) != part.record.crc32c[row]:
             raise _changed(part, row)
 
 
@@ -224,72 +211,18 @@ def _decode_row(part: _Part, row: int, chunk: tuple[int, int, int], target: memo
     offset, size, crc = chunk
     data = bytearray(size)
     part.handle.read_into(offset, [memoryview(data)])
-    if verify and layout.crc32c(bytes(data)) != crc:
+    if verify and crc32c(bytes(data)) != crc:
         raise _changed(part, row)
-    codec.decode(bytes(data), target, part.spec.compression, ITEM_BYTES[part.spec.dtype], part.spec.name)
+    decompress_row(bytes(data), target, part.spec)
 
 
 def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    import torch
+
     return memoryview(tensor.view(-1).view(torch.uint8).numpy())  # type: ignore[arg-type]
 
 
-def allocate(
-    items: Sequence[ReadItem], specs: Sequence[ArraySpec], out: torch.Tensor | None
-) -> torch.Tensor | list[torch.Tensor]:
-    """Return where the values of `FeatureStore.read` go: one tensor if all items agree, else one tensor per item.
-
-    Raises:
-        StoreError: `out` does not fit.
-    """
-    if len(items) == 1:
-        spec = specs[0]
-        return _tensor((1, len(items[0][2]), *spec.shape[1:]), spec.dtype, out)
-    shapes = _shapes(items, specs)
-    if _uniform(shapes, specs):
-        return _tensor((len(items), *shapes[0]), specs[0].dtype, out)
-    if out is None:
-        return [_tensor(shape, spec.dtype, None) for shape, spec in zip(shapes, specs, strict=True)]
-    tensors, start = [], 0
-    for shape, spec in zip(shapes, specs, strict=True):
-        tensors.append(_tensor(shape, spec.dtype, out[start:]))
-        start += _aligned(math.prod(shape) * ITEM_BYTES[spec.dtype])
-    return tensors
-
-
-def bytes_for(items: Sequence[ReadItem], specs: Sequence[ArraySpec]) -> int:
-    """Return the bytes that a flat `out` of `allocate` must have."""
-    sizes = [len(item[2]) * spec.row_bytes for item, spec in zip(items, specs, strict=True)]
-    return sum(sizes) if not sizes or _uniform(_shapes(items, specs), specs) else sum(map(_aligned, sizes))
-
-
-def _shapes(items: Sequence[ReadItem], specs: Sequence[ArraySpec]) -> list[tuple[int, int, int, int]]:
-    return [(len(item[2]), *spec.grid, spec.channels) for item, spec in zip(items, specs, strict=True)]
-
-
-def _uniform(shapes: Sequence[tuple[int, ...]], specs: Sequence[ArraySpec]) -> bool:
-    return len(set(shapes)) == 1 and all(spec.dtype == specs[0].dtype for spec in specs)
-
-
-def _tensor(shape: tuple[int, ...], dtype: str, out: torch.Tensor | None) -> torch.Tensor:
-    wanted = TORCH_DTYPE[dtype]
-    if out is None:
-        return torch.empty(shape, dtype=wanted)
-    if out.dtype == wanted and out.shape == shape and out.is_contiguous():
-        return out
-    size = math.prod(shape) * ITEM_BYTES[dtype]
-    if out.dtype == torch.uint8 and out.dim() == 1 and out.is_contiguous() and out.numel() >= size:
-        return out[:size].view(wanted).view(shape)
-    raise StoreError(
-        "`out` does not fit",
-        expected=f"a contiguous {wanted} tensor of shape {shape}, or at least {size} bytes as a flat uint8 tensor",
-        found=f"{out.dtype} {tuple(out.shape)}",
-    )
-
-
-def _aligned(size: int) -> int:
-    return -(-size // 64) * 64  # so that any dtype can start here
-
-
 def _fill_with_nan(target: memoryview, dtype: str) -> None:
-    tensor = torch.frombuffer(target, dtype=TORCH_DTYPE[dtype])
-    tensor.fill_(math.nan)
+    import torch
+
+    torch.frombuffer(target, dtype=torch_dtype(dtype)).fill_(math.nan)

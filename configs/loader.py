@@ -15,6 +15,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 from configs.errors import ConfigError
 from configs.options import Option, options_of
+from configs.plugins import plugin_folders
 
 CONFIG_FOLDER = Path(__file__).parent
 T = TypeVar("T")
@@ -30,8 +31,12 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 
 def known_names(group: str) -> list[str]:
-    """Return the names of the YAML files in `configs/<group>/`, sorted."""
-    return sorted(path.stem for path in (CONFIG_FOLDER / group).glob("*.yaml"))
+    """Return the names of the YAML files in `configs/<group>/`, of the project and of all plug-ins, sorted.
+
+    Raises:
+        ConfigError: the same name is there twice.
+    """
+    return sorted(_named_files(group))
 
 
 def load_named(group: str, name: str, *, kind: str | None = None) -> dict[str, Any]:
@@ -43,14 +48,32 @@ def load_named(group: str, name: str, *, kind: str | None = None) -> dict[str, A
         kind: what to call it in messages; default the last part of `group`.
 
     Raises:
-        ConfigError: no such file; the message names the closest known ones.
+        ConfigError: no such file; the message names the closest known ones. Or there are two.
     """
-    label = kind or group.rsplit("/", 1)[-1]
-    if name not in known_names(group):
-        raise ConfigError(
-            f"unknown {label} {name!r}", where=CONFIG_FOLDER / group, fix=closest(name, known_names(group))
-        )
-    return read_yaml(CONFIG_FOLDER / group / f"{name}.yaml")
+    return read_yaml(named_file(group, name, kind=kind))
+
+
+def named_file(group: str, name: str, *, kind: str | None = None) -> Path:
+    """Return the file that `load_named` reads."""
+    label, files = kind or group.rsplit("/", 1)[-1], _named_files(group)
+    if name not in files:
+        raise ConfigError(f"unknown {label} {name!r}", where=CONFIG_FOLDER / group, fix=closest(name, files))
+    return files[name]
+
+
+def _named_files(group: str) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for folder in (CONFIG_FOLDER, *(plugin.folder / "configs" for plugin in plugin_folders())):
+        for path in sorted((folder / group).glob("*.yaml")):
+            if path.stem in files:
+                raise ConfigError(
+                    f"two files are called {path.stem}.yaml",
+                    expected="every name once, in the project and all plug-ins",
+                    found=f"{files[path.stem]} and {path}",
+                    fix="rename the one of the plug-in",
+                )
+            files[path.stem] = path
+    return files
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -103,7 +126,7 @@ def resolve(schema: type[T], layers: Sequence[Mapping[str, Any]], overrides: Map
     config = OmegaConf.structured(schema)
     flat: dict[str, Any] = {}
     for layer in layers:
-        flat.update(_flatten(layer, known))
+        flat.update(layer_values(layer, known))
     for key, text in overrides.items():
         flat[key] = _parse(text, _known_option(key, known))
     for key, value in flat.items():
@@ -153,12 +176,13 @@ def _known_option(key: str, known: Mapping[str, Option]) -> Option:
     return known[key]
 
 
-def _flatten(layer: Mapping[str, Any], known: Mapping[str, Option], prefix: str = "") -> dict[str, Any]:
+def layer_values(layer: Mapping[str, Any], known: Mapping[str, Option], prefix: str = "") -> dict[str, Any]:
+    """Return dotted key -> value of a nested YAML mapping; a mapping that is itself an option's value stays whole."""
     flat: dict[str, Any] = {}
     for name, value in layer.items():
         key = prefix + str(name)
         if isinstance(value, Mapping) and key not in known:
-            flat.update(_flatten(value, known, key + "."))
+            flat.update(layer_values(value, known, key + "."))
         else:
             flat[key] = value
     return flat

@@ -1,16 +1,21 @@
-"""`python -m data prepare|emit|inspect|verify|preview`: make prepared datasets and look at them."""
+"""`spatialprobe data prepare|emit|inspect|verify|preview`: make prepared datasets and look at them."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # files of the working directory don't take the place of the project's
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from typing import Any
 
 from configs.cli import RootConfig, Verb, main
+from configs.commands import STAGES
 from configs.options import option
 from configs.paths import artifact_root, dataset_path
 from data.dataset.layout import STATUS_FILE
-from data.emit.command import emit_layers, run_emit
+from data.emit.command import FORMATS, emit_layers, run_emit
 from data.prepare.sources import KINDS, load_kind, prepare_layers
 
 
@@ -108,13 +113,24 @@ def _preview(config: PreviewConfig) -> int:
 
 VERBS = (
     Verb(
-        "prepare", "Make a prepared dataset, or finish one that was interrupted.", prepare_layers, _prepare, writes=True
+        "prepare",
+        "Make a prepared dataset, or finish one that was interrupted.",
+        prepare_layers,
+        _prepare,
+        writes=True,
+        selects={"dataset": lambda: list(KINDS)},
     ),
-    Verb("emit", "Write the rooms in the raw layout of ScanNet or DL3DV.", emit_layers, run_emit),
+    Verb(
+        "emit",
+        "Write the rooms in the raw layout of ScanNet or DL3DV.",
+        emit_layers,
+        run_emit,
+        selects={"format": lambda: list(FORMATS)},
+    ),
     Verb("inspect", "Print what is in a prepared dataset.", InspectConfig, _inspect),
     Verb("verify", "Re-hash every file and re-check the geometry by reprojection.", VerifyConfig, _verify),
     Verb("preview", "Draw contact sheets: frames, depth, instances, camera path.", PreviewConfig, _preview),
 )
 
 if __name__ == "__main__":
-    sys.exit(main("data", "Prepared datasets: make them, look at them, check them.", VERBS))
+    sys.exit(main("data", STAGES["data"], VERBS))

@@ -1,11 +1,16 @@
-"""`python -m fusion fuse|controls|inspect|verify`: features of several models read as one."""
+"""`spatialprobe fusion fuse|controls|ls|inspect|verify`: features of several models read as one."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # files of the working directory don't take the place of the project's
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs.cli import Verb, main
-from fusion.config import ControlsConfig, FuseConfig, InspectConfig, ViewConfig, fuse_layers
+from configs.commands import STAGES
+from fusion.config import ControlsConfig, FuseConfig, InspectConfig, ListConfig, ViewConfig, fuse_layers
 
 
 def _fuse(config: FuseConfig) -> int:
@@ -18,6 +23,12 @@ def _controls(config: ControlsConfig) -> int:
     from fusion.controls import controls
 
     return controls(config)
+
+
+def _ls(config: ListConfig) -> int:
+    from fusion.fuse import list_views
+
+    return list_views(config)
 
 
 def _inspect(config: InspectConfig) -> int:
@@ -35,9 +46,10 @@ def _verify(config: ViewConfig) -> int:
 VERBS = [
     Verb("fuse", "join models into one source that probes find by name", fuse_layers, _fuse, writes=True),
     Verb("controls", "the control table of a pair: views and probe commands", ControlsConfig, _controls, writes=True),
+    Verb("ls", "list the recorded views and the stores that they read", ListConfig, _ls),
     Verb("inspect", "show what a fused source is made of", InspectConfig, _inspect),
     Verb("verify", "check a fused source: up to date, every byte as written", ViewConfig, _verify),
 ]
 
 if __name__ == "__main__":
-    sys.exit(main("fusion", "Features of several models read as one.", VERBS))
+    sys.exit(main("fusion", STAGES["fusion"], VERBS))

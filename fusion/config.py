@@ -8,9 +8,16 @@ from collections.abc import Mapping
 from configs.cli import Layers, RootConfig
 from configs.errors import ConfigError
 from configs.options import option
-from fusion.choices import UPSAMPLING, Choices
 from fusion.name import DEFAULT_VARIANT, FusionName, parse_name
-from fusion.recipe import Recipe, variant_values
+from fusion.recipe import UPSAMPLING, Choices, Recipe, variant_values
+
+
+@dataclasses.dataclass
+class ListConfig(RootConfig):
+    """Options of `ls`."""
+
+    models: str | None = option(None, "only views of this name, such as a+b@zscore")
+    dataset: str | None = option(None, "only views on this dataset")
 
 
 @dataclasses.dataclass

@@ -16,13 +16,11 @@ from configs.files import write_atomic
 from configs.loader import CONFIG_FOLDER, read_yaml
 from configs.names import read_source
 from configs.paths import features_path
-from fusion.choices import Choices
 from fusion.config import ControlsConfig, fusion_name
 from fusion.fuse import save_view
 from fusion.name import NOISE, BranchName, FusionName
-from fusion.opening import open_parent, resolve_aliases, view_by_name
-from fusion.recipe import make_recipe, variant_values
-from fusion.splits import training_clips
+from fusion.opening import open_parent, resolve_aliases, training_clips, view_by_name
+from fusion.recipe import Choices, make_recipe, variant_values
 from fusion.views.grids import extract_command, layer_arrays
 
 KINDS = ("VLM", "VGM")

@@ -1,4 +1,4 @@
-"""What `python -m fusion fuse|inspect|verify` do."""
+"""What the commands of `spatialprobe fusion` do and print."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from pathlib import Path
 from cache.care.forecast import format_bytes
 from cache.source import FeatureSource
 from cache.store import FeatureStore
-from cache.views import find_views
 from configs.console import print_table, progress
 from configs.errors import ConfigError, SpatialprobeError
-from fusion.choices import Choices
-from fusion.config import FuseConfig, InspectConfig, ViewConfig, choices_of, fusion_name, recipe_of
+from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, choices_of, fusion_name, recipe_of
 from fusion.name import NOISE
-from fusion.opening import open_source, resolve_aliases, view_by_name
-from fusion.recipe import Recipe
-from fusion.record import load_record, record_of, save_record
-from fusion.splits import training_clips
+from fusion.opening import open_source, resolve_aliases, training_clips, view_by_name
+from fusion.recipe import Choices, Recipe
+from fusion.record import ENDING, find_views, load_record, record_of, save_record, view_entry
 from fusion.views.view import FusedView
 
 
@@ -62,6 +59,23 @@ def save_view(root: str | None, view: FusedView, recipe: Recipe, choices: Choice
     """Record a view below the artifact root and return the record's path."""
     stores = tuple("" if parent.source == NOISE else Path(parent.where).name for parent in view.parents)
     return save_record(root, record_of(view, stores, recipe, choices, tuple(train)))
+
+
+def list_views(config: ListConfig) -> int:
+    """Print the recorded views with their parents; returns 1 if a record can't be read."""
+    rows: list[list[object]] = []
+    notes = []
+    name = str(fusion_name(config.models)) if config.models else None
+    for path in find_views(config.root, config.dataset, name):
+        try:
+            view = view_entry(path)
+            parents = [f"{parent} (gone)" if parent in view.gone else parent for parent in view.parents]
+            rows.append([view.dataset, view.source, view.short, ", ".join(parents)])
+        except SpatialprobeError as error:
+            rows.append([*path.parts[-3:-1], path.name.removesuffix(ENDING), "broken"])
+            notes.append(f"{path}: {error.problem}")
+    print_table(f"{len(rows)} fused views", ["dataset", "name", "view", "parents"], rows, notes=notes)
+    return 1 if notes else 0
 
 
 def inspect(config: InspectConfig) -> int:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from cache.care.forecast import check_free_space
-from cache.format.manifest import seal_complete
+from cache.care.seal import seal_complete
 from cache.locate import store_path
 from cache.store import FeatureStore
 from configs.errors import StoreError

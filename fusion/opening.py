@@ -11,15 +11,14 @@ from cache.format import layout
 from cache.locate import find_stores, locate_store
 from cache.source import FeatureSource
 from cache.store import FeatureStore
-from cache.views import ENDING, find_views
-from configs.errors import ConfigError, MissingError, StoreError
+from configs.errors import ConfigError, DatasetError, MissingError, StoreError
 from configs.loader import CONFIG_FOLDER, read_yaml
 from configs.paths import features_path
-from fusion.choices import Choices
+from data.dataset.reader import prepared_folder, read_splits
+from data.dataset.splits import members
 from fusion.name import NOISE, BranchName, FusionName, parse_name
-from fusion.recipe import Recipe, make_recipe
-from fusion.record import ViewRecord, check_fresh, load_record, stale
-from fusion.splits import training_clips
+from fusion.recipe import Choices, Recipe, make_recipe
+from fusion.record import ENDING, ViewRecord, check_fresh, find_views, load_record, stale
 from fusion.views.assemble import build
 from fusion.views.view import FusedView
 
@@ -167,6 +166,41 @@ def open_record(root: Root, record: ViewRecord, path: Path, io_threads: int = 1)
     )  # fmt: skip
     check_fresh(record, view, path)
     return view
+
+
+def training_clips(root: Root, dataset: str, given: Sequence[str] | None = None) -> list[str]:
+    """Return the training clips of a dataset, sorted, or those given after a check; fits look at no others.
+
+    Args:
+        root: artifact root.
+        dataset: name of the prepared dataset.
+        given: clips that the caller trains on; None takes the split `train`.
+
+    Raises:
+        DatasetError: a given clip is held out: what is fitted on it would leak into the scores.
+        MissingError: the dataset is not prepared, and none were given; or it is not finished.
+        CorruptionError, VersionError: its index can't be read.
+    """
+    try:
+        folder = prepared_folder(dataset, root)
+    except MissingError as error:
+        if given is not None:
+            return sorted(set(given))
+        fix = f"{error.fix}; or give the training clips themselves with train_clips=..."
+        raise MissingError(error.problem, found=error.found, where=error.where, fix=fix) from None
+    splits = read_splits(folder)
+    if given is None:
+        return members(splits, "train")
+    held = sorted(clip_id for clip_id in set(given) if splits.get(clip_id, "train") != "train")
+    if held:
+        raise DatasetError(
+            f"{len(held)} of the training clips are held out for validation or test",
+            expected="only clips of split train",
+            found=", ".join(f"{clip_id} ({splits[clip_id]})" for clip_id in held[:6]),
+            where=folder,
+            fix="leave train_clips out, or list clips of split train",
+        )
+    return sorted(set(given))
 
 
 def resolve_aliases(root: Root, dataset: str | None, name: FusionName) -> FusionName:

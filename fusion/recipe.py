@@ -1,4 +1,4 @@
-"""What a fusion does to its branches: the options that change a value."""
+"""What a fusion does to its branches (Recipe) and what of the parents is fused (Choices)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from cache.format.spec import ITEM_BYTES
 from configs.errors import ConfigError
 from configs.loader import load_named, resolve
 from configs.options import option
@@ -16,6 +17,11 @@ VERSION = 1
 NORMALISATIONS = ("none", "layernorm", "l2", "zscore")
 PROJECTIONS = ("none", "pca", "random")
 COMBINATIONS = ("concat", "sum", "gate")
+
+UPSAMPLING = ("native", "always", "never")
+"""Whether a map may be interpolated to a finer grid: only if it is the model's own grid, always, or never."""
+
+SHARING = ("all", "common")
 
 
 @dataclasses.dataclass
@@ -65,6 +71,24 @@ class Recipe:
         """
         if self.width and self.project == "none":
             raise ConfigError("a width needs a projection", found=f"width={self.width}", fix="add project=pca")
+
+
+@dataclasses.dataclass
+class Choices:
+    """Which arrays, grid, clips and slots of the parents are fused, and how the result is stored."""
+
+    layers: list[str] = option(
+        help="one entry per model: a block, an array name, or all; default all combinations", factory=list
+    )
+    grid: str = option("last", "where branches meet: rows x columns, first, last, or a model's name")
+    upsample: str = option(
+        "native", "interpolate to a finer grid: native (only a model's own grid), always, never", choices=UPSAMPLING
+    )
+    clips: str = option(
+        "all", "all: parents must have the same clips; common: fuse those that all have", choices=SHARING
+    )
+    slots: str = option("all", "the same for query slots", choices=SHARING)
+    dtype: str = option("auto", "of fused values; auto: the widest of the parents'", choices=["auto", *ITEM_BYTES])
 
 
 def variant_values(variant: str, width: int = 0) -> dict[str, Any]:

@@ -6,21 +6,20 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cache.format import records
+from cache.format import layout, records
 from cache.locate import FINGERPRINT_DIGITS
-from cache.views import ENDING
 from configs.errors import CorruptionError, SpatialprobeError, StaleError, StorageError
 from configs.files import write_atomic
 from configs.identity import differences, plain
 from configs.paths import features_path
-from fusion.choices import Choices
 from fusion.name import parse_name
-from fusion.recipe import Recipe, unchecked_recipe
+from fusion.recipe import Choices, Recipe, unchecked_recipe
+from fusion.views.view import FusedView
 
-if TYPE_CHECKING:
-    from fusion.views.view import FusedView
+ENDING = ".view.json"
+"""Ending of a record, next to the folder that the view's features take when they are written out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +107,46 @@ def load_record(path: Path) -> ViewRecord:
         raise CorruptionError(error.problem, where=path, fix=again) from None
     except (KeyError, TypeError) as error:
         raise CorruptionError(f"this record of a view lacks something: {error!r}", where=path, fix=again) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewEntry:
+    """What a list shows of a recorded view.
+
+    Attributes:
+        dataset, source, short: names of the folders and the file.
+        parents: `<source>/<first digits of the fingerprint>` of every store that is read.
+        gone: the parents that no longer exist.
+    """
+
+    dataset: str
+    source: str
+    short: str
+    parents: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+def find_views(
+    root: str | os.PathLike[str] | None, dataset: str | None = None, source: str | None = None
+) -> list[Path]:
+    """Return the records of all views below the artifact root, of one dataset or one name, sorted."""
+    return sorted(features_path(root).glob(f"{dataset or '*'}/{source or '*'}/*{ENDING}"))
+
+
+def view_entry(path: Path) -> ViewEntry:
+    """Read what a list shows of a view; its parents are not opened.
+
+    Raises:
+        CorruptionError, VersionError: see `load_record`.
+    """
+    record = load_record(path)
+    try:
+        pairs = zip(record.fingerprint["parents"], record.stores, strict=True)
+        parents = tuple(f"{parent['source']}/{store}" for parent, store in pairs if store)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptionError(f"this record of a view lacks something: {error!r}", where=path) from error
+    gone = tuple(parent for parent in parents if not (path.parent.parent / parent / layout.STORE).is_file())
+    return ViewEntry(path.parts[-3], path.parts[-2], path.name.removesuffix(ENDING), parents, gone)
 
 
 def check_fresh(record: ViewRecord, view: FusedView, path: Path) -> None:

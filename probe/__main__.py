@@ -1,64 +1,70 @@
-"""`python -m probe train|sweep|import|evaluate|predict|runs|compare|report`: probes on cached features."""
+"""`spatialprobe probe train|sweep|import|evaluate|predict|runs|compare|report`: probes on cached features."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # files of the working directory don't take the place of the project's
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from typing import Any
 
 from configs.cli import Verb, main
+from configs.commands import STAGES
 from probe.config import EvaluateConfig, PredictConfig, RunsConfig, train_layers
-from probe.importing import import_layers
 from probe.report.config import CompareConfig, ReportConfig
-from probe.sweep_config import sweep_layers
+from probe.results.importing import import_layers
+from probe.studies.sweep_options import sweep_layers
+from probe.tasks import task_names
 
 
 def _train(config: Any) -> int:
-    from probe.runs import print_results
-    from probe.train import train
+    from probe.results.runs import print_results
+    from probe.train.train import train
 
     print_results(train(config), config.root)
     return 0
 
 
 def _sweep(config: Any) -> int:
-    from probe.sweep import sweep
-    from probe.sweep_table import print_outcome
+    from probe.studies.sweep import sweep
+    from probe.studies.sweep_table import print_outcome
 
     return print_outcome(sweep(config), config.root)
 
 
 def _import(config: Any) -> int:
-    from probe.importing import import_checkpoint
-    from probe.runs import print_results
+    from probe.results.importing import import_checkpoint
+    from probe.results.runs import print_results
 
     print_results([import_checkpoint(config)], config.root)
     return 0
 
 
 def _evaluate(config: EvaluateConfig) -> int:
-    from probe.predict import evaluate
-    from probe.runs import print_summary
+    from probe.results.apply import evaluate
+    from probe.results.runs import print_summary
 
     print_summary(evaluate(config))
     return 0
 
 
 def _predict(config: PredictConfig) -> int:
-    from probe.predict import predict
+    from probe.results.apply import predict
 
     print(predict(config))
     return 0
 
 
 def _runs(config: RunsConfig) -> int:
-    from probe.runs import print_runs
+    from probe.results.runs import print_runs
 
     print_runs(config)
     return 0
 
 
 def _compare(config: CompareConfig) -> int:
-    from probe.compare import compare, print_comparison
+    from probe.studies.compare import compare, print_comparison
 
     print_comparison(compare(config))
     return 0
@@ -71,10 +77,28 @@ def _report(config: ReportConfig) -> int:
     return 0
 
 
+TASK = {"task": task_names}
+
 VERBS = (
-    Verb("train", "Train and evaluate probes on one store or several.", train_layers, _train, writes=True),
-    Verb("sweep", "Train probes on all layers and noise levels; print the curves.", sweep_layers, _sweep, writes=True),
-    Verb("import", "Make a finished run of a published probe checkpoint.", import_layers, _import, writes=True),
+    Verb(
+        "train", "Train and evaluate probes on one store or several.", train_layers, _train, writes=True, selects=TASK
+    ),
+    Verb(
+        "sweep",
+        "Train probes on all layers and noise levels; print the curves.",
+        sweep_layers,
+        _sweep,
+        writes=True,
+        selects=TASK,
+    ),
+    Verb(
+        "import",
+        "Make a finished run of a published probe checkpoint.",
+        import_layers,
+        _import,
+        writes=True,
+        selects=TASK,
+    ),
     Verb("evaluate", "Score a finished run on other clips, views or metrics.", EvaluateConfig, _evaluate, writes=True),
     Verb("predict", "Write a finished run's predictions and pictures.", PredictConfig, _predict, writes=True),
     Verb("runs", "List finished or interrupted runs.", RunsConfig, _runs),
@@ -83,4 +107,4 @@ VERBS = (
 )
 
 if __name__ == "__main__":
-    sys.exit(main("probe", "Probes: train them on cached features, score them, look at them.", VERBS))
+    sys.exit(main("probe", STAGES["probe"], VERBS))

@@ -12,12 +12,13 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from data.dataset.queries import ViewPlan
+from configs.errors import ConfigError
+from data.dataset.queries import QueryPlan
 from data.dataset.reader import PreparedDataset
-from probe.gating import install_gate
-from probe.losses.combine import require_finite
-from probe.optim import build_optimizer, build_schedule
-from probe.scores import Scores
+from probe.metrics.scores import Scores
+from probe.net.loss_terms import require_finite
+from probe.net.trunk import Trunk
+from probe.train.optim import build_optimizer, build_schedule
 
 Batch = dict[str, Any]
 
@@ -55,7 +56,7 @@ class TargetOptions:
     """
 
     clip_ids: Sequence[str]
-    plan: ViewPlan | None
+    plan: QueryPlan | None
     sampler: str
     n_views: int
     seed: int
@@ -94,6 +95,9 @@ class ProbeModule(L.LightningModule):  # type: ignore[misc]
         facts: of features and dataset.
         total_steps: updates of the whole run, for the schedule.
 
+    Raises:
+        ConfigError: features with a gate for a network without a trunk, which has no place for it.
+
     Attributes:
         cheap_metrics: metrics that the evaluator returns without `full`, besides losses.
     """
@@ -105,7 +109,11 @@ class ProbeModule(L.LightningModule):  # type: ignore[misc]
         self.options, self.facts, self.total_steps = options, facts, total_steps
         self.probe = self.build()
         if facts.branches:
-            install_gate(self.probe, facts.branches)
+            trunk = getattr(self.probe, "trunk", None)
+            if not isinstance(trunk, Trunk):
+                problem = "a linear read-out can't gate"
+                raise ConfigError(problem, fix="leave readout=linear out, or use the plain fusion a+b")
+            trunk.gate(facts.branches)
 
     @abstractmethod
     def build(self) -> nn.Module:

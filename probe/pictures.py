@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from configs.files import write_atomic
-from probe.scores import Scores
+from probe.metrics.scores import Scores
 
 if TYPE_CHECKING:
-    from probe.member import Member
-    from probe.session import Session
+    from probe.train.member import Member
+    from probe.train.session import Session
 
 Colours = NDArray[np.uint8]
 CELL, MARGIN, TEXT = 200, 6, 13

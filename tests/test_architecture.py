@@ -29,7 +29,7 @@ def modules(stage: str) -> list[Path]:
 def imported(path: Path) -> set[str]:
     """Top-level names that a module imports anywhere, also inside functions."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -53,16 +53,27 @@ def test_backbone_libraries_stay_in_extract(stage: str) -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_modules_are_documented(stage: str) -> None:
     for path in modules(stage):
-        assert ast.get_docstring(ast.parse(path.read_text())), f"{path.relative_to(ROOT)} has no docstring"
+        text = path.read_text(encoding="utf-8")
+        assert ast.get_docstring(ast.parse(text)), f"{path.relative_to(ROOT)} has no docstring"
         assert path.stem not in ("utils", "helpers", "misc", "common")
 
 
 def test_no_code_from_text() -> None:
     for stage in STAGES:
         for path in modules(stage):
-            calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+            calls = [n.func for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
             names = {f.id for f in calls if isinstance(f, ast.Name)}
             assert not names & {"eval", "exec", "compile", "__import__"}, path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_text_is_read_as_utf8(stage: str) -> None:
+    """Not in whatever encoding the locale has: the files come from other machines."""
+    for path in modules(stage):
+        calls = [n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(n, ast.Call)]
+        reads = [c for c in calls if isinstance(c.func, ast.Attribute) and c.func.attr == "read_text"]
+        bare = [c.lineno for c in reads if not c.args and "encoding" not in {k.arg for k in c.keywords}]
+        assert not bare, f"{path.relative_to(ROOT)} reads text of no stated encoding in lines {bare}"
 
 
 @pytest.mark.parametrize("stage", STAGES)

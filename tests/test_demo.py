@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from importlib import import_module
 from pathlib import Path
@@ -27,7 +26,6 @@ ENVIRONMENT = {
     key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS")
 }
 """Without what a make that runs these tests was given."""
-needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
 def demo(*options: str) -> list[str]:
@@ -46,7 +44,6 @@ def parsed(line: str) -> tuple[str, str, Any]:
     return stage, verb, loader.resolve(layers.schema, layers.values, overrides)
 
 
-@needs_make
 @pytest.mark.parametrize(("options", "dataset"), [((), "rooms"), (("PRESET=nano",), "rooms-nano")])
 def test_every_command_resolves_and_reads_what_an_earlier_one_makes(options: tuple[str, ...], dataset: str) -> None:
     commands = [parsed(line) for line in demo(*options)]
@@ -89,7 +86,6 @@ def test_names_and_options_may_not_contradict() -> None:
         each_model(RunConfig(model="wan-t2v-14b-random", weights="/somewhere"))
 
 
-@needs_make
 @pytest.mark.full
 def test_demo_from_nothing_and_again(tmp_path: Path) -> None:
     environment = {**ENVIRONMENT, "SPATIALPROBE_HOME": str(tmp_path / "home")}

@@ -13,10 +13,10 @@ import torch
 
 from benchmarks.cache.measure import Target
 from cache import FeatureStore
+from cache.care.seal import seal
 from cache.care.verify import verify
 from cache.format import layout
 from cache.format.commits import CommitRecord, ShardRecord
-from cache.format.manifest import seal
 from tests.stores import make_features, make_spec, make_store
 
 JOBS = Path(__file__).parents[2] / "tests" / "cache" / "crash_jobs.py"

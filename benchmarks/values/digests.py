@@ -27,15 +27,17 @@ CIRCUMSTANCES = {
     "seconds", "extract_seconds", "probe_seconds", "finished_at", "committed_at", "versions", "device",
     "extract_device", "host", "pid", "probes_in_pass", "record_sha256",
     "store_bytes",  # records of clips hold seconds, whose digits vary
+    "config",  # of a table: a digest of a run's configuration, which names the artifact root
 }  # fmt: skip
 # What is derived from configurations, commands and code: it may change while every value stays. Below `identities/`.
 IDENTITIES = {
     "run_id", "runs", "control_of", "setting", "entry", "board", "cell", "value_cell", "control_cell", "store",
-    "config", "dataset_parameters", "command", "extract_command", "format",
+    "dataset_parameters", "command", "extract_command", "format",
 }  # fmt: skip
-# Files of a store whose bytes no two runs have in common. Those of commits/ and the manifest are read instead:
-# they hold host, process, seconds and time of day next to values.
-VOLATILE = ("leases", "tmp", "commits", "manifest.parquet")
+# Files of a store whose bytes no two runs have in common. Leases and unfinished files are left out; the others are read
+# and compared without host, process, seconds and time of day (commits, manifest), the manifest's digest and folders
+# of parents (store.json and its copy), and the digests of themselves.
+VOLATILE = ("leases", "tmp", "commits", "backup/store.json", "store.json", "manifest.parquet")
 # Rows are sorted by these columns, since their order in the files may follow run ids.
 ROW_KEYS = (
     "task",
@@ -173,11 +175,16 @@ def _store_bytes(root: Path) -> Iterator[tuple[str, str]]:
         store = stores[source]
         for path in sorted(path for path in store.rglob("*") if path.is_file()):
             place = path.relative_to(store)
-            if place.parts[0] not in VOLATILE:
+            if place.parts[0] not in VOLATILE and str(place) not in VOLATILE:
                 yield f"bytes/{source}/{place}", digest(path.read_bytes())
         for path in sorted(store.glob("commits/*.json")):
             record = {key: value for key, value in _json(path).items() if key not in ("run", "digest")}
             yield f"bytes/{source}/commits/{path.name}", digest(record)
+        for name in ("store.json", "backup/store.json"):
+            record = json.loads((store / name).read_text().replace(str(root.resolve()), "<root>"))
+            record["files"].pop("manifest.parquet", None)
+            record.pop("digest")
+            yield f"bytes/{source}/{name}", digest(record)
         yield from _table(store / "manifest.parquet", f"bytes/{source}/manifest")
 
 
@@ -191,9 +198,11 @@ def _probes(root: Path) -> Iterator[tuple[str, str]]:
         name = f"{result['task']}-{result['profile']}/{result['source']}/{result['array']}/seed{result['seed']}"
         name = f"probes/{name}" + (f" {result['control']}" if result["control"] else "")
         for key, value in result.items():
-            if key in CIRCUMSTANCES:
+            if key == "config":
+                yield f"identities/{name}/config", digest({**value, "root": "<root>"})
+            elif key in CIRCUMSTANCES:
                 continue
-            if key in IDENTITIES:
+            elif key in IDENTITIES:
                 yield f"identities/{name}/{key}", digest(value)
             elif key in ("select", "report"):
                 for metric, score in value.items():

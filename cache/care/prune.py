@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from cache.care.compare import compare
+from cache.care.seal import drop
 from cache.create import exclusive, save_header
 from cache.format import layout
 from cache.format.commits import load_commit, rewrite_commit
 from cache.format.header import load_header
-from cache.format.manifest import drop
 from cache.format.moments import from_bytes
 from cache.lease import LeaseBoard
-from cache.storage.backend import Backend
+from cache.storage.backend import TEMPORARY, Backend
 from cache.storage.process import session_lives
 from cache.store import FeatureStore
 from configs.errors import MissingError, StoreError
@@ -69,8 +69,8 @@ def abandoned(backend: Backend) -> Iterator[str]:
     backend.replace(clock, b"")
     now = backend.modified(clock) or 0.0
     backend.delete(clock)
-    for session in backend.names(layout.TEMPORARY):
-        folder = f"{layout.TEMPORARY}/{session}"
+    for session in backend.names(TEMPORARY):
+        folder = f"{TEMPORARY}/{session}"
         lives = session_lives(session)
         files = [f"{folder}/{name}" for name in backend.names(folder)]
         if lives is None:  # another machine's process
@@ -90,7 +90,7 @@ def prune(backend: Backend, board: LeaseBoard) -> tuple[int, int]:
         if backend.delete(key) and key not in folders:
             count, freed = count + 1, freed + size
 
-    folders = {f"{layout.TEMPORARY}/{session}" for session in backend.names(layout.TEMPORARY)}
+    folders = {f"{TEMPORARY}/{session}" for session in backend.names(TEMPORARY)}
     with exclusive(backend, board):
         for clip in sorted(_uncommitted(backend)):
             lease = board.take(f"{clip:08d}")
@@ -180,8 +180,8 @@ def remove_store(store: FeatureStore, copy: FeatureStore) -> None:
     for key in (layout.STORE, layout.CLIPS, f"{layout.GROUP}/zarr.json", layout.MANIFEST):
         store.backend.delete(key)
         store.backend.delete(f"{layout.BACKUP}/{key}")
-    for session in store.backend.names(layout.TEMPORARY):
-        store.backend.delete(f"{layout.TEMPORARY}/{session}")
+    for session in store.backend.names(TEMPORARY):
+        store.backend.delete(f"{TEMPORARY}/{session}")
     for folder in (*layout.FOLDERS, ""):
         if not store.backend.names(folder):
             store.backend.delete(folder)

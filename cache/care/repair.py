@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from cache.care.verify import Problem, read_row, verify
+from cache.care.seal import drop
+from cache.care.verify import Problem, verify
 from cache.create import exclusive
 from cache.format import clips, layout
 from cache.format.commits import ShardRecord, load_commit, rewrite_commit
 from cache.format.header import Header, load_header, sha256
-from cache.format.manifest import drop
 from cache.format.moments import Moments, MomentsBuilder
+from cache.format.shard import read_row
 from cache.format.spec import ArraySpec
 from cache.lease import LeaseBoard
 from cache.storage.backend import Backend, put

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 
-import numpy as np
-
-from cache.format import codec, layout, records
+from cache.format import layout, records
 from cache.format.clips import ClipEntry, from_parquet
-from cache.format.commits import CommitRecord, ShardRecord, load_commit
+from cache.format.commits import CommitRecord, load_commit
 from cache.format.header import Header, load_header, sha256
 from cache.format.manifest import record_digests
-from cache.format.spec import ITEM_BYTES, ArraySpec
-from cache.storage.backend import Backend, Bytes, Handle
+from cache.format.shard import check_shard
+from cache.storage.backend import Backend
 from configs.errors import CorruptionError, MissingError, SpatialprobeError
 
 
@@ -130,51 +128,6 @@ def _commit(
         message = check_shard(backend, key, specs[array], shard)
         if message:
             yield Problem("shard", key, message, clip, generation, array)
-
-
-def check_shard(backend: Backend, key: str, spec: ArraySpec, record: ShardRecord) -> str:
-    """Return what is wrong with one shard, "" if nothing is."""
-    try:
-        handle = backend.open(key)
-        if handle.size != record.bytes:
-            return f"has {handle.size} bytes instead of {record.bytes}"
-        for row in range(spec.rows):
-            read_row(handle, spec, record, row)
-    except MissingError:
-        return "the shard is missing"
-    except SpatialprobeError as error:
-        return error.problem
-    ranges = [(row * spec.row_bytes, spec.row_bytes) for row in range(spec.rows)]
-    if record.chunks is not None:
-        ranges = [(offset, size) for offset, size, _ in record.chunks]
-    return _check_index(handle, layout.shard_index(ranges))
-
-
-def read_row(handle: Handle, spec: ArraySpec, record: ShardRecord, row: int) -> Bytes:
-    """Return the uncompressed bytes of one row, compared with the checksums of the commit record.
-
-    Raises:
-        CorruptionError: they differ.
-    """
-    out = np.empty(spec.row_bytes, np.uint8)
-    if record.chunks is None:
-        handle.read_into(row * spec.row_bytes, [out.data])
-    else:
-        offset, size, crc = record.chunks[row]
-        data = bytearray(size)
-        handle.read_into(offset, [memoryview(data)])
-        if layout.crc32c(bytes(data)) != crc:
-            raise CorruptionError(f"row {row} is not what was written")
-        codec.decode(bytes(data), out.data, spec.compression, ITEM_BYTES[spec.dtype], spec.name)
-    if layout.crc32c(out) != record.crc32c[row]:
-        raise CorruptionError(f"row {row} is not what was written")
-    return out
-
-
-def _check_index(handle: Handle, expected: bytes) -> str:
-    found = bytearray(len(expected))
-    handle.read_into(handle.size - len(expected), [memoryview(found)])
-    return "" if bytes(found) == expected else "the shard index is not what was written"
 
 
 def _manifest(backend: Backend, header: Header, shas: dict[str, str]) -> Iterator[Problem]:

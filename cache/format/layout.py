@@ -1,16 +1,12 @@
-"""Where everything of a store lies, and the exact bytes of its Zarr metadata and shard indexes."""
+"""Where everything of a store lies, and the exact bytes of its Zarr metadata."""
 
 from __future__ import annotations
 
 import json
-import struct
 from typing import Any
 
-import google_crc32c
-import numpy as np
-
-from cache.format.spec import ArraySpec
-from cache.storage.backend import Bytes
+from cache.format.spec import CODECS, ITEM_BYTES, ArraySpec
+from cache.storage.backend import TEMPORARY
 
 SCHEMA = "featurecache/1"
 """Name and version of the format. A reader refuses any other version."""
@@ -24,7 +20,6 @@ STATISTICS = "stats"
 LEASES = "leases"
 QUARANTINE = "quarantine"
 BACKUP = "backup"
-TEMPORARY = "tmp"
 FOLDERS = (GROUP, COMMITS, STATISTICS, LEASES, QUARANTINE, BACKUP, TEMPORARY)
 """Folders of every store."""
 
@@ -57,24 +52,6 @@ def parse_commit_name(name: str) -> tuple[int, int] | None:
 def statistics_key(clip: int, generation: int) -> str:
     """Key of the channel statistics that belong to a commit record."""
     return f"{STATISTICS}/{clip:08d}.{generation:04d}.safetensors"
-
-
-def shard_index(ranges: list[tuple[int, int]]) -> bytes:
-    """Return the index at the end of a shard: (offset, bytes) of each row as little-endian uint64, then its crc32c."""
-    body = struct.pack(f"<{2 * len(ranges)}Q", *(number for pair in ranges for number in pair))
-    return body + struct.pack("<I", google_crc32c.value(body))
-
-
-def raw_index(spec: ArraySpec) -> bytes:
-    """Return the index of an uncompressed shard: rows follow each other without gaps."""
-    return shard_index([(row * spec.row_bytes, spec.row_bytes) for row in range(spec.rows)])
-
-
-def crc32c(data: bytes | Bytes) -> int:
-    """Return the CRC-32C of some bytes."""
-    if not isinstance(data, bytes):
-        data = np.frombuffer(data, np.uint8)
-    return int(google_crc32c.value(data))
 
 
 def group_metadata(identity: dict[str, Any]) -> bytes:
@@ -115,12 +92,11 @@ def array_metadata(spec: ArraySpec, clips: int) -> bytes:
 
 
 def _compressor(spec: ArraySpec) -> list[dict[str, Any]]:
+    settings = CODECS[spec.compression]
     if spec.compression == "zstd":
-        return [{"name": "zstd", "configuration": {"level": 3, "checksum": False}}]
+        return [{"name": "zstd", "configuration": {**settings, "checksum": False}}]
     if spec.compression == "blosc-lz4":
-        size = {"float32": 4}.get(spec.dtype, 2)
-        settings = {"typesize": size, "cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "blocksize": 0}
-        return [{"name": "blosc", "configuration": settings}]
+        return [{"name": "blosc", "configuration": {"typesize": ITEM_BYTES[spec.dtype], **settings}}]
     return []
 
 

@@ -7,15 +7,32 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from configs.errors import MissingError, StoreError
+from configs.identity import plain
+
+if TYPE_CHECKING:
+    import torch
 
 ITEM_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 """Stored data types and the bytes of one value."""
 
-COMPRESSIONS = ("none", "zstd", "blosc-lz4")
-"""Codec chains: raw (the default, read at the speed of the disk), and two for archives."""
+CODECS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "zstd": {"level": 3},
+    "blosc-lz4": {"cname": "lz4", "clevel": 5, "shuffle": "bitshuffle", "blocksize": 0},
+}
+"""Compression of rows with its settings: none (the default, read at the speed of the disk), and two for archives."""
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Return the torch dtype of a stored dtype."""
+    import torch
+
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}")
 
@@ -90,10 +107,8 @@ class ArraySpec:
             raise StoreError("not a usable array name", expected="letters, digits, `.`, `_`, `-`", where=where)
         if self.dtype not in ITEM_BYTES:
             raise StoreError("unknown dtype", expected=", ".join(ITEM_BYTES), found=self.dtype, where=where)
-        if self.compression not in COMPRESSIONS:
-            raise StoreError(
-                "unknown compression", expected=", ".join(COMPRESSIONS), found=self.compression, where=where
-            )
+        if self.compression not in CODECS:
+            raise StoreError("unknown compression", expected=", ".join(CODECS), found=self.compression, where=where)
         if min(*self.grid, self.rows, self.channels) < 1:
             raise StoreError("rows, grid and channels must be positive", found=self.shape, where=where)
         if any(not -1 <= row < self.rows for row in self.row_of_slot):
@@ -145,8 +160,6 @@ class ArraySpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields as JSON types."""
-        from configs.identity import plain
-
         values = plain(self)
         assert isinstance(values, dict)
         return values

@@ -11,7 +11,7 @@ import torch
 
 from cache.loading.order import Indices, epoch_order, rank_batches
 from cache.loading.ring import BufferRing
-from cache.shard_reader import ReadItem
+from cache.source import ReadItem
 from configs.errors import StoreError
 
 Sample: TypeAlias = ReadItem | Sequence[ReadItem]

@@ -16,6 +16,10 @@ Bytes = npt.NDArray[np.uint8]
 """A one-dimensional array of bytes."""
 
 
+TEMPORARY = "tmp"
+"""Folder of staged bytes, one sub-folder per writing process."""
+
+
 class Handle(Protocol):
     """An open object of known size; safe to use from several threads at once."""
 

@@ -1,7 +1,7 @@
-"""The backend on a local or network file system.
+"""Storage on a local or network file system: staged, made durable, renamed; folders are never created on the way.
 
 Bytes are staged in `tmp/<session>/` of the same store, made durable, and renamed to their final name; a crash leaves
-only files there. Nothing here creates folders on the way, so that a vanished mount is noticed and never filled.
+only files there. Since no folder is created on the way, a vanished mount is noticed and never filled.
 """
 
 from __future__ import annotations
@@ -9,18 +9,79 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from cache.storage.backend import Bytes
-from cache.storage.local_file import FIXES, MAX_BYTES, LocalHandle
+from cache.storage.backend import TEMPORARY, Bytes
 from cache.storage.process import this_process
 from configs.errors import CorruptionError, MissingError, StorageError
 
-TEMPORARY = "tmp"
-"""Folder of staged files, one sub-folder per writing process."""
+MAX_BUFFERS = 512
+"""Buffers per system call; below IOV_MAX everywhere."""
+
+MAX_BYTES = 1 << 30
+"""Bytes per system call, which moves at most 2 GiB."""
+
+FIXES = {
+    errno.ENOSPC: "free some space or choose another disk with root=...; the same command then continues",
+    errno.EDQUOT: "the quota is used up: free some space or choose another disk; the same command then continues",
+    errno.EROFS: "the file system is mounted read-only: remount it, or choose another place with root=...",
+    errno.EACCES: "no permission: change the owner or mode, or choose another place with root=...",
+    errno.EPERM: "no permission: change the owner or mode, or choose another place with root=...",
+    errno.EIO: "the disk reports errors: check it, then run `python -m cache verify`",
+    errno.ESTALE: "the network mount has changed: remount it, then run the same command again",
+    errno.ENOTCONN: "the network mount is gone: remount it, then run the same command again",
+    errno.EMFILE: "too many open files: raise the limit with `ulimit -n`",
+    errno.EFBIG: "the file would exceed the size limit of this process or file system: see `ulimit -f`",
+}
+"""What helps, by system error number."""
+
+
+class LocalHandle:
+    """An open file; closed when the last user lets go of it."""
+
+    __slots__ = ("_file", "path", "size")
+
+    def __init__(self, path: str) -> None:
+        self._file = -1
+        self.path = path
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.size = os.fstat(self._file).st_size
+
+    def __del__(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+
+    def read_many(self, requests: Sequence[tuple[int, list[memoryview], int]]) -> None:
+        """Serve several requests (offset, buffers, their bytes together), each as `read_into`."""
+        preadv, file = os.preadv, self._file
+        try:
+            for offset, buffers, wanted in requests:
+                if len(buffers) > MAX_BUFFERS or wanted > MAX_BYTES or preadv(file, buffers, offset) != wanted:
+                    self.read_into(offset, buffers)
+        except OSError as error:
+            if isinstance(error, StorageError):
+                raise
+            raise self._error(error) from error
+
+    def read_into(self, offset: int, buffers: Sequence[memoryview]) -> None:
+        """Fill buffers one after the other with the bytes from `offset` on, in pieces where one call moves less."""
+        for buffer in buffers:
+            done = 0
+            while done < len(buffer):
+                try:
+                    count = os.preadv(self._file, [buffer[done : done + MAX_BYTES]], offset)
+                except OSError as error:
+                    raise self._error(error) from error
+                if count == 0:
+                    raise CorruptionError("the file ends too early", where=self.path)
+                done += count
+                offset += count
+
+    def _error(self, error: OSError) -> StorageError:
+        return StorageError(f"reading failed: {error.strerror}", where=self.path, fix=FIXES.get(error.errno or 0))
 
 
 class LocalBackend:
@@ -28,17 +89,15 @@ class LocalBackend:
 
     Args:
         root: folder of the store.
-        durable: flush files and folders to the disk; False for scratch disks that may lose everything anyway.
     """
 
-    def __init__(self, root: str | os.PathLike[str], *, durable: bool = True) -> None:
+    def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root).expanduser().absolute()
         self.where = str(self.root)
-        self.durable = durable
         self._counter = itertools.count()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (self.where, self.durable))
+        return (LocalBackend, (self.where,))
 
     def path(self, key: str) -> str:
         """Return the path of a key."""
@@ -100,8 +159,6 @@ class LocalBackend:
 
     def sync(self, folders: Iterable[str]) -> None:
         """Make names in these folders durable."""
-        if not self.durable:
-            return
         for folder in folders:
             with self._errors(folder):
                 directory = os.open(self.path(folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -167,12 +224,11 @@ class LocalBackend:
         for path in sorted(set(missing), key=lambda p: len(p.parts)):
             with self._errors(str(path)):
                 _make_folder(str(path))
-                if self.durable:
-                    directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-                    try:
-                        os.fsync(directory)
-                    finally:
-                        os.close(directory)
+                directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+                try:
+                    os.fsync(directory)
+                finally:
+                    os.close(directory)
 
     def modified(self, key: str) -> float | None:
         """Return when a key was written, by the clock of the file system: this machine's may differ."""
@@ -181,10 +237,6 @@ class LocalBackend:
                 return os.stat(self.path(key)).st_mtime  # noqa: PTH116
         except MissingError:
             return None
-
-
-def _rebuild(root: str, durable: bool) -> LocalBackend:
-    return LocalBackend(root, durable=durable)
 
 
 def _make_folder(path: str) -> None:
@@ -208,8 +260,7 @@ class _LocalStage:
 
     def finish(self) -> None:
         with self._backend._errors(self.key):
-            if self._backend.durable:
-                os.fdatasync(self._file)
+            os.fdatasync(self._file)
             self._close()
 
     def _close(self) -> None:

@@ -72,7 +72,7 @@ def _holder(pid: int) -> Holder:
 @functools.cache
 def _place() -> str:
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip().replace("-", "")
         namespace = "".join(filter(str.isdigit, str(Path("/proc/self/ns/pid").readlink())))
     except OSError:  # no Linux /proc: other processes can't be asked, their silence has to be waited for
         return f"unknown{uuid.uuid4().hex}"
@@ -81,7 +81,7 @@ def _place() -> str:
 
 def _started(pid: int) -> int | None:
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return None
 
@@ -94,6 +94,6 @@ def _lives(place: str, pid: int, started: int) -> bool | None:
 
 def _is_zombie(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] in "ZX"
     except (OSError, IndexError):
         return True

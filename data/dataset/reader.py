@@ -15,16 +15,13 @@ from configs.errors import CorruptionError, MissingError
 from configs.loader import closest
 from configs.paths import artifact_root, dataset_path
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.dense import read_dense
-from data.dataset.identity import read_identity
-from data.dataset.layout import clip_folder, frame_name
+from data.dataset.clip_files import read_dense
+from data.dataset.layout import clip_folder, frame_name, read_identity
 from data.dataset.splits import members
 from data.dataset.tables import read_tables
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from data.dataset.queries import ViewPlan
 
 
 class Cameras(NamedTuple):
@@ -34,6 +31,36 @@ class Cameras(NamedTuple):
     intrinsics: NDArray[np.float32]
     cam2world: NDArray[np.float32]
     valid: NDArray[np.bool_]
+
+
+def prepared_folder(name: str, root: str | os.PathLike[str] | None = None) -> Path:
+    """Return the folder of a dataset below the artifact root; nothing in it is read yet.
+
+    Raises:
+        MissingError: no such dataset; the message lists those there are and how to make one.
+    """
+    path = dataset_path(root, name)
+    if not (path / "dataset.json").is_file():
+        from data.prepare.sources import how_to_make
+
+        folder = artifact_root(root) / "datasets"
+        known = sorted(p.parent.name for p in folder.glob("*/dataset.json"))
+        raise MissingError(
+            f"no prepared dataset {name!r}", where=folder, found=closest(name, known), fix=how_to_make(name)
+        )  # fmt: skip
+    return path
+
+
+def read_splits(path: Path) -> dict[str, str]:
+    """Return clip id -> split of the dataset in a folder; its ground truth is not loaded.
+
+    Raises:
+        MissingError: `prepare` has not finished it.
+        CorruptionError, VersionError, DatasetError: it can't be used; the message names the file.
+    """
+    read_identity(path)
+    index = read_tables(path, ["index.parquet"])["index.parquet"]
+    return dict(zip(index["clip_id"], index["split"], strict=True))
 
 
 class PreparedDataset:
@@ -80,16 +107,7 @@ class PreparedDataset:
         Raises:
             MissingError: no such dataset; the message lists those there are and how to make one.
         """
-        path = dataset_path(root, name)
-        if not (path / "dataset.json").is_file():
-            from data.prepare.sources import how_to_make
-
-            folder = artifact_root(root) / "datasets"
-            known = sorted(p.parent.name for p in folder.glob("*/dataset.json"))
-            raise MissingError(
-                f"no prepared dataset {name!r}", where=folder, found=closest(name, known), fix=how_to_make(name)
-            )  # fmt: skip
-        return cls(path)
+        return cls(prepared_folder(name, root))
 
     @property
     def name(self) -> str:
@@ -194,12 +212,6 @@ class PreparedDataset:
         if not (clip_folder(self.path, clip_id) / "gt.zarr" / "confidence").is_dir():
             return None
         return self._dense(clip_id, "confidence", positions)
-
-    def plan(self, name: str) -> ViewPlan:
-        """Return a frozen evaluation view plan; it is made and frozen on first use (see `data.dataset.queries`)."""
-        from data.dataset.queries import load_plan
-
-        return load_plan(self, name)
 
     def _dense(self, clip_id: str, name: str, positions: Sequence[int]) -> NDArray[Any]:
         self._slice(clip_id)

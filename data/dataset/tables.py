@@ -66,29 +66,29 @@ def parquet_bytes(table: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def read_tables(dataset: Path) -> dict[str, pd.DataFrame]:
-    """Read the three tables and check them against the manifest.
+def read_tables(dataset: Path, names: Sequence[str] = TABLES) -> dict[str, pd.DataFrame]:
+    """Read tables (by default all three) and check them against the manifest.
 
     Raises:
         MissingError: the dataset is unfinished.
         CorruptionError: a table is not the one that was written.
     """
     try:
-        return _read_tables(dataset)
+        return _read_tables(dataset, names)
     except CorruptionError:
         time.sleep(0.5)  # another process may just have been replacing them one by one
-        return _read_tables(dataset)
+        return _read_tables(dataset, names)
 
 
-def _read_tables(dataset: Path) -> dict[str, pd.DataFrame]:
+def _read_tables(dataset: Path, names: Sequence[str]) -> dict[str, pd.DataFrame]:
     def how_to_finish() -> str:
-        from data.dataset.identity import read_identity
+        from data.dataset.layout import read_identity
 
         command = f"python -m data prepare dataset={read_identity(dataset)['kind']} name={dataset.name}"
         return f"{command}, with the other options that it was begun with, finishes it; finished clips are kept"
 
     manifest = read_json(dataset / "manifest.json", fix=how_to_finish)
-    return {name: read_parquet(dataset / name, manifest.get("tables", {}).get(name)) for name in TABLES}
+    return {name: read_parquet(dataset / name, manifest.get("tables", {}).get(name)) for name in names}
 
 
 def read_parquet(path: Path, sha256: str | None) -> pd.DataFrame:

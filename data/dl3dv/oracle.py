@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError, SpatialprobeError
-from data.dataset.poses import check_poses
+from data.dataset.check import check_poses
 from data.dl3dv.geometry import Footage, Geometry
 from data.dl3dv.lens import Lens, resample, sampling
 from data.dl3dv.scenes import Parts
 from data.dl3dv.teachers import repeated
+from data.raw.folder import parse_json
 from data.raw.images import read_depth
-from data.raw.json import parse_json
 
 CAMERAS = "cameras.json"
 MILLIMETRES = 1000.0

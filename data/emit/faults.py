@@ -121,7 +121,7 @@ def _double_objects(scan: RawScan) -> RawScan:
 def _aggregation(change: Callable[[str], str]) -> Callable[[Path], None]:
     def after(folder: Path) -> None:
         path = folder / f"{folder.name}.aggregation.json"
-        path.write_text(change(path.read_text()))
+        path.write_text(change(path.read_text(encoding="utf-8")))
 
     return after
 

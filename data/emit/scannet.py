@@ -60,8 +60,8 @@ def write_scan(folder: Path, scan: RawScan, layout: str = "both", fault: str | N
         )  # fmt: skip
     if layout != "sens":
         write_exported(folder / "exported", scan)
-    (folder / f"{name}.aggregation.json").write_text(aggregation(scan))
-    (folder / f"{name}.txt").write_text(scene_text(scan))
+    (folder / f"{name}.aggregation.json").write_text(aggregation(scan), encoding="utf-8")
+    (folder / f"{name}.txt").write_text(scene_text(scan), encoding="utf-8")
     write_masks(folder / f"{name}_2d-instance-filt.zip", "instance-filt", scan.masks)
     write_masks(folder / f"{name}_2d-label-filt.zip", "label-filt", label_ids(scan))
     if fault is not None:
@@ -88,9 +88,9 @@ def emit_scannet(config: EmitScannet) -> Emitted:
                 raise split
             splits.append((name, split))
             bar.advance()
-        (folder / FILE_NAME).write_text(labels_table())
+        (folder / FILE_NAME).write_text(labels_table(), encoding="utf-8")
         for file, content in split_lists(sorted(splits)).items():
-            (folder / file).write_text(content)
+            (folder / file).write_text(content, encoding="utf-8")
     broken = {task.name: FAULTS[task.fault].about for task in tasks.values() if task.fault}
     return Emitted(out, len(tasks), broken, f"python -m data prepare dataset=scannet raw={shlex.quote(str(out))}")
 

@@ -11,8 +11,7 @@ from pathlib import Path
 from configs.console import get_logger, print_table
 from configs.machine import available_cores
 from data.dataset.clip import ClipRefused, ClipSource
-from data.dataset.identity import check_identity, identity_record
-from data.dataset.layout import clip_folder
+from data.dataset.layout import check_identity, clip_folder, identity_record
 from data.dataset.splits import SALT
 from data.prepare.status import Status
 

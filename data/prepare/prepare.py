@@ -17,8 +17,7 @@ from configs.jobs import run_jobs
 from data.dataset.clip import ClipRefused, ClipSource, GetsReady
 from data.dataset.clip_files import write_clip
 from data.dataset.files import json_bytes, remove_stale
-from data.dataset.identity import claim_identity, identity_record
-from data.dataset.layout import check_clip_id, clip_folder
+from data.dataset.layout import check_clip_id, claim_identity, clip_folder, identity_record
 from data.dataset.queries import write_plans
 from data.dataset.splits import SALT
 from data.dataset.tables import build_tables, read_clip_record
@@ -55,12 +54,12 @@ def prepare(
     cluster: str = "local",
     status_file: Path | None = None,
 ) -> Summary:
-    """Make all clips of a source that are not there yet, then the tables and view plans.
+    """Make all clips of a source that are not there yet, then the tables and query plans.
 
     Args:
         source: importer or generator.
         dataset: folder of the prepared dataset.
-        plans: names of evaluation view plans to freeze (see `data.dataset.queries`).
+        plans: names of query plans to freeze (see `data.dataset.queries`).
         select, report, salt: split of groups without an official split (see `data.dataset.splits`).
         workers: processes; 0 = one per core.
         allowed_failures: clips that may fail; with more, the run ends in an error and the dataset stays unfinished.

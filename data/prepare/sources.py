@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from configs.cli import Layers
 from configs.errors import ConfigError
 from configs.loader import closest, known_names
-from data.prepare.kind import Kind
+from data.prepare.config import Kind
 
 
 def _rooms() -> Kind:

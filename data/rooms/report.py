@@ -15,9 +15,9 @@ from configs.files import write_atomic
 from data.dataset.ceilings import GRIDS, depth_floor, instance_score, perfect_cells
 from data.dataset.clip import Clip, ClipSource
 from data.dataset.files import json_bytes
+from data.dataset.queries import draw_queries
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import pixel_threshold
-from data.dataset.views import draw_views
 
 VIEWS = 8
 """Views of one sample, as for tagging and instances (published protocol)."""
@@ -144,7 +144,7 @@ def _sample(truth: Truth, views: int) -> list[int]:
     positions = list(truth.positions)
     if len(positions) <= views or max(positions) < (views - 1) * 5:
         return list(range(min(views, len(positions))))
-    chosen = draw_views("paper", views, clip_id=truth.clip_id, seed=0, epoch=0, legal=positions)
+    chosen = draw_queries("paper", views, clip_id=truth.clip_id, seed=0, epoch=0, legal=positions)
     return [positions.index(position) for position in chosen]
 
 

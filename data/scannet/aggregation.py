@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from configs.errors import DatasetError
 from data.dataset.clip import Instance
 from data.dataset.taxonomy import Taxonomy
-from data.raw.json import parse_json
+from data.raw.folder import parse_json
 from data.scannet.labels import LabelTable
 
 

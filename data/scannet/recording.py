@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import MissingError
-from data.dataset.poses import check_poses, describe_invalid
+from data.dataset.check import check_poses, describe_invalid
 from data.dataset.taxonomy import Taxonomy
 from data.raw.folder import RawFolder
 from data.raw.images import color_frame

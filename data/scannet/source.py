@@ -14,7 +14,7 @@ from configs.errors import DatasetError, MissingError, SpatialprobeError
 from configs.identity import digest
 from data.dataset.clip import QUERY_POSITIONS, Clip, ClipRefused, DatasetInfo
 from data.dataset.files import sha256_file
-from data.dataset.scannet200 import TAXONOMIES
+from data.dataset.taxonomy import TAXONOMIES
 from data.raw.folder import RawFolder
 from data.scannet.config import ScannetConfig
 from data.scannet.frames import count_frames, open_frames, scan_files

@@ -155,7 +155,9 @@ def _indices(repository: str, revision: str, sizes: Mapping[str, int]) -> dict[s
     found: dict[str, dict[str, str]] = {}
     for name in sizes:
         if name.endswith(INDEX_SUFFIX):
-            table: dict[str, Any] = json.loads(Path(hf_hub_download(repository, name, revision=revision)).read_text())
+            table: dict[str, Any] = json.loads(
+                Path(hf_hub_download(repository, name, revision=revision)).read_text(encoding="utf-8")
+            )
             found[str(Path(name).parent)] = table["weight_map"]
     return found
 

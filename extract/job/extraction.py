@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cache.care.seal import seal_complete
 from cache.format.layout import STORE
-from cache.format.manifest import seal_complete
 from cache.store import FeatureStore
 from configs import commands
 from configs.console import Progress, get_logger

@@ -133,7 +133,7 @@ def check_family(folder: Path, model_types: Sequence[str], model: str) -> None:
     """
     file = folder / "config.json"
     try:
-        found = json.loads(file.read_text()).get("model_type")
+        found = json.loads(file.read_text(encoding="utf-8")).get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise ModelError(
             "the folder holds no readable config.json",
@@ -169,7 +169,7 @@ def check_snapshot(
     found: dict[str, Any] = {"blocks": text.num_hidden_layers, "width": text.hidden_size}
     pixels = folder / "preprocessor_config.json"
     if pixels.is_file():
-        noted = json.loads(pixels.read_text())
+        noted = json.loads(pixels.read_text(encoding="utf-8"))
         expected |= {"image_mean": list(mean), "image_std": list(std)}
         found |= {key: noted.get(key, expected[key]) for key in ("image_mean", "image_std")}
     if found != expected:

@@ -177,7 +177,7 @@ def check_scheduler(source: WeightSource, expected: Mapping[str, Any]) -> None:
     for folder in source.folders.values():
         file = folder.parent / "scheduler" / "scheduler_config.json"
         if file.is_file():
-            found = json.loads(file.read_text())
+            found = json.loads(file.read_text(encoding="utf-8"))
             wrong = {key: found[key] for key, value in expected.items() if key in found and found[key] != value}
             if wrong:
                 raise ModelError("this snapshot has another noise schedule", where=file, expected=expected, found=wrong)

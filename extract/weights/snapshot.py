@@ -65,7 +65,7 @@ def identity_of(folder: Path) -> dict[str, str]:
     """Return what identifies weights in a fingerprint: hub id and commit where known, else a hash of the content."""
     provenance = folder / PROVENANCE
     if provenance.is_file():
-        noted = json.loads(provenance.read_text())
+        noted = json.loads(provenance.read_text(encoding="utf-8"))
         return {"hub_id": str(noted["hub_id"]), "revision": str(noted["revision"])}
     if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
         return {

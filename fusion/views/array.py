@@ -1,4 +1,4 @@
-"""One fused array: its description as a store's, and how its rows are computed from its branches' rows."""
+"""One fused array: its branches, its description as a store's, and how its rows are computed."""
 
 from __future__ import annotations
 
@@ -6,16 +6,69 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cache.format.spec import ArraySpec
+from cache.format.spec import ArraySpec, torch_dtype
+from cache.source import FeatureSource
 from configs.errors import MissingError, StoreError
 from fusion.views.align import Alignment
-from fusion.views.branch import BLOCK_VALUES, Branch
 from fusion.views.grids import fused_name
+from fusion.views.ops import Normaliser, Projection, resample
 
 if TYPE_CHECKING:
     import torch
 
-    from cache.shard_reader import ReadItem
+    from cache.source import ReadItem
+
+BLOCK_VALUES = 1 << 18
+"""Values normalised at a time: float32 copies of them stay in the processor's cache."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Branch:
+    """One branch.
+
+    Attributes:
+        parent: where its features are read.
+        array: the parent's array.
+        rows: parent row of each fused row.
+        grid: the fused grid.
+        normalise: applied after resampling.
+        project: applied last; None for none.
+    """
+
+    parent: FeatureSource
+    array: ArraySpec
+    rows: tuple[int, ...]
+    grid: tuple[int, int]
+    normalise: Normaliser
+    project: Projection | None = None
+
+    @property
+    def channels(self) -> int:
+        """Channels that it contributes."""
+        return self.project.width if self.project else self.array.channels
+
+    def compute(self, features: torch.Tensor) -> torch.Tensor:
+        """Map parent features (n, h, w, C) in any dtype to (n, H, W, channels) float32, on their device."""
+        maps = resample(features, self.grid)
+        cells = self.normalise(maps.reshape(-1, maps.shape[-1]).float())
+        if self.project is not None:
+            cells = self.project(cells)
+        return cells.reshape(len(features), *self.grid, self.channels)
+
+    def fill(self, features: torch.Tensor, target: torch.Tensor) -> None:
+        """Compute one parent map (h, w, C) on the CPU into `target` (H, W, channels), which may be strided.
+
+        Always one map at a time, so that a value does not depend on what else is read with it.
+        """
+        cells = resample(features[None], self.grid).reshape(-1, features.shape[-1])
+        into = target.flatten(0, 1)
+        if self.project is not None:
+            into.copy_(self.project(self.normalise(cells.float())))
+            return
+        step = max(1, BLOCK_VALUES // cells.shape[1])
+        for start in range(0, len(cells), step):
+            block = cells[start : start + step]
+            into[start : start + step].copy_(self.normalise(block.float()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,11 +148,9 @@ class FusedArray:
     def _compute(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
         import torch
 
-        from cache.format.shard import TORCH_DTYPE
-
         lead = features[0].shape[:-3]
         if features[0].device.type == "cpu":  # map by map: memory stays in the processor's cache
-            fused = torch.empty((*lead, *self.spec.shape[1:]), dtype=TORCH_DTYPE[self.spec.dtype])
+            fused = torch.empty((*lead, *self.spec.shape[1:]), dtype=torch_dtype(self.spec.dtype))
             flat = [maps.reshape(-1, *maps.shape[-3:]) for maps in features]
             self._fill_all(flat, fused.view(-1, *self.spec.shape[1:]))
             return fused
@@ -108,7 +159,7 @@ class FusedArray:
             for branch, maps in zip(self.branches, features, strict=True)
         ]
         total = torch.stack(found).sum(0) if self.combine == "sum" else torch.cat(found, dim=-1)
-        return total.to(TORCH_DTYPE[self.spec.dtype]).reshape(*lead, *self.spec.shape[1:])
+        return total.to(torch_dtype(self.spec.dtype)).reshape(*lead, *self.spec.shape[1:])
 
 
 def make_spec(

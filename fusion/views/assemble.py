@@ -11,17 +11,14 @@ from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
 from configs.errors import ConfigError, MissingError
 from configs.identity import digest
-from fusion.choices import Choices
 from fusion.name import NOISE, FusionName
-from fusion.recipe import Recipe
+from fusion.recipe import Choices, Recipe
 from fusion.views.align import align_clips, align_rows, check_committed
-from fusion.views.array import FusedArray, make_spec
-from fusion.views.branch import Branch
+from fusion.views.array import Branch, FusedArray, make_spec
 from fusion.views.fit import Fitter
 from fusion.views.grids import combinations, refill_command
 from fusion.views.noise_source import NoiseSource
-from fusion.views.normalise import LayerNorm, Normaliser, Standardise, Unchanged, UnitLength
-from fusion.views.project import Projection, random_projection
+from fusion.views.ops import LayerNorm, Normaliser, Projection, Standardise, Unchanged, UnitLength, random_projection
 from fusion.views.view import FusedView
 
 

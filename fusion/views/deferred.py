@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from cache.shard_reader import ReadItem
-from cache.source import FeatureSource
+from cache.source import FeatureSource, ReadItem
 from configs.errors import StoreError
 from fusion.views.array import FusedArray
 from fusion.views.view import FusedView

@@ -22,9 +22,7 @@ from configs.files import write_atomic
 from configs.identity import canonical_json, digest
 from configs.paths import features_path
 from fusion.recipe import VERSION, Recipe
-from fusion.views.normalise import Normaliser
-from fusion.views.project import Projection
-from fusion.views.resample import resample
+from fusion.views.ops import Normaliser, Projection, resample
 
 if TYPE_CHECKING:
     import torch

@@ -151,7 +151,7 @@ def combinations(
         parents: the sources.
         layers: for each parent a block, an array name or `all`; empty for all.
         grid_text: see `target_grid`.
-        upsample: see `fusion.choices.UPSAMPLING`.
+        upsample: see `fusion.recipe.UPSAMPLING`.
 
     Raises:
         ConfigError: not one layer per parent.

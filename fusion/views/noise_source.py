@@ -22,7 +22,7 @@ from fusion.statistics import computed_moments
 if TYPE_CHECKING:
     import torch
 
-    from cache.shard_reader import ReadItem
+    from cache.source import ReadItem
 
 
 class NoiseSource:
@@ -146,7 +146,7 @@ class NoiseSource:
         """Draw rows of clips; arguments and result as in `FeatureStore.read`."""
         import torch
 
-        from cache.shard_reader import allocate
+        from cache.source import allocate
 
         if not items:
             return []
@@ -161,7 +161,7 @@ class NoiseSource:
 
     def nbytes(self, items: Sequence[ReadItem]) -> int:
         """Return the bytes that `out` of `read` must have."""
-        from cache.shard_reader import bytes_for
+        from cache.source import bytes_for
 
         return bytes_for(items, [self.array(name) for _, name, _ in items])
 

@@ -20,7 +20,7 @@ from fusion.views.array import FusedArray
 if TYPE_CHECKING:
     import torch
 
-    from cache.shard_reader import ReadItem
+    from cache.source import ReadItem
 
 
 class FusedView:
@@ -193,7 +193,7 @@ class FusedView:
     def _read(
         self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool
     ) -> torch.Tensor | list[torch.Tensor]:
-        from cache.shard_reader import allocate
+        from cache.source import allocate
 
         fused = [self._fused(name) for _, name, _ in items]
         tensors = allocate(items, [array.spec for array in fused], out)
@@ -236,7 +236,7 @@ class FusedView:
 
     def nbytes(self, items: Sequence[ReadItem]) -> int:
         """Return the bytes that a flat uint8 `out` of `read` must have for some items."""
-        from cache.shard_reader import bytes_for
+        from cache.source import bytes_for
 
         return bytes_for(items, [self.array(name) for _, name, _ in items])
 

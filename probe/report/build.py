@@ -9,21 +9,21 @@ from typing import Any
 
 from configs.identity import digest
 from configs.paths import artifact_root
-from probe.report.boards import boards_of
-from probe.report.cells import cell_rows
-from probe.report.collect import Collected, Run, collect
-from probe.report.comparison_tables import control_rows, pair_rows, selectivity_rows
 from probe.report.contract import ReportData
-from probe.report.entries import entries_of, task_problem
-from probe.report.fact_tables import cost_rows, entry_rows, run_rows, setting_rows, source_rows
-from probe.report.families import comparisons
-from probe.report.frames import frame
-from probe.report.main_tables import main_rows, radar_rows, scatter_rows
 from probe.report.published import citation, published_rows
-from probe.report.score_tables import bin_rows, class_rows, curve_rows, layer_rows, noise_rows, score_rows
-from probe.report.settings import main_settings, settings_of
-from probe.report.sources import Source, distinct, source_of
-from probe.report.stores import StoreFacts, dataset_kind, store_facts
+from probe.report.runs.collect import Collected, Run, collect
+from probe.report.runs.settings import main_settings, settings_of
+from probe.report.runs.sources import Source, distinct, source_of
+from probe.report.runs.stores import StoreFacts, dataset_kind, store_facts
+from probe.report.scores.boards import boards_of
+from probe.report.scores.entries import entries_of, task_problem
+from probe.report.scores.families import comparisons
+from probe.report.tables.cells import cell_rows
+from probe.report.tables.comparison_tables import control_rows, pair_rows, selectivity_rows
+from probe.report.tables.fact_tables import cost_rows, entry_rows, run_rows, setting_rows, source_rows
+from probe.report.tables.frames import frame
+from probe.report.tables.main_tables import main_rows, radar_rows, scatter_rows
+from probe.report.tables.score_tables import bin_rows, class_rows, curve_rows, layer_rows, noise_rows, score_rows
 from probe.report.words import Told, statements
 
 SEED = 0

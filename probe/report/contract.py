@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from configs.errors import CorruptionError
-from probe.report.schema import TABLES
+from probe.report.tables.schema import TABLES
 from probe.tasks import known_metrics, load_task
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Column:
     """A column of the main table.
 
     Attributes:
-        metric: key in `probe.metrics.METRICS`, or one that the task declares.
+        metric: key in `probe.metrics.names.METRICS`, or one that the task declares.
         header: as printed in the published table.
         task: the task that gives it.
         scale: factor from the stored to the printed unit.
@@ -94,7 +94,7 @@ class ReportData:
     """Everything that a page shows.
 
     Attributes:
-        tables: every table of `probe.report.schema.TABLES`, possibly without rows, with at least the columns
+        tables: every table of `probe.report.tables.schema.TABLES`, possibly without rows, with at least the columns
             documented there.
         words: the sentences, most important first within their topic.
         provenance: `made_at`, `command`, `root`, `versions`, `resamples`, `confidence`, `seed`, `runs`, `digest`

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from probe.report.boards import Board
-from probe.report.comparison_tables import pair_cell
 from probe.report.contract import TASK_TITLES, Statement, Topic
-from probe.report.entries import Entry
-from probe.report.families import Comparison
-from probe.report.frames import score_cell
-from probe.report.paired import ALPHA, smallest_p
 from probe.report.phrases import count, header, listed, p_text, shown
+from probe.report.scores.boards import Board
+from probe.report.scores.entries import Entry
+from probe.report.scores.families import Comparison
+from probe.report.scores.paired import ALPHA, smallest_p
+from probe.report.tables.comparison_tables import pair_cell
+from probe.report.tables.frames import score_cell
 
 _QUESTIONS = {
     "kinds": "vision-language against video generation models",

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from probe.report.boards import Board
 from probe.report.contract import COLUMNS, TASK_TITLES, Statement
-from probe.report.entries import Entry
-from probe.report.families import Comparison, subjects
 from probe.report.findings import findings, shifted
-from probe.report.frames import score_cell
 from probe.report.phrases import count, header, listed
 from probe.report.published import citation, published_of
-from probe.report.settings import match_text
-from probe.report.sources import model_facts
+from probe.report.runs.settings import match_text
+from probe.report.runs.sources import model_facts
+from probe.report.scores.boards import Board
+from probe.report.scores.entries import Entry
+from probe.report.scores.families import Comparison, subjects
+from probe.report.tables.frames import score_cell
 from probe.tasks import load_task
 
 FEW_ROOMS = 10

@@ -39,7 +39,7 @@ def make_report(config: ReportConfig) -> Path:
         log.info("unchanged: results, options and code are those that it was made from; force=true makes it again")
         return folder / "index.html"
     from probe.report.build import build
-    from probe.report.page import build as build_page
+    from probe.report.page.compose import build as build_page
 
     with progress(3, "report", "steps") as bar:
         data = build(
@@ -74,7 +74,7 @@ def write_tables(data: ReportData, folder: Path) -> None:
         folder: of the report.
     """
     from data.dataset.tables import parquet_bytes
-    from probe.results import to_json
+    from probe.results.results import to_json
 
     tables = folder / "tables"
     tables.mkdir(parents=True, exist_ok=True)

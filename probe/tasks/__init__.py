@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from configs.errors import ConfigError
 from configs.loader import closest
-from probe.tasks.task import Task
+from probe.task import Task
 
 if TYPE_CHECKING:
     from probe.metrics.names import MetricInfo
@@ -52,7 +52,7 @@ def task_file(name: str) -> Path:
 
 
 def known_metrics(task: str) -> dict[str, MetricInfo]:
-    """Return what is known of the metrics of a task, by key: `probe.metrics.METRICS` and those that it declares.
+    """Return what is known of the metrics of a task, by key: `probe.metrics.names.METRICS` and those that it declares.
 
     Raises:
         ConfigError: it declares a metric of METRICS anew, or its main metric nowhere.

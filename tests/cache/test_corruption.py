@@ -12,8 +12,8 @@ import torch
 
 from cache import ArraySpec, FeatureStore
 from cache.care.repair import repair
+from cache.care.seal import seal
 from cache.care.verify import verify
-from cache.format.manifest import seal
 from cache.lease import LeaseBoard
 from cache.storage.local import LocalBackend
 from configs.errors import CorruptionError, SpatialprobeError

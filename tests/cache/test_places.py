@@ -15,7 +15,7 @@ import pytest
 
 import cache.lease
 import cache.storage.local
-import cache.storage.local_file
+import cache.storage.process
 from cache import FeatureStore, bytes_needed, check_free_space, find_stores, locate_store, store_path
 from cache.care.prune import prune, unreferenced
 from cache.care.verify import verify
@@ -118,7 +118,6 @@ def test_short_reads_and_writes_are_continued(tmp_path: Path, monkeypatch: pytes
             return os.preadv(file, [buffers[0][:5]], offset)
 
     monkeypatch.setattr(cache.storage.local, "os", Slow())
-    monkeypatch.setattr(cache.storage.local_file, "os", Slow())
     store = make_store(tmp_path / "s", [SPEC], 1)
     found = store.read([("scene0000", SPEC.name, (3, 1, 2))], verify=True)
     assert (found[0] == make_features(SPEC, 0).bfloat16()[[3, 1, 2]]).all()
@@ -285,7 +284,7 @@ def test_a_commit_overwritten_between_check_and_rename_is_withdrawn(
 
 def test_thousands_of_leftovers_cost_nothing_and_are_swept(fast_path: Path) -> None:
     store = make_store(fast_path / "s", [SPEC], 3, written=[0])
-    here, token = cache.process.this_process(), "deadbeef"
+    here, token = cache.storage.process.this_process(), "deadbeef"
     dead = fast_path / f"s/tmp/{here.place}-4000000-1-{token}"
     foreign = fast_path / "s/tmp/othermachine-12-34-cafe"
     for folder in (dead, foreign):

@@ -10,7 +10,7 @@ import torch
 
 from cache import ClipEntry, FeatureStore
 from cache.care.verify import verify
-from cache.format.shard import TORCH_DTYPE
+from cache.format.spec import torch_dtype
 from cache.storage.backend import Backend
 from cache.storage.local import LocalBackend
 from configs.errors import (
@@ -40,9 +40,9 @@ class StoreContract:
         read = store.read([("scene0002", spec.name, (3, 0, 1)), ("scene0000", spec.name, [2, 2, 1])], verify=True)
         assert isinstance(read, torch.Tensor)
         wanted = [
-            make_features(spec, clip).to(TORCH_DTYPE[dtype])[rows] for clip, rows in ((2, [3, 0, 1]), (0, [2, 2, 1]))
+            make_features(spec, clip).to(torch_dtype(dtype))[rows] for clip, rows in ((2, [3, 0, 1]), (0, [2, 2, 1]))
         ]
-        assert read.dtype == TORCH_DTYPE[dtype]
+        assert read.dtype == torch_dtype(dtype)
         assert torch.equal(read, torch.stack(wanted))
         assert verify(backend) == []
 
@@ -51,7 +51,7 @@ class StoreContract:
         spec = make_spec(dtype=dtype)
         store = make_store(backend, [spec], 4)
         count, mean, variance = store.statistics(spec.name, ["scene0003", "scene0001"])
-        cells = torch.cat([make_features(spec, clip) for clip in (1, 3)]).to(TORCH_DTYPE[dtype]).double()
+        cells = torch.cat([make_features(spec, clip) for clip in (1, 3)]).to(torch_dtype(dtype)).double()
         cells = cells.reshape(-1, spec.channels)
         assert count == len(cells)
         np.testing.assert_allclose(mean, cells.mean(0), rtol=1e-12)
@@ -233,7 +233,7 @@ class StoreContract:
         assert store.read([]) == []
 
     def test_seal_keeps_everything(self, backend: Backend) -> None:
-        from cache.format.manifest import seal
+        from cache.care.seal import seal
 
         spec, packed = make_spec(), make_spec("packed", compression="zstd")
         store = make_store(backend, [spec, packed], 4, written=[0, 2])
@@ -250,7 +250,7 @@ class StoreContract:
         assert verify(backend) == []
 
     def test_complete_stores_are_sealed_once(self, backend: Backend) -> None:
-        from cache.format.manifest import seal_complete
+        from cache.care.seal import seal_complete
 
         spec, late = make_spec(), make_spec("late")
         store = make_store(backend, [spec], 2, written=[0])
@@ -303,7 +303,7 @@ class StoreContract:
         ],
     )
     def test_bad_files(self, backend: Backend, key: str, content: bytes) -> None:
-        from cache.format.manifest import seal
+        from cache.care.seal import seal
 
         seal(backend, make_store(backend, [make_spec()], 1).board)
         backend.replace(key, content)

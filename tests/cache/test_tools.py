@@ -201,7 +201,7 @@ def test_ls_needs_no_torch(root: Path) -> None:
 
 
 def test_the_documented_examples_run() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) == 6
     namespace: dict[str, object] = {}
     for block in blocks:

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.skips import NO_LINUX
+
 FAULTS = """
 import resource, sys
 import numpy as np
@@ -22,7 +24,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="tells glibc")
+@pytest.mark.skipif(sys.platform != "linux", reason=NO_LINUX)
 def test_freed_memory_is_used_again() -> None:
     faults = {
         way: int(subprocess.run([sys.executable, "-c", FAULTS, way], capture_output=True, check=True).stdout)

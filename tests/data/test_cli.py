@@ -11,6 +11,7 @@ import pytest
 
 from configs.cli import main
 from data.__main__ import VERBS
+from tests.skips import NO_LINUX
 
 TINY = ["preset=nano", "clips=2", "render=query", "height=32", "width=32", "workers=1", "min_visible=2"]
 
@@ -93,7 +94,7 @@ def test_root_that_can_not_be_written(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "file" in error and "Traceback" not in error
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self/fd").exists(), reason="needs Linux")
+@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc/self/fd").exists(), reason=NO_LINUX)
 def test_read_only_root(capsys: pytest.CaptureFixture[str]) -> None:
     """/proc refuses new folders even to root."""
     assert run("prepare", "root=/proc/spatialprobe", *TINY) == 1

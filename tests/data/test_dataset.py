@@ -12,8 +12,7 @@ from PIL import Image
 
 from configs.errors import DatasetError, MissingError, VersionError
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.clip_files import write_clip
-from data.dataset.dense import round_depth
+from data.dataset.clip_files import round_depth, write_clip
 from data.dataset.layout import clip_folder
 from data.dataset.reader import PreparedDataset
 from data.prepare.prepare import prepare
@@ -84,7 +83,7 @@ def test_confidence_is_optional_and_kept(tmp_path: Path) -> None:
     clip = toy_clip("a", Shape())
     confidence = np.random.default_rng(0).random(clip.depth.shape).astype(np.float16)
     write_clip(tmp_path, dataclasses.replace(clip, confidence=confidence), n_classes=20, parameters_sha256="0" * 64)
-    from data.dataset.dense import read_dense
+    from data.dataset.clip_files import read_dense
 
     assert np.array_equal(read_dense(tmp_path / "clips/a/gt.zarr", "confidence", [5]), confidence[[2]])
 

@@ -44,6 +44,27 @@ def code_blocks(page: Path) -> Iterator[Block]:
         number += 1
 
 
+PLACEHOLDERS = (
+    (r"\b(model|MODEL)=\.\.\.", r"\1=wan-t2v-1.3b"),
+    (r"\bdataset=\.\.\.", "dataset=rooms"),
+    (r"\btask=\.\.\.", "task=geometry"),
+    (r"\btcp://\.\.\.", "tcp://localhost:8786"),
+)
+"""What stands for `...` in commands inside sentences."""
+
+
+def inline_commands(page: Path) -> Iterator[Block]:
+    """Yield the commands inside the sentences of a page as blocks of their own, `...` replaced."""
+    prose = re.sub(
+        r"^```.*?^```", lambda block: "\n" * block[0].count("\n"), page.read_text(encoding="utf-8"), flags=re.S | re.M
+    )
+    for found in re.finditer(r"`((?:make|python|\.venv/bin/python) [^`]+)`", prose):
+        text = found[1]
+        for pattern, instead in PLACEHOLDERS:
+            text = re.sub(pattern, instead, text)
+        yield Block(page, "", text, prose.count("\n", 0, found.start()) + 1)
+
+
 def environment_of_make() -> dict[str, str]:
     """Return this process's environment without what a make that runs the tests hands down to a make that they run."""
     return {

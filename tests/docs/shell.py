@@ -7,24 +7,34 @@ need none, datasets by the nano rooms, run ids by those of runs that are there, 
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
+
+from tests.docs.pages import REPOSITORY, Block, environment_of_make
+
+STAGES = ("data", "extract", "cache", "fusion", "probe")
 
 NETWORK = "fetches weights from the network"
 RECORDINGS = "reads recordings that are not part of the project"
 MINUTES = "takes many minutes; tests of its own cover it"
 TESTS = "runs the tests, of which this is one"
+INSTALLS = "installs packages; every other target does it first"
 CHECKPOINT = "reads a published checkpoint"
 CLUSTER = "needs a running cluster"
 
 NOT_RUN = {
     r"README: make demo": MINUTES,  # tests/test_demo.py
     r"README: make (test|check|test-full)": TESTS,
+    r"README: make setup": INSTALLS,
     r"README: make data DATASET=scannet": RECORDINGS,
     r".*: (\S+ -m extract|python -m extract) download": NETWORK,
     r"benchmarks: make (bench-|baseline)": MINUTES,
     r"import-dl3dv: .*/data/DL3DV": RECORDINGS,
     r"import-scannet: python -m data prepare dataset=scannet raw=/data/scannet": RECORDINGS,
-    r"README: .*livingroom": RECORDINGS,
+    r"README: .*livingroom": RECORDINGS,  # tests/docs/test_readme.py where there are recordings
+    r"README: .*cluster=tcp": CLUSTER,  # tests/data/test_jobs.py starts one for what both use
     r"import-scannet: .*livingroom": RECORDINGS,  # tests/data/scannet run these on a room of their own
     r"import-scannet: .*/tmp/scannet-rooms": MINUTES,  # the rooms at full size; tests/data/emit import the nano ones
     r"use-your-own-clips: .*(kitchen|flats)": RECORDINGS,  # tests/data/video run these on videos of their own
@@ -50,6 +60,8 @@ STAND_INS = (
     (r"^weights=random$|^size=tiny$", ""),
     (r"\$SLURM_ARRAY_TASK_ID", "1"),
 )
+STAND_INS_OF_PLANS = STAND_INS[2:3]
+"""A plan is made for the model itself, whose weights are not there."""
 
 
 def reason(page: str, line: str) -> str | None:
@@ -67,11 +79,11 @@ def scaled(words: list[str], place: Path, runs: list[str]) -> list[str]:
     """
     stage, verb, *options = words
     if (stage, verb) != ("data", "prepare"):
-        for pattern, instead in STAND_INS:
+        for pattern, instead in STAND_INS_OF_PLANS if verb == "plan" else STAND_INS:
             options = [re.sub(pattern, instead, option) for option in options]
     made_up = iter(runs)
     options = [
-        re.sub(r"^(run=|)(<id>|[0-9a-f]{4})$", lambda found: found[1] + next(made_up), option) for option in options
+        re.sub(r"^(run=|)(<id>|RUN|[0-9a-f]{4})$", lambda found: found[1] + next(made_up), option) for option in options
     ]
     options = [option.replace("/tmp/", f"{place}/") for option in options if option]
     if verb in ("prepare", "verify"):
@@ -87,3 +99,32 @@ def scaled(words: list[str], place: Path, runs: list[str]) -> list[str]:
         options = [option for option in options if not option.startswith("probe=")]
         options.append("probe=profile=debug pictures=0 resamples=20")
     return [stage, verb, *options]
+
+
+def commands(block: Block) -> list[str]:
+    """Return the command lines of a block, continued lines joined, comments and prompts taken off."""
+    found = []
+    given = dict(
+        re.findall(r'^export (\w+)="?([^"#\n]*?)"?(?:\s+#.*)?$', block.page.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    for raw in block.text.replace("\\\n", " ").splitlines():
+        line = re.sub(r"\s+#.*$", "", raw.strip().removeprefix("$ ").removeprefix("srun "))
+        if re.match(r"(make|python|\.venv/bin/python)\s", line + " "):
+            found.append(re.sub(r"\$(\w+)", lambda name: given.get(name[1], name[0]), line))
+    return found
+
+
+def python_commands(line: str) -> list[list[str]]:
+    """Return the `<stage> <verb> ...` words that a command stands for; those of a make target by asking make."""
+    words = shlex.split(line)
+    if words[0] == "make":
+        call = ["make", "-n", f"VENV={sys.prefix}", *words[1:]]
+        done = subprocess.run(
+            call, cwd=REPOSITORY, env=environment_of_make(), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        lines = done.stdout.replace("\\\n", " ").splitlines()
+        inner = [shlex.split(found) for found in lines if re.search(r"^\S*python\S* -m \w", found)]
+    else:
+        inner = [words]
+    return [found[found.index("-m") + 1 :] for found in inner if "-m" in found]

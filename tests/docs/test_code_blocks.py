@@ -13,42 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from probe import results
-from tests.docs.pages import PAGES, REPOSITORY, Block, code_blocks, environment_of_make, run_verb
-from tests.docs.shell import NOT_RUN, QUICK, reason, scaled
+from probe.results import results
+from tests.docs.pages import PAGES, REPOSITORY, code_blocks, inline_commands, run_verb
+from tests.docs.shell import NOT_RUN, QUICK, STAGES, commands, python_commands, reason, scaled
 
-STAGES = ("data", "extract", "cache", "fusion", "probe")
 BUILT_BY_OTHER_TESTS = {"add-a-task.md", "add-a-model.md"}  # their blocks are files; tests of those stages build them
 BLOCKS = [block for page in PAGES for block in code_blocks(page)]
-
-
-def commands(block: Block) -> list[str]:
-    """Return the command lines of a block, continued lines joined, comments and prompts taken off."""
-    found = []
-    given = dict(
-        re.findall(r'^export (\w+)="?([^"#\n]*?)"?(?:\s+#.*)?$', block.page.read_text(encoding="utf-8"), re.MULTILINE)
-    )
-    for raw in block.text.replace("\\\n", " ").splitlines():
-        line = re.sub(r"\s+#.*$", "", raw.strip().removeprefix("$ ").removeprefix("srun "))
-        if re.match(r"(make|python|\.venv/bin/python)\s", line + " "):
-            found.append(re.sub(r"\$(\w+)", lambda name: given.get(name[1], name[0]), line))
-    return found
-
-
-def python_commands(line: str) -> list[list[str]]:
-    """Return the `<stage> <verb> ...` words that a command stands for; those of a make target by asking make."""
-    words = shlex.split(line)
-    if words[0] == "make":
-        call = ["make", "-n", f"VENV={sys.prefix}", *words[1:]]
-        done = subprocess.run(
-            call, cwd=REPOSITORY, env=environment_of_make(), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, f"{line}: {done.stderr}"
-        lines = done.stdout.replace("\\\n", " ").splitlines()
-        inner = [shlex.split(found) for found in lines if re.search(r"python\S* -m \w", found)]
-    else:
-        inner = [words]
-    return [found[found.index("-m") + 1 :] for found in inner if "-m" in found]
+BLOCKS += list(inline_commands(PAGES[0]))
 
 
 COMMANDS = [
@@ -129,6 +100,7 @@ def test_documented_command_runs(
 ) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setenv("SPATIALPROBE_HOME", str(place / "artifacts"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(place / "no weights"))
     runs = {run["source"]: run["run_id"] for run in results.read_all(None) if run["task"] == "tagging"}
     for words in python_commands(line):
         if words[0] in STAGES:

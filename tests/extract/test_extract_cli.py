@@ -113,15 +113,10 @@ def test_absent_datasets_say_how_to_make_one(tmp_path, capsys):
         (["model=pixels", "device=gpu"], "can't read device=gpu"),
         (["model=pixels", "device=cuda:-1"], "can't read device=cuda:-1"),
         (["model=pixels", "device=cuda:one"], "can't read device=cuda:one"),
-        (["model=pixels", "device=cuda:7"], "no GPU"),
+        (["model=pixels", "device=cuda:99"], "no GPU"),
     ],
 )
 def test_wrong_options_are_explained(root, capsys, words, message):
-    if "cuda" in words[-1]:
-        import torch
-
-        if torch.cuda.device_count() > 7:
-            pytest.skip("this machine has that GPU")
     assert call("run", *words, "dataset=toy", f"root={root}") in (1, 2)
     assert message in capsys.readouterr().err
     assert not list(root.rglob("store.json"))

@@ -12,8 +12,9 @@ from configs.machine import visible_devices, without_gpu
 from data.prepare.prepare import prepare
 from tests.data.toy import Shape, ToySource
 from tests.docs.pages import run_verb
+from tests.skips import MAYBE_CUDA
 
-needs_no_gpu = pytest.mark.skipif(not without_gpu(), reason="torch has to be asked about the GPU of this machine")
+needs_no_gpu = pytest.mark.skipif(not without_gpu(), reason=MAYBE_CUDA)
 
 
 @needs_no_gpu

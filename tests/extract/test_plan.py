@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cache.format.manifest import seal_complete
+from cache.care.seal import seal_complete
 from extract.job.config import RunConfig
 from extract.job.extraction import recorded
 from extract.job.plan import make_plan

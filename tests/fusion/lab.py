@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ from typing import Any
 import pandas as pd
 
 from cache import ArraySpec, ClipEntry, FeatureStore, store_path
+from data.dataset.clip import DatasetInfo
+from data.dataset.files import json_bytes
+from data.dataset.layout import identity_record
+from data.dataset.tables import parquet_bytes
 from tests.stores import make_features
 
 SPLITS = ["train", "train", "train", "select", "report"]
@@ -43,10 +48,17 @@ class Lab:
         self.clips = [f"clip{i}" for i in range(len(SPLITS))]
 
     def dataset(self, splits: Sequence[str] = SPLITS) -> None:
-        """Write the index of the prepared dataset."""
+        """Write what names the splits of a prepared dataset: its identity and the index."""
         folder = self.root / "datasets" / "toy"
         folder.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame({"clip_id": self.clips, "split": list(splits)}).to_parquet(folder / "index.parquet")
+        info = DatasetInfo(
+            name="toy", kind="rooms", maker_version=1, parameters={"size": 8}, taxonomy=None, class_names=(), licence=""
+        )
+        (folder / "dataset.json").write_bytes(json_bytes(identity_record(info, {})))
+        index = parquet_bytes(pd.DataFrame({"clip_id": self.clips, "split": list(splits)}))
+        (folder / "index.parquet").write_bytes(index)
+        manifest = {"clips": len(self.clips), "tables": {"index.parquet": hashlib.sha256(index).hexdigest()}}
+        (folder / "manifest.json").write_bytes(json_bytes(manifest))
 
     def store(
         self,

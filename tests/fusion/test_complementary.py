@@ -37,9 +37,9 @@ from data.prepare.prepare import prepare
 from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
 from probe.config import train_layers
-from probe.inputs import RememberingDataset
+from probe.inputs.inputs import RememberingDataset
 from probe.metrics.statistics import paired_difference
-from probe.train import train
+from probe.train.train import train
 from tests.probe.train.feature_stores import make_store, oracle_maps
 
 KEPT = 0.8

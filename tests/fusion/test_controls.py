@@ -14,6 +14,7 @@ from configs.cli import main
 from fusion.__main__ import VERBS
 from fusion.fuse import describe
 from fusion.opening import open_source
+from fusion.record import find_views
 from fusion.views.view import FusedView
 from tests.fusion.lab import Lab, spec_of
 
@@ -64,6 +65,40 @@ def test_the_tools_of_stores_work_on_views(lab: Lab, capfd: pytest.CaptureFixtur
     assert code == 0 and "(gone)" in printed
 
 
+def test_views_are_listed_inspected_and_verified(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    def fusion(*words: str) -> tuple[int, str]:
+        code = run(*words, f"root={lab.root}")
+        return code, "".join(capsys.readouterr())
+
+    one, two = lab.pair()
+    for variant in ("lnconcat", "l2"):
+        assert fusion("fuse", "models=vgm vlm", "dataset=toy", f"variant={variant}")[0] == 0
+    view = open_source(lab.root, "toy", "vgm+vlm")
+    (name,) = view.arrays
+    code, printed = fusion("ls")
+    assert code == 0 and "2 fused views" in printed and view.fingerprint_digest[:12] in printed
+    assert printed.count(f"vgm/{Path(one.where).name}, vlm/{Path(two.where).name}") == 2
+    code, printed = fusion("ls", "models=vgm vlm", "dataset=toy")
+    assert code == 0 and "1 fused views" in printed and "@l2" not in printed
+    assert "0 fused views" in fusion("ls", "dataset=other")[1]
+    code, printed = fusion("inspect", "models=vgm+vlm", "dataset=toy", f"histogram={name}")
+    assert code == 0 and "lazy view" in printed and "###" in printed
+    code, printed = fusion("verify", "models=vgm+vlm", "dataset=toy")
+    assert code == 0 and printed.count("every byte as written") == 2
+    shard = next(Path(one.where).rglob("c.1.0.0.0.0"))
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 1
+    shard.write_bytes(data)
+    code, printed = fusion("verify", "models=vgm+vlm", "dataset=toy")
+    assert code == 1 and "1 problems" in printed
+    shutil.rmtree(one.where)
+    code, printed = fusion("ls")
+    assert code == 0 and printed.count("(gone)") == 2 and f"vlm/{Path(two.where).name} (gone)" not in printed
+    next(find_views(lab.root, "toy", "vgm+vlm@l2")[0].parent.glob("*.json")).write_text("{")
+    code, printed = fusion("ls")
+    assert code == 1 and "broken" in printed and "(gone)" in printed
+
+
 def test_fuse_materialises(lab: Lab) -> None:
     lab.pair()
     assert run("fuse", "models=vgm,vlm", "dataset=toy", "variant=zscore", "materialise=true", f"root={lab.root}") == 0
@@ -81,7 +116,7 @@ def test_the_table_has_every_control_and_says_what_is_lacking(lab: Lab, capsys: 
     words = ["models=wan-t2v-1.3b qwen3-vl-2b", "dataset=toy", f"root={lab.root}", "probe=profile=smoke seeds=0,1"]
     assert run("controls", *words) == 0
     printed = capsys.readouterr().out
-    script = (lab.root / "features" / "toy" / "wan-t2v-1.3b+qwen3-vl-2b" / "controls.sh").read_text()
+    script = (lab.root / "features" / "toy" / "wan-t2v-1.3b+qwen3-vl-2b" / "controls.sh").read_text(encoding="utf-8")
     ready = [
         "wan-t2v-1.3b", "qwen3-vl-2b", "wan-t2v-1.3b+qwen3-vl-2b", "wan-t2v-1.3b+qwen3-vl-2b@concat",
         "wan-t2v-1.3b+qwen3-vl-2b@pca4", "wan-t2v-1.3b+qwen3-vl-2b@sum4", "wan-t2v-1.3b+qwen3-vl-2b@gated",

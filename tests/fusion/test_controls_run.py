@@ -17,7 +17,7 @@ from configs.cli import main
 from data.prepare.prepare import prepare
 from fusion.__main__ import VERBS
 from probe.__main__ import VERBS as PROBE_VERBS
-from probe.inputs import RememberingDataset
+from probe.inputs.inputs import RememberingDataset
 from tests.data.toy import Shape, ToySource
 from tests.probe.train.feature_stores import make_store, noise_maps, position_maps
 
@@ -57,7 +57,7 @@ def controls(root: Path, *words: str) -> int:
 
 def trained(root: Path) -> dict[str, float]:
     """Source -> when its run was finished, of all results."""
-    results = [json.loads(path.read_text()) for path in (root / "results").glob("*.json")]
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in (root / "results").glob("*.json")]
     assert all(result["steps"] == 1 and result["report"]["loss"]["value"] is not None for result in results)
     return {result["source"]: result["finished_at"] for result in results}
 
@@ -74,7 +74,7 @@ def check(root: Path, variants: str, capfd: pytest.CaptureFixture[str]) -> None:
     failed = [line for line in errors.splitlines() if line.startswith("failed: ")]
     assert len(failed) == 1 and f"model={broken} " in failed[0]
     first = trained(root)
-    script = (root / "features/toy" / PAIR / "controls.sh").read_text()
+    script = (root / "features/toy" / PAIR / "controls.sh").read_text(encoding="utf-8")
     asked = [word.removeprefix("model=") for word in shlex.split(script, comments=True) if word.startswith("model=")]
     assert len(asked) == len(set(asked)) and set(first) == set(asked) - {broken}
     assert f"controls of {PAIR} on toy" in printed and f"{len(asked)} probe commands" in printed

@@ -11,13 +11,11 @@ import torch
 from sklearn.decomposition import PCA
 
 from configs.errors import ConfigError, CorruptionError
-from fusion.choices import Choices
 from fusion.name import parse_name
 from fusion.opening import open_source, view_by_name
-from fusion.recipe import Recipe, make_recipe
+from fusion.recipe import Choices, Recipe, make_recipe
 from fusion.views.fit import Fitter
-from fusion.views.normalise import LayerNorm
-from fusion.views.resample import resample
+from fusion.views.ops import LayerNorm, resample
 from tests.fusion.lab import Lab, spec_of
 
 Whole = Callable[[Any, str], torch.Tensor]

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from cache import ArraySpec, ClipEntry
-from cache.views import find_views
 from configs.errors import (
     ConfigError,
     CorruptionError,
@@ -20,13 +19,11 @@ from configs.errors import (
     StoreError,
 )
 from extract.noise import CogVideoXSchedule, FlowSchedule, NoiseSchedule, OpenSoraSchedule
-from fusion.choices import Choices
 from fusion.fuse import save_view
 from fusion.name import parse_name
-from fusion.opening import open_source, view_by_name
-from fusion.recipe import make_recipe
-from fusion.record import fuse_command, load_record
-from fusion.splits import training_clips
+from fusion.opening import open_source, training_clips, view_by_name
+from fusion.recipe import Choices, make_recipe
+from fusion.record import find_views, fuse_command, load_record
 from fusion.views.grids import refill_command
 from tests.fusion.lab import Lab, spec_of
 
@@ -287,5 +284,19 @@ def test_held_out_clips_are_no_training_clips(lab: Lab) -> None:
     assert training_clips(lab.root, "toy") == lab.clips[:3]
     with pytest.raises(DatasetError, match=r"clip3 \(select\), clip4 \(report\)"):
         open_source(lab.root, "toy", "vgm+vlm@zscore", train_clips=lab.clips)
-    with pytest.raises(MissingError, match=r"index\.parquet"):
+    with pytest.raises(MissingError, match=r"no prepared dataset 'nowhere'[\s\S]*prepare[\s\S]*train_clips="):
         training_clips(lab.root, "nowhere")
+    assert training_clips(lab.root, "nowhere", ["b", "a", "b"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("given", [None, ["clip0"]])
+def test_the_splits_of_a_damaged_or_unfinished_dataset_are_not_used(lab: Lab, given: list[str] | None) -> None:
+    folder = lab.root / "datasets" / "toy"
+    whole = (folder / "index.parquet").read_bytes()
+    (folder / "index.parquet").write_bytes(whole[:-1])
+    with pytest.raises(CorruptionError, match=r"index\.parquet"):
+        training_clips(lab.root, "toy", given)
+    (folder / "index.parquet").write_bytes(whole)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(MissingError, match=r"manifest\.json"):
+        training_clips(lab.root, "toy", given)

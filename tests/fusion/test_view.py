@@ -13,10 +13,9 @@ import torch
 
 from cache import FeatureLoader, FeatureStore
 from configs.errors import MissingError, StoreError
-from fusion.choices import Choices
 from fusion.name import parse_name
 from fusion.opening import open_source
-from fusion.recipe import make_recipe
+from fusion.recipe import Choices, make_recipe
 from fusion.views.assemble import build
 from fusion.views.deferred import deferred, fused
 from fusion.views.view import FusedView

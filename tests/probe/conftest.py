@@ -13,10 +13,10 @@ import pytest
 
 from configs.identity import digest
 from probe.metrics.score import ClipScore
-from probe.metrics.tagging import tagging_score
-from probe.scores import Scores, Statistic
-from probe.tables import write_tables
+from probe.metrics.scores import Scores, Statistic
+from probe.results.tables import write_tables
 from probe.tasks import load_task
+from probe.tasks.tagging.metrics import tagging_score
 
 CLASSES = ("wall", "bed", "sink")
 RATES = (0.9, 0.5, 0.1)

@@ -9,9 +9,9 @@ import pytest
 
 from configs.errors import ConfigError, MissingError
 from probe.__main__ import VERBS
-from probe.compare import compare, print_comparison
 from probe.metrics.statistics import paired_difference
 from probe.report.config import CompareConfig
+from probe.studies.compare import compare, print_comparison
 
 
 def values(seed: int, shift: float = 0.0) -> np.ndarray:

@@ -20,13 +20,14 @@ from configs.errors import ConfigError, MissingError, NonFiniteError
 from configs.loader import resolve
 from data.dataset.clip import QUERY_POSITIONS
 from data.prepare.prepare import prepare
-from probe import checkpoints, results
-from probe.inputs import RememberingDataset
-from probe.layers import choose_arrays
-from probe.sweep import cut, sweep
-from probe.sweep_config import sweep_layers
-from probe.sweep_table import chosen, mean, print_outcome
-from probe.train import train
+from probe.inputs.inputs import RememberingDataset
+from probe.inputs.layers import choose_arrays
+from probe.results import results
+from probe.studies.sweep import cut, sweep
+from probe.studies.sweep_options import sweep_layers
+from probe.studies.sweep_table import chosen, mean, print_outcome
+from probe.train import checkpoints
+from probe.train.train import train
 from tests.data.toy import Shape, ToySource
 from tests.probe.train.feature_stores import make_store, noise_maps
 
@@ -215,7 +216,7 @@ def test_sweep_equals_single_runs_and_is_not_repeated(
 
 
 def test_interrupted_sweep_continues(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from probe.training_pass import ProbePass
+    from probe.train.loop import ProbePass
 
     whole, broken = fresh(toy, tmp_path / "whole"), fresh(toy, tmp_path / "broken")
     expected = swept(whole, model="deep")
@@ -241,7 +242,7 @@ def test_interrupted_sweep_continues(toy: Path, tmp_path: Path, monkeypatch: pyt
 def test_a_failing_layer_costs_its_own_probes_only(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from probe.member import Member
+    from probe.train.member import Member
 
     original = Member.inputs
 
@@ -263,7 +264,7 @@ def test_a_failing_layer_costs_its_own_probes_only(
 
 def spread_equals_alone(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here, there = fresh(toy, tmp_path / "here"), fresh(toy, tmp_path / "there")
-    monkeypatch.setattr("probe.sweep.available_cores", lambda: 1)  # as many threads in the workers as here
+    monkeypatch.setattr("probe.studies.sweep.available_cores", lambda: 1)  # as many threads in the workers as here
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -286,7 +287,7 @@ def test_jobs_train_the_same_probes(toy: Path, tmp_path: Path, monkeypatch: pyte
         for item in items:
             yield item, pickle.loads(pickle.dumps(work))(item)
 
-    monkeypatch.setattr("probe.sweep.run_jobs", one_after_the_other)
+    monkeypatch.setattr("probe.studies.sweep.run_jobs", one_after_the_other)
     spread_equals_alone(toy, tmp_path, monkeypatch)
     assert sent == [(2, 2, "local")]
 

@@ -43,7 +43,7 @@ _RULES = (
 
 def is_original(folder: Path) -> bool:
     """Whether a snapshot has the layout of the first release."""
-    raw: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    raw: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return "llm_config" in raw
 
 
@@ -93,7 +93,7 @@ def read_config(folder: Path) -> Any:
     """
     from transformers import InternVLConfig
 
-    raw = json.loads((folder / "config.json").read_text())
+    raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     llm, vision = raw["llm_config"], raw["vision_config"]
     architecture = (llm.get("architectures") or ["none"])[0]
     kinds = {"Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3"}

@@ -1,5 +1,1 @@
-"""The report as one self-contained page: `build(data, folder)` writes `index.html` and `report.md`."""
-
-from probe.report.page.compose import build
-
-__all__ = ["build"]
+"""The report as one self-contained page; start with `compose`, which writes `index.html` and `report.md`."""

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from configs.files import write_atomic
 from probe.report.contract import ReportData
-from probe.report.page.comparisons import controls_section, pairs_section
-from probe.report.page.curves import capacity_section, errors_section, layers_section, noise_section
+from probe.report.page.by_setting import Settings
 from probe.report.page.document import Document, Paragraph, Section, tables
-from probe.report.page.facts import costs_section, provenance_section, selectivity_section
-from probe.report.page.main_table import main_section
+from probe.report.page.labels import Sources
 from probe.report.page.render import to_html, to_markdown
-from probe.report.page.settings import Settings
-from probe.report.page.shapes import classes_section, radar_section, scatter_section
-from probe.report.page.sources import Sources
-from probe.report.page.summary import method_section, summary_section
+from probe.report.page.sections.comparisons import controls_section, pairs_section
+from probe.report.page.sections.curves import capacity_section, errors_section, layers_section, noise_section
+from probe.report.page.sections.facts import costs_section, provenance_section, selectivity_section
+from probe.report.page.sections.main_table import main_section
+from probe.report.page.sections.shapes import classes_section, radar_section, scatter_section
+from probe.report.page.sections.summary import method_section, summary_section
 from probe.report.pictures.section import pictures_section
 
 HTML, MARKDOWN = "index.html", "report.md"

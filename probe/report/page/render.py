@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from probe.report.page.document import Block, Cell, Charts, Document, Gallery, Missing, Paragraph, Scene, Table, tables
-from probe.report.page.sources import RANDOM
+from probe.report.page.labels import RANDOM
 
 
 def to_html(document: Document) -> str:

@@ -30,7 +30,7 @@ class ShownRun:
 
     @property
     def who(self) -> dict[str, str]:
-        """What `probe.report.page.sources.Sources` looks it up by."""
+        """What `probe.report.page.labels.Sources` looks it up by."""
         return {"label": self.label, "source": self.source}
 
 

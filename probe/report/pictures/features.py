@@ -12,7 +12,7 @@ from data.dataset.clip import QUERY_POSITIONS
 from fusion.opening import open_source
 from probe.report.contract import ReportData
 from probe.report.page.document import Block, Gallery, Missing, Strip
-from probe.report.page.sources import Sources
+from probe.report.page.labels import Sources
 from probe.report.page.values import records
 from probe.report.pictures.choice import MAX_SOURCES
 from probe.report.pictures.encode import frame_image, map_image

@@ -13,7 +13,7 @@ from configs.errors import SpatialprobeError
 from data.dataset.targets import geometry_targets
 from probe.pictures import ramp
 from probe.report.page.document import Block, Gallery, Image, Missing, Scene, Strip
-from probe.report.page.sources import Sources
+from probe.report.page.labels import Sources
 from probe.report.pictures import clouds
 from probe.report.pictures.choice import ShownRun, points_file, predicted_clips, prediction
 from probe.report.pictures.encode import frame_image, map_image

@@ -9,7 +9,7 @@ import numpy as np
 
 from probe.pictures import label_colours
 from probe.report.page.document import Block, Gallery, Strip
-from probe.report.page.sources import Sources
+from probe.report.page.labels import Sources
 from probe.report.pictures.choice import ShownRun, predicted_clips, prediction
 from probe.report.pictures.encode import frame_image, map_image
 from probe.tasks.instance.pictures import colour_by_object

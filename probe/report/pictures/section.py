@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from configs.errors import SpatialprobeError
 from probe.report.contract import ReportData
 from probe.report.page.document import Block, Missing, Section
-from probe.report.page.sources import Sources
+from probe.report.page.labels import Sources
 from probe.report.pictures.choice import ShownRun, common_clips, points_file, shown_runs
 
 if TYPE_CHECKING:

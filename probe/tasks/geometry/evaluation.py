@@ -8,11 +8,11 @@ from typing import cast
 import numpy as np
 import torch
 
-from probe.metrics.geometry import ClipGeometry, geometry_score
 from probe.metrics.score import ClipScore, Variant
+from probe.metrics.scores import Scores, flat
 from probe.module import Batch
-from probe.pose import decode_pose
-from probe.scores import Scores, flat
+from probe.tasks.geometry.metrics.clip import ClipGeometry, geometry_score
+from probe.tasks.geometry.pose import decode_pose
 
 KEYS = ("pmap_err", "abs_rel", "auc_30")
 PICTURED = 8

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from data.dataset.reader import PreparedDataset
 from data.dataset.samples import ClipSamples, SampleOptions
-from probe.heads.dpt import output_size
-from probe.losses.geometry import geometry_loss
-from probe.models import build_probe
 from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets
-from probe.pose import encode_pose
+from probe.net.dpt import output_size
 from probe.tasks.geometry.evaluation import GeometryEvaluator
+from probe.tasks.geometry.head import build_probe
+from probe.tasks.geometry.loss import geometry_loss
 from probe.tasks.geometry.pictures import draw_geometry
+from probe.tasks.geometry.pose import encode_pose
 
 
 class GeometryModule(ProbeModule):

@@ -8,10 +8,10 @@ from typing import cast
 import numpy as np
 
 from probe.metrics.score import ClipScore, Variant
-from probe.metrics.ceiling import grid_ceiling
-from probe.metrics.instance import score_embeddings
+from probe.metrics.scores import Scores, flat
 from probe.module import Batch
-from probe.scores import Scores, flat
+from probe.tasks.instance.ceiling import grid_ceiling
+from probe.tasks.instance.metrics import score_embeddings
 
 
 class InstanceEvaluator:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from data.dataset.reader import PreparedDataset
 from data.dataset.samples import ClipSamples, SampleOptions
-from probe.losses.contrastive import instance_loss
-from probe.models import build_probe
 from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets
+from probe.tasks.geometry.head import build_probe
 from probe.tasks.instance.evaluation import InstanceEvaluator
+from probe.tasks.instance.loss import instance_loss
 from probe.tasks.instance.pictures import draw_clusters
 
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from data.dataset.reader import PreparedDataset
 from probe import pictures
-from probe.metrics.instance import match_objects
-from probe.metrics.clustering import upsample_labels
+from probe.tasks.instance.clustering import upsample_labels
+from probe.tasks.instance.metrics import match_objects
 
 
 def draw_clusters(dataset: PreparedDataset, prediction: dict[str, Any], folder: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probe.profiles import TaggingProfile
-from probe.tasks.task import Task, profile_section
+from probe.net.config import TaggingProfile
+from probe.task import Task, profile_section
 
 if TYPE_CHECKING:
     from probe.module import ProbeModule

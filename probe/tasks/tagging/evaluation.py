@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probe.metrics.score import ClipScore, Variant
-from probe.metrics.tagging import tagging_score
+from probe.metrics.scores import Scores, Statistic, flat, number
 from probe.module import Batch
-from probe.scores import Scores, Statistic, flat, number
+from probe.tasks.tagging.metrics import tagging_score
 
 KEYS = ("map", "ap_head", "ap_mid", "ap_tail", "mid_ratio", "of1", "cf1")
 

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from configs.errors import ConfigError
 from data.dataset.reader import PreparedDataset
 from data.dataset.samples import ClipSamples, SampleOptions
-from probe.losses.asymmetric import tagging_loss
-from probe.models import build_probe
+from probe.metrics.scores import Scores
 from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets
-from probe.scores import Scores
+from probe.tasks.geometry.head import build_probe
 from probe.tasks.tagging.evaluation import KEYS, TaggingEvaluator
+from probe.tasks.tagging.loss import tagging_loss
 from probe.tasks.tagging.pictures import draw_classes
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from probe import pictures
-from probe.scores import Scores
+from probe.metrics.scores import Scores
 
 
 def draw_classes(scores: Scores, folder: Path) -> None:

@@ -56,5 +56,5 @@ def test_every_option_says_what_it_means() -> None:
 @pytest.mark.parametrize("preset", known_names("dataset/rooms"))
 def test_presets_are_valid_and_say_what_they_are_for(preset: str) -> None:
     RoomsSource(resolve(RoomsConfig, [load_named("dataset/rooms", preset)], {}))
-    text = Path(CONFIG_FOLDER / "dataset" / "rooms" / f"{preset}.yaml").read_text()
+    text = Path(CONFIG_FOLDER / "dataset" / "rooms" / f"{preset}.yaml").read_text(encoding="utf-8")
     assert text.startswith("# ")

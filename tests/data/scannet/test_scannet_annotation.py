@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from configs.errors import DatasetError
-from data.dataset.scannet200 import SCANNET200
-from data.dataset.taxonomy import SCANNET20
+from data.dataset.taxonomy import SCANNET20, SCANNET200
 from data.emit.annotation import LABEL_IDS, labels_table
 from data.scannet.aggregation import SceneObject, as_instances, parse_aggregation
 from data.scannet.agreement import Votes, disagreements

@@ -89,15 +89,21 @@ class Library:
     def __init__(self, adapter: Any, folder: Path, clip: ClipInput) -> None:
         from transformers import AutoModelForImageTextToText
 
+        from extract.vlm.text import load_tokenizer
+
         whole, report = AutoModelForImageTextToText.from_pretrained(
             folder, local_files_only=True, output_loading_info=True
         )
         assert not report["missing_keys"]
         self.adapter, self.folder, self.clip, self.network = adapter, folder, clip, whole.model.eval()
         self.qwen = hasattr(self.network, "visual")
+        self.tokenizer: Any = load_tokenizer(folder, "model")
 
     def pixels(self) -> dict[str, Any]:
-        """Arguments of the network, from the frames of `clip` squeezed to the first target size."""
+        """Arguments of the network, from the frames of `clip` squeezed to the first target size.
+
+        They are cloned, as memory of NumPy is aligned to fewer bytes, on which the order of a sum may depend.
+        """
         from PIL import Image
         from transformers import GotOcr2ImageProcessorPil, Qwen2VLImageProcessorPil
 
@@ -108,32 +114,36 @@ class Library:
         look: dict[str, Any] = {"image_mean": list(family.mean), "image_std": list(family.std)}
         if not self.qwen:
             processor = GotOcr2ImageProcessorPil(size={"height": rows, "width": columns}, crop_to_patches=False, **look)
-            return {"pixel_values": processor(frames, return_tensors="pt")["pixel_values"]}
+            return {"pixel_values": processor(frames, return_tensors="pt")["pixel_values"].clone()}
         low, high = self.adapter._model.settings["pixel_budget"]
         processor = Qwen2VLImageProcessorPil(
             patch_size=family.patch, size={"shortest_edge": low, "longest_edge": high}, **look
         )
-        return dict(processor(frames, return_tensors="pt"))
+        return {key: value.clone() for key, value in processor(frames, return_tensors="pt").items()}
+
+    def token_ids(self, tail: str = "") -> Any:
+        """Token numbers (1, tokens) of the prompt and `tail`, as the library's own tokenizer makes them from text."""
+        from extract.vlm.text import chat_text
+
+        markup, (rows, columns) = self.adapter._family.markup, self.adapter._layout.grid
+        text = chat_text(self.adapter._prompt, markup, 20).replace(markup.image, markup.image * rows * columns)
+        return self.tokenizer(text + tail, return_tensors="pt").input_ids
 
     @functools.cache  # noqa: B019
-    def hidden_states(self, tail: str | None = None) -> tuple[list[Any], list[Any]]:
+    def hidden_states(self, tail: str = "") -> tuple[list[Any], list[Any]]:
         """`hidden_states` at the visual tokens, each (20, y, x, C), and what entered each decoder layer there.
 
+        Only without a tail are they comparable with the adapter's bit for bit: a matrix product of another shape may
+        sum in another order.
+
         Args:
-            tail: text after the last image; None ends the sequence at the last visual token.
+            tail: text after the prompt.
         """
         import torch
 
-        from extract.vlm.text import chat_text, load_tokenizer
-
-        tokenizer: Any = load_tokenizer(self.folder, "model")
-        markup, (rows, columns) = self.adapter._family.markup, self.adapter._layout.grid
-        text = chat_text(self.adapter._prompt, markup, 20).replace(markup.image, markup.image * rows * columns)
-        ids = tokenizer(text + (tail or ""), return_tensors="pt").input_ids
-        visual = ids[0] == tokenizer.convert_tokens_to_ids(markup.image)
-        if tail is None:
-            end = int(visual.nonzero()[-1]) + 1
-            ids, visual = ids[:, :end], visual[:end]
+        rows, columns = self.adapter._layout.grid
+        ids = self.token_ids(tail)
+        visual = ids[0] == self.tokenizer.convert_tokens_to_ids(self.adapter._family.markup.image)
         kinds = {"mm_token_type_ids": visual[None].int()} if self.qwen else {}
         entered: list[Any] = []
         hooks = [

@@ -19,6 +19,11 @@ BATCH_TOLERANCE = 1e-5
 """Largest difference, relative to the largest value, that batching clips may make in float32."""
 
 
+def test_the_library_runs_the_same_tokens(kit: Any, name: str) -> None:
+    """What makes comparing bits fair: one token more or less, and matrix products may sum in another order."""
+    assert torch.equal(kit.library(name).token_ids(), kit.loaded(name, *kit.llm(3))._ids)
+
+
 def test_every_block_equals_the_library_bit_for_bit(kit: Any, name: str) -> None:
     """Own loading, input building, positions and hooks against transformers' whole network and Pillow processor."""
     states, _ = kit.library(name).hidden_states()
@@ -106,11 +111,11 @@ def test_maps_are_row_major(kit: Any, name: str) -> None:
 
 def test_text_after_the_last_image_changes_nothing(kit: Any, name: str) -> None:
     """The published question and answer turn are left out; with them the features are the same to rounding."""
-    tail = kit.make(name)._family.markup.end + "\nDescribe what you see.<|im_end|>\n<|im_start|>assistant\n"
-    states, _ = kit.library(name).hidden_states(tail)
+    states, _ = kit.library(name).hidden_states("\nDescribe what you see.<|im_end|>\n<|im_start|>assistant\n")
     for block in (1, 3, 5):
         ours = kit.features(name)[f"llm.b{block}"][0]
         assert (states[block] - ours).abs().max() < 1e-5 * ours.abs().max()
+        assert (states[block + 1] - ours).abs().max() > 1e-2 * ours.abs().max()  # a mistake of one block
 
 
 def test_text_before_the_images_does_matter(kit: Any, name: str) -> None:
@@ -137,8 +142,9 @@ def test_short_clips_keep_every_slot_at_its_frame(kit: Any, name: str) -> None:
     inside = sum(position < 31 for position in QUERY_POSITIONS)
     assert inside == 9
     assert torch.equal(short["llm.b3"][0, :inside], kit.features(name)["llm.b3"][0, :inside])
-    assert torch.equal(short["vision"][0, 9], short["vision"][0, 19])
-    assert not torch.equal(short["vision"][0, 8], short["vision"][0, 9])
+    eight, nine, last = (short["vision"][0, slot] for slot in (8, 9, 19))
+    near = BATCH_TOLERANCE * last.abs().max()  # another place in the batch of images
+    assert (nine - last).abs().max() <= near < 100 * near < (eight - nine).abs().max()
 
 
 def test_wrong_taps_are_refused(kit: Any, name: str) -> None:

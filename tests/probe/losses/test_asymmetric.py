@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from configs.errors import ConfigError
-from probe.losses.asymmetric import asymmetric_paper, asymmetric_standard, tagging_loss
-from probe.profiles import TaggingLossConfig
+from probe.net.config import TaggingLossConfig
+from probe.tasks.tagging.loss import asymmetric_paper, asymmetric_standard, tagging_loss
 
 
 def naive(logits: torch.Tensor, labels: torch.Tensor, gn: float, gp: float, clip: float) -> float:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from configs.errors import NonFiniteError
-from probe.losses.combine import require_finite, weighted_sum
+from probe.net.loss_terms import require_finite, weighted_sum
 
 
 def test_weighted_sum_skips_weight_0() -> None:

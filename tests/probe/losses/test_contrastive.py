@@ -6,9 +6,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from configs.errors import ConfigError
-from probe.losses.contrastive import instance_loss
-from probe.losses.sampling import embeddings_at
-from probe.profiles import InstanceLossConfig
+from probe.net.config import InstanceLossConfig
+from probe.tasks.instance.loss import instance_loss
+from probe.tasks.instance.sampling import embeddings_at
 
 PAPER = InstanceLossConfig(form="paper")
 STANDARD = InstanceLossConfig(form="standard")

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from configs.errors import ConfigError
-from probe.losses import geometry as module
-from probe.losses.camera import camera_paper, camera_standard
-from probe.losses.geometry import geometry_loss
-from probe.losses.gradient import gradient_term
-from probe.losses.regression import dense_paper, dense_standard
-from probe.profiles import GeometryLossConfig
+from probe.net.config import GeometryLossConfig
+from probe.tasks.geometry import loss as module
+from probe.tasks.geometry.camera_loss import camera_paper, camera_standard
+from probe.tasks.geometry.dense_loss import dense_paper, dense_standard
+from probe.tasks.geometry.gradient_loss import gradient_term
+from probe.tasks.geometry.loss import geometry_loss
 
 PAPER = GeometryLossConfig(form="paper")
 STANDARD = GeometryLossConfig(form="standard")

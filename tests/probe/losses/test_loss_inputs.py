@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable
 from typing import Any
 
@@ -13,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-import probe.losses
 from configs.errors import ConfigError
-from probe.losses.asymmetric import asymmetric_paper
-from probe.losses.combine import weighted_sum
-from probe.losses.regression import dense_standard
-from probe.profiles import GeometryLossConfig, InstanceLossConfig, TaggingLossConfig
+from probe.net.config import GeometryLossConfig, InstanceLossConfig, TaggingLossConfig
+from probe.net.loss_terms import weighted_sum
+from probe.tasks.geometry.dense_loss import dense_standard
+from probe.tasks.tagging.loss import asymmetric_paper
+from tests.probe.public import LOSSES
+from tests.probe.public import functions as public
 
 B, S, H, W, N, C, E, STEPS = 2, 3, 4, 6, 5, 7, 8, 2
 MAPS = (B, S, H, W)
@@ -71,33 +70,33 @@ GAMMAS = {"gamma_negative": 4.0, "gamma_positive": 1.0}
 PAIRS = {"values": floats(B, N, N), "mask": flags(B, N, N)}
 POSES = {"steps": floats(STEPS, B, S, 9), "target": floats(B, S, 9)}
 CALLS: dict[str, tuple[dict[str, Any], ...]] = {
-    "asymmetric.asymmetric_paper": ({"logits": floats(B, C), "labels": flags(B, C).float(), "clip": 0.0, **GAMMAS},),
-    "asymmetric.asymmetric_standard": ({"logits": floats(B, C), "labels": flags(B, C).float(), **GAMMAS},),
-    "asymmetric.tagging_loss": tuple(tagging(form) for form in FORMS),
-    "camera.camera_paper": (POSES,),
-    "camera.camera_standard": ({**POSES, "valid": flags(B, S), "delta": 0.1, "floor": 0.1},),
-    "contrastive.batch_mean": (PAIRS,),
-    "contrastive.clip_mean": (PAIRS,),
-    "contrastive.distances": ({"vectors": floats(B, N, E)},),
-    "contrastive.instance_loss": tuple(instance(form) for form in FORMS),
-    "contrastive.pair_masks": ({"ids": torch.randint(0, 4, (B, N))},),
-    "contrastive.squared_distances": ({"vectors": floats(B, N, E)},),
-    "geometry.geometry_loss": tuple(geometry(form) for form in FORMS),
-    "gradient.gradient_term": (maps(3),),
-    "regression.clip_scale": ({"points": floats(*MAPS, 3), "mask": flags(*MAPS).float()},),
-    "regression.dense_paper": (maps(1),),
-    "regression.dense_standard": ({**maps(1), "robust": "huber", "delta": 0.1},),
-    "regression.normalised": ({"points": floats(*MAPS, 3), "mask": flags(*MAPS).float()},),
-    "regression.require_maps": (maps(1),),
-    "sampling.embeddings_at": ({"embeddings": floats(B, S, E, H, W), "pixels": pixels(), "mask_size": (27, 36)},),
+    "asymmetric_paper": ({"logits": floats(B, C), "labels": flags(B, C).float(), "clip": 0.0, **GAMMAS},),
+    "asymmetric_standard": ({"logits": floats(B, C), "labels": flags(B, C).float(), **GAMMAS},),
+    "tagging_loss": tuple(tagging(form) for form in FORMS),
+    "camera_paper": (POSES,),
+    "camera_standard": ({**POSES, "valid": flags(B, S), "delta": 0.1, "floor": 0.1},),
+    "batch_mean": (PAIRS,),
+    "clip_mean": (PAIRS,),
+    "distances": ({"vectors": floats(B, N, E)},),
+    "instance_loss": tuple(instance(form) for form in FORMS),
+    "pair_masks": ({"ids": torch.randint(0, 4, (B, N))},),
+    "squared_distances": ({"vectors": floats(B, N, E)},),
+    "geometry_loss": tuple(geometry(form) for form in FORMS),
+    "gradient_term": (maps(3),),
+    "clip_scale": ({"points": floats(*MAPS, 3), "mask": flags(*MAPS).float()},),
+    "dense_paper": (maps(1),),
+    "dense_standard": ({**maps(1), "robust": "huber", "delta": 0.1},),
+    "normalised": ({"points": floats(*MAPS, 3), "mask": flags(*MAPS).float()},),
+    "require_maps": (maps(1),),
+    "embeddings_at": ({"embeddings": floats(B, S, E, H, W), "pixels": pixels(), "mask_size": (27, 36)},),
 }
 """Valid calls of each public function of the losses that takes tensors, every tensor given."""
-WITHOUT_TENSORS = {"combine.require_finite", "combine.require_tensor", "combine.weighted_sum"}
+WITHOUT_TENSORS = {"require_finite", "require_tensor", "weighted_sum"}
 """These take tensors of any kind, or terms; see test_combine.py and below."""
 ALSO = {
-    ("asymmetric.tagging_loss", "targets.labels"): ("bool", "uint8", "int64"),
-    ("contrastive.instance_loss", "targets.pixels"): ("bool", "float32", "float64"),
-    ("sampling.embeddings_at", "pixels"): ("bool", "float32", "float64"),
+    ("tagging_loss", "targets.labels"): ("bool", "uint8", "int64"),
+    ("instance_loss", "targets.pixels"): ("bool", "float32", "float64"),
+    ("embeddings_at", "pixels"): ("bool", "float32", "float64"),
 }
 """Where more than one kind of dtype is right."""
 NO_PARTNER = {"steps"}
@@ -110,13 +109,7 @@ KINDS = {
 
 
 def functions() -> dict[str, Callable[..., Any]]:
-    found = {}
-    for part in pkgutil.iter_modules(probe.losses.__path__):
-        module = importlib.import_module(f"probe.losses.{part.name}")
-        for name, thing in vars(module).items():
-            if inspect.isfunction(thing) and thing.__module__ == module.__name__ and not name.startswith("_"):
-                found[f"{part.name}.{name}"] = thing
-    return found
+    return public(*LOSSES)
 
 
 def tensors_of(arguments: dict[str, Any]) -> dict[str, Tensor]:
@@ -199,10 +192,10 @@ def test_wrong_shapes_are_refused(name: str, arguments: dict[str, Any], where: s
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float64"])
 def test_labels_of_any_kind_give_the_same_tagging_loss(dtype: str) -> None:
-    for arguments in CALLS["asymmetric.tagging_loss"]:
+    for arguments in CALLS["tagging_loss"]:
         labels = arguments["targets"]["labels"]
-        found = call("asymmetric.tagging_loss", arguments, "targets.labels", labels.to(getattr(torch, dtype)))
-        expected = functions()["asymmetric.tagging_loss"](**arguments)
+        found = call("tagging_loss", arguments, "targets.labels", labels.to(getattr(torch, dtype)))
+        expected = functions()["tagging_loss"](**arguments)
         assert float(found["loss"]) == float(expected["loss"])
 
 
@@ -225,9 +218,9 @@ def test_terms_are_scalar_tensors(term: Any) -> None:
 
 
 def test_messages_name_what_was_expected_and_found() -> None:
-    arguments = CALLS["geometry.geometry_loss"][0]
+    arguments = CALLS["geometry_loss"][0]
     with pytest.raises(ConfigError) as caught:
-        call("geometry.geometry_loss", arguments, "targets.mask", flags(*MAPS).to(torch.uint8))
+        call("geometry_loss", arguments, "targets.mask", flags(*MAPS).to(torch.uint8))
     assert str(caught.value).splitlines() == [
         "Wrong dtype of the mask",
         "  where:    mask",

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError
-from probe.metrics.score import ClipScore
 from probe.metrics.aggregate import clip_values, mean_over_clips, published_means
+from probe.metrics.score import ClipScore
 
 
 def test_undefined_clips_are_left_out_and_counted() -> None:

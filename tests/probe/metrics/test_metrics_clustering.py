@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import adjusted_rand_score
 
 from configs.errors import DatasetError, NonFiniteError
-from probe.metrics.clustering import cluster_cells, count_clusters, upsample_labels
-from probe.metrics.instance import score_embeddings
+from probe.tasks.instance.clustering import cluster_cells, count_clusters, upsample_labels
+from probe.tasks.instance.metrics import score_embeddings
 
 
 def blobs(seed: int = 0, *, classes: int = 5, spread: float = 0.05, shape=(2, 12, 16), dims: int = 32):
@@ -102,7 +103,6 @@ def test_upsampling_uses_floor_indices(grid: tuple[int, int], size: tuple[int, i
 
 @pytest.mark.parametrize("grid", [(15, 26), (15, 22), (16, 16)])
 def test_upsampling_equals_torch_nearest(grid: tuple[int, int]) -> None:
-    torch = pytest.importorskip("torch")
     labels = np.arange(grid[0] * grid[1]).reshape(1, *grid)
     expected = torch.nn.functional.interpolate(torch.tensor(labels)[None].double(), (540, 720), mode="nearest")
     np.testing.assert_array_equal(upsample_labels(labels, (540, 720)), expected[0].numpy())

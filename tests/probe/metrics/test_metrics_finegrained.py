@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs.errors import DatasetError
-from probe.metrics.finegrained import depth_bin_errors, error_percentiles, frame_distance_errors
+from probe.tasks.geometry.metrics.finegrained import depth_bin_errors, error_percentiles, frame_distance_errors
 
 VARIANTS = ("paper", "standard")
 

@@ -9,12 +9,11 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from configs.errors import ConfigError, DatasetError
-from probe.metrics.geometry import ClipGeometry, geometry_score
-from probe.metrics.alignment import align_similarity
-from probe.metrics.masks import confidence_mask
-from probe.metrics.depth import depth_score
-from probe.metrics.points import point_distances, pointmap_score
-from probe.metrics.depth import DEPTH_KEYS
+from probe.tasks.geometry.metrics.alignment import align_similarity
+from probe.tasks.geometry.metrics.clip import ClipGeometry, geometry_score
+from probe.tasks.geometry.metrics.depth import DEPTH_KEYS, depth_score
+from probe.tasks.geometry.metrics.masks import confidence_mask
+from probe.tasks.geometry.metrics.points import point_distances, pointmap_score
 
 VARIANTS = ("paper", "standard")
 

@@ -6,6 +6,7 @@ import inspect
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import probe.metrics as metrics
 from configs.errors import DatasetError
-from probe.metrics.geometry import ClipGeometry
 from probe.metrics.arrays import BoolArray, FloatArray, IntArray, NumberArray
+from probe.tasks.geometry.metrics.clip import ClipGeometry
+from tests.probe.public import METRICS
+from tests.probe.public import functions as public
+
+metrics = SimpleNamespace(**public(*METRICS))
 
 RNG = np.random.default_rng(0)
 S, H, W, N, C = 3, 4, 6, 7, 5
@@ -131,9 +135,29 @@ RIGHT: dict[str, tuple[str, ...]] = {
 }
 
 
+INNER = {
+    "check_variant",
+    "clip_value",
+    "collapsed_iou",
+    "compact",
+    "direction_angles",
+    "flat",
+    "number",
+    "overlap_counts",
+    "paper_direction_angles",
+    "paper_rotation_angles",
+    "probabilities_of",
+    "ranking_scores",
+    "relative_poses",
+    "require_array",
+    "rotation_angles",
+    "usable_pixels",
+}
+"""Parts of metrics: they get arrays that the metric has checked."""
+
+
 def functions() -> dict[str, Callable[..., Any]]:
-    found = {name: getattr(metrics, name) for name in metrics.__all__}
-    return {name: thing for name, thing in found.items() if inspect.isfunction(thing)}
+    return {name: thing for name, thing in vars(metrics).items() if name not in INNER}
 
 
 def kind_of(annotation: Any) -> str:

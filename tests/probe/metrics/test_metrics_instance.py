@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from configs.errors import ConfigError, DatasetError
-from probe.metrics.ceiling import grid_ceiling, majority_labels
-from probe.metrics.instance import instance_score, match_objects
-from probe.metrics.clustering import upsample_labels
-from probe.metrics.overlap import compact
+from probe.tasks.instance.ceiling import grid_ceiling, majority_labels
+from probe.tasks.instance.clustering import upsample_labels
+from probe.tasks.instance.metrics import instance_score, match_objects
+from probe.tasks.instance.overlap import compact
 
 
 def score(prediction, truth, *, things=None, **options):

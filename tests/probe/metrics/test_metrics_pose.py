@@ -11,8 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from configs.errors import ConfigError, DatasetError, NonFiniteError
 from probe.metrics.score import Variant
-from probe.metrics.pose import pair_errors, pose_auc, pose_score
-from probe.metrics.pose import POSE_KEYS
+from probe.tasks.geometry.metrics.pose import POSE_KEYS, pair_errors, pose_auc, pose_score
 
 VARIANTS = ("paper", "standard")
 

@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 
 from configs.errors import ConfigError, DatasetError
-from probe.metrics.tagging import average_precision
-from probe.metrics.statistics import bootstrap_mean, bootstrap_statistic, paired_difference, paired_statistic
 from probe.metrics.correction import holm
+from probe.metrics.statistics import bootstrap_mean, bootstrap_statistic, paired_difference, paired_statistic
+from probe.tasks.tagging.metrics import average_precision
 
 
 def rooms(seed: int, n_rooms: int = 20, per_room: int = 3, spread: float = 1.0):

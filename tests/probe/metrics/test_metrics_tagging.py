@@ -6,12 +6,19 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import average_precision_score, f1_score
 
 from configs.errors import ConfigError, DatasetError, MissingError, NonFiniteError
-from probe.metrics.tagging import average_precision, bucket_means, frequency_buckets, presence_labels, tagging_score
-from probe.metrics.f1 import best_thresholds, f1_scores
 from probe.metrics.aggregate import mid_ratio_over_models
+from probe.tasks.tagging.f1 import best_thresholds, f1_scores
+from probe.tasks.tagging.metrics import (
+    average_precision,
+    bucket_means,
+    frequency_buckets,
+    presence_labels,
+    tagging_score,
+)
 
 SEEDS = range(8)
 
@@ -67,7 +74,6 @@ def test_standard_equals_scikit_learn_with_ties(seed: int) -> None:
 
 
 def test_variants_agree_without_ties_and_equal_torchmetrics() -> None:
-    torch = pytest.importorskip("torch")
     from torchmetrics.functional.classification import multilabel_average_precision
 
     rng = np.random.default_rng(0)

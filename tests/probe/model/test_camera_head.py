@@ -9,9 +9,9 @@ from scipy.spatial.transform import Rotation
 from torch.nn import functional as F
 
 from configs.errors import ConfigError
-from probe.heads.camera import CameraHead, activate_pose, moment_weights
-from probe.pose import decode_pose
-from probe.profiles import CameraConfig
+from probe.net.config import CameraConfig
+from probe.tasks.geometry.camera import CameraHead, activate_pose, moment_weights
+from probe.tasks.geometry.pose import decode_pose
 
 PAPER = CameraConfig(depth=2, heads=2, at_depth_0="constant", form="paper")
 GRID = (2, 3)

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from configs.errors import ConfigError, CorruptionError, MissingError, NonFiniteError
-from probe.checkpoint_import import load_published, read_published, translate
-from probe.models import build_probe
-from probe.profiles import TASKS, load_profile
+from probe.net.config import TASKS, load_profile
+from probe.results.checkpoint_import import load_published, read_published, translate
+from probe.tasks.geometry.head import build_probe
 
 GRID, CHANNELS, CLASSES = (2, 3), 6, 3
 SMALL = {

@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from configs.errors import ConfigError
-from probe.heads.dpt import DptHead, output_size, stage_indices
-from probe.heads.uv import UvEmbedding
-from probe.profiles import DptConfig
+from probe.net.config import DptConfig
+from probe.net.dpt import DptHead, UvEmbedding, output_size, stage_indices
 
 TINY = DptConfig(
     features=8, hidden=4, stage_channels=[8, 12, 16, 16], upsample=[4, 2, 1], stages=[0, 1, 2, 3], confidence=True

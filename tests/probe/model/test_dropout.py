@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from probe.dropout import Dropout
+from probe.net.attention import Dropout
 
 
 @pytest.mark.parametrize("p", [0.05, 0.1, 0.3, 0.9])

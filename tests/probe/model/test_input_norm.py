@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from probe.input_norm import FLOOR, ChannelNorm
+from probe.net.trunk import NORM_FLOOR as FLOOR
+from probe.net.trunk import ChannelNorm
 
 
 def test_statistics_of_all_batches_with_equal_weight_per_token() -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from configs.loader import known_names
-from probe.heads.camera import raw_numbers
-from probe.models import build_probe
-from probe.profiles import TASKS, load_profile
+from probe.net.config import TASKS, load_profile
+from probe.tasks.geometry.camera import raw_numbers
+from probe.tasks.geometry.head import build_probe
 
 CHANNELS = (896, 1536, 1920, 2048, 2560, 3072, 3584, 4096, 5120, 9216)
 DEPTHS = (0, 1, 2, 4, 8)

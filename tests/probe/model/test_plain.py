@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from benchmarks.plain import PLAIN, make_plain
-from probe.models import build_probe
-from probe.profiles import load_profile
+from probe.net.config import load_profile
+from probe.tasks.geometry.head import build_probe
 
 GRID, IMAGE, CHANNELS = (3, 4), (42, 60), 24
 WORDS = {

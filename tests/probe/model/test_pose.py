@@ -6,7 +6,7 @@ import pytest
 import roma
 import torch
 
-from probe.pose import decode_pose, encode_pose
+from probe.tasks.geometry.pose import decode_pose, encode_pose
 
 
 def cameras(count: int = 50) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from configs.errors import ConfigError
 from configs.loader import known_names
-from probe.heads.dpt import output_size
-from probe.losses.asymmetric import tagging_loss
-from probe.losses.contrastive import instance_loss
-from probe.losses.geometry import geometry_loss
-from probe.models import build_probe
 from probe.module import Facts
-from probe.optim import build_optimizer
-from probe.profiles import FORMS, READOUTS, TASKS, load_profile
+from probe.net.config import FORMS, READOUTS, TASKS, load_profile
+from probe.net.dpt import output_size
+from probe.tasks.geometry.head import build_probe
+from probe.tasks.geometry.loss import geometry_loss
 from probe.tasks.geometry.module import GeometryModule
+from probe.tasks.instance.loss import instance_loss
+from probe.tasks.tagging.loss import tagging_loss
+from probe.train.optim import build_optimizer
 
 CHANNELS, GRID, IMAGE, CLASSES = 24, (4, 6), (32, 48), 5
 

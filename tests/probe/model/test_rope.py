@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from configs.errors import ConfigError
-from probe.rope import rotary_tables, rotate
+from probe.net.attention import rotary_tables, rotate
 
 
 def slow(x: torch.Tensor, grid: tuple[int, int], specials: int, base: float) -> torch.Tensor:

@@ -10,9 +10,9 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from configs.errors import ConfigError, MissingError, NonFiniteError
-from probe.heads.class_embeddings import load_class_embeddings
-from probe.heads.tagging import TaggingHead
-from probe.profiles import TaggerConfig
+from probe.net.config import TaggerConfig
+from probe.tasks.tagging.class_embeddings import load_class_embeddings
+from probe.tasks.tagging.head import TaggingHead
 
 SMALL = TaggerConfig(width=16, layers=2, heads=2, dropout=0.1)
 

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 from configs.errors import ConfigError
-from probe.gating import install_gate
-from probe.profiles import TrunkConfig
-from probe.trunk import SAVED_PER_TOKEN, Trunk
+from probe.net.config import TrunkConfig
+from probe.net.trunk import SAVED_PER_TOKEN, Trunk
 
 SMALL = TrunkConfig(width=32, depth=2, heads=4, dropout=0.0, layer_scale=0.5)
 
@@ -154,7 +152,7 @@ def test_heads_must_divide_the_width() -> None:
 def test_a_gate_takes_the_place_of_the_projection(input_norm: str) -> None:
     trunk = make(input_norm=input_norm)
     plain = trunk.input_proj
-    install_gate(SimpleNamespace(trunk=trunk), (6, 4))  # type: ignore[arg-type]
+    trunk.gate((6, 4))
     assert trunk.input_proj is not plain
     features = torch.randn(2, 3, 3, 4, 10)
     trunk(features)[0].square().mean().backward()

@@ -15,7 +15,7 @@ from configs.errors import MissingError
 from probe.report.build import build
 from probe.report.config import ReportConfig
 from probe.report.contract import COLUMNS, ReportData
-from probe.report.schema import TABLES
+from probe.report.tables.schema import TABLES
 from probe.report.write import command_of, write_tables
 
 LABELS = np.random.default_rng(0).random((12, 3)) < 0.5

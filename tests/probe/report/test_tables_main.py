@@ -10,19 +10,18 @@ import pytest
 
 from configs.identity import digest
 from configs.loader import parse_overrides, resolve
-from fusion.choices import Choices
-from fusion.recipe import make_recipe
+from fusion.recipe import Choices, make_recipe
 from fusion.record import ViewRecord, save_record
 from probe.config import train_layers
 from probe.report.build import build
-from probe.report.collect import collect
-from probe.report.commands import train_command
 from probe.report.contract import COLUMNS
+from probe.report.page.by_setting import Settings
 from probe.report.page.document import Table
-from probe.report.page.main_table import main_section
-from probe.report.page.settings import Settings
-from probe.report.page.sources import Sources
+from probe.report.page.labels import Sources
+from probe.report.page.sections.main_table import main_section
 from probe.report.published import published_rows
+from probe.report.runs.collect import collect
+from probe.report.runs.commands import train_command
 
 HUB = {"adapter": {"family": "qwen3_vl", "weights": {"hub_id": "Qwen/Qwen3-VL-2B-Instruct", "revision": "abc"}}}
 FLAT = [0.2, 0.3] * 3

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from probe.metrics.resamples import Resamples
 from probe.metrics.statistics import bootstrap_mean
-from probe.metrics.tagging import tagging_score
 from probe.report.build import build
-from probe.report.resampling import Resamples
-from probe.report.tagging_scores import tagging_samples
+from probe.tasks.tagging.metrics import tagging_score
+from probe.tasks.tagging.resampled import tagging_samples
 
 RATES = np.array((0.9, 0.5, 0.1))
 LABELS = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [1, 1, 0], [1, 0, 1], [0, 0, 0]])
@@ -49,7 +49,7 @@ def test_a_room_without_values_is_not_drawn(study: Any) -> None:
     row = score(build(str(study.root)), "pixels", "t_miou")
     assert row.n_rooms == 2
     again = score(build(str(study.root), resamples=study.resamples), "pixels", "t_miou")
-    told = json.loads(next((study.root / "results").glob("*.json")).read_text())["report"]["t_miou"]
+    told = json.loads(next((study.root / "results").glob("*.json")).read_text(encoding="utf-8"))["report"]["t_miou"]
     assert (again.value, again.low, again.high) == pytest.approx((told["value"], told["low"], told["high"]))
 
 
@@ -61,7 +61,7 @@ def test_one_seed_says_what_its_results_file_says(make_study: Any) -> None:
     data = build(str(study.root), resamples=study.resamples)
     compared = 0
     for path in (study.root / "results").glob("*.json"):
-        for metric, told in json.loads(path.read_text())["report"].items():
+        for metric, told in json.loads(path.read_text(encoding="utf-8"))["report"].items():
             row = score(data, "pixels", metric)
             for key in ("value", "low", "high"):
                 assert row[key] == pytest.approx(told[key], abs=1e-9), (metric, key)
@@ -177,7 +177,7 @@ def test_runs_of_an_unknown_task_are_left_out_and_named(study: Any) -> None:
     study.per_clip("instance", "pixels", {"t_miou": [0.1] * 6})
     name = study.per_clip("instance", "position", {"t_miou": [0.1] * 6})
     path = study.root / "results" / f"{name}.json"
-    path.write_text(path.read_text().replace('"task": "instance"', '"task": "flow"'))
+    path.write_text(path.read_text(encoding="utf-8").replace('"task": "instance"', '"task": "flow"'))
     data = build(str(study.root))
     assert data.table("runs").source.tolist() == ["pixels"]
     assert any("task flow" in statement.text for statement in data.said("gap"))
@@ -193,6 +193,6 @@ def test_the_command_writes_tables_words_and_page(study: Any, capsys: pytest.Cap
     assert capsys.readouterr().out.strip() == str(page)
     assert "Pixel statistics" in page.read_text(encoding="utf-8")
     assert study.read(page.parent, "scores").set_index("metric").value["t_miou"] == pytest.approx(0.2)
-    provenance = json.loads((page.parent / "provenance.json").read_text())
+    provenance = json.loads((page.parent / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["command"].endswith("resamples=50") and provenance["runs"] == 1
-    assert json.loads((page.parent / "words.json").read_text())["statements"]
+    assert json.loads((page.parent / "words.json").read_text(encoding="utf-8"))["statements"]

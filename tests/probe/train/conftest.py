@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from data.prepare.prepare import prepare
-from probe.inputs import RememberingDataset
+from probe.inputs.inputs import RememberingDataset
 from tests.data.toy import Shape, ToySource
 from tests.probe.train.feature_stores import make_store, noise_maps, oracle_maps
 
@@ -63,7 +63,7 @@ def own_artifacts(toy_artifacts: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def trained_once(toy_artifacts: Path, tmp_path_factory: pytest.TempPathFactory, configure: Callable[..., Any]) -> Path:
     """Runs and results of `configure(root, task)`, one per task; read only."""
-    from probe.train import train
+    from probe.train.train import train
 
     root = tmp_path_factory.mktemp("trained")
     for name in ("datasets", "features"):

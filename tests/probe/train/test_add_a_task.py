@@ -18,7 +18,7 @@ from probe.__main__ import VERBS
 from probe.metrics.names import METRICS, MetricInfo
 from probe.report.build import build
 from probe.tasks import find_metric, known_metrics, load_task, task_names
-from probe.train import train
+from probe.train.train import train
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "add-a-task.md"
 
@@ -107,7 +107,7 @@ def test_its_runs_do_not_disturb_those_of_other_tasks(study: Any, write_task: Ca
     for i, source in enumerate(("qwen3-vl-2b", "wan-t2v-1.3b", "position", "oracle")):
         study.per_clip("brightness", source, {"abs_error": [0.1 * i + 0.01 * k for k in range(6)]})
     after = build(str(study.root))
-    columns = ["label", "origin", "t_miou", "t_miou.low", "t_miou.high"]
+    columns = ["label", "origin", "layers", "note", "t_miou", "t_miou.low", "t_miou.high"]
     pd.testing.assert_frame_equal(before.table("main")[columns], after.table("main")[columns])
     rows = after.table("controls")
     mine = rows[rows["task"] == "brightness"]
@@ -166,8 +166,8 @@ def test_a_wrong_label_column_does_not_disturb_other_tasks(
     artifacts: Path, write_task: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from configs.errors import MissingError
-    from probe.input_checks import check_truth
-    from probe.inputs import RememberingDataset
+    from probe.inputs.checks import check_truth
+    from probe.inputs.inputs import RememberingDataset
 
     write_task(('label_column="has_depth"', 'label_column="has_brightness"'))
     dataset = RememberingDataset(artifacts / "datasets" / "toy")

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from configs.errors import ConfigError
-from probe.controls import donors, selectivity
-from probe.datamodule import attached
-from probe.inputs import RememberingDataset
-from probe.matching import Match
+from probe.inputs.batches import attached
+from probe.inputs.inputs import RememberingDataset
+from probe.inputs.matching import Match
 from probe.metrics.names import METRICS
-from probe.train import train
+from probe.studies.controls import donors, selectivity
+from probe.train.train import train
 
 Configure = Callable[..., Any]
 

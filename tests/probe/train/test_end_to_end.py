@@ -19,8 +19,8 @@ from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
 from extract.controls import oracle
 from probe.config import train_layers
-from probe.inputs import RememberingDataset
-from probe.train import train
+from probe.inputs.inputs import RememberingDataset
+from probe.train.train import train
 from tests.probe.train.feature_stores import GROUPS, Maps, make_store, oracle_maps, position_maps
 
 HEADLINE = {"tagging": "map", "instance": "t_sr", "geometry": "abs_rel"}

@@ -9,10 +9,10 @@ import pytest
 
 from configs.errors import ConfigError, MissingError
 from configs.loader import resolve
-from probe import checkpoints
-from probe.importing import import_checkpoint, import_layers
-from probe.predict import evaluate
-from probe.train import train
+from probe.results.apply import evaluate
+from probe.results.importing import import_checkpoint, import_layers
+from probe.train import checkpoints
+from probe.train.train import train
 from tests.probe.model.test_checkpoint_import import published_names, save
 from tests.probe.train.conftest import TINY
 
@@ -26,7 +26,7 @@ def imported(root: Path, checkpoint: Path, **given: str) -> dict[str, Any]:
 
 def test_imported_weights_score_as_where_they_come_from(artifacts: Path, tmp_path: Path, configure: Any) -> None:
     from probe.config import EvaluateConfig
-    from probe.models import build_probe
+    from probe.tasks.geometry.head import build_probe
 
     (original,) = train(configure(artifacts, "instance"))
     run = checkpoints.load(artifacts / "runs" / original["run_id"] / "best.ckpt", original["run_id"])
@@ -47,8 +47,8 @@ def test_imported_weights_score_as_where_they_come_from(artifacts: Path, tmp_pat
 def test_what_does_not_fit_is_refused(artifacts: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no such checkpoint"):
         imported(artifacts, tmp_path / "none.ckpt")
-    from probe.models import build_probe
-    from probe.profiles import load_profile
+    from probe.net.config import load_profile
+    from probe.tasks.geometry.head import build_probe
 
     small = {"instance.trunk.width": "16", "instance.trunk.heads": "2"}
     other = build_probe("instance", 8, (4, 4), load_profile("debug", small).instance, image_size=(1, 1))

@@ -15,13 +15,14 @@ from PIL import Image
 from configs.errors import ConfigError, CorruptionError, MissingError
 from configs.files import write_atomic
 from configs.loader import resolve
-from probe import pictures, results
+from probe import pictures
 from probe.config import EvaluateConfig, PredictConfig, RunsConfig
 from probe.metrics.score import ClipScore
-from probe.predict import evaluate, find_run, predict
-from probe.runs import print_results, print_runs
-from probe.scores import Scores
-from probe.train import train
+from probe.metrics.scores import Scores
+from probe.results import results
+from probe.results.apply import evaluate, find_run, predict
+from probe.results.runs import print_results, print_runs
+from probe.train.train import train
 
 Configure = Callable[..., Any]
 
@@ -91,7 +92,7 @@ def test_evaluate_uses_the_projection_of_training(
     def refit(*given: Any) -> None:
         raise AssertionError("the clips of the split may be too few to fit a projection")
 
-    monkeypatch.setattr("probe.matching._principal", refit)
+    monkeypatch.setattr("probe.inputs.matching._principal", refit)
     again = evaluate(options(EvaluateConfig, artifacts, run=result["run_id"]))
     assert again["metrics"] == result["report"]
 

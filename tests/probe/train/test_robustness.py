@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from configs.errors import NonFiniteError
-from probe.inputs import RememberingDataset
-from probe.train import train
+from probe.inputs.inputs import RememberingDataset
+from probe.train.train import train
 
 Configure = Callable[..., Any]
 

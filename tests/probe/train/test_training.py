@@ -15,11 +15,12 @@ import torch
 
 from configs.errors import ConfigError, CorruptionError, MissingError, NonFiniteError, StaleError
 from configs.loader import resolve
-from probe import checkpoints, results
 from probe.config import EvaluateConfig
-from probe.predict import evaluate
-from probe.schedule import Schedule
-from probe.train import train
+from probe.results import results
+from probe.results.apply import evaluate
+from probe.train import checkpoints
+from probe.train.recipe import Schedule
+from probe.train.train import train
 
 Configure = Callable[..., Any]
 
@@ -76,7 +77,7 @@ def test_finished_run_is_returned_unless_forced(trained: Path, configure: Config
 
 
 def test_another_configuration_is_another_run(trained: Path, configure: Configure) -> None:
-    from probe.train import plan_runs
+    from probe.train.train import plan_runs
 
     def run_id(**change: Any) -> str:
         ((_, (plan,)),) = plan_runs(configure(trained, "tagging", **change))
@@ -105,7 +106,7 @@ def test_resumed_run_ends_bit_identical(
     options = {"trunk__dropout": 0.2, "recipe__length": 5}
     (whole,) = train(configure(artifacts, task, **options))
 
-    from probe.training_pass import ProbePass
+    from probe.train.loop import ProbePass
 
     original, calls = ProbePass.training_step, []
 
@@ -130,7 +131,7 @@ def test_resumed_run_ends_bit_identical(
 
 
 def _stop_at(call: int, patch: pytest.MonkeyPatch) -> None:
-    from probe.training_pass import ProbePass
+    from probe.train.loop import ProbePass
 
     original, calls = ProbePass.training_step, []
 
@@ -160,7 +161,7 @@ def test_forced_run_that_is_interrupted_is_not_finished(
 def test_twin_that_lags_behind_its_original_is_still_compared(
     artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from probe.member import Member
+    from probe.train.member import Member
 
     original, saved = Member.save_last, []
 
@@ -181,7 +182,7 @@ def test_twin_that_lags_behind_its_original_is_still_compared(
 def test_weights_of_another_round_are_never_scored_as_the_best(
     artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from probe.session import Session
+    from probe.train.session import Session
 
     original = Session.scores
 
@@ -260,8 +261,8 @@ def test_first_step_waits_for_its_own_batches_only(
     artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cache.store import FeatureStore
-    from probe.train import plan_runs
-    from probe.training_pass import ProbePass
+    from probe.train.loop import ProbePass
+    from probe.train.train import plan_runs
 
     original, read = FeatureStore.read, []
 
@@ -328,7 +329,7 @@ def test_schedule_visits_every_clip_once_per_epoch(configure: Configure) -> None
 def test_probe_may_be_told_when_views_were_taken(
     artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from probe.trunk import Trunk
+    from probe.net.trunk import Trunk
 
     original, seen = Trunk._tokens, []
 

@@ -10,7 +10,7 @@ from cache.locate import locate_store
 from data.dataset.reader import PreparedDataset
 from data.prepare.prepare import prepare
 from probe.report.contract import ReportData
-from probe.report.page import build
+from probe.report.page.compose import build
 from tests.data.toy import Shape, ToySource
 from tests.probe.report.page.sample import BLOCKS, SOURCES, sample, write_runs
 from tests.probe.train.feature_stores import make_store, noise_maps

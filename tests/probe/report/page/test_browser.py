@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium import webdriver
+
+from tests.skips import NO_BROWSER
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-HOW = "needs a browser: apt-get install chromium chromium-driver, and pip install selenium"
 
-webdriver = pytest.importorskip("selenium.webdriver", reason=HOW)
+SECONDS = 60
+"""How long anything may take on a machine under load."""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason=HOW)
+pytestmark = pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason=NO_BROWSER)
 
-ERRORS = """
+WATCH = """
 window.failures = [];
+window.addEventListener("load", () => { window.loaded = true; });
 window.addEventListener("error", (event) => window.failures.push(String(event.message)));
 window.addEventListener("unhandledrejection", (event) => window.failures.push(String(event.reason)));
 document.addEventListener("securitypolicyviolation", (event) => window.failures.push("policy: " + event.blockedURI));
@@ -44,8 +48,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = webdriver.ChromeService(str(DRIVER))
     driver = webdriver.Chrome(options=options, service=service)
-    driver.set_page_load_timeout(60)
-    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": ERRORS})
+    driver.set_page_load_timeout(SECONDS)
+    driver.set_script_timeout(SECONDS)
+    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
     yield driver
     driver.quit()
 
@@ -55,14 +60,36 @@ def resize(browser: Any, width: int) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
+def wait_until(browser: Any, met: Callable[[], Any]) -> None:
+    """Return as soon as `met()`; what follows from an event of the page comes when the browser gets to it."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    WebDriverWait(browser, SECONDS, poll_frequency=0.02).until(lambda _: met())
+
+
+def load(browser: Any, page: Path) -> None:
+    """Open a page at 1280 pixels, with empty logs, and wait for its own load event, which its scripts come before."""
+    resize(browser, 1280)
+    browser.get("about:blank")  # not the browser's start page, which sends requests of its own
+    for kind in ("browser", "performance"):
+        browser.get_log(kind)
+    browser.get(page.as_uri())
+    loaded = "return window.loaded === true && location.href === arguments[0]"
+    wait_until(browser, lambda: browser.execute_script(loaded, page.as_uri()))
+
+
+def requests_of(browser: Any, page: Path) -> list[str]:
+    """Addresses that a page asked for since it was opened, its own first; those of other documents aren't counted."""
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    urls = [each["request"]["url"] for each in sent if each["documentURL"] == page.as_uri()]
+    return [url for url in urls if not url.startswith(("data:", "about:"))]
+
+
 @pytest.fixture
 def opened(browser: Any, page: Path) -> Any:
     """The page, freshly loaded at 1280 pixels."""
-    for kind in ("browser", "performance"):
-        browser.get_log(kind)
-    resize(browser, 1280)
-    browser.get("about:blank")
-    browser.get(page.as_uri())
+    load(browser, page)
     return browser
 
 
@@ -70,11 +97,16 @@ def test_no_error_and_no_request(opened: Any, page: Path) -> None:
     opened.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(() => arguments[0]()))")
     assert opened.execute_script("return window.failures") == []
     assert opened.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
-    requests = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    assert requests, "the log of requests is empty"
-    outside = [url for url in requests if not url.startswith(("data:", "about:"))]
-    assert outside == [page.as_uri()]
+    assert requests_of(opened, page) == [page.as_uri()]
+
+
+def test_an_error_and_a_request_would_be_noticed(browser: Any, tmp_path: Path) -> None:
+    page, picture = tmp_path / "wrong page.html", tmp_path / "picture.png"
+    page.write_text(f"<title>wrong</title><img src='{picture.as_uri()}'><script>throw new Error('wrong')</script>")
+    load(browser, page)
+    assert "wrong" in browser.execute_script("return window.failures")[0]
+    assert len(browser.get_log("browser")) == 2
+    assert requests_of(browser, page) == [page.as_uri(), picture.as_uri()]
 
 
 @pytest.mark.parametrize("width", [1280, 400])
@@ -140,7 +172,7 @@ def test_links_lead_to_what_they_name(opened: Any) -> None:
     target = link.get_attribute("href").split("#")[1]
     assert not opened.find_element("id", target).is_displayed()
     opened.execute_script("arguments[0].click()", link)  # the page may still be scrolling: no place to point at
-    assert opened.find_element("id", target).is_displayed()  # the folded table opened
+    wait_until(opened, opened.find_element("id", target).is_displayed)  # the folded table opened
     opened.execute_script("arguments[0].click()", opened.find_element("css selector", f"[id='{target}'] a"))
     assert opened.execute_script("return location.hash").startswith("#run-")
 
@@ -212,9 +244,7 @@ def test_without_a_canvas_the_page_says_where_the_points_are(browser: Any, page:
     script = {"source": "HTMLCanvasElement.prototype.getContext = () => null;"}
     added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
     try:
-        resize(browser, 1280)
-        browser.get("about:blank")
-        browser.get(page.as_uri())
+        load(browser, page)
         scene = browser.find_element("css selector", "#pictures .scene")
         assert scene.find_element("css selector", ".fallback").is_displayed()
         assert "PLY" in scene.text and not scene.find_elements("css selector", "canvas")

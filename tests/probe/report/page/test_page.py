@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 from probe.report.contract import ReportData, columns_of
+from probe.report.page.by_setting import Settings
 from probe.report.page.compose import compose
 from probe.report.page.document import Document, Missing, Table, tables
-from probe.report.page.main_table import main_section
+from probe.report.page.labels import Sources
 from probe.report.page.render import to_html, to_markdown
-from probe.report.page.settings import Settings
-from probe.report.page.sources import Sources
+from probe.report.page.sections.main_table import main_section
 from probe.report.page.values import NONE, anchor, interval, records, shown, signed, size
-from probe.report.schema import TABLES
+from probe.report.tables.schema import TABLES
 from tests.probe.report.page.sample import sample
 
 

@@ -15,7 +15,7 @@ from data.dataset.reader import PreparedDataset
 from probe.pictures import write_ply
 from probe.report.contract import ReportData
 from probe.report.page.document import Gallery, Missing, Scene
-from probe.report.page.sources import Sources
+from probe.report.page.labels import Sources
 from probe.report.pictures import choice, clouds
 from probe.report.pictures.encode import FRAME_WIDTH, MAP_WIDTH, frame_image, map_image
 from probe.report.pictures.features import feature_blocks

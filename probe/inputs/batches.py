@@ -1,0 +1,124 @@
+"""Batches of a pass: features of all arrays read once, targets made in the background, both for the same views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from cache.format.spec import ArraySpec
+from cache.loading.feature_loader import FeatureLoader
+from cache.loading.order import Indices
+from cache.source import FeatureSource, ReadItem
+from data.dataset.clip import QUERY_POSITIONS
+from fusion.views.deferred import deferred
+from probe.module import Batch, Targets
+from probe.train.recipe import Schedule
+
+SLOT = {position: slot for slot, position in enumerate(QUERY_POSITIONS)}
+
+
+class RoundLoader(FeatureLoader):
+    """A loader whose epochs are rounds: those of a resumed run don't begin at 0 although the trainer's epochs do."""
+
+    first_round = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the round of the next pass, counted from `first_round`."""
+        super().set_epoch(self.first_round + epoch)
+
+
+class ProbeData(L.LightningDataModule):  # type: ignore[misc]
+    """Training batches in rounds, and evaluation batches over frozen views.
+
+    A batch is a dict: `features`, one tensor (B, V, h, w, C) per array (an `Unfused` for fused ones), and `targets`;
+    with twins on shuffled targets also `control`. Targets hold `clip_id`, `views` and whatever the task makes.
+
+    Args:
+        store: where features are read.
+        arrays: the arrays to read, each once per batch.
+        schedule: of training.
+        targets: of training.
+        donors: clip -> the clip whose targets its twin gets; None without twins.
+    """
+
+    def __init__(
+        self,
+        store: FeatureSource,
+        arrays: Sequence[ArraySpec],
+        schedule: Schedule,
+        targets: Targets,
+        donors: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.store, self.arrays, self.schedule = store, list(arrays), schedule
+        self.targets, self.donors = targets, donors
+        self._samples = lru_cache(maxsize=2)(schedule.samples)
+        self._loader = RoundLoader(
+            deferred(store), self._items, schedule.batch, shuffle=False, attach=self._attach, pin_memory=None
+        )
+
+    def train_dataloader(self) -> FeatureLoader:
+        """Return the loader; called once per round, before the trainer sets its epoch."""
+        return self._loader
+
+    def start_at(self, round_: int) -> None:
+        """Make the trainer's first epoch this round."""
+        self._loader.first_round = round_
+        self._loader.set_epoch(0)
+
+    def evaluation(self, clip_ids: Sequence[str], targets: Targets, donors: dict[str, str] | None, draws: int) -> Any:
+        """Return a loader over the frozen views of some clips, all draws of a clip one after another."""
+        samples = [(clip_id, draw) for clip_id in clip_ids for draw in range(draws)]
+
+        def attach(numbers: Indices, epoch: int) -> dict[str, Any]:
+            chosen = [samples[int(i)] for i in numbers]
+            return attached(targets, donors, chosen)
+
+        items = [read_items(self.arrays, clip_id, targets.views(clip_id, draw)) for clip_id, draw in samples]
+        return FeatureLoader(deferred(self.store), items, self.schedule.batch, shuffle=False, attach=attach)
+
+    def _items(self, round_: int) -> list[Sequence[ReadItem]]:
+        return [
+            read_items(self.arrays, clip_id, self.targets.views(clip_id, epoch))
+            for clip_id, epoch in self._samples(round_)
+        ]
+
+    def _attach(self, numbers: Indices, round_: int) -> dict[str, Any]:
+        samples = self._samples(round_)
+        return attached(self.targets, self.donors, [samples[int(i)] for i in numbers])
+
+
+def read_items(arrays: Sequence[ArraySpec], clip_id: str, views: Sequence[int]) -> list[ReadItem]:
+    """Return what to read for the views of a clip, one item per array."""
+    slots = [SLOT[view] for view in views]
+    return [(clip_id, array.name, array.rows_of(slots)) for array in arrays]
+
+
+def attached(targets: Targets, donors: dict[str, str] | None, samples: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """Return the targets of a batch, and those of the donors for twins."""
+    own = [targets.sample(*sample) for sample in samples]
+    batch: dict[str, Any] = {"targets": collate(own)}
+    if donors is not None:
+        # The donor's own draw: its targets needn't fit the twin's views, they mustn't. Clip and views are what the
+        # features are of.
+        borrowed = [
+            {**targets.sample(donors[c], epoch), "clip_id": c, "views": mine["views"]}
+            for (c, epoch), mine in zip(samples, own, strict=True)
+        ]
+        batch["control"] = collate(borrowed)
+    return batch
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> Batch:
+    """Stack tensors of one shape; everything else becomes a list."""
+    batch: Batch = {}
+    for name in samples[0]:
+        values = [sample[name] for sample in samples]
+        same = all(isinstance(value, Tensor) and value.shape == values[0].shape for value in values)
+        batch[name] = torch.stack(values) if same else values
+    return batch

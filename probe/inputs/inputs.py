@@ -1,0 +1,231 @@
+"""What a run reads: store, arrays, dataset and splits, checked before the first step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.format.spec import ArraySpec
+from cache.source import FeatureSource
+from configs.errors import ConfigError, DatasetError
+from configs.identity import digest
+from data.dataset.clip import QUERY_POSITIONS
+from data.dataset.queries import QueryPlan, clip_rng, load_plan
+from data.dataset.reader import PreparedDataset
+from data.dataset.targets import tag_labels
+from probe.inputs.checks import check_clips, check_dataset, check_truth
+from probe.inputs.layers import choose_arrays
+from probe.task import Task
+
+if TYPE_CHECKING:
+    from probe.module import TargetOptions
+
+MEMORY_BUDGET = 1 << 30
+"""Bytes of dense ground truth kept in memory."""
+
+
+class RememberingDataset(PreparedDataset):
+    """A prepared dataset that decodes the dense ground truth of a clip once and keeps it, up to `MEMORY_BUDGET`."""
+
+    def _dense(self, clip_id: str, name: str, positions: Sequence[int]) -> NDArray[Any]:
+        kept: dict[tuple[str, str], NDArray[Any]] = self.__dict__.setdefault("_kept", {})
+        legal = self.query_positions(clip_id)
+        if not set(positions) <= set(legal):
+            return super()._dense(clip_id, name, positions)
+        values = kept.get((clip_id, name))
+        if values is None:
+            values = super()._dense(clip_id, name, legal)
+            room = MEMORY_BUDGET - self.__dict__.get("_used", 0)
+            if values.nbytes > room:
+                return super()._dense(clip_id, name, positions)
+            kept[clip_id, name] = values
+            self.__dict__["_used"] = self.__dict__.get("_used", 0) + values.nbytes
+        place = {position: i for i, position in enumerate(legal)}
+        picked: NDArray[Any] = values[[place[position] for position in positions]]
+        return picked
+
+
+class Layer(NamedTuple):
+    """One array of one feature store, or of a fused view."""
+
+    store: FeatureSource
+    array: ArraySpec
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """Clip positions that there are features for."""
+        slots = enumerate(self.array.row_of_slot[: len(QUERY_POSITIONS)])
+        return tuple(QUERY_POSITIONS[slot] for slot, row in slots if row >= 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What runs that look at the same views of the same clips read.
+
+    Attributes:
+        dataset: the prepared dataset.
+        layers: the arrays to probe, of one source or several, one or more probes each.
+        train, select, report: clip ids.
+        plan: frozen views of select and report.
+    """
+
+    dataset: PreparedDataset
+    layers: tuple[Layer, ...]
+    train: list[str]
+    select: list[str]
+    report: list[str]
+    plan: QueryPlan
+
+    @property
+    def positions(self) -> list[int]:
+        """Clip positions that all layers have features for."""
+        return sorted(set.intersection(*(set(layer.positions) for layer in self.layers)))
+
+    def wanted(self, clip_ids: Sequence[str], config: Any, *, frozen: bool) -> TargetOptions:
+        """Return the target options for some clips."""
+        from probe.module import TargetOptions
+
+        views = config.recipe.views
+        plan = self.plan if frozen else None
+        return TargetOptions(clip_ids, plan, config.sampler, views, config.data_seed, self.positions)
+
+    def gt_size(self) -> tuple[int, int]:
+        """Return height and width of the ground truth, the same for all clips.
+
+        Raises:
+            DatasetError: clips differ; all sizes are named.
+        """
+        sizes: dict[tuple[int, int], int] = {}
+        for clip_id in (*self.train, *self.select, *self.report):
+            size = self.dataset.gt_size(clip_id)
+            sizes[size] = sizes.get(size, 0) + 1
+        if len(sizes) != 1:
+            found = ", ".join(f"{h}x{w} in {count} clips" for (h, w), count in sorted(sizes.items()))
+            raise DatasetError(
+                "the ground truth of these clips has several sizes",
+                expected="one size for all clips of a run",
+                found=found,
+                where=self.dataset.path,
+                fix="prepare it with one size: gt_height= and gt_width= of scannet, image_size= of dl3dv",
+            )
+        return next(iter(sizes))
+
+
+def open_inputs(config: Any, task: Task, *, many: bool = False) -> list[Inputs]:
+    """Open what a command reads and check that every clip has features and ground truth.
+
+    Layers that look at the same views of the same clips come together: they share a pass over the data.
+
+    Args:
+        config: resolved configuration; `models` name several sources, `model` one.
+        task: what to probe for.
+        many: see `probe.inputs.layers.choose_arrays`.
+
+    Raises:
+        MissingError: no store, no dataset, or clips without features or labels; the message lists them.
+        StoreError: several stores fit, or the store belongs to another dataset.
+        DatasetError: a split is empty or has too few views.
+    """
+    from fusion.opening import open_source
+
+    # The name alone isn't used to choose: a store named by its folder may belong to another dataset, which is told.
+    named = config.dataset if config.store is None else None
+    datasets: dict[str, PreparedDataset] = {}
+    groups: dict[tuple[str, tuple[int, ...]], Inputs] = {}
+    for model in sources(config):
+        store = open_source(config.root, named, model, config.store)
+        name = config.dataset or store.dataset
+        dataset = datasets.get(name) or open_dataset(config.root, name, store)
+        check_dataset(store, name)
+        check_truth(dataset, task)
+        datasets[name] = dataset
+        for array in choose_arrays(store, config.layers, config.noise, task=task.name, many=many):
+            layer = Layer(store, array)
+            key = (name, layer.positions)
+            known = groups.get(key) or _clips_of(dataset, config)
+            groups[key] = dataclasses.replace(known, layers=(*known.layers, layer))
+    for inputs in groups.values():
+        check_clips(inputs, task, [*inputs.train, *inputs.select, *inputs.report])
+    return list(groups.values())
+
+
+def sources(config: Any) -> list[str | None]:
+    """Return the names of the sources that a command is about; None stands for the only one there is.
+
+    Raises:
+        ConfigError: both `model` and `models`, or several sources and one `store`.
+    """
+    given = [*config.models, config.model or ""]
+    names = list(dict.fromkeys(word for item in given for word in item.replace(",", " ").split()))
+    if not names:
+        return [None]
+    if config.models and config.model is not None:
+        raise ConfigError("model and models are both given", fix="write all names into models=")
+    if config.store is not None and len(names) > 1:
+        raise ConfigError("store= names one store", found=f"models={' '.join(names)}", fix="probe that one by itself")
+    return list(names)
+
+
+def _clips_of(dataset: PreparedDataset, config: Any) -> Inputs:
+    """Return the clips of a run's splits and the views it is judged by, no layers yet."""
+    scheme = config.split_scheme
+    train = prefix(dataset.split("train", scheme), config.fraction, config.data_seed)
+    select, report = dataset.split("select", scheme), dataset.split("report", scheme)
+    for name, clips in (("train", train), ("select", select), ("report", report)):
+        if not clips:
+            counts = dataset.clips["split"].value_counts().to_dict()
+            raise DatasetError(
+                f"no clips in split {name}",
+                where=dataset.path,
+                found=", ".join(f"{count} in {split}" for split, count in counts.items()),
+                fix="prepare more clips, or share one validation set with split_scheme=paper",
+            )
+    return Inputs(dataset, (), train, select, report, load_plan(dataset, f"{config.sampler}-{config.recipe.views}"))
+
+
+def open_dataset(root: str | None, name: str, store: FeatureSource) -> PreparedDataset:
+    """Open a dataset and make sure that a store was made from it.
+
+    Raises:
+        MissingError: no such dataset; StoreError: the store was made from another one.
+    """
+    check_dataset(store, name)
+    known = RememberingDataset.open(name, root)
+    assert isinstance(known, RememberingDataset)
+    return known
+
+
+def prefix(clip_ids: Sequence[str], fraction: float, seed: int) -> list[str]:
+    """Return a share of the clips, at least one; a smaller share is part of every larger one."""
+    if fraction >= 1 or not clip_ids:
+        return list(clip_ids)
+    order = clip_rng(seed, 0, "", "fraction").permutation(len(clip_ids))
+    count = max(1, round(fraction * len(clip_ids)))
+    return sorted(clip_ids[int(i)] for i in order[:count])
+
+
+def train_rates(dataset: PreparedDataset, clip_ids: Sequence[str]) -> tuple[float, ...]:
+    """Return the share of clips that show each class: 200 pixels over all frames, in at least two of them."""
+    if not dataset.class_names or not clip_ids:
+        return ()
+    shown = [
+        tag_labels(dataset.class_pixels(c, dataset.positions(c).tolist()), dataset.gt_size(c), min_views=2)
+        for c in clip_ids
+    ]
+    return tuple(float(rate) for rate in np.stack(shown).mean(axis=0, dtype=np.float64))
+
+
+def inputs_identity(inputs: Inputs, layer: Layer) -> dict[str, Any]:
+    """Return what a run's identity says of its inputs: values of the features, of the targets, clips and views."""
+    return {
+        "store": layer.store.fingerprint_digest,
+        "array": layer.array.name,
+        "dataset": inputs.dataset.name,
+        "dataset_parameters": inputs.dataset.fingerprint,
+        "clips": digest([inputs.train, inputs.select, inputs.report]),
+        "plan": inputs.plan.sha256,
+    }

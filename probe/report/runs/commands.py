@@ -1,0 +1,108 @@
+"""The commands that repeat a run and make its features."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from configs.errors import ConfigError, SpatialprobeError
+from configs.identity import plain
+from fusion.record import fuse_command, load_record, record_path
+from fusion.views.grids import extract_command, noise_word
+from probe.config import train_layers
+from probe.report.runs.collect import Run
+from probe.report.runs.stores import StoreFacts
+from probe.train.plan import NOT_IDENTITY
+
+_NEVER = (*NOT_IDENTITY, "task", "profile", "readout")
+"""Told otherwise, or without influence on the numbers."""
+_DERIVED = ("recipe.seed", "trunk.depth")
+"""Told by seeds= and depths=."""
+
+
+def train_command(run: Run) -> str:
+    """Return the command that trains or imports a run again: only what differs from the profile is named."""
+    result, config = run.result, _flat(run.result["config"])
+    words = {
+        "task": run.task,
+        "model": run.source,
+        "dataset": result["dataset"],
+        "store": run.store,
+        "layers": run.array,
+        "profile": result["profile"],
+        "seeds": run.seed,
+    }
+    usual = _defaults(run.task, str(result["profile"]))
+    if str(result["depth"]) != _usual_depth(usual):
+        words["depths"] = result["depth"]
+    for key, value in config.items():
+        if key in _NEVER or key in _DERIVED or key not in usual or usual[key] == value:
+            continue
+        if key in _BY_PROFILE and value == ("paper" if result["profile"] == "paper" else "standard"):
+            continue
+        words[key] = value
+    verb = "train"
+    if "imported" in result:
+        verb, words["checkpoint"] = "import", result["imported"]["file"]
+    return " ".join([f"python -m probe {verb}", *(f"{key}={_word(value)}" for key, value in words.items())])
+
+
+_BY_PROFILE = ("split_scheme", "variant")
+
+
+def features_command(run: Run, facts: StoreFacts) -> str:
+    """Return the command that makes the features of a run, or fuses them.
+
+    Args:
+        run: the run.
+        facts: of the store that it read.
+    """
+    result, dataset = run.result, str(run.result["dataset"])
+    if "+" in run.source or "@" in run.source or "~" in run.source:
+        path = record_path(run.folder.parents[1], dataset, run.source, run.store)
+        try:
+            return fuse_command(load_record(path))
+        except (SpatialprobeError, OSError):  # made on the fly, or damaged
+            return f'python -m fusion fuse models="{run.source}" dataset={dataset}'
+    timestep = (facts.arrays.get(run.array, {}).get("extra") or {}).get("timestep")
+    words = [f"layers={result['block']}"] if result["block"] is not None else []
+    words += [f"tap={result['tap']}"] if result["tap"] in ("vision", "vae") else []
+    words += [f"noise={noise_word(result['noise_level'], timestep)}"] if result["noise_level"] is not None else []
+    words += [f"grid={'x'.join(map(str, result['grid']))}"] if result["grid"] else []
+    return " ".join([extract_command(run.source, dataset), *words])
+
+
+@lru_cache
+def _defaults(task: str, profile: str) -> Mapping[str, Any]:
+    """Return key -> value of a run of which nothing but task and profile is given; empty for an unknown profile."""
+    from configs.loader import resolve
+
+    try:
+        layers = train_layers({"task": task, "profile": profile})
+        return _flat(plain(resolve(layers.schema, layers.values, {"task": task, "profile": profile})))
+    except ConfigError:
+        return {}
+
+
+def _usual_depth(usual: Mapping[str, Any]) -> str:
+    return "linear" if usual.get("readout") == "linear" else str(usual.get("trunk.depth"))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return ",".join(map(_word, value)) or "[]"
+    return "null" if value is None else shlex.quote(str(value))

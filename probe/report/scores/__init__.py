@@ -1,0 +1,4 @@
+"""Scores of a report: seeds averaged clip by clip, layers chosen, families of comparisons, boards.
+
+Start with scoring.py, then entries.py.
+"""

@@ -1,0 +1,118 @@
+"""Tables of comparisons: pairs by the main metric, models beside their controls, selectivity and code length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from probe.report.contract import task_columns
+from probe.report.scores.entries import Entry
+from probe.report.scores.families import Comparison, controls_of, subjects
+from probe.report.scores.paired import paired
+from probe.report.tables.frames import cell_id, defined, score_cell, where
+
+Rows = list[dict[str, Any]]
+
+
+def pair_rows(found: Sequence[Comparison]) -> Rows:
+    """Return table `pairs`."""
+    return [_pair(item) for item in found]
+
+
+def pair_cell(item: Comparison) -> str:
+    """Return the id of a comparison's difference."""
+    return cell_id("pair", item.family, item.a.id, item.b.id, item.pair.metric)
+
+
+def _pair(item: Comparison) -> dict[str, Any]:
+    pair, interval = item.pair, item.pair.interval
+    row: dict[str, Any] = {
+        "setting": item.a.setting.id,
+        "task": item.a.task,
+        "metric": pair.metric,
+        "better": item.a.metrics[pair.metric].better,
+        "family": item.family,
+    }
+    for name, entry, value in (("a", item.a, pair.a_value), ("b", item.b, pair.b_value)):
+        row |= {name: entry.id, f"{name}_source": entry.source.name, f"{name}_label": entry.label}
+        row[f"{name}_value"] = defined(value)
+    return row | {
+        "difference": defined(interval.value),
+        "low": defined(interval.low),
+        "high": defined(interval.high),
+        "advantage": defined(pair.advantage),
+        "effect": defined(pair.effect),
+        "rooms_better": defined(pair.rooms_better),
+        "p": defined(pair.p),
+        "p_holm": defined(item.p_holm),
+        "p_smallest": defined(pair.smallest),
+        "comparisons": item.size,
+        "n_clips": interval.n_clips,
+        "n_rooms": interval.n_groups,
+        "n_seeds": f"{len(item.a.runs)}, {len(item.b.runs)}",
+        "test": pair.test,
+        "verdict": item.verdict,
+        "cell": pair_cell(item),
+    }
+
+
+def control_rows(entries: Sequence[Entry]) -> Rows:
+    """Return table `controls`: every column of its task, each subject beside each control."""
+    rows: Rows = []
+    for entry in subjects(entries):
+        for control in controls_of(entry, entries):
+            for column in task_columns(entry.task):
+                if entry.score(column.metric) is None or control.score(column.metric) is None:
+                    continue
+                pair = paired(entry, control, column.metric)
+                rows.append(
+                    {
+                        **where(entry),
+                        "control": control.role,
+                        "control_source": control.source.name,
+                        "control_label": control.label,
+                        "metric": column.metric,
+                        "better": column.better,
+                        "value": defined(pair.a_value),
+                        "control_value": defined(pair.b_value),
+                        "difference": defined(pair.interval.value),
+                        "low": defined(pair.interval.low),
+                        "high": defined(pair.interval.high),
+                        "advantage": defined(pair.advantage),
+                        "cell": cell_id("control", entry.id, control.id, column.metric),
+                        "value_cell": score_cell(entry, column.metric),
+                        "control_cell": score_cell(control, column.metric),
+                    }
+                )
+    return rows
+
+
+def selectivity_rows(entries: Sequence[Entry]) -> Rows:
+    """Return table `selectivity`: from twins on shuffled targets, and from online codes."""
+    rows: Rows = []
+    for entry in entries:
+        own = {run.run_id for run in entry.runs}
+        twins = [run for run in entry.setting.runs if run.result["control"] and run.result.get("control_of") in own]
+        names = dict.fromkeys(name for twin in twins for name in twin.result.get("selectivity", {}))
+        for name in names:
+            some = [t for t in twins if t.result["selectivity"].get(name) is not None]
+            values = [float(twin.result["selectivity"][name]) for twin in some]
+            rows.append(_measured(entry, name, values, [twin.run_id for twin in some]))
+        coded = [run for run in entry.runs if (run.result.get("mdl") or {}).get("compression") is not None]
+        if coded:
+            values = [float(run.result["mdl"]["compression"]) for run in coded]
+            rows.append(_measured(entry, "mdl.compression", values, [run.run_id for run in coded]))
+    return rows
+
+
+def _measured(entry: Entry, metric: str, values: Sequence[float], runs: Sequence[str]) -> dict[str, Any]:
+    return {
+        **where(entry),
+        "metric": metric,
+        "value": float(np.mean(values)),
+        "cell": cell_id("selectivity", entry.id, metric),
+        "n_seeds": len(values),
+        "runs": ",".join(runs),
+    }

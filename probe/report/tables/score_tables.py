@@ -1,0 +1,165 @@
+"""Tables of scores: all of them, and the curves, classes and bins made from them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from probe.report.contract import task_columns
+from probe.report.scores.entries import Entry
+from probe.report.tables.frames import cell_id, defined, interval_columns, score_cell, where
+
+Rows = list[dict[str, Any]]
+TITLES = {
+    "chance_map": "mAP by chance",
+    "log_loss": "log loss",
+    "loss": "loss",
+    "t_miou_ceiling": "T-mIoU, ceiling of the grid",
+    "t_sr_ceiling": "T-SR, ceiling of the grid",
+}
+_LOWER = re.compile(r"loss|log_loss|.*_err|(depth_bin|frame_dist)_.*")
+_BIN = re.compile(r"depth_bin_(\d\d)_err|frame_dist_b(\d)_err")
+
+
+def title_of(entry: Entry, metric: str) -> str:
+    """Return the name of a metric for a reader."""
+    return entry.metrics[metric].title if metric in entry.metrics else TITLES.get(metric, metric)
+
+
+def better_of(entry: Entry, metric: str) -> str:
+    """Return `higher` or `lower`."""
+    if metric in entry.metrics:
+        return entry.metrics[metric].better
+    return "lower" if _LOWER.fullmatch(metric) else "higher"
+
+
+def score_rows(entries: Iterable[Entry]) -> Rows:
+    """Return table `scores`."""
+    return [_row(entry, metric) for entry in entries for metric in entry.scored.scores]
+
+
+def _row(entry: Entry, metric: str) -> dict[str, Any]:
+    score = entry.scored.scores[metric]
+    seeds = [value for value in map(defined, score.seeds) if value is not None]
+    return {
+        **where(entry),
+        "metric": metric,
+        "title": title_of(entry, metric),
+        "better": better_of(entry, metric),
+        "cell": score_cell(entry, metric),
+        **interval_columns(score.interval, len(entry.runs)),
+        "seed_low": min(seeds, default=None),
+        "seed_high": max(seeds, default=None),
+        "n_undefined": score.undefined,
+        "runs": entry.run_ids,
+    }
+
+
+def _curve_row(entry: Entry, metric: str) -> dict[str, Any]:
+    facts = {key: entry.facts[key] for key in ("tap", "block", "relative_depth", "noise_level")}
+    return {**_row(entry, metric), **facts, "select_value": defined(entry.on_select(metric))}
+
+
+def _columns(entry: Entry) -> list[str]:
+    """The columns of its task that an entry has."""
+    return [c.metric for c in task_columns(entry.task) if entry.score(c.metric) is not None]
+
+
+def layer_rows(entries: Sequence[Entry]) -> Rows:
+    """Return table `layers`: every entry with a block number, along the depth of the network."""
+    found = [entry for entry in entries if entry.facts["block"] is not None]
+    found.sort(key=lambda e: (e.setting.id, e.label, str(e.facts["noise_level"]), e.facts["block"]))
+    return [_curve_row(entry, metric) for entry in found for metric in _columns(entry)]
+
+
+def noise_rows(entries: Sequence[Entry]) -> Rows:
+    """Return table `noise`: blocks with two noise levels or more."""
+    groups: dict[tuple[Any, ...], list[Entry]] = {}
+    for entry in entries:
+        if entry.facts["noise_level"] is not None:
+            key = (entry.setting.id, entry.source.store, entry.source.name, entry.facts["tap"], entry.facts["block"])
+            groups.setdefault((*key, str(entry.facts["grid"])), []).append(entry)
+    rows: Rows = []
+    for group in groups.values():
+        if len({entry.facts["noise_level"] for entry in group}) > 1:
+            ordered = sorted(group, key=lambda e: float(e.facts["noise_level"]))
+            rows += [_curve_row(entry, metric) for entry in ordered for metric in _columns(entry)]
+    return rows
+
+
+def curve_rows(entries: Sequence[Entry]) -> Rows:
+    """Return table `curves`: equal features under probes of several depths, or from several shares of the clips."""
+    rows: Rows = []
+    for axis in ("depth", "fraction"):
+        groups: dict[str, list[Entry]] = {}
+        for entry in entries:
+            groups.setdefault(cell_id(*_without(entry, axis)), []).append(entry)
+        for group in groups.values():
+            if len({_place(entry, axis) for entry in group}) < 2:
+                continue
+            for entry in sorted(group, key=lambda e: _place(e, axis)):
+                x = _place(entry, axis)
+                text = entry.setting.key["depth"] if axis == "depth" else f"{x:g}"
+                rows += [{**_row(entry, metric), "axis": axis, "x": x, "x_label": text} for metric in _columns(entry)]
+    return rows
+
+
+def _place(entry: Entry, axis: str) -> float:
+    if axis == "fraction":
+        return float(entry.setting.key["options"].get("fraction", 1.0))
+    depth = entry.setting.key["depth"]
+    return -1.0 if depth == "linear" else float(depth)
+
+
+def _without(entry: Entry, axis: str) -> list[object]:
+    """Everything that must be equal along an axis; another share of clips is another list of clips."""
+    key = dict(entry.setting.key)
+    options = dict(key.pop("options"))
+    inputs = dict(key.pop("inputs"))
+    if axis == "depth":
+        key.pop("depth")
+    else:
+        options.pop("fraction", None)
+        inputs.pop("clips", None)
+    return [axis, key, options, inputs, entry.source.name, entry.source.store, entry.facts["array"]]
+
+
+def class_rows(entries: Iterable[Entry]) -> Rows:
+    """Return table `classes` of the chosen entries."""
+    rows: Rows = []
+    for entry in entries:
+        clips = len(entry.clips.ids) if entry.clips else 0
+        for row in entry.scored.classes if entry.chosen else ():
+            positives = int(row["positives"])
+            rows.append(
+                {
+                    **where(entry),
+                    "class": row["name"],
+                    "bucket": row["bucket"],
+                    "positives": positives,
+                    "train_rate": row["train_rate"],
+                    "chance": positives / clips if clips else None,
+                    "cell": cell_id("class", entry.id, row["name"]),
+                    **interval_columns(row["interval"], len(entry.runs)),
+                }
+            )
+    return rows
+
+
+def bin_rows(entries: Iterable[Entry], prefix: str) -> Rows:
+    """Return table `depth_error` (prefix `depth_bin`) or `frame_error` (`frame_dist`) of the chosen entries."""
+    rows: Rows = []
+    for entry in entries:
+        for metric in entry.scored.scores if entry.chosen else ():
+            place = _BIN.fullmatch(metric)
+            if place is None or not metric.startswith(prefix):
+                continue
+            number = int(place[1] or place[2])
+            nearest = prefix == "depth_bin"
+            text = f"{number * 10} to {number * 10 + 10} % of depths" if nearest else _QUARTERS[number]
+            rows.append({**_row(entry, metric), "bin": number, "bin_label": text})
+    return sorted(rows, key=lambda row: (row["setting"], row["label"], row["entry"], row["bin"]))
+
+
+_QUARTERS = ("nearest quarter", "second quarter", "third quarter", "farthest quarter")

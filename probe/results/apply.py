@@ -1,0 +1,166 @@
+"""A finished run applied again: to other clips, views or metrics, or for its predictions and pictures."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+from configs.errors import ConfigError, MissingError
+from configs.files import write_atomic
+from configs.identity import digest
+from configs.loader import closest, resolve
+from configs.paths import results_path
+from data.dataset.queries import load_plan
+from fusion.opening import open_source
+from probe.config import run_schema
+from probe.inputs.checks import check_clips
+from probe.inputs.inputs import Inputs, Layer, open_dataset
+from probe.inputs.matching import Match
+from probe.metrics.scores import Scores
+from probe.results import results
+from probe.results.tables import write_tables
+from probe.tasks import load_task
+from probe.train import checkpoints
+from probe.train.fitting import resolve_device
+from probe.train.member import Member
+from probe.train.plan import RunPlan
+from probe.train.session import Session, folder_of
+
+
+def evaluate(config: Any) -> dict[str, Any]:
+    """Score a finished run on a split and keep the scores in its folder.
+
+    What has been computed once is returned from there: the report split is not looked at twice.
+
+    Args:
+        config: an `EvaluateConfig`.
+
+    Returns:
+        `run_id`, `dataset`, `split`, `plan`, `variant` and `metrics`.
+
+    Raises:
+        MissingError: no such run, or clips without features or ground truth.
+        ConfigError: the dataset has other classes than the run.
+    """
+    result = find_run(config.root, config.run)
+    applied = _Applied(config, result)
+    asked = {
+        "run_id": result["run_id"],
+        "dataset": applied.inputs.dataset.name,
+        "split": config.split,
+        "plan": applied.inputs.plan.name,
+        "variant": applied.plan.config.variant,
+    }
+    where = {**asked, "store": applied.inputs.layers[0].store.fingerprint_digest, "resamples": config.resamples}
+    path = applied.folder / "evaluations" / f"{digest(where)[:16]}.json"
+    if path.is_file():
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return kept
+    scores = applied.scores(applied.clips)
+    groups = applied.groups
+    found = {**asked, "metrics": scores.summary(groups, config.resamples), "classes": scores.classes}
+    path.parent.mkdir(exist_ok=True)
+    write_atomic(path, results.to_json(found))
+    return found
+
+
+def predict(config: Any) -> Path:
+    """Write predictions, metric values per clip and pictures of a finished run; return the folder.
+
+    Args:
+        config: a `PredictConfig`.
+
+    Raises:
+        MissingError: no such run or clip, or clips without features or ground truth.
+    """
+    from probe.pictures import draw
+
+    result = find_run(config.root, config.run)
+    applied = _Applied(config, result)
+    folder = Path(config.out) if config.out else applied.folder / "predictions" / f"{applied.name}-{config.split}"
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = config.clips or applied.clips
+    unknown = [clip_id for clip_id in clips if clip_id not in applied.clips]
+    if unknown:
+        raise MissingError(f"no clip {unknown[0]!r} in split {config.split}", fix=closest(unknown[0], applied.clips))
+    scores = applied.scores(clips)
+    write_tables(folder, {config.split: scores}, applied.groups)
+    if config.pictures:
+        draw(applied.member, applied.session, scores, config.pictures, folder)
+    return folder
+
+
+def find_run(root: str | None, run: str) -> dict[str, Any]:
+    """Return the result of the finished run whose id begins with `run`.
+
+    Raises:
+        MissingError: there is none, or several; the message lists them.
+    """
+    known = [path.stem for path in results_path(root).glob("*.json")]
+    fitting = [run_id for run_id in known if run_id.startswith(run)]
+    if len(fitting) != 1:
+        raise MissingError(
+            f"{'several finished runs fit' if fitting else 'no finished run'} {run!r}",
+            where=results_path(root),
+            found=", ".join(fitting) or None,
+            fix="python -m probe runs lists them",
+        )
+    return results.read(results.result_file(root, fitting[0]))
+
+
+class _Applied:
+    """A finished run with its best weights and the inputs it is applied to."""
+
+    def __init__(self, config: Any, result: dict[str, Any]) -> None:
+        self.folder = folder_of(config.root, result["run_id"])
+        original: Any = resolve(run_schema(result["task"]), [result["config"]], {})
+        original.root, original.device = config.root, config.device
+        changed = copy.deepcopy(original)
+        changed.variant = config.variant or original.variant
+        changed.pictures, changed.resamples = 0, config.resamples
+        task = load_task(result["task"])
+        elsewhere = config.dataset is not None and config.dataset != result["dataset"]
+        named = config.store or (None if elsewhere else result["store"][:12])
+        store = open_source(config.root, config.dataset or result["dataset"], result["source"], named)
+        dataset = open_dataset(config.root, config.dataset or store.dataset, store)
+        array = store.array(result["array"])
+        home = None if not elsewhere else open_home(config.root, result)
+        if home is not None and home.class_names != dataset.class_names and task.name == "tagging":
+            raise ConfigError(
+                "this dataset has other classes than the run",
+                expected=", ".join(home.class_names[:5]),
+                found=", ".join(dataset.class_names[:5]),
+            )
+        self.clips = dataset.split(config.split, result["split_scheme"])
+        plan = load_plan(dataset, config.plan or result["plan"])
+        self.inputs = Inputs(dataset, (Layer(store, array),), self.clips, [], self.clips, plan)
+        check_clips(self.inputs, task, self.clips)
+        self.plan = RunPlan(changed, 0, bool(result["control"]), {"array": array.name})
+        self.name = dataset.name
+        self.session = Session(changed, self.inputs, resolve_device(config.device), home=home)
+        if original.match.width:
+            self.session.matches[0] = kept_projection(original.match.grid, self.folder, result["run_id"])
+        self.member: Member = self.session.member(self.plan, folder=self.folder, run_id=result["run_id"])
+        self.member.load_best()
+        rooms = dataset.clips["group_id"].to_dict()
+        self.groups = {str(clip_id): str(room) for clip_id, room in rooms.items()}
+
+    def scores(self, clips: list[str]) -> Scores:
+        """Return the scores of some clips."""
+        data = self.session.data(self.inputs.layers, self.plan.control)
+        return self.session.scores([self.member], data, clips, full=True, among=self.clips)[0]
+
+
+def kept_projection(grid: list[int], folder: Path, run_id: str) -> Match:
+    """Return the matching of a finished run, with the projection that it was trained with; nothing is fitted again."""
+    state = checkpoints.load(folder / "best.ckpt", run_id)["match"]
+    return Match((grid[0], grid[1]) if grid else None, state["mean"], state["matrix"])
+
+
+def open_home(root: str | None, result: dict[str, Any]) -> Any:
+    """Return the dataset that a run was trained on."""
+    from data.dataset.reader import PreparedDataset
+
+    return PreparedDataset.open(result["dataset"], root)

@@ -1,0 +1,104 @@
+"""What `train` and `runs` print: finished runs as a table, interrupted ones with how far they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from configs.console import print_table
+from configs.errors import CorruptionError
+from configs.paths import results_path, runs_path
+from probe.metrics.names import METRICS
+from probe.results import results
+from probe.tasks import find_metric, load_task
+from probe.train import checkpoints
+
+
+def print_results(found: Sequence[Mapping[str, Any]], root: str | None) -> None:
+    """Print one row per run with the table's columns of its task."""
+    for task in dict.fromkeys(result["task"] for result in found):
+        rows = [result for result in found if result["task"] == task]
+        keys = _columns(task, rows)
+        titles = [info.title if (info := find_metric(key)) else key for key in keys]
+        columns = ["run", "source", "dataset", "layer", "depth", "seed", "control", *titles]
+        print_table(
+            f"{task}, report split, {', '.join(sorted({row['profile'] for row in rows}))}",
+            columns,
+            [[*_facts(row), *(_value(row, key) for key in keys)] for row in rows],
+            notes=[note for row in rows for note in _notes(row)],
+        )
+    if found:
+        print(f"{results_path(root) / results.PARQUET}")
+
+
+def print_summary(found: Mapping[str, Any]) -> None:
+    """Print every metric of one evaluation with its interval."""
+    rows = [
+        [key, row["value"], row["low"], row["high"], row["n"], row["undefined"]]
+        for key, row in found["metrics"].items()
+    ]
+    title = f"run {found['run_id']} on {found['split']} of {found['dataset']}, plan {found['plan']}, {found['variant']}"
+    print_table(title, ["metric", "value", "low", "high", "clips", "undefined"], rows)
+
+
+def print_runs(config: Any) -> None:
+    """List the runs that `probe runs` asks for."""
+    if config.unfinished:
+        _print_unfinished(config)
+        return
+    found = [result for result in results.read_all(config.root) if _wanted(result, config)]
+    if not found:
+        print(f"no finished run in {results_path(config.root)}; python -m probe train task=... makes one")
+    print_results(sorted(found, key=lambda r: (r["task"], r["source"], r["array"], r["depth"], r["seed"])), config.root)
+
+
+def _wanted(facts: Mapping[str, Any], config: Any) -> bool:
+    wanted = {"task": config.task, "source": config.model, "dataset": config.dataset}
+    return all(value is None or facts[key] == value for key, value in wanted.items())
+
+
+def _print_unfinished(config: Any) -> None:
+    rows = []
+    for path in sorted(runs_path(config.root).glob("*/run.json")):
+        run_id = path.parent.name
+        if results.result_file(config.root, run_id).is_file():
+            continue
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if not _wanted(facts, config):
+            continue
+        try:
+            done = int(checkpoints.load(path.parent / "last.ckpt", run_id)["rounds_done"])
+        except (LookupError, CorruptionError, ValueError):
+            done = 0
+        rows.append([run_id, facts["task"], facts["source"], facts["dataset"], facts["array"], facts["seed"], done])
+    columns = ["run", "task", "source", "dataset", "layer", "seed", "rounds done"]
+    print_table(f"{len(rows)} unfinished runs", columns, rows, notes=["the same `train` command continues a run"])
+
+
+def _columns(task: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The published table's columns that these runs have, else the task's headline."""
+    known = {key for row in rows for key in row["report"]}
+    extra = [key for key in ("chance_map", "t_miou_ceiling") if key in known]
+    return [key for key, info in METRICS.items() if info.primary and key in known] + extra or [load_task(task).headline]
+
+
+def _facts(row: Mapping[str, Any]) -> list[Any]:
+    return [row["run_id"], row["source"], row["dataset"], row["array"], row["depth"], row["seed"], row["control"]]
+
+
+def _value(row: Mapping[str, Any], key: str) -> float | None:
+    value: float | None = row["report"].get(key, {}).get("value")
+    return value
+
+
+def _notes(row: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if row.get("selectivity"):
+        key = load_task(row["task"]).headline
+        notes.append(f"selectivity of {row['control_of']}: {key} {row['selectivity'].get(key, float('nan')):.4g}")
+    if row.get("mdl"):
+        notes.append(
+            f"online code of {row['run_id']}: {row['mdl']['bits']:.5g} bits, {row['mdl']['compression']:.3g} to 1"
+        )
+    return notes

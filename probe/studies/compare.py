@@ -1,0 +1,210 @@
+"""Two finished runs, or two sets of seeds, tested against each other on the same clips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from configs.console import print_table
+from configs.errors import ConfigError, MissingError
+from configs.loader import closest
+from configs.paths import results_path
+from probe.report.contract import task_columns
+from probe.report.runs.collect import Run, collect
+from probe.report.runs.settings import Setting, differing, setting_key
+from probe.report.runs.sources import source_of
+from probe.report.runs.stores import store_facts
+from probe.report.scores.entries import Entry
+from probe.report.scores.paired import ALPHA, Paired, paired
+from probe.report.scores.scoring import report_clips, score
+from probe.tasks import load_task
+
+if TYPE_CHECKING:
+    from probe.report.config import CompareConfig
+
+SELECTORS = ("task", "model", "dataset", "store", "layers", "noise", "depth", "profile", "seed", "plan", "fraction")
+"""Keys of a selector."""
+CONFIDENCE, SEED = 0.95, 0
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The outcome of a comparison.
+
+    Attributes:
+        a, b: the two sides.
+        main: the test of the metric that was asked for.
+        others: further columns of the published table, with intervals; their p values are not shown, because picking
+            the smallest of several would mislead.
+    """
+
+    a: Entry
+    b: Entry
+    main: Paired
+    others: tuple[Paired, ...]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        pair = self.main
+        if math.isnan(pair.p):
+            return f"no test: {pair.reason or 'no p value'}"
+        if pair.p >= ALPHA:
+            return f"not distinguishable at p < {ALPHA:g}: this is no evidence that they are equal"
+        return f"{'a' if pair.advantage > 0 else 'b'} is better (p = {pair.p:.3g})"
+
+
+def compare(config: CompareConfig) -> Compared:
+    """Test two runs against each other.
+
+    Seeds of a side are averaged per clip first; intervals and p values resample rooms.
+
+    Args:
+        config: the two sides, a metric and the number of resamples.
+
+    Raises:
+        MissingError: no finished run fits, or its tables are gone.
+        ConfigError: several different ones fit, or the two sides are not comparable; the message lists the differences.
+    """
+    found = collect(config.root).runs
+    sides = [find_side(found, text, config.root) for text in (config.a, config.b)]
+    keys = [setting_key(side[0]) for side in sides]
+    wrong = differing(*keys)
+    if wrong:
+        raise ConfigError(
+            "these runs can't be compared: only features and seeds may differ",
+            expected=f"as in {sides[0][0].run_id}",
+            found="; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""),
+            fix="python -m probe runs lists the runs; train the second one with the options of the first",
+        )
+    setting = Setting("compare", "", keys[0], tuple(run for side in sides for run in side))
+    clips = report_clips(setting.runs, config.resamples, CONFIDENCE, SEED)
+    pooled = load_task(setting.task).pooled
+    a, b = (_entry(setting, side, clips, pooled, config.root) for side in sides)
+    for entry in (a, b):
+        if entry.scored.gap:
+            raise MissingError(
+                f"no paired test: {entry.scored.gap}",
+                where=entry.runs[0].folder,
+                fix=f"delete {results_path(config.root) / (entry.runs[0].run_id + '.json')} and train the run again",
+            )
+    metric = config.metric or load_task(setting.task).headline
+    columns = [column.metric for column in task_columns(setting.task)]
+    if a.score(metric) is None or metric not in (*columns, *_tested(a)):
+        raise ConfigError(f"no metric {metric!r} to test", fix=closest(metric, {*columns, *_tested(a)}))
+    others = tuple(paired(a, b, name) for name in columns if name != metric and a.score(name))
+    return Compared(a, b, paired(a, b, metric), others)
+
+
+def _tested(entry: Entry) -> set[str]:
+    return {name for name, found in entry.scored.scores.items() if len(found.per_clip) and name in entry.metrics}
+
+
+def _entry(setting: Setting, runs: Sequence[Run], clips: Any, pooled: bool, root: str | None) -> Entry:
+    first = runs[0]
+    facts = {key: first.result.get(key) for key in ("array", "tap", "block", "noise_level")}
+    known = store_facts(root, str(first.result["dataset"]), first.source, first.store, measure=False)
+    source = source_of(first.source, known)
+    return Entry(
+        first.run_id, setting, source, tuple(runs), score(runs, clips, pooled=pooled), clips, facts=facts
+    )  # fmt: skip
+
+
+def find_side(runs: Sequence[Run], text: str, root: str | None) -> list[Run]:
+    """Return the runs of one side: one run by its id, or all seeds of what a selector names.
+
+    Args:
+        runs: all finished runs.
+        text: first digits of a run id, or `key=value` pairs joined by commas, with keys of SELECTORS.
+        root: artifact root, for messages.
+
+    Raises:
+        MissingError: none fits, or several ids do.
+        ConfigError: an unknown key, or runs that differ in more than the seed fit.
+    """
+    if "=" not in text:
+        fitting = [run for run in runs if run.run_id.startswith(text)]
+        if len(fitting) != 1:
+            raise MissingError(
+                f"{'several finished runs fit' if fitting else 'no finished run'} {text!r}",
+                where=results_path(root),
+                found=", ".join(run.run_id for run in fitting) or None,
+                fix="python -m probe runs lists them",
+            )
+        return fitting
+    wanted = dict(part.strip().partition("=")[::2] for part in text.split(","))
+    for key in wanted:
+        if key not in SELECTORS:
+            raise ConfigError(f"unknown key {key!r} in {text!r}", fix=closest(key, SELECTORS))
+    fitting = [run for run in runs if not run.result["control"] and _fits(run, wanted)]
+    if not fitting:
+        raise MissingError(f"no finished run fits {text!r}", where=results_path(root), fix="python -m probe runs")
+    kinds = {(run.source, run.store, run.array, repr(setting_key(run))) for run in fitting}
+    if len(kinds) > 1:
+        names = (f"{r.run_id}: {r.task} {r.source} {r.array} depth {r.result['depth']}" for r in fitting[:8])
+        raise ConfigError(
+            f"{text!r} fits runs that differ in more than the seed",
+            found="; ".join(names),
+            fix=f"say more, with any of {', '.join(SELECTORS)}, or give a run id",
+        )
+    return fitting
+
+
+def _fits(run: Run, wanted: dict[str, str]) -> bool:
+    result = run.result
+    for key, value in wanted.items():
+        if key == "layers":
+            fits = value in (run.array, str(result["block"]), str(result["tap"]))
+        elif key == "store":
+            fits = str(result["store"]).startswith(value)
+        elif key in ("noise", "fraction"):
+            number = result["noise_level" if key == "noise" else key]
+            fits = number is not None and value in (f"{number:g}", f"{number:.3f}", f"{number:.2f}")
+        else:
+            fits = str(result["source" if key == "model" else key]) == value
+        if not fits:
+            return False
+    return True
+
+
+def print_comparison(found: Compared) -> None:
+    """Print both sides, the test and the other columns."""
+    pair, interval = found.main, found.main.interval
+    for name, entry in (("a", found.a), ("b", found.b)):
+        seeds = ", ".join(str(run.seed) for run in entry.runs)
+        ids = ", ".join(run.run_id for run in entry.runs)
+        print(f"{name}: {entry.label}, {entry.facts['array']}, seeds {seeds}, runs {ids}")
+    print()
+    better = found.a.metrics
+    columns = ["metric", "a", "b", "a - b", "low", "high", "better is"]
+    rows = [
+        [p.metric, p.a_value, p.b_value, p.interval.value, *_ends(p), better[p.metric].better]
+        for p in (pair, *found.others)
+    ]
+    print_table(
+        f"{found.a.task}, report split, {interval.n_clips} clips in {interval.n_groups} rooms, "
+        f"{CONFIDENCE:.0%} intervals over rooms",
+        columns,
+        rows,
+    )
+    print(f"\n{pair.metric}: {found.verdict}")
+    print(f"p value      {_number(pair.p)} ({pair.test}; the smallest possible here is {_number(pair.smallest)})")
+    print(f"effect size  {_number(pair.effect)} standard deviations between rooms, positive: a is better")
+    if not math.isnan(pair.rooms_better):
+        print(f"rooms        a is better in {pair.rooms_better:.0%} of them")
+    if found.a.source.store == found.b.source.store and found.a.facts["array"] == found.b.facts["array"]:
+        print("note: both sides read the same features; what differs is the seed or the targets of the probe")
+    if interval.n_groups < 10:
+        print("note: with fewer than about ten rooms intervals are too narrow")
+    if found.a.source.untrained or found.b.source.untrained:
+        print("note: features of random weights say nothing of the pretrained model")
+
+
+def _ends(pair: Paired) -> list[float | None]:
+    return [None if math.isnan(end) else end for end in (pair.interval.low, pair.interval.high)]
+
+
+def _number(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.3g}"

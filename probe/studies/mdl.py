@@ -1,0 +1,137 @@
+"""Online code length of the labels: how many bits it takes to send them to someone who has the features.
+
+After Voita and Titov (2020): the training clips are cut into blocks of growing size. The first block is sent with a
+uniform code, each further block with the code of a probe trained on all blocks before it. A probe that needs few
+examples, and not only one that ends up accurate, gives a short code; this tells trained features from random ones where
+accuracy alone doesn't. As there, a held-out split says when a probe is trained enough; it also says how far to trust it
+(temperature scaling, Guo et al. 2017): a probe that has learned a few clips by heart is too sure of itself for a code.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from configs.console import get_logger
+from configs.errors import ConfigError
+from configs.files import write_atomic
+from probe.inputs.inputs import Inputs, open_inputs, prefix
+from probe.metrics.scores import Scores
+from probe.results import results
+from probe.studies.controls import donors
+from probe.tasks import load_task
+from probe.train.fitting import fit, resolve_device
+from probe.train.loop import ProbePass
+from probe.train.plan import RunPlan
+from probe.train.recipe import Schedule
+from probe.train.session import Session
+
+BLOCKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+"""Shares of the training clips at which blocks end."""
+
+log = get_logger("probe.studies.mdl")
+
+
+def measure(config: Any, plan: RunPlan, result: dict[str, Any]) -> dict[str, Any]:
+    """Add the code length to the result of a finished run, unless it is there already.
+
+    The probes of the code have the run's sizes, seed and number of steps, but the plain log loss (both gammas 0), and
+    of each the round and the gain of its logits with the least log loss on the selection split are taken: a code
+    needs calibrated probabilities. It never looks at what it has not sent yet; the selection split isn't sent.
+
+    Args:
+        config: resolved configuration of the command.
+        plan: the run.
+        result: its result.
+
+    Returns:
+        The result with `mdl`: `bits`, `uniform_bits`, `compression` (uniform over code) and one row per block.
+
+    Raises:
+        ConfigError: the task isn't tagging.
+    """
+    if config.task != "tagging":
+        raise ConfigError("mdl=true measures the code length of tags", found=f"task={config.task}", fix="task=tagging")
+    if "mdl" in result:
+        return result
+    result = {**result, "mdl": _measure(plan)}
+    write_atomic(results.result_file(config.root, plan.run_id), results.to_json(result))
+    results.compact(config.root)
+    return result
+
+
+def _measure(plan: RunPlan) -> dict[str, Any]:
+    config = copy.deepcopy(plan.config)
+    config.loss.form, config.loss.gamma_negative, config.loss.gamma_positive = "standard", 0.0, 0.0
+    config.layers, config.noise, config.loggers = [plan.inputs["array"]], [], []
+    (everything,) = open_inputs(config, load_task(config.task))
+    clips = everything.train
+    _give_steps(config.recipe, Schedule(clips, config.recipe, config.data_seed).total_steps)
+    parts = {len(part): part for part in (prefix(clips, share, config.data_seed) for share in BLOCKS)}
+    ends = sorted(parts)
+    classes = len(everything.dataset.class_names)
+    blocks: list[dict[str, Any]] = [{"clips": ends[0], "trained_on": 0, "bits": float(ends[0] * classes)}]
+    for start, end in itertools.pairwise(ends):
+        fresh = sorted(set(parts[end]) - set(parts[start]))
+        inputs = dataclasses.replace(everything, train=parts[start], report=fresh)
+        bits = _nats(dataclasses.replace(plan, config=config, array=0), inputs, clips) / math.log(2)
+        blocks.append({"clips": len(fresh), "trained_on": start, "bits": bits})
+        log.info("%d clips after %d: %.1f bits each", len(fresh), start, bits / len(fresh))
+    total = sum(block["bits"] for block in blocks)
+    uniform = float(len(clips) * classes)
+    return {"bits": total, "uniform_bits": uniform, "compression": uniform / total, "blocks": blocks}
+
+
+def _give_steps(recipe: Any, steps: int) -> None:
+    """Make a recipe as long as the run's for any number of clips: few clips have short epochs."""
+    recipe.warmup *= steps / recipe.length
+    recipe.length, recipe.unit, recipe.select_every = steps, "steps", 1
+
+
+def _nats(plan: RunPlan, inputs: Inputs, everyone: Sequence[str]) -> float:
+    """Train on `inputs.train`; return the log loss of the labels of `inputs.report`, summed over clips and classes.
+
+    Args:
+        plan: the run.
+        inputs: what is known, what judges the rounds, and what is sent.
+        everyone: all training clips, which give twins their labels: a first block may hold a single clip.
+    """
+    session = Session(plan.config, inputs, resolve_device(plan.config.device))
+    member = session.member(plan)
+    data = session.data(inputs.layers, False)
+    data.donors = donors(everyone, plan.config.data_seed) if plan.control else None
+    best: dict[str, Tensor] = {}
+    least, gain = math.inf, 0.0
+
+    def keep_best(training: ProbePass) -> None:
+        nonlocal best, least, gain
+        trusted, loss = _calibrated(_margins(session.evaluate_select([member], data)[0]))
+        if loss < least:
+            least, gain, best = loss, trusted, {name: value.clone() for name, value in member.weights().items()}
+
+    fit(ProbePass([member], [None], keep_best), data, plan.config, session.schedule.rounds)
+    member.module.probe.load_state_dict(best)
+    sent = session.scores([member], data, inputs.report, full=False, among=everyone)[0]
+    return float(np.logaddexp(0, -gain * _margins(sent)).sum())
+
+
+def _margins(scores: Scores) -> NDArray[np.float64]:
+    """Return (N, C) logits of the true label, present or absent, of every clip and class."""
+    logits, labels = (np.stack([row[name] for row in scores.predictions]) for name in ("logits", "labels"))
+    return np.where(labels, logits, -logits).astype(np.float64)
+
+
+def _calibrated(margins: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the gain of the logits that gives the least mean log loss, and that loss; gain 0 is the uniform code."""
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(lambda gain: np.logaddexp(0, -gain * margins).mean(), bounds=(0, 4), method="bounded")
+    return float(found.x), float(found.fun)

@@ -1,0 +1,173 @@
+"""`python -m probe sweep`: probes on all layers and noise levels of one or several stores, in as few passes as fit.
+
+The work is cut into jobs of whole layers, one per process. A job is a list of run ids: a process plans the runs again
+from the same configuration, so that a killed sweep continues where it was and a finished one returns at once.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from configs.console import get_logger
+from configs.jobs import run_jobs
+from configs.machine import available_cores
+from configs.paths import artifact_root
+from probe.results import results
+from probe.studies.sweep_options import run_config
+from probe.train.plan import RunPlan
+from probe.train.train import Planned, finished, plan_runs, train_planned
+
+log = get_logger("probe.studies.sweep")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a sweep has to show.
+
+    Attributes:
+        results: of the finished runs, in the order of sources, arrays, depths and seeds.
+        failed: label of a run -> why it has no result.
+    """
+
+    results: list[dict[str, Any]]
+    failed: dict[str, str]
+
+
+def sweep(config: Any) -> Outcome:
+    """Train and evaluate what a sweep asks for; a layer that fails costs its own probes only.
+
+    Args:
+        config: of the dataclass `probe.sweep_config.sweep_schema(task)`.
+
+    Raises:
+        SpatialprobeError: whatever is wrong with stores, dataset or configuration, before the first step.
+    """
+    runs = run_config(config)
+    runs.root = str(artifact_root(runs.root))  # workers may have started in another folder
+    planned = plan_runs(runs, many=True)
+    plans = [plan for _, group in planned for plan in group]
+    done = finished(runs, plans)
+    pending = [plan for plan in plans if plan.run_id not in done]
+    layers = {(plan.inputs["store"], plan.inputs["array"]) for plan in plans}
+    log.info("%s: %d probes on %d layers, %d of them to train", config.task, len(plans), len(layers), len(pending))
+    failed: dict[str, str] = {}
+    if pending:
+        count = _processes(config, runs.device)
+        if config.cluster == "local" and count == 1:
+            _, failed = train_planned(runs, planned, [plan.run_id for plan in pending], isolate=True)
+        else:
+            failed = _distribute(config, runs, planned, cut(pending, count))
+            results.compact(runs.root)
+    if config.mdl:
+        _code_lengths(runs, [plan for plan in plans if plan.run_id not in failed])
+    found = [results.find(runs.root, plan.run_id) for plan in plans if plan.run_id not in failed]
+    labels = {plan.run_id: plan.label for plan in plans}
+    return Outcome(
+        [result for result in found if result is not None],
+        {labels[run_id]: reason for run_id, reason in failed.items()},
+    )
+
+
+def cut(plans: Sequence[RunPlan], count: int) -> list[list[RunPlan]]:
+    """Cut runs into at most `count` jobs of whole layers, about equally many runs each, neighbours together."""
+    units: dict[tuple[str, str], list[RunPlan]] = {}
+    for plan in plans:
+        units.setdefault((plan.inputs["store"], plan.inputs["array"]), []).append(plan)
+    jobs: list[list[RunPlan]] = [[] for _ in range(max(1, min(count, len(units))))]
+    placed = 0
+    for unit in units.values():
+        jobs[placed * len(jobs) // len(plans)] += unit
+        placed += len(unit)
+    return [job for job in jobs if job]
+
+
+def _processes(config: Any, device: str) -> int:
+    """Return in how many processes to train."""
+    if config.workers:
+        return int(config.workers)
+    if config.cluster != "local":
+        return _workers_of(config.cluster)
+    return max(1, len(_gpus(device)))
+
+
+def _workers_of(cluster: str) -> int:
+    """Return how many threads a cluster has; one where it doesn't answer, which `run_jobs` then tells."""
+    from distributed import Client
+
+    try:
+        with Client(cluster, timeout=20) as client:
+            return max(1, sum(int(threads) for threads in client.nthreads().values()))
+    except (OSError, ValueError):
+        return 1
+
+
+def _gpus(device: str) -> list[str]:
+    """Return the GPUs that `device=` leaves to choose from."""
+    from probe.train.fitting import resolve_device
+
+    found = resolve_device(device)
+    if found.type != "cuda" or ":" in str(found):
+        return []
+    import torch
+
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+
+
+def _distribute(config: Any, runs: Any, planned: Planned, jobs: Sequence[Sequence[RunPlan]]) -> dict[str, str]:
+    """Do jobs in other processes; return run id -> reason of the runs that failed."""
+    from probe.studies.sweep_watch import watched
+
+    ids = {str(number): [plan.run_id for plan in job] for number, job in enumerate(jobs)}
+    local = config.cluster == "local"
+    runs = copy.deepcopy(runs)
+    if local:
+        runs.memory = (runs.memory or _free_gib(runs.device)) / len(jobs)
+    threads = max(1, available_cores() // len(jobs)) if local else 0
+    work = partial(run_job, runs, ids, _gpus(runs.device) if local else [], threads)
+    failed: dict[str, str] = {}
+    with watched(runs.root, planned, [run_id for group in ids.values() for run_id in group]):
+        for _, result in run_jobs(work, list(ids), len(jobs), config.cluster):
+            if isinstance(result, BaseException):
+                raise result
+            failed |= result
+    return failed
+
+
+def run_job(runs: Any, ids: dict[str, list[str]], gpus: Sequence[str], threads: int, number: str) -> dict[str, str]:
+    """Train the runs of one job, in a process of its own; return run id -> reason of those that failed.
+
+    Args:
+        runs: configuration of the runs.
+        ids: job number -> run ids.
+        gpus: to take in turn; empty for the configuration's own device.
+        threads: of arithmetic; 0 leaves them.
+        number: of the job.
+    """
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    config = copy.deepcopy(runs)
+    if gpus:
+        config.device = gpus[int(number) % len(gpus)]
+    return train_planned(config, plan_runs(config, many=True), ids[number], isolate=True, quiet=True)[1]
+
+
+def _free_gib(device: str) -> float:
+    from probe.train.fitting import resolve_device
+    from probe.train.memory import GIB, SHARE, free_memory
+
+    return SHARE * free_memory(resolve_device(device)) / GIB
+
+
+def _code_lengths(runs: Any, plans: Sequence[RunPlan]) -> None:
+    from probe.studies.mdl import measure
+
+    for plan in plans:
+        found = results.find(runs.root, plan.run_id)
+        if found is not None:
+            measure(runs, plan, found)

@@ -1,0 +1,104 @@
+"""Query-decoder tagger: one query per class reads all patch tokens of a clip (DETR, Query2Label)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from configs.errors import ConfigError
+from probe.net.config import TaggerConfig
+
+
+class TaggingHead(nn.Module):
+    """Pre-norm transformer decoder on class queries, then one linear score per class.
+
+    Dropout acts on attention weights and inside the MLPs, as published; the residual dropouts of the library's layer
+    are switched off.
+
+    Args:
+        width: channels of a trunk stage.
+        num_classes: number of classes.
+        config: sizes and where the queries come from.
+        class_embeddings: (num_classes, E) for `queries=embeddings`: a fixed buffer behind a trained Linear. They're
+            saved with the weights, so that a trained probe needs no second file.
+    """
+
+    class_embeddings: Tensor | None
+
+    def __init__(
+        self, width: int, num_classes: int, config: TaggerConfig, class_embeddings: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        inner = config.width
+        if inner % config.heads:
+            raise ConfigError(
+                "attention heads don't divide the tagger's width",
+                expected=f"a multiple of {config.heads}",
+                found=inner,
+                fix="set head.width or head.heads",
+            )
+        if not config.layers and config.evidence == "none":
+            raise ConfigError(
+                "a tagger without decoder layers and evidence never looks at the features",
+                expected="head.layers of 1 or more, or head.evidence=max",
+                found="head.layers=0 and head.evidence=none",
+                fix="set head.layers=2 or head.evidence=max",
+            )
+        if config.queries != "embeddings" and (config.class_embeddings or class_embeddings is not None):
+            raise ConfigError(
+                "class embeddings are given, but the queries don't come from them",
+                expected="head.queries=embeddings, or no class embeddings",
+                found=f"head.queries={config.queries}",
+                fix="add head.queries=embeddings, or leave out head.class_embeddings",
+            )
+        self.in_proj: nn.Module = nn.Identity() if width == inner else nn.Linear(width, inner)
+        if config.queries == "embeddings":
+            if class_embeddings is None:
+                raise ConfigError(
+                    "the class queries are to come from embeddings, but there are none",
+                    expected=f"a file with {num_classes} rows, in the order of the classes",
+                    fix="add head.class_embeddings=FILE.npy, or head.queries=learned",
+                )
+            self.register_buffer("class_embeddings", class_embeddings)
+            self.query_proj = nn.Linear(class_embeddings.shape[1], inner)
+        else:
+            self.queries = nn.Parameter(torch.empty(num_classes, inner).normal_(std=0.02))
+        self.layers = nn.ModuleList(_decoder_layer(config) for _ in range(config.layers))
+        # One row per class: the same numbers as one Linear(width, 1) per class, in one product.
+        self.classifier = nn.Linear(inner, num_classes)
+        # An object of a few cells is lost in a mean over a thousand tokens (CSRA, Zhu and Wu 2021).
+        self.evidence = nn.Linear(width, num_classes) if config.evidence == "max" else None
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Score the classes.
+
+        Args:
+            patches: (B, tokens, width), all patch tokens of a clip.
+
+        Returns:
+            (B, num_classes) logits, float32.
+        """
+        memory = self.in_proj(patches)
+        embeddings = getattr(self, "class_embeddings", None)
+        queries = self.queries if embeddings is None else self.query_proj(embeddings)
+        x = queries.to(memory.dtype).expand(patches.shape[0], -1, -1)
+        for layer in self.layers:
+            x = layer(x, memory)
+        scores: Tensor = (x.float() * self.classifier.weight.float()).sum(-1) + self.classifier.bias.float()
+        if self.evidence is not None:
+            scores = scores + self.evidence(patches).float().amax(dim=1)
+        return scores
+
+
+def _decoder_layer(config: TaggerConfig) -> nn.TransformerDecoderLayer:
+    layer = nn.TransformerDecoderLayer(
+        config.width,
+        config.heads,
+        config.mlp_ratio * config.width,
+        config.dropout,
+        activation="gelu",
+        batch_first=True,
+        norm_first=True,
+    )
+    layer.dropout1.p = layer.dropout2.p = 0.0
+    return layer

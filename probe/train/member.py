@@ -1,0 +1,125 @@
+"""One run inside a pass: its probe, optimiser, random state, log and best weights so far."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from configs.errors import StaleError
+from fusion.views.deferred import fused
+from probe.config import task_options
+from probe.inputs.matching import Match
+from probe.module import Batch, Facts, ProbeModule
+from probe.tasks import load_task
+from probe.train import checkpoints
+from probe.train.log import RunLog
+from probe.train.plan import RunPlan
+
+
+class Member:
+    """A run while it trains.
+
+    Its random numbers come from a state of its own that is swapped in around every step, so that a run gives the same
+    weights alone and beside others.
+
+    Args:
+        plan: what it is.
+        run_id: its id, the plan's unless a finished run is applied elsewhere.
+        folder: its run folder.
+        facts: of the features as the probe sees them, after matching.
+        total_steps: updates of the whole run.
+        match: transformation of the features.
+    """
+
+    def __init__(
+        self, plan: RunPlan, run_id: str, folder: Path, facts: Facts, total_steps: int, match: Match | None
+    ) -> None:
+        self.run_id = run_id
+        self.plan, self.folder, self.match = plan, folder, match
+        recipe = plan.config.recipe
+        self.select = recipe.select.rpartition("/")[2].lower()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(recipe.seed)
+            module_class = load_task(plan.config.task).module()
+            self.module: ProbeModule = module_class(task_options(plan.config), facts, total_steps)
+            self.random = torch.get_rng_state()
+        self.cuda_random: Tensor | None = None
+        self.place = plan.array
+        self.rounds_done = 0
+        self.best: dict[str, float] = {}
+        self.log = RunLog(folder)
+
+    def inputs(self, batch: Batch) -> tuple[Tensor, Batch]:
+        """Return its features and targets out of a batch of the pass."""
+        features = fused(batch["features"][self.place])
+        return (features if self.match is None else self.match(features)), batch[
+            "control" if self.plan.control else "targets"
+        ]
+
+    def is_better(self, score: float) -> bool:
+        """Return whether a score of the selection metric beats the best so far; NaN beats nothing but nothing."""
+        if not self.best:
+            return True
+        if math.isnan(score) or math.isnan(self.best["score"]):
+            return math.isnan(self.best["score"]) and not math.isnan(score)
+        mode = self.plan.config.recipe.select_mode
+        return score > self.best["score"] if mode == "max" else score < self.best["score"]
+
+    # ---- checkpoints
+
+    def save_best(self, round_: int, score: float) -> None:
+        """Keep the present weights as the best."""
+        self.best = {"round": round_, "score": score}
+        match = {} if self.match is None else {name: value.cpu() for name, value in self.match.state_dict().items()}
+        checkpoints.save(
+            self.folder / "best.ckpt", self.run_id, {"weights": self.weights(), "match": match, **self.best}
+        )
+
+    def save_last(self, optimizer: torch.optim.Optimizer, scheduler: Any) -> None:
+        """Keep everything that the next round needs."""
+        state = {
+            "weights": self.weights(),
+            "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler.state_dict(),
+            "random": self.random,
+            "cuda_random": self.cuda_random,
+            "rounds_done": self.rounds_done,
+            "best": self.best,
+            "log": self.log.rows,
+        }
+        checkpoints.save(self.folder / "last.ckpt", self.run_id, state)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the network's state on the CPU."""
+        return {name: value.detach().cpu() for name, value in self.module.probe.state_dict().items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `save_last`; the optimiser is restored by the pass once it exists."""
+        self.module.probe.load_state_dict(state["weights"])
+        self.random, self.cuda_random = state["random"], state["cuda_random"]
+        self.rounds_done, self.best = state["rounds_done"], dict(state["best"])
+        self.log.restore(state["log"])
+
+    def load_best(self) -> None:
+        """Put the best weights into the network, and the projection that they were trained with into the matching.
+
+        Raises:
+            StaleError: another process that trains the same run has replaced them by those of another round.
+        """
+        path = self.folder / "best.ckpt"
+        state = checkpoints.load(path, self.run_id)
+        if self.best and state["round"] != self.best["round"]:
+            raise StaleError(
+                "these are not the best weights of this run",
+                expected=f"round {self.best['round']}",
+                found=f"round {state['round']}",
+                where=path,
+                fix="another process trains the same run: let it finish, then give the same command again",
+            )
+        self.module.probe.load_state_dict(state["weights"])
+        if self.match is not None:
+            self.match.load_state_dict(state["match"])

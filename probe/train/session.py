@@ -1,0 +1,240 @@
+"""What the runs of one command share while they train: inputs, targets, schedule and device."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configs.paths import runs_path
+from data.dataset.reader import PreparedDataset
+from fusion.gate import gated_widths
+from probe.config import task_options
+from probe.inputs.batches import ProbeData
+from probe.inputs.inputs import Inputs, Layer, train_rates
+from probe.inputs.matching import Match, build_match, refuse_matched_gate
+from probe.inputs.side_by_side import SideBySide
+from probe.metrics.scores import Scores
+from probe.module import Facts
+from probe.results import results
+from probe.studies import controls
+from probe.tasks import load_task
+from probe.train import checkpoints
+from probe.train.evaluate import evaluate_members
+from probe.train.fitting import fit
+from probe.train.loop import ProbePass
+from probe.train.member import Member
+from probe.train.plan import RunPlan
+from probe.train.progress import StepBar
+from probe.train.recipe import Schedule
+
+
+class Session:
+    """What the runs of one command share: inputs, targets, schedule and device.
+
+    Args:
+        config: resolved configuration.
+        inputs: open stores and dataset.
+        device: where to train.
+        home: for a finished run on another dataset, the one it was trained on.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        inputs: Inputs,
+        device: torch.device,
+        *,
+        home: PreparedDataset | None = None,
+    ) -> None:
+        self.config, self.inputs, self.device = config, inputs, device
+        self.module_class = load_task(config.task).module()
+        options = task_options(config)
+        self.gt_size = inputs.gt_size()
+        learned_from = home or inputs.dataset
+        self.class_names = learned_from.class_names
+        # Of the whole split, whatever share of it a run sees: buckets of other classes would be other metrics.
+        everyone = [c for c in learned_from.split("train", config.split_scheme) if learned_from.clips.at[c, "has_tags"]]
+        self.rates = train_rates(learned_from, everyone) if config.task == "tagging" else ()
+        self.schedule = Schedule(inputs.train, config.recipe, config.data_seed)
+        train_wanted = inputs.wanted(inputs.train, config, frozen=False)
+        held = list(dict.fromkeys([*inputs.select, *inputs.report]))
+        self.train_targets = self.module_class.targets(inputs.dataset, options, train_wanted, evaluation=False)
+        self.held_targets = self.module_class.targets(
+            inputs.dataset, options, inputs.wanted(held, config, frozen=True), evaluation=True
+        )
+        self.matches: dict[int, Match | None] = {}
+
+    def facts(self, plan: RunPlan) -> tuple[Facts, Match | None]:
+        """Return what a run's probe must know of its features, and how they are transformed."""
+        store, array = self.inputs.layers[plan.array]
+        if plan.array not in self.matches:
+            self.matches[plan.array] = build_match(self.config.match, store, array, self.inputs.train)
+        match = self.matches[plan.array]
+        grid = match.grid if match is not None and match.grid else array.grid
+        width = match.matrix.shape[1] if match is not None and match.matrix is not None else array.channels
+        branches = gated_widths(array)
+        refuse_matched_gate(branches, match is not None and match.matrix is not None, array)
+        return Facts(width, grid, self.gt_size, self.class_names, self.rates, branches), match
+
+    def member(self, plan: RunPlan, folder: Path | None = None, run_id: str | None = None) -> Member:
+        """Return a run, freshly initialised; under another id and in another folder if given."""
+        facts, match = self.facts(plan)
+        own = run_id or plan.run_id
+        return Member(plan, own, folder or folder_of(self.config.root, own), facts, self.schedule.total_steps, match)
+
+    def run(self, plans: Sequence[RunPlan], bar: StepBar) -> dict[str, dict[str, Any]]:
+        """Train runs that are at the same round side by side, evaluate them and write their results.
+
+        Args:
+            plans: the runs.
+            bar: counts the updates of all of them.
+        """
+        members = [self.member(plan) for plan in plans]
+        states = [self._state(member) for member in members]
+        for member, state in zip(members, states, strict=True):
+            if state is not None:
+                member.restore(state)
+            results.write_run(member, self.inputs)
+        first = members[0].rounds_done
+        data = self.data_of(members)
+        data.start_at(first)
+        started = time.perf_counter()
+        bar.skip(self.schedule.first_step(first) * len(members))
+        if first < self.schedule.rounds:
+            after = _AfterRound(self, data, bar)
+            training = ProbePass(members, states, after, lambda: bar.advance(len(members)))
+            fit(training, data, self.config, self.schedule.rounds - first)
+        seconds = time.perf_counter() - started
+        for member in members:
+            member.load_best()
+        return self.finish(members, data, seconds)
+
+    def finish(
+        self,
+        members: Sequence[Member],
+        data: ProbeData,
+        seconds: float,
+        facts: Mapping[str, Any] | None = None,
+    ) -> dict[str, dict[str, Any]]:
+        """Score runs on both held-out splits and write their results, with more `facts` if given."""
+        found = {
+            split: self.scores(members, data, clips, full=True)
+            for split, clips in (("select", self.inputs.select), ("report", self.inputs.report))
+        }
+        return results.write_all(members, found, self, seconds, facts or {})
+
+    def data_of(self, members: Sequence[Member]) -> ProbeData:
+        """Return the batches that some runs need; layers that none of them reads aren't read."""
+        numbers = sorted({member.plan.array for member in members})
+        for member in members:
+            member.place = numbers.index(member.plan.array)
+        layers = [self.inputs.layers[number] for number in numbers]
+        return self.data(layers, any(member.plan.control for member in members))
+
+    def evaluate_select(self, members: Sequence[Member], data: ProbeData) -> list[Scores]:
+        """Return the scores on the selection split; the slow metrics only if one of them picks checkpoints."""
+        cheap = self.module_class.cheap_metrics
+        full = any(member.select not in cheap and not member.select.startswith("loss") for member in members)
+        return self.scores(members, data, self.inputs.select, full=full)
+
+    def scores(
+        self,
+        members: Sequence[Member],
+        data: ProbeData,
+        clips: Sequence[str],
+        *,
+        full: bool,
+        among: Sequence[str] | None = None,
+    ) -> list[Scores]:
+        """Return the scores of members on the frozen views of some clips.
+
+        Args:
+            members: runs with the weights to score.
+            data: their batches.
+            clips: which clips; every draw of the plan counts.
+            full: whether to compute the slow metrics too.
+            among: the clips that give twins their targets; default `clips`.
+        """
+        donors = controls.donors(among or clips, self.config.data_seed) if data.donors is not None else None
+        draws = len(self.inputs.plan.queries[clips[0]])
+        batches = data.evaluation(clips, self.held_targets, donors, draws)
+        return evaluate_members(members, batches, self.device, full=full, precision=self.config.recipe.precision)
+
+    def data(self, layers: Sequence[Layer], twins: bool) -> ProbeData:
+        """Return the batches of some layers, with targets for twins if asked."""
+        donors = controls.donors(self.inputs.train, self.config.data_seed) if twins else None
+        source = SideBySide(layers)
+        return ProbeData(source, source.arrays, self.schedule, self.train_targets, donors)  # type: ignore[arg-type]
+
+    def _state(self, member: Member) -> dict[str, Any] | None:
+        if self.config.force:
+            # The result goes first: weights that are still learning must never pass for those of a finished run.
+            results.result_file(self.config.root, member.run_id).unlink(missing_ok=True)
+            for name in ("last.ckpt", "best.ckpt"):
+                (member.folder / name).unlink(missing_ok=True)
+            if (member.folder / "evaluations").exists():
+                shutil.rmtree(member.folder / "evaluations")
+            return None
+        path = member.folder / "last.ckpt"
+        if not path.is_file():
+            return None
+        state = checkpoints.load(path, member.run_id)
+        # The best weights may be a round ahead: they are kept first.
+        best = checkpoints.load(member.folder / "best.ckpt", member.run_id) if state["best"] else {}
+        return state | {"best": {key: best[key] for key in state["best"]}}
+
+
+class _AfterRound:
+    """Looks at the selection split, keeps the best weights and writes the `last` checkpoints."""
+
+    def __init__(self, session: Session, data: ProbeData, bar: StepBar) -> None:
+        self.session, self.data, self.bar = session, data, bar
+
+    def __call__(self, training: ProbePass) -> None:
+        members = training.members
+        round_ = members[0].rounds_done
+        schedule = self.session.schedule
+        due = (round_ + 1) % members[0].plan.config.recipe.select_every == 0 or round_ + 1 == schedule.rounds
+        scores = self.session.evaluate_select(members, self.data) if due else [None] * len(members)
+        for i, (member, found, rate) in enumerate(zip(members, scores, training.rates(), strict=True)):
+            row: dict[str, Any] = {"round": round_, "step": schedule.first_step(round_ + 1), "lr": rate}
+            row |= training.averages(i)
+            if found is not None:
+                keys = [*found.pooled, *dict.fromkeys(key for clip in found.per_clip for key in clip.values)]
+                row |= {f"select/{key}": found.value(key) for key in keys}
+                score = results.selection_score(found, member)
+                if member.is_better(score):
+                    member.save_best(round_, score)
+                self.bar.note(f"{member.select} {score:.4g}")
+            member.log.add(row)
+            for logger in training.trainer.loggers:
+                values = {f"{member.run_id}/{k}": v for k, v in row.items() if isinstance(v, (int, float))}
+                logger.log_metrics(values, step=row["step"])
+            member.rounds_done = round_ + 1
+        training.save_last()
+
+
+def by_progress(root: str | None, plans: Sequence[RunPlan], force: bool) -> list[list[RunPlan]]:
+    """Group runs by how far they are, the furthest first: those in a group train side by side.
+
+    A run is saved before its twin, so that after an interrupt in between it also ends before it.
+    """
+
+    def rounds_done(plan: RunPlan) -> int:
+        path = folder_of(root, plan.run_id) / "last.ckpt"
+        return 0 if force or not path.is_file() else int(checkpoints.load(path, plan.run_id)["rounds_done"])
+
+    done = {plan.run_id: rounds_done(plan) for plan in plans}
+    ordered = sorted(plans, key=lambda plan: -done[plan.run_id])
+    return [list(group) for _, group in itertools.groupby(ordered, key=lambda plan: done[plan.run_id])]
+
+
+def folder_of(root: str | None, run_id: str) -> Path:
+    """Return the folder of a run."""
+    return runs_path(root) / run_id

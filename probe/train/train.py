@@ -1,0 +1,154 @@
+"""`python -m probe train`: from a configuration to finished runs.
+
+What is finished already is found without loading what trains: this module imports no torch by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from configs.console import get_logger
+from configs.errors import ConfigError, MissingError, SpatialprobeError
+from data.dataset.files import sha256_file
+from probe.config import finish
+from probe.inputs.inputs import Inputs, inputs_identity, open_inputs
+from probe.results import results
+from probe.studies.controls import donors
+from probe.tasks import load_task
+from probe.train.plan import RunPlan, variants
+
+log = get_logger("probe.train.train")
+
+Planned = list[tuple[Inputs, list[RunPlan]]]
+"""Runs by what they share: those of one entry look at the same views of the same clips."""
+
+
+def train(config: Any) -> list[dict[str, Any]]:
+    """Train and evaluate every run that a configuration asks for; finished ones are returned as they are.
+
+    Args:
+        config: of the dataclass `probe.config.run_schema(task)`.
+
+    Returns:
+        One result per run, in the order of sources, arrays, depths and seeds, twins behind their originals.
+
+    Raises:
+        SpatialprobeError: whatever is wrong with store, dataset or configuration, before the first step.
+    """
+    planned = plan_runs(config)
+    plans = [plan for _, group in planned for plan in group]
+    done = finished(config, plans)
+    if done:
+        log.info("%d of %d runs are finished already; force=true trains them again", len(done), len(plans))
+    done |= train_planned(config, planned, {plan.run_id for plan in plans} - done.keys())[0]
+    if config.mdl:
+        from probe.studies.mdl import measure
+
+        for plan in plans:
+            done[plan.run_id] = measure(config, plan, done[plan.run_id])
+    return [done[plan.run_id] for plan in plans]
+
+
+def plan_runs(config: Any, *, many: bool = False) -> Planned:
+    """Resolve a configuration in place, open what it reads, and return the runs that it asks for.
+
+    Args:
+        config: as in `train`.
+        many: see `probe.inputs.layers.choose_arrays`.
+
+    Raises:
+        SpatialprobeError: whatever is wrong with store, dataset or configuration.
+    """
+    task = load_task(config.task)
+    finish(config)
+    if config.mdl and task.name != "tagging":
+        raise ConfigError("mdl=true measures the code length of tags", found=f"task={task.name}", fix="task=tagging")
+    if config.recipe.precision == "auto":  # told by the hardware, and part of what a run is
+        from probe.train.fitting import resolve_device, resolve_precision
+
+        config.recipe.precision = resolve_precision("auto", resolve_device(config.device))
+    planned = []
+    files = _contents(config)
+    for inputs in open_inputs(config, task, many=many):
+        for clips in (inputs.train, inputs.select, inputs.report) if config.control else ():
+            donors(clips, config.data_seed)  # refuses a split that has too few
+        arrays = [
+            (layer.store.source, inputs.dataset.name, inputs_identity(inputs, layer) | files) for layer in inputs.layers
+        ]
+        planned.append((inputs, variants(config, arrays)))
+    return planned
+
+
+def _contents(config: Any) -> dict[str, str]:
+    """Return the digests of files that options name: under the same path there may be something else tomorrow.
+
+    Raises:
+        MissingError: there is no such file.
+    """
+    head: Any = getattr(config, "head", None)
+    if getattr(head, "queries", "") != "embeddings" or not head.class_embeddings:
+        return {}
+    path = Path(head.class_embeddings)
+    if not path.is_file():
+        raise MissingError("no such file of class embeddings", where=path, fix="set head.class_embeddings=FILE")
+    return {"class_embeddings": sha256_file(path)}
+
+
+def finished(config: Any, plans: Sequence[RunPlan]) -> dict[str, dict[str, Any]]:
+    """Return the results of those runs that are finished, by run id; none under `force`."""
+    found = {} if config.force else {plan.run_id: results.find(config.root, plan.run_id) for plan in plans}
+    return {run_id: result for run_id, result in found.items() if result is not None}
+
+
+def train_planned(
+    config: Any, planned: Planned, pending: Collection[str], *, isolate: bool = False, quiet: bool = False
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Train runs in as few passes over the data as memory allows.
+
+    Args:
+        config: resolved by `plan_runs`.
+        planned: from `plan_runs`.
+        pending: ids of the runs to train.
+        isolate: go on when a pass fails: its layers are tried one by one, and those that fail again are returned.
+        quiet: show no progress.
+
+    Returns:
+        run id -> result, and run id -> reason of those that failed.
+    """
+    if not pending:
+        return {}, {}
+    from probe.train.fitting import resolve_device
+    from probe.train.memory import split_passes
+    from probe.train.progress import StepBar
+    from probe.train.session import Session, by_progress
+
+    device = resolve_device(config.device)
+    passes: list[tuple[Session, list[RunPlan]]] = []
+    for inputs, group in planned:
+        plans = [plan for plan in group if plan.run_id in pending]
+        if plans:
+            session = Session(config, inputs, device)
+            for same in by_progress(config.root, plans, config.force):
+                passes += [(session, part) for part in split_passes(session, same, config.memory)]
+    done: dict[str, dict[str, Any]] = {}
+    failed: dict[str, str] = {}
+    total = sum(session.schedule.total_steps * len(plans) for session, plans in passes)
+    with StepBar(total, f"{config.task} x{len(pending)}", quiet=quiet) as bar:
+        while passes:
+            session, plans = passes.pop(0)
+            start = bar.done
+            try:
+                done |= session.run(plans, bar)
+            except SpatialprobeError as error:
+                if not isolate:
+                    raise
+                bar.retract(bar.done - start)
+                layers = sorted({plan.array for plan in plans})
+                if len(layers) > 1:
+                    log.warning("%s\n  the layers of this pass are tried one by one", error)
+                    passes[:0] = [(session, [plan for plan in plans if plan.array == layer]) for layer in layers]
+                else:
+                    failed |= {plan.run_id: str(error) for plan in plans}
+    return done, failed

@@ -1,0 +1,161 @@
+"""View samplers and frozen plans: support, gaps, the published draws, independence of order and workers."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError
+from data.dataset.clip import QUERY_POSITIONS
+from data.dataset.queries import SAMPLERS, PlanName, clip_rng, draw_queries, load_plan, paper_queries, snap
+from data.dataset.reader import PreparedDataset
+from data.prepare.prepare import prepare
+from tests.data.toy import Shape, ToySource
+
+
+def draw(sampler: str, n: int, epoch: int = 0, clip_id: str = "c", seed: int = 0) -> tuple[int, ...]:
+    centres = np.stack([np.sin(np.arange(20)), np.cos(np.arange(20) * 1.3), np.zeros(20)], 1)
+    return draw_queries(sampler, n, clip_id=clip_id, seed=seed, epoch=epoch, legal=QUERY_POSITIONS, centres=centres)
+
+
+def test_snap() -> None:
+    assert [snap(p) for p in (0, 1, 4, 5, 8, 9, 75)] == [0, 1, 1, 5, 5, 9, 73]
+
+
+def published(index: int, n: int, seed: int = 0) -> list[int]:
+    """The published sampler written down from its formula, step by step (protocol, metrics 1.5)."""
+    rng = np.random.default_rng(seed + index)
+    slack = 76 - (n - 1) * 5 - 1
+    cuts = sorted(rng.integers(0, slack + 1, n - 1))
+    views = [0] + [k * 5 + int(cuts[k - 1]) for k in range(1, n)]
+    return [max(0, 4 * ((f - 1) // 4) + 1) for f in views]
+
+
+@pytest.mark.parametrize("n", [4, 8])
+def test_paper_draws(n: int) -> None:
+    for index in range(300):
+        assert list(paper_queries(index, n, 81)) == published(index, n)
+        assert paper_queries(index, n, 150) == paper_queries(index, n, 81)  # both span the window of 76
+
+
+def test_paper_draws_are_frozen() -> None:
+    assert paper_queries(0, 4, 81) == (0, 33, 45, 65)
+    assert paper_queries(7, 8, 81)[0] == 0
+
+
+@pytest.mark.parametrize("n", [4, 8])
+def test_paper_support(n: int) -> None:
+    """First view always 0, position 1 never drawn, the others about evenly (protocol, data 7)."""
+    counts = Counter(v for i in range(4000) for v in paper_queries(i, n, 81))
+    assert counts[0] == 4000 and counts[1] == 0 and set(counts) == set(QUERY_POSITIONS) - {1}
+    middle = [counts[p] / 4000 for p in QUERY_POSITIONS[3:-1]]
+    assert abs(np.mean(middle) - {4: 0.167, 8: 0.38}[n]) < 0.02
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+@pytest.mark.parametrize("n", [1, 2, 4, 8])
+def test_all_samplers_give_different_legal_views(sampler: str, n: int) -> None:
+    for epoch in range(200):
+        views = draw(sampler, n, epoch)
+        assert len(set(views)) == n and set(views) <= set(QUERY_POSITIONS)
+        if sampler in ("paper", "random_start", "uniform"):
+            assert list(views) == sorted(views) and all(b - a >= 4 for a, b in itertools.pairwise(views))
+
+
+def test_random_start_moves_the_reference() -> None:
+    first = Counter(draw("random_start", 4, epoch)[0] for epoch in range(2000))
+    assert len(first) > 10 and first[1] > 0
+
+
+def test_draws_depend_on_seed_epoch_and_clip_alone() -> None:
+    epochs = [draw("random_start", 4, e) for e in range(20)]
+    assert [draw("random_start", 4, e) for e in reversed(range(20))] == epochs[::-1]
+    assert len(set(epochs)) > 10
+    assert draw("random_start", 4, clip_id="d") != epochs[0] or draw("random_start", 4, 1, "d") != epochs[1]
+    zero, one = ([draw("random_start", 4, e, seed=s) for e in range(20)] for s in (0, 1))
+    assert zero == epochs and zero != one  # seed 0 is a seed like any other
+
+
+def test_generator_is_frozen() -> None:
+    assert clip_rng(0, 0, "a").integers(0, 1000, 3).tolist() == clip_rng(0, 0, "a").integers(0, 1000, 3).tolist()
+    assert clip_rng(0, 0, "a", "pixels").integers(0, 2**62) != clip_rng(0, 0, "a").integers(0, 2**62)
+
+
+def test_baseline_prefers_far_cameras() -> None:
+    centres = np.zeros((20, 3))
+    centres[:, 0] = np.arange(20.0)
+    views = draw_queries("baseline", 2, clip_id="c", seed=0, epoch=3, legal=QUERY_POSITIONS, centres=centres)
+    first = QUERY_POSITIONS.index(views[0])
+    assert QUERY_POSITIONS.index(views[1]) == (19 if first < 10 else 0)
+    centres[5:] = np.nan
+    for epoch in range(30):
+        views = draw_queries("baseline", 4, clip_id="c", seed=0, epoch=epoch, legal=QUERY_POSITIONS, centres=centres)
+        assert set(views) <= set(QUERY_POSITIONS[:5])
+    with pytest.raises(DatasetError, match="valid poses"):
+        draw_queries("baseline", 8, clip_id="c", seed=0, epoch=0, legal=QUERY_POSITIONS, centres=centres)
+
+
+def test_impossible_draws() -> None:
+    with pytest.raises(DatasetError, match="too short for 8 queries"):
+        paper_queries(0, 8, 35)
+    with pytest.raises(DatasetError, match="did you mean uniform"):
+        draw("unifrom", 4)
+    with pytest.raises(DatasetError, match="can't draw 21 queries"):
+        draw("uniform", 21)
+
+
+def test_plans_of_a_dataset(toy: PreparedDataset) -> None:
+    plan = load_plan(toy, "paper-4")
+    assert "short_00" in plan.queries  # 30 frames hold 4 views with gaps of 5
+    others = toy.split("report", "paper")
+    for ids in (toy.split("train"), others):
+        for place, clip_id in enumerate(ids):
+            frames = min(len(toy.positions(clip_id)), 76)
+            expected = paper_queries(place, 4, 81 if clip_id == "query_00" else frames)
+            assert plan.of(clip_id) == expected
+    assert load_plan(toy, "paper-4").sha256 == plan.sha256
+    several = load_plan(toy, "random_start-4-d3-s1")
+    assert all(len(draws) == 3 for draws in several.queries.values())
+    assert "short_00" not in load_plan(toy, "paper-8").queries  # too short: left out, not bent
+    with pytest.raises(MissingError, match="draw 1"):
+        plan.of("plain_00", 1)
+
+
+def test_plan_names() -> None:
+    assert PlanName.parse("baseline-8-d2-s5") == PlanName("baseline", 8, 2, 5)
+    for bad in ("paper", "paper-0", "paper-8-d0", "../x-8"):
+        with pytest.raises(ConfigError):
+            PlanName.parse(bad)
+    with pytest.raises(ConfigError, match="did you mean paper"):
+        PlanName.parse("papers-8")
+
+
+def test_plan_is_frozen_and_checked(tmp_path: Path) -> None:
+    prepare(ToySource({"a": Shape(), "b": Shape()}), tmp_path / "d", plans=["paper-4"], workers=1)
+    dataset = PreparedDataset(tmp_path / "d")
+    (path,) = (tmp_path / "d/views").glob("paper-4.*.parquet")
+    table = pd.read_parquet(path)
+    assert list(table.columns) == ["clip_id", "split", "draw", "views"]
+    table["views"] = [[0, 5, 9, 13]] * 2
+    table.to_parquet(path)
+    assert load_plan(dataset, "paper-4").of("a") == (0, 5, 9, 13)  # the file decides, not the sampler
+    table["views"] = [[0, 2, 9, 13]] * 2
+    table.to_parquet(path)
+    with pytest.raises(CorruptionError, match="delete"):
+        load_plan(dataset, "paper-4")
+    path.write_bytes(b"")
+    with pytest.raises(CorruptionError, match="paper-4"):
+        load_plan(dataset, "paper-4")
+
+
+def test_grown_dataset_gets_plans_of_its_own(tmp_path: Path) -> None:
+    prepare(ToySource({"a": Shape()}), tmp_path / "d", plans=["random_start-4"], workers=1)
+    before = load_plan(PreparedDataset(tmp_path / "d"), "random_start-4")
+    prepare(ToySource({"a": Shape(), "b": Shape()}), tmp_path / "d", plans=["random_start-4"], workers=1)
+    after = load_plan(PreparedDataset(tmp_path / "d"), "random_start-4")
+    assert after.of("a") == before.of("a") and set(after.queries) == {"a", "b"}
