@@ -24,18 +24,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from probe.net import dpt as refinement
 from probe.net.attention import Attention, Block, Dropout
-from probe.net.config import InstanceLossConfig, RecipeConfig
-from probe.net.dpt import UV_BASE as BASE
-from probe.net.dpt import UV_GAIN as GAIN
-from probe.net.dpt import DptHead, UvEmbedding, output_size
+from probe.net.config import InstanceLossConfig
+from probe.net.dpt import UV_BASE, UV_GAIN, DptHead, Fusion, UvEmbedding, output_size, resize
 from probe.net.trunk import Trunk
-from probe.tasks.geometry import camera_loss as camera
-from probe.tasks.geometry import dense_loss as regression
-from probe.tasks.geometry import gradient_loss as gradient
 from probe.tasks.geometry.head import GeometryProbe
+from probe.tasks.geometry.loss import camera_paper, gradient_term, normalised
 from probe.tasks.tagging.head import TaggingHead
+from probe.train.recipe import RecipeConfig
 
 ROTARY_BASE = 100.0
 
@@ -134,21 +130,23 @@ class PlainUv(UvEmbedding):
             torch.linspace(-e * (n - 1) / n, e * (n - 1) / n, n, dtype=torch.float64, device=x.device)
             for e, n in ((aspect / diagonal, width), (1 / diagonal, height))
         )
-        omega = BASE ** (-torch.arange(self.channels // 4, dtype=torch.float64, device=x.device) / (self.channels // 4))
+        omega = UV_BASE ** (
+            -torch.arange(self.channels // 4, dtype=torch.float64, device=x.device) / (self.channels // 4)
+        )
         codes = []
         for places in torch.meshgrid(u, v, indexing="xy"):
             angles = places.flatten()[:, None] * omega
             codes += [angles.sin(), angles.cos()]
         code = torch.cat(codes, dim=-1).float().view(height, width, -1).permute(2, 0, 1)
-        return x + (GAIN * code)[None].expand(len(x), -1, -1, -1).to(x.dtype)
+        return x + (UV_GAIN * code)[None].expand(len(x), -1, -1, -1).to(x.dtype)
 
 
-class PlainFusion(refinement.Fusion):
+class PlainFusion(Fusion):
     """Enlarges first and convolves then."""
 
     def forward(self, level: Tensor, coarser: Tensor | None, size: tuple[int, int]) -> Tensor:
         x = level if self.lateral is None or coarser is None else coarser + self.lateral(level)
-        out: Tensor = self.out_conv(refinement.resize(self.refine(x), size))
+        out: Tensor = self.out_conv(resize(self.refine(x), size))
         return out
 
 
@@ -169,7 +167,7 @@ class PlainDpt(DptHead):
             height, width = maps[0].shape[-2:]
             size = tuple(maps[level - 1].shape[-2:]) if level else (2 * height, 2 * width)
             x = self.fusions[level](maps[level], x, size)
-        x = refinement.resize(self.output_conv1(x), output_size(image_size, self.output_scale))
+        x = resize(self.output_conv1(x), output_size(image_size, self.output_scale))
         x = self.output_conv3(F.relu(self.output_conv2(self.output_code(x, aspect))))
         out: Tensor = x.permute(0, 2, 3, 1).reshape(b, s, *x.shape[-2:], -1)
         return out
@@ -198,7 +196,7 @@ PLAIN: dict[type[nn.Module], type[nn.Module]] = {
     Trunk: PlainTrunk,
     TaggingHead: PlainTagging,
     UvEmbedding: PlainUv,
-    refinement.Fusion: PlainFusion,
+    Fusion: PlainFusion,
     DptHead: PlainDpt,
     GeometryProbe: PlainGeometry,
 }
@@ -252,8 +250,8 @@ def plain_geometry_loss(outputs: dict[str, Tensor], targets: dict[str, Tensor]) 
     keep = mask > 0
     depth, points = outputs["depth"][..., None], outputs["points"]
     true_depth, true_points = targets["depth"][..., None], targets["points"]
-    near, true_near = regression.normalised(points, mask), regression.normalised(true_points, mask)
-    total = camera.camera_paper(outputs["pose_steps"], targets["pose"])
+    near, true_near = normalised(points, mask), normalised(true_points, mask)
+    total = camera_paper(outputs["pose_steps"], targets["pose"])
     for predicted, true in ((near, true_near), (depth, true_depth)):
         pixels = []
         for views in (slice(0, 1), slice(1, None)):
@@ -262,7 +260,7 @@ def plain_geometry_loss(outputs: dict[str, Tensor], targets: dict[str, Tensor]) 
             weighted = weight[:, views][here] * _checked(error).clamp(max=100)
             pixels.append(_checked(weighted.clamp(max=100)))
         total = total + torch.cat(pixels).mean()
-        total = total + 0.0 * gradient.gradient_term(predicted, true, weight, mask)
+        total = total + 0.0 * gradient_term(predicted, true, weight, mask)
     return total
 
 

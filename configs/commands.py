@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from configs.loader import known_folders, known_names
 from configs.names import read_source
 
 PROGRAM = "spatialprobe"
@@ -118,6 +119,22 @@ extract = functools.partial(command, "extract")
 cache = functools.partial(command, "cache")
 fusion = functools.partial(command, "fusion")
 probe = functools.partial(command, "probe")
+
+
+def prepare_dataset(name: str, **options: Any) -> str:
+    """Return what helps where a prepared dataset of this name is missing: the command that makes it.
+
+    Args:
+        name: of the dataset; `rooms-nano` is what preset `nano` of kind `rooms` is called.
+        options: further ones.
+    """
+    kinds = known_folders("dataset")
+    kind, _, preset = name.partition("-")
+    if kind not in kinds or (preset and preset not in known_names(f"dataset/{kind}")):
+        made = data("prepare", dataset=Blank("|".join(kinds)), raw=ANY, name=name, **options)
+        return f"correct dataset=, or make it: {made}"
+    raw = None if kind == "rooms" else Blank("<folder of the recordings>")
+    return data("prepare", dataset=kind, preset=preset, raw=raw, **options)
 
 
 def extract_source(source: str, dataset: str | None, *, verb: str = "run", **options: Any) -> str:

@@ -39,6 +39,11 @@ def known_names(group: str) -> list[str]:
     return sorted(_named_files(group))
 
 
+def known_folders(group: str) -> list[str]:
+    """Return the names of the folders with YAML files in `configs/<group>/`, sorted."""
+    return sorted({path.parent.name for path in (CONFIG_FOLDER / group).glob("*/*.yaml")})
+
+
 def load_named(group: str, name: str, *, kind: str | None = None) -> dict[str, Any]:
     """Return the values of `configs/<group>/<name>.yaml`.
 

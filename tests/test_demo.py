@@ -15,11 +15,10 @@ import pytest
 from configs import loader
 from configs.cli import Layers
 from configs.errors import ConfigError
-from configs.names import read_source
+from configs.names import parse_name, read_source
 from extract.job.config import RunConfig, each_model
 from extract.job.request import source_name, variant_of
 from extract.model import load_model
-from fusion.name import parse_name
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {
@@ -32,12 +31,12 @@ def demo(*options: str) -> list[str]:
     """The recipe of `make demo` without the installation, as make would run it."""
     command = ["make", "-C", str(ROOT), "-n", "-o", "setup", "demo", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=60)
-    return [line for line in done.stdout.splitlines() if " -m " in line]
+    return [line for line in done.stdout.splitlines() if "spatialprobe " in line.split("#")[0]]
 
 
 def parsed(line: str) -> tuple[str, str, Any]:
     """Stage, verb and the configuration that a command line resolves to."""
-    _, _, stage, verb, *words = shlex.split(line)
+    _, stage, verb, *words = shlex.split(line)
     (known,) = [v for v in import_module(f"{stage}.__main__").VERBS if v.name == verb]
     overrides = loader.parse_overrides(words)
     layers = Layers(known.config) if isinstance(known.config, type) else known.config(overrides)

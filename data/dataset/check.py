@@ -16,6 +16,9 @@ from data.dataset.clip import Clip
 from data.dataset.layout import check_clip_id
 from data.dataset.splits import SPLITS
 
+RIGID = 1e-3
+"""Largest deviation of R R^T from the identity; `data.dataset.check` holds the written float32 poses to the same."""
+
 
 def check_clip(clip: Clip, n_classes: int) -> None:
     """Check a clip against the contract in `data.dataset.clip`.
@@ -115,10 +118,6 @@ def _array(clip: Clip, name: str, value: NDArray[Any], shape: tuple[int, ...], d
 def _require(clip: Clip, name: str, ok: bool, expected: object, found: object) -> None:
     if not ok:
         raise DatasetError(f"clip {clip.clip_id}: {name} breaks the contract", expected=expected, found=found)
-
-
-RIGID = 1e-3
-"""Largest deviation of R R^T from the identity; `data.dataset.check` holds the written float32 poses to the same."""
 
 
 def check_poses(cam2world: ArrayLike) -> tuple[NDArray[np.bool_], list[str]]:

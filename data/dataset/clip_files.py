@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import commands
 from configs.errors import CorruptionError, MissingError
+from configs.files import atomic_folder, file_digests, json_bytes, sha256_bytes
 from data.dataset.check import check_clip, clip_positions
 from data.dataset.clip import Clip
-from data.dataset.files import atomic_folder, file_digests, json_bytes, sha256_bytes
 from data.dataset.layout import DEPTH_BITS, FORMAT, VERSION, clip_folder, frame_name
+
+DENSE = ("depth", "instance", "confidence")
 
 
 def write_clip(dataset: Path, clip: Clip, *, n_classes: int, parameters_sha256: str) -> None:
@@ -141,9 +144,6 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-DENSE = ("depth", "instance", "confidence")
-
-
 def write_dense(folder: Path, gt_frames: NDArray[np.int32], arrays: dict[str, NDArray[Any]]) -> None:
     """Write the dense arrays of a clip, each (G, H, W), into a new Zarr group.
 
@@ -212,14 +212,9 @@ def read_dense(folder: Path, name: str, positions: Sequence[int]) -> NDArray[Any
         raise CorruptionError(
             f"can't decode {name}: {error}",
             where=folder,
-            fix="python -m data verify dataset=... names the broken clips",
+            fix=f"{commands.data('verify', dataset=commands.ANY)} names the broken clips",
         ) from error
     return result
-
-
-def dense_names(folder: Path) -> tuple[str, ...]:
-    """Return which dense arrays a clip has."""
-    return tuple(name for name in DENSE if (folder / name / "zarr.json").is_file())
 
 
 @lru_cache(maxsize=4096)
@@ -237,5 +232,5 @@ def _open_dense(folder: str, name: str) -> tuple[dict[int, int], Any]:
         raise CorruptionError(
             f"can't open the ground truth: {error}",
             where=path / name,
-            fix="python -m data verify dataset=... names the broken clips",
+            fix=f"{commands.data('verify', dataset=commands.ANY)} names the broken clips",
         ) from error

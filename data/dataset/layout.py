@@ -18,10 +18,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from configs.errors import DatasetError, StaleError, VersionError
+from configs import commands
+from configs.errors import CorruptionError, DatasetError, StaleError, VersionError
+from configs.files import json_bytes, read_json, write_once
 from configs.identity import differences, digest, plain
 from data.dataset.clip import DatasetInfo
-from data.dataset.files import json_bytes, read_json, write_once
 
 FORMAT = "spatialprobe-dataset"
 VERSION = 1
@@ -37,6 +38,8 @@ TABLES = ("index.parquet", "frames.parquet", "instances.parquet")
 STATUS_FILE = "status.parquet"
 CLIP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 DEPTH_BITS = 12
+COMPARED = ("kind", "maker_version", "parameters", "splits", "taxonomy", "class_names", "units")
+"""Fields that change a value. The name and the licence note may differ."""
 
 
 def check_clip_id(clip_id: str) -> str:
@@ -87,10 +90,6 @@ def plan_path(dataset: Path, plan: str) -> Path:
     return dataset / "views" / f"{plan}.parquet"
 
 
-COMPARED = ("kind", "maker_version", "parameters", "splits", "taxonomy", "class_names", "units")
-"""Fields that change a value. The name and the licence note may differ."""
-
-
 def identity_record(info: DatasetInfo, splits: dict[str, Any]) -> dict[str, Any]:
     """Return the content of dataset.json.
 
@@ -124,16 +123,8 @@ def read_identity(dataset: Path) -> dict[str, Any]:
         DatasetError, VersionError: not ours, or of a newer version.
         CorruptionError: it can't be read, or its digest does not fit its content.
     """
-    from configs.errors import CorruptionError
-
     path = dataset / "dataset.json"
-
-    def how_to_make() -> str:
-        from data.prepare import sources
-
-        return sources.how_to_make(dataset.name)
-
-    record = read_json(path, fix=how_to_make)
+    record = read_json(path, fix=lambda: commands.prepare_dataset(dataset.name))
     check_version(record, path)
     expected = digest({key: record.get(key) for key in COMPARED})
     if record.get("parameters_sha256") != expected:

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from configs.console import get_logger
 from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError
+from configs.files import sha256_bytes, write_once
 from configs.loader import closest
-from data.dataset.files import sha256_bytes, write_once
 from data.dataset.layout import plan_path
 from data.dataset.reader import PreparedDataset
 from data.dataset.tables import parquet_bytes
@@ -38,6 +38,9 @@ GAP = 5
 """Smallest distance of two queries before snapping (protocol: min_view_interval)."""
 SNAP = 4
 """Positions snap down to 0 or 4k + 1 (protocol: query_idx_divisor)."""
+Sampler = Callable[[np.random.Generator, int, Sequence[int], NDArray[np.float64]], tuple[int, ...]]
+log = get_logger("data.dataset.queries")
+_NAME = re.compile(r"(?P<sampler>[a-z_]+)-(?P<queries>\d+)(?:-d(?P<draws>\d+))?(?:-s(?P<seed>\d+))?")
 
 
 def clip_rng(seed: int, epoch: int, clip_id: str, purpose: str = "views") -> np.random.Generator:
@@ -105,7 +108,6 @@ def _baseline(rng: np.random.Generator, n: int, legal: Sequence[int], centres: N
     return (legal[chosen[0]], *sorted(legal[i] for i in chosen[1:]))
 
 
-Sampler = Callable[[np.random.Generator, int, Sequence[int], NDArray[np.float64]], tuple[int, ...]]
 SAMPLERS: dict[str, Sampler] = {
     "paper": _paper,
     "random_start": _random_start,
@@ -164,10 +166,6 @@ def check_queries(queries: Sequence[int], legal: Sequence[int], clip_id: str) ->
             found=wrong or "a position twice",
         )
     return tuple(int(query) for query in queries)
-
-
-log = get_logger("data.dataset.queries")
-_NAME = re.compile(r"(?P<sampler>[a-z_]+)-(?P<queries>\d+)(?:-d(?P<draws>\d+))?(?:-s(?P<seed>\d+))?")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The truth that `python -m data emit format=dl3dv` stores beside the frames of a room, as a teacher.
+"""The truth that `spatialprobe data emit format=dl3dv` stores beside the frames of a room, as a teacher.
 
     <hash>/oracle/cameras.json      {"width", "height", "matrix": 3x3, "cam2world": {stem: 4x4, OpenCV axes, metres}}
     <hash>/oracle/depth/<stem>.png  z in the camera frame of that pinhole, 16-bit millimetres, 0 = unknown
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import commands
 from configs.errors import DatasetError, SpatialprobeError
 from data.dataset.check import check_poses
 from data.dl3dv.geometry import Footage, Geometry
@@ -26,7 +27,7 @@ from data.raw.images import read_depth
 
 CAMERAS = "cameras.json"
 MILLIMETRES = 1000.0
-FIX = "emit the rooms again with `python -m data emit format=dl3dv`, or add teacher=colmap"
+FIX = f"emit the rooms again with `{commands.data('emit', format='dl3dv', out=commands.ANY)}`, or add teacher=colmap"
 
 
 class OracleTeacher:

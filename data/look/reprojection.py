@@ -8,6 +8,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+Poses = NDArray[np.float64]
+FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
+"""From OpenCV axes to OpenGL axes of a camera, and back."""
+MARGIN = 0.1
+"""A mistake counts as found if undoing it lets this share of co-visible pixels more agree."""
+CONVINCING = 0.6
+"""And at least this share of them."""
+MIN_COVISIBLE = 0.02
+"""Pairs that share less of the picture than this say nothing."""
+PIXELS = 4096
+"""Pixels of the first frame that are moved, about; spread evenly."""
+
 
 class Agreement(NamedTuple):
     """How well two frames agree.
@@ -67,19 +79,6 @@ def reproject(
         there = np.stack([ids[1][corner] for corner in corners])
         same = float((ids[0][v, u] == there).any(0)[agrees].mean())
     return Agreement(count, float(agrees.sum() / count) if count else float("nan"), same)
-
-
-Poses = NDArray[np.float64]
-FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
-"""From OpenCV axes to OpenGL axes of a camera, and back."""
-MARGIN = 0.1
-"""A mistake counts as found if undoing it lets this share of co-visible pixels more agree."""
-CONVINCING = 0.6
-"""And at least this share of them."""
-MIN_COVISIBLE = 0.02
-"""Pairs that share less of the picture than this say nothing."""
-PIXELS = 4096
-"""Pixels of the first frame that are moved, about; spread evenly."""
 
 
 class Pair(NamedTuple):

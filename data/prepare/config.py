@@ -16,6 +16,8 @@ from configs.loader import load_named
 from configs.options import option
 from data.dataset.clip import ClipSource
 
+Schema = TypeVar("Schema")
+
 
 @dataclasses.dataclass
 class PrepareConfig(RootConfig):
@@ -56,9 +58,6 @@ class ImportConfig(PrepareConfig):
         return path
 
 
-Schema = TypeVar("Schema")
-
-
 def _nothing(dataset: Path) -> None:
     return None
 
@@ -72,7 +71,7 @@ class Kind:
             the YAML values below them.
         source: from the filled options to the source of clips. Raise here what is wrong with the raw data as a whole.
         finish: called with the dataset's folder once all clips and tables are there; must be repeatable.
-        show: prints what `finish` found out, for `python -m data inspect`.
+        show: prints what `finish` found out, for `spatialprobe data inspect`.
     """
 
     layers: Callable[[Mapping[str, str]], Layers]

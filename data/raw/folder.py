@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from os import PathLike
 from pathlib import Path, PurePosixPath
@@ -22,6 +23,7 @@ MAX_MEMBERS = 200_000
 MAX_RATIO = 1100
 """Above what Deflate can reach on honest data (1032:1); only checked for members above a mebibyte."""
 _ILLEGAL = re.compile(r"[\x00-\x1f\\]|^[A-Za-z]:")
+MAX_BYTES = 1 << 28
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -214,9 +216,6 @@ class RawZip:
         return iter(self.names)
 
 
-MAX_BYTES = 1 << 28
-
-
 def parse_json(content: bytes, where: str | PathLike[str]) -> Any:
     """Return the value of a JSON text.
 
@@ -254,3 +253,18 @@ def parse_json(content: bytes, where: str | PathLike[str]) -> Any:
         raise
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         raise DatasetError(f"not a readable JSON file: {error}", where=where) from error
+
+
+def sizes_of(paths: Iterable[Path]) -> list[list[Any]]:
+    """Return [name, bytes] of files, of a folder those of all files in it, [name, None] where there is nothing.
+
+    For a cheap look at whether raw data has changed: no content is read, and times don't count, since copies lose them.
+    """
+    sizes: list[list[Any]] = []
+    for path in paths:
+        if path.is_dir():
+            with os.scandir(path) as entries:
+                sizes += sorted([entry.name, entry.stat().st_size] for entry in entries if entry.is_file())
+        else:
+            sizes.append([path.name, path.stat().st_size if path.exists() else None])
+    return sizes

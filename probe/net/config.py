@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from configs.loader import load_named, resolve
 from configs.options import option
+from probe.train.recipe import RecipeConfig
 
 TASKS = ("tagging", "instance", "geometry")
 READOUTS = ("probe", "linear")
@@ -143,29 +144,6 @@ class GeometryLossConfig:
     camera: float = option(1.0, "weight of the cameras", minimum=0)
     points_gradient: float = option(0.0, "weight of the point maps' spatial differences", minimum=0)
     depth_gradient: float = option(0.0, "weight of the depth maps' spatial differences", minimum=0)
-
-
-@dataclass
-class RecipeConfig:
-    """How long, how fast and on what a probe trains."""
-
-    length: int = option(help="length of the training run", minimum=1)
-    unit: str = option(help="unit of length and warm-up", choices=("epochs", "steps"))
-    warmup: float = option(help="linear warm-up, in the same unit", minimum=0)
-    lr: float = option(help="peak learning rate", minimum=0)
-    weight_decay: float = option(help="AdamW weight decay", minimum=0)
-    batch: int = option(help="clips per step and device", minimum=1)
-    views: int = option(help="views per clip", minimum=1)
-    final_lr: float = option(1e-6, "learning rate at the end of the cosine", minimum=0)
-    betas: list[float] = option(help="AdamW momenta", factory=lambda: [0.9, 0.95], minimum=0, maximum=1)
-    eps: float = option(1e-8, "AdamW epsilon", minimum=0)
-    decay: str = option("standard", "paper: decay everything; standard: only matrices", choices=FORMS)
-    grad_clip: float | None = option(1.0, "largest gradient norm, none for no clipping", minimum=0)
-    precision: str = option("auto", "auto: bfloat16 where native", choices=("auto", "bf16-mixed", "float32"))
-    seed: int = option(42, "seed of weights, order and pixel draws", minimum=0)
-    select: str = option(help="logged value that picks the checkpoint")
-    select_mode: str = option("min", "whether the least or the greatest value wins", choices=("min", "max"))
-    select_every: int = option(1, "epochs between candidates for the checkpoint", minimum=1)
 
 
 @dataclass

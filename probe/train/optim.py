@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from configs.errors import ConfigError
-from probe.net.config import RecipeConfig
+from probe.train.recipe import RecipeConfig
 
 MATRICES = ("weight", "in_proj_weight")
 

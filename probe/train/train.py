@@ -11,11 +11,10 @@ from typing import Any
 
 from configs.console import get_logger
 from configs.errors import ConfigError, MissingError, SpatialprobeError
-from data.dataset.files import sha256_file
+from configs.files import sha256_file
 from probe.config import finish
-from probe.inputs.inputs import Inputs, inputs_identity, open_inputs
+from probe.inputs.inputs import Inputs, donors, inputs_identity, open_inputs
 from probe.results import results
-from probe.studies.controls import donors
 from probe.tasks import load_task
 from probe.train.plan import RunPlan, variants
 

@@ -26,7 +26,7 @@ from probe.results import results
 from probe.studies.sweep import cut, sweep
 from probe.studies.sweep_options import sweep_layers
 from probe.studies.sweep_table import chosen, mean, print_outcome
-from probe.train import checkpoints
+from probe.train.run_folder import load_checkpoint
 from probe.train.train import train
 from tests.data.toy import Shape, ToySource
 from tests.probe.train.feature_stores import make_store, noise_maps
@@ -55,7 +55,7 @@ def trained(root: Path, **given: Any) -> list[dict[str, Any]]:
 
 
 def weights(root: Path, run_id: str) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = checkpoints.load(root / "runs" / run_id / "last.ckpt", run_id)["weights"]
+    found: dict[str, torch.Tensor] = load_checkpoint(root / "runs" / run_id / "last.ckpt", run_id)["weights"]
     return found
 
 

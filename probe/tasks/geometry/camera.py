@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from configs.errors import ConfigError
 from probe.net.attention import Block, Mlp
 from probe.net.config import CameraConfig
-from probe.tasks.geometry.rotation import axes_to_matrix, inverse, matrix_to_quaternion, rotate_vectors
+from probe.tasks.geometry.pose import axes_to_matrix, inverse, matrix_to_quaternion, rotate_vectors
 
 POSE = 9  # translation 3, quaternion xyzw 4, fields of view 2
 SOURCES = {

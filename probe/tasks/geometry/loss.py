@@ -1,4 +1,4 @@
-"""Loss of a geometry probe: points, depth, cameras and, if asked for, spatial differences."""
+"""Losses of a geometry probe: points and depths weighted by confidence, their spatial differences, and cameras."""
 
 from __future__ import annotations
 
@@ -6,12 +6,227 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from probe.net.config import GeometryLossConfig
 from probe.net.loss_terms import require_tensor, weighted_sum
-from probe.tasks.geometry.camera_loss import camera_paper, camera_standard
-from probe.tasks.geometry.dense_loss import dense_paper, dense_standard, normalised
-from probe.tasks.geometry.gradient_loss import gradient_term
+from probe.tasks.geometry.pose import camera_centres
+
+CLAMP = 100.0
+"""Errors count no more than this, as published."""
+SCALE_RANGE = (1e-3, 1e3)
+
+
+def require_maps(prediction: Tensor, target: Tensor, weight: Tensor | None, mask: Tensor) -> None:
+    """Refuse maps that don't fit together.
+
+    Args:
+        prediction, target: (B, S, H, W, c) float.
+        weight: (B, S, H, W) float or none.
+        mask: (B, S, H, W) float.
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
+    """
+    require_tensor(prediction, (None, None, None, None, None), "float", "predicted maps")
+    require_tensor(target, prediction.shape, "float", "true maps")
+    require_tensor(mask, prediction.shape[:4], "float", "mask")
+    if weight is not None:
+        require_tensor(weight, prediction.shape[:4], "float", "weights")
+
+
+def clip_scale(points: Tensor, mask: Tensor) -> Tensor:
+    """Mean distance from the origin over a clip's masked points, in [1e-3, 1e3]; gradients flow through it.
+
+    Args:
+        points: (B, S, H, W, 3) float.
+        mask: (B, S, H, W) float, 0 or 1.
+
+    Returns:
+        (B, 1, 1, 1, 1): sum(mask * |x|) / (sum(mask) + 1e-3) (Wang et al. 2024, DUSt3R).
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
+    """
+    require_tensor(points, (None, None, None, None, 3), "float", "points")
+    require_tensor(mask, points.shape[:4], "float", "mask")
+    total = (torch.linalg.vector_norm(points, dim=-1) * mask).sum(dim=(1, 2, 3))
+    scale: Tensor = total / (mask.sum(dim=(1, 2, 3)) + 1e-3)
+    return scale.clamp(*SCALE_RANGE)[:, None, None, None, None]
+
+
+def normalised(points: Tensor, mask: Tensor) -> Tensor:
+    """Divide each clip's points (B, S, H, W, 3) by `clip_scale`."""
+    return points / clip_scale(points, mask)
+
+
+def dense_paper(prediction: Tensor, target: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
+    """Published form: min(weight * min(error, 100), 100), mean over the masked pixels of the whole batch.
+
+    The error is the Euclidean distance over the last dimension. Weights are raw, so the outer clamp takes the
+    gradient from pixels whose weighted error exceeds 100.
+
+    Args:
+        prediction, target: (B, S, H, W, c) float.
+        weight: (B, S, H, W) float, teacher confidence.
+        mask: (B, S, H, W) float, 0 or 1.
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
+    """
+    require_maps(prediction, target, weight, mask)
+    error = torch.linalg.vector_norm(target - prediction, dim=-1).clamp(max=CLAMP)
+    pixels = (weight * error).clamp(max=CLAMP)
+    mean: Tensor = (pixels * mask).sum() / mask.sum().clamp(min=1)
+    return mean
+
+
+def dense_standard(
+    prediction: Tensor, target: Tensor, weight: Tensor | None, mask: Tensor, *, robust: str, delta: float
+) -> Tensor:
+    """Corrected form: weights of mean 1 in each clip, an unbounded robust error, mean over clips.
+
+    Args:
+        prediction, target: (B, S, H, W, c) float.
+        weight: (B, S, H, W) float, teacher confidence >= 0; none for equal weights.
+        mask: (B, S, H, W) float, 0 or 1; clips without any pixel don't count.
+        robust: `huber`, quadratic up to `delta` and then linear with slope 1, or `log1p`, log(1 + error / delta).
+        delta: error scale.
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
+    """
+    require_maps(prediction, target, weight, mask)
+    weight = mask if weight is None else weight * mask
+    square = ((target - prediction) ** 2).sum(dim=-1)
+    error = square.clamp(min=1e-12).sqrt()
+    if robust == "huber":
+        pixels = F.huber_loss(error, torch.zeros_like(error), reduction="none", delta=delta) / delta
+    else:
+        pixels = torch.log1p(error / delta)
+    total = weight.sum(dim=(1, 2, 3))
+    means = (pixels * weight).sum(dim=(1, 2, 3)) / total.where(total > 0, 1.0)
+    return means.sum() / (total > 0).sum().clamp(min=1)
+
+
+SCALES = 4
+
+
+def gradient_term(prediction: Tensor, target: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
+    """Sum over the first and the other views of the mean over four scales (strides 1, 2, 4, 8).
+
+    Per scale, d = mask * (prediction - target); absolute differences of horizontal and vertical neighbours, clamped
+    at 100, times the confidence of the second pixel, where both pixels are valid; divided by valid pixels times
+    channels.
+
+    Args:
+        prediction, target: (B, S, H, W, c) float.
+        weight: (B, S, H, W) float.
+        mask: (B, S, H, W) float, 0 or 1.
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
+    """
+    require_maps(prediction, target, weight, mask)
+    error = (prediction - target) * mask[..., None]
+    total = prediction.new_zeros(())
+    for views in (slice(0, 1), slice(1, None)):
+        if error[:, views].shape[1] == 0:
+            continue
+        for scale in range(SCALES):
+            step = 2**scale
+            pick = (slice(None), views, slice(None, None, step), slice(None, None, step))
+            total = total + _one_scale(error[pick], weight[pick], mask[pick]) / SCALES
+    return total
+
+
+def _one_scale(error: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
+    total = error.new_zeros(())
+    for axis in (2, 3):
+        size = error.shape[axis]
+        first, second = torch.arange(size - 1, device=error.device), torch.arange(1, size, device=error.device)
+        step = (error.index_select(axis, second) - error.index_select(axis, first)).abs().clamp(max=CLAMP)
+        both = mask.index_select(axis, first) * mask.index_select(axis, second)
+        total = total + (step.sum(dim=-1) * both * weight.index_select(axis, second)).sum()
+    return total / (mask.sum() * error.shape[-1]).clamp(min=1)
+
+
+DECAY = 0.6
+PARTS = {"translation": (slice(0, 3), 1.0), "rotation": (slice(3, 7), 1.0), "fov": (slice(7, 9), 0.5)}
+
+
+def _require_poses(steps: Tensor, target: Tensor) -> None:
+    require_tensor(steps, (None, None, None, 9), "float", "predicted poses", fix="pass encoded poses of all iterations")
+    require_tensor(target, steps.shape[1:], "float", "true poses", fix="pass one encoded pose per view")
+
+
+def camera_paper(steps: Tensor, target: Tensor) -> Tensor:
+    """Published form: element means, clamped at 100, weights 0.6^(last - i) whose sum is divided by the iterations.
+
+    View 0 counts like the others; quaternions are neither normalised nor matched in sign.
+
+    Args:
+        steps: (L, B, S, 9) float, poses of all iterations.
+        target: (B, S, 9) float.
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
+    """
+    _require_poses(steps, target)
+    error = F.huber_loss(steps, target.expand_as(steps), reduction="none").clamp(max=CLAMP)
+    weights = DECAY ** torch.arange(len(steps) - 1, -1, -1, device=steps.device, dtype=steps.dtype)
+    total = steps.new_zeros(())
+    for part, factor in PARTS.values():
+        means = error[..., part].flatten(1).mean(dim=1)
+        total = total + factor * (weights * means).sum() / len(steps)
+    return total
+
+
+def camera_standard(
+    steps: Tensor, target: Tensor, valid: Tensor | None = None, *, delta: float, floor: float | None = None
+) -> Tensor:
+    """Corrected form: no clamp, normalised weights, unit quaternions of matching sign, the trivial view 0 left out.
+
+    Places of the cameras are compared, not translations, which a wrong rotation turns too.
+
+    View 0 has a field of view to learn but no motion. A clip of one view thus has fields of view only.
+
+    Args:
+        steps: (L, B, S, 9) float, poses of all iterations.
+        target: (B, S, 9) float.
+        valid: (B, S) bool, which poses are known; default all.
+        delta: error at which Huber turns linear, with slope 1.
+        floor: errors of a camera's place are divided by its distance from view 0 plus this, so that the direction of
+            a short motion counts like that of a long one; default not divided.
+
+    Raises:
+        ConfigError: shapes differ, or a dtype is wrong.
+    """
+    _require_poses(steps, target)
+    if valid is not None:
+        require_tensor(valid, target.shape[:2], "bool", "valid poses", fix="pass one flag per pose")
+    known = torch.ones_like(target[..., 0]) if valid is None else valid.to(target.dtype)
+    moving = torch.cat([torch.zeros_like(known[:, :1]), known[:, 1:]], dim=1)
+    # Unknown targets may hold anything, even NaN: replaced before any arithmetic.
+    target = target.where(known[..., None] > 0, 0.0)
+    rotation = F.normalize(steps[..., 3:7], dim=-1)
+    # q and -q are one rotation: compare with the one that's closer.
+    sign = torch.where((rotation * target[..., 3:7]).sum(-1, keepdim=True) < 0, -1.0, 1.0).detach()
+    places, true_places = camera_centres(steps), camera_centres(target)
+    if floor is not None:
+        reach = true_places.norm(dim=-1, keepdim=True) + floor
+        places, true_places = places / reach, true_places / reach
+    poses = torch.cat([places, sign * rotation, steps[..., 7:]], dim=-1)
+    true = torch.cat([true_places, target[..., 3:]], dim=-1)
+    error = F.huber_loss(poses, true.expand_as(poses), reduction="none", delta=delta) / delta
+    weights = DECAY ** torch.arange(len(steps) - 1, -1, -1, device=steps.device, dtype=steps.dtype)
+    weights = weights / weights.sum()
+    total = steps.new_zeros(())
+    for name, (part, factor) in PARTS.items():
+        mask = known if name == "fov" else moving
+        per_view = error[..., part].mean(dim=-1) * mask
+        total = total + factor * (weights * per_view.sum(dim=(1, 2))).sum() / mask.sum().clamp(min=1)
+    return total
 
 
 def geometry_loss(

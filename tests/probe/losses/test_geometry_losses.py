@@ -9,10 +9,14 @@ from torch import Tensor
 from configs.errors import ConfigError
 from probe.net.config import GeometryLossConfig
 from probe.tasks.geometry import loss as module
-from probe.tasks.geometry.camera_loss import camera_paper, camera_standard
-from probe.tasks.geometry.dense_loss import dense_paper, dense_standard
-from probe.tasks.geometry.gradient_loss import gradient_term
-from probe.tasks.geometry.loss import geometry_loss
+from probe.tasks.geometry.loss import (
+    camera_paper,
+    camera_standard,
+    dense_paper,
+    dense_standard,
+    geometry_loss,
+    gradient_term,
+)
 
 PAPER = GeometryLossConfig(form="paper")
 STANDARD = GeometryLossConfig(form="standard")

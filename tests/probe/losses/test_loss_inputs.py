@@ -14,7 +14,7 @@ from torch import Tensor
 from configs.errors import ConfigError
 from probe.net.config import GeometryLossConfig, InstanceLossConfig, TaggingLossConfig
 from probe.net.loss_terms import weighted_sum
-from probe.tasks.geometry.dense_loss import dense_standard
+from probe.tasks.geometry.loss import dense_standard
 from probe.tasks.tagging.loss import asymmetric_paper
 from tests.probe.public import LOSSES
 from tests.probe.public import functions as public

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from configs.errors import ConfigError
-from probe.net.config import TASKS, RecipeConfig, load_profile
+from probe.net.config import TASKS, load_profile
 from probe.tasks.geometry.head import build_probe
 from probe.train.optim import build_optimizer, build_schedule, learning_rate, parameter_groups, warmup_steps
+from probe.train.recipe import RecipeConfig
 
 
 def recursive(total: int, warmup: int, base: float, final: float) -> list[float]:

@@ -5,13 +5,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from probe.tasks.geometry.rotation import (
-    axes_to_matrix,
-    camera_centres,
-    inverse,
-    matrix_to_quaternion,
-    rotate_vectors,
-)
+from probe.tasks.geometry.pose import axes_to_matrix, camera_centres, inverse, matrix_to_quaternion, rotate_vectors
 
 
 def special_rotations() -> Rotation:

@@ -166,8 +166,7 @@ def test_a_wrong_label_column_does_not_disturb_other_tasks(
     artifacts: Path, write_task: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from configs.errors import MissingError
-    from probe.inputs.checks import check_truth
-    from probe.inputs.inputs import RememberingDataset
+    from probe.inputs.inputs import RememberingDataset, check_truth
 
     write_task(('label_column="has_depth"', 'label_column="has_brightness"'))
     dataset = RememberingDataset(artifacts / "datasets" / "toy")

@@ -13,10 +13,10 @@ import torch
 
 from configs.errors import ConfigError
 from probe.inputs.batches import attached
-from probe.inputs.inputs import RememberingDataset
+from probe.inputs.inputs import RememberingDataset, donors
 from probe.inputs.matching import Match
 from probe.metrics.names import METRICS
-from probe.studies.controls import donors, selectivity
+from probe.results.write import selectivity
 from probe.train.train import train
 
 Configure = Callable[..., Any]

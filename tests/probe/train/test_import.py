@@ -11,7 +11,7 @@ from configs.errors import ConfigError, MissingError
 from configs.loader import resolve
 from probe.results.apply import evaluate
 from probe.results.importing import import_checkpoint, import_layers
-from probe.train import checkpoints
+from probe.train.run_folder import load_checkpoint
 from probe.train.train import train
 from tests.probe.model.test_checkpoint_import import published_names, save
 from tests.probe.train.conftest import TINY
@@ -29,7 +29,7 @@ def test_imported_weights_score_as_where_they_come_from(artifacts: Path, tmp_pat
     from probe.tasks.geometry.head import build_probe
 
     (original,) = train(configure(artifacts, "instance"))
-    run = checkpoints.load(artifacts / "runs" / original["run_id"] / "best.ckpt", original["run_id"])
+    run = load_checkpoint(artifacts / "runs" / original["run_id"] / "best.ckpt", original["run_id"])
     options = configure(artifacts, "instance")
     probe = build_probe("instance", 8, (4, 4), options, image_size=(1, 1))
     probe.load_state_dict(run["weights"])
