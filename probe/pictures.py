@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from configs.files import write_atomic
 from probe.metrics.scores import Scores
+from probe.task import load_task
 
 if TYPE_CHECKING:
     from probe.train.member import Member
@@ -39,9 +40,11 @@ def draw(member: Member, session: Session, scores: Scores, count: int, folder: P
         folder: where; default the run's own. Files go to `pictures/` and `points/` inside.
     """
     folder = folder or member.folder
-    member.module.draw_split(scores, folder)
-    for prediction in scores.predictions[:count]:
-        member.module.draw_clip(session.inputs.dataset, prediction, folder)
+    pictures = load_task(member.plan.config.task).part("pictures")
+    if hasattr(pictures, "draw_split"):
+        pictures.draw_split(scores, folder)
+    for prediction in scores.predictions[:count] if hasattr(pictures, "draw_clip") else ():
+        pictures.draw_clip(session.inputs.dataset, prediction, folder)
 
 
 def save(picture: Image.Image, path: Path) -> None:

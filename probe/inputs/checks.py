@@ -11,8 +11,7 @@ from configs.errors import ConfigError, MissingError, StoreError
 from configs.loader import closest
 from data.dataset.reader import PreparedDataset
 from fusion.views.grids import extract_command, refill_command
-from probe.task import Task
-from probe.tasks import known_metrics, load_task, task_file, task_names
+from probe.task import Task, known_metrics, load_task, task_file, task_names
 
 if TYPE_CHECKING:
     from probe.inputs.inputs import Inputs

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cache.format.spec import ArraySpec
@@ -16,7 +15,6 @@ from configs.identity import digest
 from data.dataset.clip import QUERY_POSITIONS
 from data.dataset.queries import ViewPlan
 from data.dataset.reader import PreparedDataset
-from data.dataset.targets import tag_labels
 from data.dataset.views import clip_rng
 from probe.inputs.checks import check_clips, check_dataset, check_truth
 from probe.inputs.layers import choose_arrays
@@ -207,17 +205,6 @@ def prefix(clip_ids: Sequence[str], fraction: float, seed: int) -> list[str]:
     order = clip_rng(seed, 0, "", "fraction").permutation(len(clip_ids))
     count = max(1, round(fraction * len(clip_ids)))
     return sorted(clip_ids[int(i)] for i in order[:count])
-
-
-def train_rates(dataset: PreparedDataset, clip_ids: Sequence[str]) -> tuple[float, ...]:
-    """Return the share of clips that show each class: 200 pixels over all frames, in at least two of them."""
-    if not dataset.class_names or not clip_ids:
-        return ()
-    shown = [
-        tag_labels(dataset.class_pixels(c, dataset.positions(c).tolist()), dataset.gt_size(c), min_views=2)
-        for c in clip_ids
-    ]
-    return tuple(float(rate) for rate in np.stack(shown).mean(axis=0, dtype=np.float64))
 
 
 def inputs_identity(inputs: Inputs, layer: Layer) -> dict[str, Any]:

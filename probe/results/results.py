@@ -18,7 +18,7 @@ from configs.paths import results_path
 from probe.metrics.scores import Scores, number
 from probe.results.tables import write_tables
 from probe.studies import controls
-from probe.tasks import known_metrics
+from probe.task import known_metrics
 
 if TYPE_CHECKING:
     from probe.inputs.inputs import Inputs

@@ -8,7 +8,7 @@ from typing import Any
 
 from configs.errors import DatasetError
 from data.dataset.views import clip_rng
-from probe.metrics.names import MetricInfo
+from probe.task import Metric
 
 
 def donors(clip_ids: Sequence[str], seed: int) -> dict[str, str]:
@@ -30,7 +30,7 @@ def donors(clip_ids: Sequence[str], seed: int) -> dict[str, str]:
 
 
 def selectivity(
-    real: Mapping[str, Mapping[str, Any]], twin: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, MetricInfo]
+    real: Mapping[str, Mapping[str, Any]], twin: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, Metric]
 ) -> dict[str, float]:
     """Return metric -> by how much a probe is better on the true targets than its twin on shuffled ones.
 
@@ -43,6 +43,8 @@ def selectivity(
     """
     result = {}
     for key, info in metrics.items():
+        if info.diagnostic:
+            continue
         ours, theirs = (side.get(key, {}).get("value") for side in (real, twin))
         if ours is not None and theirs is not None:
             difference = ours - theirs

@@ -27,7 +27,7 @@ from probe.inputs.inputs import Inputs, open_inputs, prefix
 from probe.metrics.scores import Scores
 from probe.results import results
 from probe.studies.controls import donors
-from probe.tasks import load_task
+from probe.task import load_task
 from probe.train.fitting import fit, resolve_device
 from probe.train.loop import ProbePass
 from probe.train.plan import RunPlan

@@ -16,14 +16,13 @@ from data.dataset.reader import PreparedDataset
 from fusion.gate import gated_widths
 from probe.config import task_options
 from probe.inputs.batches import ProbeData
-from probe.inputs.inputs import Inputs, Layer, train_rates
+from probe.inputs.inputs import Inputs, Layer
 from probe.inputs.matching import Match, build_match, refuse_matched_gate
 from probe.inputs.side_by_side import SideBySide
 from probe.metrics.scores import Scores
-from probe.module import Facts
+from probe.module import Facts, load_module
 from probe.results import results
 from probe.studies import controls
-from probe.tasks import load_task
 from probe.train import checkpoints
 from probe.train.evaluate import evaluate_members
 from probe.train.fitting import fit
@@ -53,14 +52,14 @@ class Session:
         home: PreparedDataset | None = None,
     ) -> None:
         self.config, self.inputs, self.device = config, inputs, device
-        self.module_class = load_task(config.task).module()
+        self.module_class = load_module(config.task)
         options = task_options(config)
         self.gt_size = inputs.gt_size()
         learned_from = home or inputs.dataset
         self.class_names = learned_from.class_names
         # Of the whole split, whatever share of it a run sees: buckets of other classes would be other metrics.
         everyone = [c for c in learned_from.split("train", config.split_scheme) if learned_from.clips.at[c, "has_tags"]]
-        self.rates = train_rates(learned_from, everyone) if config.task == "tagging" else ()
+        self.rates = self.module_class.rates(learned_from, everyone)
         self.schedule = Schedule(inputs.train, config.recipe, config.data_seed)
         train_wanted = inputs.wanted(inputs.train, config, frozen=False)
         held = list(dict.fromkeys([*inputs.select, *inputs.report]))
