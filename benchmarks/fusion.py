@@ -22,8 +22,8 @@ from cache.source import ReadItem
 from configs.console import print_table
 from configs.errors import SpatialprobeError
 from configs.loader import parse_overrides, resolve
+from configs.names import parse_name
 from configs.options import option
-from fusion.name import parse_name
 from fusion.recipe import Choices, make_recipe
 from fusion.views.assemble import build
 from fusion.views.deferred import Deferred

@@ -17,9 +17,9 @@ from configs.console import print_table
 from configs.errors import SpatialprobeError
 from configs.loader import parse_overrides, resolve
 from configs.options import option
+from data.raw.images import encode_jpeg
 from data.rooms.config import RoomsConfig
-from data.rooms.frames import FrameRenderer
-from data.rooms.sensor import jpeg
+from data.rooms.recording import FrameRenderer
 from data.rooms.source import RoomsSource
 from data.rooms.world import build
 
@@ -56,7 +56,7 @@ def frames(options: Options, size: int) -> dict[str, Cost]:
     """Time the steps of single frames in one process."""
     costs = {name: Cost() for name in ("path and checks, per clip", "geometry only", "geometry and colour", "jpeg")}
     config = RoomsConfig(height=size, width=size)
-    jpeg(FrameRenderer(build(config, 0)).render(0).colour, 95)  # warm up: imports, texture atlas
+    encode_jpeg(FrameRenderer(build(config, 0)).render(0).colour, 95)  # warm up: imports, texture atlas
     for number in range(options.rooms):
         costs["path and checks, per clip"].timed(lambda number=number: build(config, number))
         renderer = FrameRenderer(build(config, number))
@@ -66,7 +66,7 @@ def frames(options: Options, size: int) -> dict[str, Cost]:
             costs["geometry only"].timed(lambda r=renderer, p=position: r.render(p, colour=False))
             costs["geometry and colour"].timed(lambda r=renderer, p=position: r.render(p))
             image = renderer.render(position).colour
-            costs["jpeg"].timed(lambda image=image: jpeg(image, 95))
+            costs["jpeg"].timed(lambda image=image: encode_jpeg(image, 95))
     return costs
 
 

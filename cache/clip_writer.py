@@ -11,13 +11,13 @@ from typing import Any, Self
 from cache.contents import StoreContents
 from cache.format import layout, moments
 from cache.format.commits import CommitRecord, ShardRecord, load_commit
-from cache.format.header import sha256
 from cache.format.shard import ClipFeatures, check_shard, write_shard
 from cache.lease import Lease
 from cache.storage.backend import Stage, put_new
 from cache.storage.process import this_process
 from configs.console import get_logger
 from configs.errors import CorruptionError, MissingError, StoreError
+from configs.files import sha256_bytes
 
 
 class ClipWriter:
@@ -154,7 +154,7 @@ class ClipWriter:
             fingerprint=self.store.fingerprint_digest,
             arrays=dict(sorted(self._shards.items())),
             statistics_bytes=len(statistics),
-            statistics_sha256=sha256(statistics),
+            statistics_sha256=sha256_bytes(statistics),
             run={
                 **self.run,
                 "host": this_process().host,

@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 from cache.format import clips, layout, moments, records
 from cache.format.clips import ClipEntry
 from cache.format.commits import CommitIndex, ShardRecord
-from cache.format.header import Header, load_covered, load_header, sha256
+from cache.format.header import Header, load_covered, load_header
 from cache.format.manifest import preload
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
 from cache.storage.backend import Backend, put
+from configs import commands
 from configs.errors import CorruptionError, MissingError
+from configs.files import sha256_bytes
 
 
 class StoreContents(FeatureSource):
@@ -124,7 +126,7 @@ class StoreContents(FeatureSource):
             raise MissingError(
                 f"clip {self._entries[clip].clip_id} has no committed features in array {array}",
                 where=self.where,
-                fix="run the `python -m extract` command of this store again: it fills the gaps",
+                fix=f"run the same `{commands.extract('run')}` command again: it fills the gaps",
             )
         generation, _, sha = found
         key = layout.statistics_key(clip, generation)
@@ -133,11 +135,11 @@ class StoreContents(FeatureSource):
             data = self.backend.read(key)
         except MissingError:
             data = b""
-        if sha256(data) != sha:
+        if sha256_bytes(data) != sha:
             raise CorruptionError(
                 "channel statistics are not the written ones",
                 where=where,
-                fix=f"python -m cache repair store={self.where}",
+                fix=commands.repair(self.where),
             )
         return moments.from_bytes(data, array, where)
 

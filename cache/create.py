@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from cache.format import clips, layout
 from cache.format.clips import ClipEntry
-from cache.format.header import Header, identity_differences, load_covered, load_header, sha256
+from cache.format.header import Header, identity_differences, load_covered, load_header
 from cache.format.spec import ArraySpec, by_name
 from cache.lease import LeaseBoard
 from cache.storage.backend import TEMPORARY, Backend, put
 from cache.storage.process import session_lives
+from configs import commands
 from configs.console import get_logger
 from configs.errors import MissingError, StaleError, StorageError, StoreError
+from configs.files import sha256_bytes
 from configs.identity import differences
 
 KNOWN_NAMES = {layout.STORE, layout.CLIPS, layout.MANIFEST, *layout.FOLDERS}
@@ -88,17 +90,27 @@ def initialise(
             old = header = load_header(backend)
             _refuse_stale(backend, header, source, dataset, fingerprint)
         _complete(backend, old, header, entries, arrays)
-        _sweep(backend)
+        for key in abandoned(backend):  # of this machine; `spatialprobe cache prune` removes those of others
+            backend.delete(key)
 
 
-def _sweep(backend: Backend) -> None:
-    """Remove what killed processes of this machine have left behind; `python -m cache prune` does so for others."""
+def abandoned(backend: Backend, silent: Callable[[list[str]], bool] = lambda keys: False) -> Iterator[str]:
+    """Yield temporary files, and their folders after them, of processes that are gone.
+
+    Args:
+        backend: the store.
+        silent: whether the files (or the empty folder) of a process on another machine count as abandoned; by default
+            they never do, because such a process can't be asked.
+    """
     for session in backend.names(TEMPORARY):
-        if session_lives(session) is False:
-            folder = f"{TEMPORARY}/{session}"
-            for name in backend.names(folder):
-                backend.delete(f"{folder}/{name}")
-            backend.delete(folder)
+        lives = session_lives(session)
+        if lives:
+            continue
+        folder = f"{TEMPORARY}/{session}"
+        files = [f"{folder}/{name}" for name in backend.names(folder)]
+        if lives is False or silent(files or [folder]):
+            yield from files
+            yield folder
 
 
 def _refuse_foreign(backend: Backend) -> None:
@@ -146,7 +158,7 @@ def _complete(
         wanted[layout.CLIPS] = data
     for spec in specs:
         wanted[f"{layout.array_folder(spec.name)}/zarr.json"] = layout.array_metadata(spec, len(table))
-    digests = {key: sha256(data) for key, data in wanted.items()}
+    digests = {key: sha256_bytes(data) for key, data in wanted.items()}
     present = {key: _digest_of(backend, key) for key in wanted}
 
     files: dict[str, Sequence[str]] = dict(header.files)
@@ -158,7 +170,7 @@ def _complete(
         header, arrays=tuple(specs), files={**files, **{k: (s,) for k, s in digests.items()}}
     )
     spare = {layout.STORE: finished.to_bytes(), layout.CLIPS: wanted[layout.CLIPS]}
-    copied = all(_digest_of(backend, f"{layout.BACKUP}/{key}") == sha256(data) for key, data in spare.items())
+    copied = all(_digest_of(backend, f"{layout.BACKUP}/{key}") == sha256_bytes(data) for key, data in spare.items())
     if not changed and finished == old and copied:
         return
     put(backend, layout.STORE, dataclasses.replace(finished, files=files).to_bytes())
@@ -177,7 +189,7 @@ def save_header(backend: Backend, header: Header) -> None:
 
 def _digest_of(backend: Backend, key: str) -> str | None:
     try:
-        return sha256(backend.read(key))
+        return sha256_bytes(backend.read(key))
     except MissingError:
         return None
 
@@ -195,6 +207,7 @@ def _merged_arrays(old: Sequence[ArraySpec], new: Sequence[ArraySpec], where: st
                 f"array {spec.name} exists with other properties",
                 found=found,
                 where=where,
-                fix="give the new array another name, or drop the old one with `python -m cache prune arrays=...`",
+                fix="give the new array another name, or remove the old one: "
+                + commands.cache("prune", store=where, arrays=spec.name, apply=True),
             )
     return result

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from cache.format import layout
+from configs import commands
 from configs.errors import MissingError, StoreError
 from configs.identity import digest
-from configs.loader import known_names, load_named
-from configs.names import read_source
+from configs.names import close_sources, is_joined, read_source
 from configs.paths import features_path
 
 FINGERPRINT_DIGITS = 12
@@ -60,31 +60,30 @@ def locate_store(
             f"no feature store for {wanted or 'this root'}",
             found=_listing(others) if others else "no store at all",
             where=features_path(root),
-            fix=_instead(root, dataset, source)
-            or "extract the features first: python -m extract run model=... dataset=...",
+            fix=_instead(root, dataset, source),
         )
     sources = {path.parent for path in fitting}
     raise StoreError(
         f"several feature stores fit {wanted or 'this root'}",
         found=_listing(fitting),
         where=features_path(root),
-        fix="choose one with store=<first digits of its fingerprint>; `python -m cache diff` shows how they differ"
+        fix=f"choose one with store=<first digits of its fingerprint>; `{commands.cache('diff')}` shows how they differ"
         if len(sources) == 1
-        else "name it with model= (source= of `python -m cache`) and dataset=, or give store=<its first digits>",
+        else "name the dataset and the model or source, or give store=<first digits of its fingerprint>",
     )
 
 
 def _instead(root: str | os.PathLike[str] | None, dataset: str | None, source: str | None) -> str:
-    """Name the twins of a model, or parts of an oracle, that have a store where it has none."""
-    if source is None:
-        return ""
-    model = source
-    if model in known_names("model"):
-        model = str(load_named("model", model).get("alias_of") or model)
-    there = {path.parent.name for path in find_stores(root, dataset)} - {source}
-    twins = sorted(name for name in there if "+" not in name and read_source(name).model == read_source(model).model)
-    marked = [name + " (untrained)" * read_source(name).untrained for name in twins]
-    return f"name one that is there: {', '.join(marked)}" if twins else ""
+    """Return what to do without a store: look at the view, take a twin of the model that has one, or extract."""
+    if source is not None and is_joined(source):
+        view = commands.fusion("inspect", models=source, dataset=dataset, root=root)
+        return f"sources that are joined while they are read have no store: {view}"
+    there = [path.parent.name for path in find_stores(root, dataset)]
+    if source is not None and (close := close_sources(source, there)):
+        marked = [name + " (untrained)" * read_source(name).untrained for name in close]
+        return f"name one that is there: {', '.join(marked)}"
+    ask = commands.ANY
+    return f"extract the features first: {commands.extract('run', model=ask, dataset=dataset or ask, root=root)}"
 
 
 def locate_damaged(

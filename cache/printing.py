@@ -1,4 +1,4 @@
-"""What the command line prints and asks of a store; the work itself is in the modules called here."""
+"""What the commands of `spatialprobe cache` do and print; the work itself is done in `cache.care`."""
 
 from __future__ import annotations
 
@@ -6,32 +6,52 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from cache.care import describe
-from cache.care.forecast import format_bytes
+from cache.care import compare, copy, describe, prune, repair, seal, verify
 from cache.format import layout
 from cache.lease import LeaseBoard
-from cache.source import FeatureSource
+from cache.locate import find_stores, locate_damaged, locate_store
 from cache.storage.backend import Backend
+from cache.storage.local import LocalBackend
 from cache.store import FeatureStore
-from configs.console import print_table, progress
-from configs.errors import ConfigError
+from configs import commands
+from configs.console import Progress, format_bytes, print_table
+from configs.errors import ConfigError, SpatialprobeError
 from configs.paths import features_path
 
-
-def flags(store: FeatureStore) -> str:
-    """Return what a table should not hide about a store: random weights, clips set aside."""
-    words = []
-    if any(spec.extra.get("untrained") for spec in store.arrays.values()):
-        words.append("untrained")
-    aside = len(store.quarantined())
-    if aside:
-        words.append(f"{aside} quarantined")
-    return ", ".join(words)
+MOST_LINES = 200
+"""Differences that `diff` prints at most."""
+MOST_KEYS = 50
+"""Leftovers that `prune` lists at most."""
 
 
-def inspect(store: FeatureStore, histogram: str | None) -> None:
+def open_store(root: str | None, dataset: str | None, source: str | None, store: str | None) -> FeatureStore:
+    """Open the one store that is meant; arguments and errors as in `cache.locate.locate_store`."""
+    return FeatureStore.open(locate_store(root, dataset, source, store))
+
+
+def list_stores(root: str | None, dataset: str | None, source: str | None) -> int:
+    """Print all stores with coverage, size and age; return the exit code, 1 if one can't be opened."""
+    rows: list[list[object]] = []
+    notes = []
+    for path in find_stores(root, dataset, source):
+        try:
+            store = FeatureStore.open(path)
+            covered = store.coverage().values()
+            share = f"{min(covered, default=0):.0%}"
+            size, age = format_bytes(describe.total_bytes(store)), f"{describe.age_days(store):.1f}"
+            flags = describe.flags(store)
+            rows.append(
+                [store.dataset, store.source, path.name, len(covered), len(store.clips), share, size, age, flags]
+            )
+        except SpatialprobeError as error:
+            rows.append([path.parts[-3], path.parts[-2], path.name, None, None, "broken", None, None, ""])
+            notes.append(f"{path}: {error.problem}")
+    columns = ["dataset", "source", "store", "arrays", "clips", "coverage", "size", "days", "notes"]
+    print_table(f"{len(rows)} feature stores", columns, rows, notes=notes)
+    return 1 if notes else 0
+
+
+def inspect_store(store: FeatureStore, histogram: str | None) -> None:
     """Print identity, arrays and statistics of one store; works while it is being written."""
     print(f"{store.where}\n{store.source} on {store.dataset}, {len(store.clips)} clips")
     for key, value in sorted(store.fingerprint.items()):
@@ -49,77 +69,80 @@ def inspect(store: FeatureStore, histogram: str | None) -> None:
     for clip_id, reason in store.quarantined().items():
         print(f"quarantined: {clip_id}: {reason}")
     if histogram is not None:
-        draw(store, histogram)
+        print(f"\n{describe.draw(store, histogram)}")
 
 
-def draw(store: FeatureSource, name: str) -> None:
-    """Print the distribution of the values of one array as bars."""
-    centre, std = describe.spread(store.moments(name, store.committed(name)))
-    centre, spread = (centre, max(std, 1e-30)) if np.isfinite(std) else (0.0, 1.0)
-    edges = centre + spread * np.array([-np.inf, *np.arange(-4, 4.5, 0.5), np.inf])
-    counts = describe.histogram(store, name, edges)
-    print(f"\n{name}: {int(counts.sum())} values")
-    for low, high, count, bar in zip(edges[:-1], edges[1:], counts, describe.bars(list(counts)), strict=True):
-        print(f"  {low:>10.3g} to {high:>10.3g}  {count:>12d}  {bar}")
-
-
-def verify(backend: Backend) -> int:
+def verify_store(backend: Backend) -> int:
     """Check every byte and print what is wrong; return the exit code."""
-    from cache.care.verify import verify as check
-
     total = len(backend.names(layout.COMMITS))
-    with progress(total, "verify", "commits") as bar:
-        problems = check(backend, bar.advance)
+    with Progress(total, "verify", "commits") as bar:
+        problems = verify.verify(backend, bar.advance)
     for problem in problems:
         print(problem)
     if problems:
-        print(f"{len(problems)} problems; `python -m cache repair store={backend.where}` takes the broken clips out")
+        print(f"{len(problems)} problems; `{commands.repair(backend.where)}` takes the broken clips out")
         return 1
     print(f"{total} commit records, every byte as written")
     return 0
 
 
-def repair(backend: Backend) -> int:
-    """Mend a store and print what was done; return the exit code."""
-    from cache.care.repair import repair as mend
+def verify_located(root: str | None, dataset: str | None, source: str | None, store: str | None) -> int:
+    """Check the one store that is meant, without opening it; return the exit code."""
+    return verify_store(LocalBackend(locate_store(root, dataset, source, store)))
 
-    done = mend(backend, LeaseBoard(backend))
+
+def repair_located(root: str | None, dataset: str | None, source: str | None, store: str | None) -> None:
+    """Mend the one store that is meant, which may have lost its `store.json`, and print what was done."""
+    backend = LocalBackend(locate_damaged(root, dataset, source, store))
+    done = repair.repair(backend, LeaseBoard(backend))
     print("\n".join(done) if done else "nothing to repair")
-    return 0
 
 
-def prune(store: FeatureStore, arrays: Sequence[str], apply: bool) -> None:
-    """Remove leftovers and whole arrays, or say what would go."""
-    from cache.care.prune import drop_arrays, unreferenced
-    from cache.care.prune import prune as sweep
+def seal_store(store: FeatureStore) -> None:
+    """Compact the commit records of a store and print how many there are."""
+    count = seal.seal(store.backend, store.board)
+    print(f"{count} commit records compacted in {store.where}/{layout.MANIFEST}")
 
+
+def diff_stores(first: FeatureStore, second: FeatureStore) -> int:
+    """Print how two stores differ; return the exit code, 1 if they do."""
+    lines = compare.compare(first, second)
+    print("\n".join(lines[:MOST_LINES]) if lines else "no difference")
+    if len(lines) > MOST_LINES:
+        print(f"... and {len(lines) - MOST_LINES} more")
+    return 1 if lines else 0
+
+
+def prune_store(store: FeatureStore, arrays: Sequence[str], apply: bool) -> None:
+    """Remove leftovers and whole arrays, or print what would go."""
     if not apply:
-        keys = list(unreferenced(store.backend, store.board))
+        keys = list(prune.unreferenced(store.backend, store.board))
         size = sum(shard.bytes for name in arrays for _, shard in store.index.shards(store.array(name).name))
-        print("\n".join(keys[:50]) + ("" if len(keys) <= 50 else f"\n... and {len(keys) - 50} more"))
-        print(
-            f"would remove {len(keys)} leftovers"
-            + (f" and {format_bytes(size)} of {', '.join(arrays)}" if arrays else "")
-        )
+        more = [f"... and {len(keys) - MOST_KEYS} more"] if len(keys) > MOST_KEYS else []
+        print("\n".join([*keys[:MOST_KEYS], *more]))
+        features = f" and {format_bytes(size)} of {', '.join(arrays)}" if arrays else ""
+        print(f"would remove {len(keys)} leftovers{features}")
         print("add apply=true to remove them")
         return
     if arrays:
-        print(f"{drop_arrays(store.backend, store.board, arrays)} shards of {', '.join(arrays)} removed")
-    count, freed = sweep(store.backend, store.board)
+        print(f"{prune.drop_arrays(store.backend, store.board, arrays)} shards of {', '.join(arrays)} removed")
+    count, freed = prune.prune(store.backend, store.board)
     print(f"{count} leftovers removed, {format_bytes(freed)} freed")
 
 
-def copy(store: FeatureStore, to: str, arrays: Sequence[str] | None, compression: str | None, move: bool) -> None:
-    """Copy a store below another artifact root; with `move`, remove the source after the copy was verified."""
-    from cache.care.copying import copy_store
-    from cache.care.prune import remove_store
+def copy_store(store: FeatureStore, to: str, arrays: Sequence[str] | None, compression: str | None, move: bool) -> None:
+    """Copy a store below another artifact root; with `move`, remove the source after the copy was verified.
 
+    Raises:
+        ConfigError: a part of a store can't be moved.
+    """
     if move and arrays:
-        raise ConfigError("move=true takes whole stores", fix="copy the arrays, then `prune arrays=...` on the source")
+        command = commands.cache("prune", store=store.where, arrays=arrays, apply=True)
+        raise ConfigError("move=true takes whole stores", fix=f"copy the arrays, then remove them by `{command}`")
     target = features_path(to, store.dataset, store.source) / Path(store.where).name
-    with progress(len(store.clips), "copy") as bar:
-        copied = copy_store(store, target, arrays=arrays, compression=compression, advance=bar.advance)
+    with Progress(len(store.clips), "copy") as bar:
+        copied = copy.copy_store(store, target, arrays=arrays, compression=compression, advance=bar.advance)
     print(f"copied and verified: {os.fspath(target)}, {format_bytes(describe.total_bytes(copied))}")
     if move:
-        remove_store(store, copied)
+        copy.remove_store(store, copied)
         print(f"removed: {store.where}")

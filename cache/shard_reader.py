@@ -20,6 +20,7 @@ from cache.format.shard import crc32c, decompress_row
 from cache.format.spec import ArraySpec, torch_dtype
 from cache.source import Features, ReadItem, allocate
 from cache.storage.backend import Handle
+from configs import commands
 from configs.errors import CorruptionError, MissingError
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class ShardReader:
             raise MissingError(
                 f"clip {clip_id} has no committed features in array {array}",
                 where=store.where,
-                fix="run the `python -m extract` command of this store again: it fills the gaps",
+                fix=f"run the same `{commands.extract('run')}` command again: it fills the gaps",
             )
         store.check_array(array)
         key = layout.shard_key(array, clip)
@@ -145,7 +146,7 @@ class ShardReader:
             raise CorruptionError(
                 f"the shard of committed clip {clip_id} is missing",
                 where=where,
-                fix=f"python -m cache repair store={store.where}, then extract again",
+                fix=f"{commands.repair(store.where)}, then extract again",
             ) from None
         if handle.size != record.bytes:
             raise CorruptionError(
@@ -153,7 +154,7 @@ class ShardReader:
                 expected=f"{record.bytes} bytes",
                 found=f"{handle.size} bytes",
                 where=where,
-                fix=f"python -m cache repair store={store.where}, then extract again",
+                fix=f"{commands.repair(store.where)}, then extract again",
             )
         with self._lock:
             self._handles[clip_id, array] = (handle, record)
@@ -182,7 +183,7 @@ def _changed(part: _Part, row: int) -> CorruptionError:
     return CorruptionError(
         f"row {row} of clip {part.clip_id} is not what was written",
         where=f"{store.where}/{layout.shard_key(part.spec.name, store.clip_index(part.clip_id))}",
-        fix=f"python -m cache repair store={store.where}, then extract again",
+        fix=f"{commands.repair(store.where)}, then extract again",
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line that all stages share: `python -m <stage> <verb> key=value ... [--help] [--show]`."""
+"""The command line that all stages share: `spatialprobe <stage> <verb> key=value ... [--help] [--show]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from configs import loader
+from configs import loader, plugins
+from configs.commands import PROGRAM, command
 from configs.console import get_logger, logging_to
 from configs.errors import DISK_FIXES, ConfigError, SpatialprobeError
 from configs.options import option, options_of
@@ -26,9 +27,9 @@ class RootConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-    """The dataclass that a verb fills for given arguments, and the YAML values below the overrides."""
+    """What a verb fills for given arguments (a dataclass, or an instance of one), and the YAML values below them."""
 
-    schema: type
+    start: object
     values: Sequence[Mapping[str, Any]] = ()
 
 
@@ -44,6 +45,7 @@ class Verb:
         run: does the work; returns the exit code (None counts as 0). Import heavy modules inside it.
         writes: whether the verb changes anything below the artifact root, and so keeps a log there.
         words: keys that plain words without `=` fill, in this order.
+        selects: keys that decide which options there are, and functions that return their values; for completion.
     """
 
     name: str
@@ -52,10 +54,25 @@ class Verb:
     run: Callable[[Any], int | None]
     writes: bool = False
     words: tuple[str, ...] = ()
+    selects: Mapping[str, Callable[[], Sequence[str]]] = dataclasses.field(default_factory=dict)
+
+    def layers(self, overrides: Mapping[str, str]) -> Layers:
+        """Return the options for given arguments.
+
+        Raises:
+            ConfigError: a key of `selects` is missing, or names something unknown.
+        """
+        return Layers(self.config) if isinstance(self.config, type) else self.config(overrides)
 
 
 def main(stage: str, about: str, verbs: Sequence[Verb], words: Sequence[str] | None = None) -> int:
     """Run one verb of a stage and return the exit code.
+
+    Args:
+        stage: its name; empty for the verbs of the program itself.
+        about: what the stage does, one line.
+        verbs: its commands.
+        words: arguments behind the name of the stage; default those of this process.
 
     0 done, 1 failed, 2 wrong arguments, 130 interrupted. Expected errors print one message without a traceback.
     """
@@ -78,14 +95,15 @@ def _dispatch(stage: str, about: str, verbs: Sequence[Verb], arguments: list[str
         _print_stage(stage, about, verbs)
         return 0 if flags or not words else 2
     if words[0] not in by_name:
-        raise ConfigError(f"unknown command {words[0]!r} of {stage}", fix=loader.closest(words[0], by_name))
+        raise ConfigError(f"unknown command {words[0]!r} of {stage or PROGRAM}", fix=loader.closest(words[0], by_name))
     verb = by_name[words[0]]
     overrides = loader.parse_overrides(_named(words[1:], verb.words))
-    layers = Layers(verb.config) if isinstance(verb.config, type) else verb.config(overrides)
+    plugins.keep_out_of(overrides.get("root"))
+    layers = verb.layers(overrides)
     if flags & {"--help", "-h"}:
         _print_verb(stage, verb, layers)
         return 0
-    config: Any = loader.resolve(layers.schema, layers.values, overrides)
+    config: Any = loader.resolve(layers.start, layers.values, overrides)
     if "--show" in flags:
         print(loader.to_yaml(config), end="")
         return 0
@@ -102,7 +120,10 @@ def _run(stage: str, verb: Verb, config: Any) -> int:
     log = None
     if verb.writes:
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        log = Path(logs_path(getattr(config, "root", None))) / f"{stage}-{verb.name}-{stamp}-{os.getpid()}.jsonl"
+        log = (
+            Path(logs_path(getattr(config, "root", None)))
+            / f"{stage or PROGRAM}-{verb.name}-{stamp}-{os.getpid()}.jsonl"
+        )
     with logging_to(log):
         logger = get_logger(stage)
         logger.debug("start", extra={"fields": {"verb": verb.name, "config": loader.to_yaml(config)}})
@@ -116,7 +137,7 @@ def _run(stage: str, verb: Verb, config: Any) -> int:
             return 1
         except KeyboardInterrupt as interrupt:  # a verb that knows more than the default says it
             logger.debug("interrupted")
-            advice = str(interrupt) or f"the same `python -m {stage} {verb.name}` command continues"
+            advice = str(interrupt) or f"the same `{command(stage, verb.name)}` command continues"
             print(f"interrupted; {advice}", file=sys.stderr)
             return 130
         except BrokenPipeError:
@@ -132,22 +153,23 @@ def _run(stage: str, verb: Verb, config: Any) -> int:
 
 
 def _print_stage(stage: str, about: str, verbs: Sequence[Verb]) -> None:
-    print(f"{about}\n\nusage: python -m {stage} <command> key=value ... [--show] [--help]\n")
+    print(f"{about}\n\nusage: {PROGRAM} {stage} <command> key=value ... [--show] [--help]\n")
     width = max(len(verb.name) for verb in verbs)
     for verb in verbs:
         print(f"  {verb.name.ljust(width)}  {verb.help}")
-    print(f"\n`python -m {stage} <command> --help` lists its keys; `--show` prints the resolved configuration only.")
+    print(f"\n`{PROGRAM} {stage} <command> --help` lists its keys; `--show` prints the resolved configuration only.")
 
 
 def _print_verb(stage: str, verb: Verb, layers: Layers) -> None:
     from textwrap import fill
 
     plain = "".join(f"<{key}> " for key in verb.words)
-    print(f"{verb.help}\n\nusage: python -m {stage} {verb.name} {plain}key=value ... [--show] [--help]\n")
+    typed = " ".join(filter(None, (PROGRAM, stage, verb.name)))
+    print(f"{verb.help}\n\nusage: {typed} {plain}key=value ... [--show] [--help]\n")
     set_by_yaml: dict[str, Any] = {}
-    known = {item.key: item for item in options_of(layers.schema)}
+    known = {item.key: item for item in options_of(layers.start)}
     for values in layers.values:
-        set_by_yaml.update(loader._flatten(values, known))
+        set_by_yaml.update(loader.layer_values(values, known))
     for item in known.values():
         default = set_by_yaml.get(item.key, item.default)
         shown = "must be given" if isinstance(default, str) and default == "???" else f"default {_show(default)}"

@@ -15,10 +15,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from configs.loader import known_folders, known_names
 from configs.names import read_source
 
 PROGRAM = "spatialprobe"
 """Name of the command on the path, of its package and of the project."""
+
+STAGES = {
+    "data": "Prepared datasets: make them, look at them, check them.",
+    "extract": "Features of frozen backbones: computed once, kept in a store.",
+    "cache": "Feature stores: list, check, mend, copy.",
+    "fusion": "Features of several models read as one.",
+    "probe": "Probes: train them on cached features, score them, look at them.",
+}
+"""The parts of the command line, in the order in which they are used, and what they do."""
 
 _FIRST_TAPS = {"dit", "llm"}
 """Taps that models are read at if none is named."""
@@ -78,7 +88,7 @@ def command(stage: str, verb: str, /, *words: str, **options: Any) -> str:
     """Return a command line such as `spatialprobe extract run model=wan dataset='my rooms'`.
 
     Args:
-        stage, verb: what to run; without options the text names the verb.
+        stage, verb: what to run; without options the text names the verb. The program's own commands have no stage.
         words: words without `=`, in this order.
         options: key -> value. None, "" and empty lists are left out; lists are joined by commas; `root` comes last.
             A key that is a Python keyword takes a trailing underscore; a dotted one is passed as `**{"a.b": 1}`.
@@ -86,7 +96,7 @@ def command(stage: str, verb: str, /, *words: str, **options: Any) -> str:
     root = options.pop("root", None)
     given = {key.removesuffix("_"): _written(value) for key, value in {**options, "root": root}.items()}
     pairs = [f"{key}={_quoted(value)}" for key, value in given.items() if value]
-    return " ".join([program(), stage, verb, *map(_quoted, words), *pairs])
+    return " ".join([program(), *filter(None, [stage]), verb, *map(_quoted, words), *pairs])
 
 
 def _written(value: Any) -> str:
@@ -109,6 +119,22 @@ extract = functools.partial(command, "extract")
 cache = functools.partial(command, "cache")
 fusion = functools.partial(command, "fusion")
 probe = functools.partial(command, "probe")
+
+
+def prepare_dataset(name: str, **options: Any) -> str:
+    """Return what helps where a prepared dataset of this name is missing: the command that makes it.
+
+    Args:
+        name: of the dataset; `rooms-nano` is what preset `nano` of kind `rooms` is called.
+        options: further ones.
+    """
+    kinds = known_folders("dataset")
+    kind, _, preset = name.partition("-")
+    if kind not in kinds or (preset and preset not in known_names(f"dataset/{kind}")):
+        made = data("prepare", dataset=Blank("|".join(kinds)), raw=ANY, name=name, **options)
+        return f"correct dataset=, or make it: {made}"
+    raw = None if kind == "rooms" else Blank("<folder of the recordings>")
+    return data("prepare", dataset=kind, preset=preset, raw=raw, **options)
 
 
 def extract_source(source: str, dataset: str | None, *, verb: str = "run", **options: Any) -> str:

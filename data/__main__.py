@@ -1,17 +1,25 @@
-"""`python -m data prepare|emit|inspect|verify|preview`: make prepared datasets and look at them."""
+"""`spatialprobe data prepare|emit|inspect|verify|preview`: make prepared datasets and look at them."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from configs.cli import RootConfig, Verb, main
+if __name__ == "__main__":  # files of the working directory don't take the place of the project's
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from configs import commands
+from configs.cli import Layers, RootConfig, Verb, main
+from configs.commands import STAGES
+from configs.console import format_seconds
+from configs.errors import ConfigError
+from configs.loader import closest
 from configs.options import option
 from configs.paths import artifact_root, dataset_path
-from data.dataset.layout import STATUS_FILE
-from data.emit.command import emit_layers, run_emit
-from data.prepare.sources import KINDS, load_kind, prepare_layers
+from data.prepare.config import Kind
 
 
 @dataclasses.dataclass
@@ -38,8 +46,63 @@ class PreviewConfig(InspectConfig):
     out: str | None = option(None, "folder of the PNG files; default <artifacts>/previews/<dataset>")
 
 
+def _rooms() -> Kind:
+    from data.rooms.kind import KIND
+
+    return KIND
+
+
+def _scannet() -> Kind:
+    from data.scannet.kind import KIND
+
+    return KIND
+
+
+def _dl3dv() -> Kind:
+    from data.dl3dv.kind import KIND
+
+    return KIND
+
+
+def _video() -> Kind:
+    from data.video.kind import KIND
+
+    return KIND
+
+
+KINDS: dict[str, Callable[[], Kind]] = {"rooms": _rooms, "scannet": _scannet, "dl3dv": _dl3dv, "video": _video}
+"""Name of each kind and the function that loads it."""
+
+
+def load_kind(name: str) -> Kind:
+    """Return the kind of a name.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    if name not in KINDS:
+        raise ConfigError(f"unknown dataset {name!r}", fix=closest(name, KINDS))
+    return KINDS[name]()
+
+
+def _prepare_layers(overrides: Mapping[str, str]) -> Layers:
+    return load_kind(overrides.get("dataset", "rooms")).layers(overrides)
+
+
+def _emit_layers(overrides: Mapping[str, str]) -> Layers:
+    from data.emit.command import emit_layers
+
+    return emit_layers(overrides)
+
+
+def _emit(config: Any) -> int:
+    from data.emit.command import run_emit
+
+    return run_emit(config)
+
+
 def _prepare(config: Any) -> int:
-    from data.dataset.layout import check_clip_id
+    from data.dataset.layout import STATUS_FILE, check_clip_id
     from data.prepare.forecast import forecast
     from data.prepare.prepare import prepare
     from data.prepare.status import print_statuses
@@ -66,7 +129,8 @@ def _prepare(config: Any) -> int:
     print_statuses(summary.statuses)
     refused = f", {len(summary.refused)} refused" if summary.refused else ""
     print(f"{name}: {summary.made} clips made, {summary.kept} already there, {len(summary.failed)} failed", end="")
-    print(f"{refused}, {summary.seconds:.0f} s\n{path}\nnext: python -m data inspect dataset={name}")
+    print(f"{refused}, {format_seconds(summary.seconds)}\n{path}")
+    print(f"next: {commands.data('inspect', dataset=name, root=config.root)}")
     return 0
 
 
@@ -93,8 +157,6 @@ def _verify(config: VerifyConfig) -> int:
 
 
 def _preview(config: PreviewConfig) -> int:
-    from pathlib import Path
-
     from data.dataset.reader import PreparedDataset
     from data.look.preview import write_previews
 
@@ -108,13 +170,24 @@ def _preview(config: PreviewConfig) -> int:
 
 VERBS = (
     Verb(
-        "prepare", "Make a prepared dataset, or finish one that was interrupted.", prepare_layers, _prepare, writes=True
+        "prepare",
+        "Make a prepared dataset, or finish an interrupted one.",
+        _prepare_layers,
+        _prepare,
+        writes=True,
+        selects={"dataset": lambda: list(KINDS)},
     ),
-    Verb("emit", "Write the rooms in the raw layout of ScanNet or DL3DV.", emit_layers, run_emit),
+    Verb(
+        "emit",
+        "Write the rooms in the raw layout of ScanNet or DL3DV.",
+        _emit_layers,
+        _emit,
+        selects={"format": lambda: ["dl3dv", "scannet"]},
+    ),
     Verb("inspect", "Print what is in a prepared dataset.", InspectConfig, _inspect),
     Verb("verify", "Re-hash every file and re-check the geometry by reprojection.", VerifyConfig, _verify),
     Verb("preview", "Draw contact sheets: frames, depth, instances, camera path.", PreviewConfig, _preview),
 )
 
 if __name__ == "__main__":
-    sys.exit(main("data", "Prepared datasets: make them, look at them, check them.", VERBS))
+    sys.exit(main("data", STAGES["data"], VERBS))

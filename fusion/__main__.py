@@ -1,10 +1,15 @@
-"""`python -m fusion fuse|controls|ls|inspect|verify`: features of several models read as one."""
+"""`spatialprobe fusion fuse|controls|ls|inspect|verify`: features of several models read as one."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # files of the working directory don't take the place of the project's
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs.cli import Verb, main
+from configs.commands import STAGES
 from fusion.config import ControlsConfig, FuseConfig, InspectConfig, ListConfig, ViewConfig, fuse_layers
 
 
@@ -47,4 +52,4 @@ VERBS = [
 ]
 
 if __name__ == "__main__":
-    sys.exit(main("fusion", "Features of several models read as one.", VERBS))
+    sys.exit(main("fusion", STAGES["fusion"], VERBS))

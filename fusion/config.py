@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from configs.cli import Layers, RootConfig
 from configs.errors import ConfigError
+from configs.names import DEFAULT_VARIANT, read_models
 from configs.options import option
-from fusion.name import DEFAULT_VARIANT, FusionName, parse_name
 from fusion.recipe import UPSAMPLING, Choices, Recipe, variant_values
 
 
@@ -86,25 +86,11 @@ def fuse_layers(overrides: Mapping[str, str]) -> Layers:
     """
     variant = overrides.get("variant", DEFAULT_VARIANT)
     if "models" in overrides and "@" in overrides["models"]:
-        name = fusion_name(overrides["models"])
+        name = read_models(overrides["models"])
         if "variant" in overrides and name.variant != variant:
             raise ConfigError("two variants", found=f"{name.variant} in models=, {variant} in variant=")
         return Layers(FuseConfig, [{**variant_values(name.variant, name.width), "variant": name.variant}])
     return Layers(FuseConfig, [variant_values(variant)])
-
-
-def fusion_name(models: str, variant: str = "", width: int = 0) -> FusionName:
-    """Return the name for models written with spaces, commas or `+`.
-
-    Raises:
-        ConfigError: it can't be read, or names nothing.
-    """
-    text, at, ending = models.strip().partition("@")
-    words = text.replace(",", " ").replace("+", " ").split()
-    if not words:
-        raise ConfigError("no models", fix='name them: models="wan-t2v-14b qwen3-vl-8b"')
-    name = parse_name("+".join(words) + at + ending)
-    return dataclasses.replace(name, variant=variant or name.variant, width=width or name.width)
 
 
 def recipe_of(config: FuseConfig) -> Recipe:

@@ -10,21 +10,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cache.locate import find_stores
+from configs import commands
 from configs.console import print_table
 from configs.errors import ConfigError, SpatialprobeError
 from configs.files import write_atomic
-from configs.loader import CONFIG_FOLDER, read_yaml
-from configs.names import read_source
+from configs.names import NOISE, BranchName, FusionName, model_kind, read_models, read_source, untrained_twin
 from configs.paths import features_path
-from fusion.config import ControlsConfig, fusion_name
+from fusion.config import ControlsConfig
 from fusion.fuse import save_view
-from fusion.name import NOISE, BranchName, FusionName
 from fusion.opening import open_parent, resolve_aliases, training_clips, view_by_name
 from fusion.recipe import Choices, make_recipe, variant_values
-from fusion.views.grids import extract_command, layer_arrays
+from fusion.views.grids import layer_arrays
 
-KINDS = ("VLM", "VGM")
-MODELS = "python -m extract models"
+KINDS = ("vlm", "vgm")
 
 
 @dataclasses.dataclass
@@ -58,27 +56,27 @@ def controls(config: ControlsConfig) -> int:
     Raises:
         SpatialprobeError: the pair itself can't be fused, or no such variant.
     """
-    name = resolve_aliases(config.root, config.dataset, fusion_name(config.models))
+    name = resolve_aliases(config.root, config.dataset, read_models(config.models))
     if len(name.branches) != 2 or name.variant != "lnconcat" or NOISE in [b.source for b in name.branches]:
         raise ConfigError(
             "the control table is made for a pair of models",
             found=config.models,
-            fix='python -m fusion controls models="wan-t2v-14b qwen3-vl-8b"',
+            fix=commands.fusion("controls", models="wan-t2v-14b qwen3-vl-8b"),
         )
     for variant in config.variants:
         variant_values(variant)
     rows = table(config, name)
     ready = [row for row in rows if not row.problem]
-    commands = [probe_command(config, row, task) for task in config.task for row in ready]
-    script = write_script(config, name, rows, commands)
+    probes = [probe_command(config, row, task) for task in config.task for row in ready]
+    script = write_script(config, name, rows, probes)
     columns = ["role", "model", "channels", "state"]
     cells = [[row.role, str(row.name), row.width, row.problem or "ready"] for row in rows]
     lacking = list(dict.fromkeys(row.fix for row in rows if row.fix))
     print_table(f"controls of {name} on {config.dataset}", columns, cells)
     if lacking:
         print("\nto complete the table, run these and then this command again:\n  " + "\n  ".join(lacking))
-    print(f"\n{len(commands)} probe commands: sh {script}")
-    return run_all(commands) if config.run else 0
+    print(f"\n{len(probes)} probe commands: sh {script}")
+    return run_all(probes) if config.run else 0
 
 
 def table(config: ControlsConfig, name: FusionName) -> list[Row]:
@@ -104,19 +102,20 @@ def table(config: ControlsConfig, name: FusionName) -> list[Row]:
             "noise": BranchName(NOISE, width),
             "position": BranchName("position", width),
         }
-        if kind_of(lose.source) != "control" and not read_source(lose.source).untrained:
-            stands_in["untrained"] = BranchName(f"{lose.source}-random")
+        if model_kind(lose.source) != "control" and not read_source(lose.source).untrained:
+            stands_in["untrained"] = BranchName(untrained_twin(lose.source))
         for word, control in stands_in.items():
             branches = (keep, control) if keep is first else (control, keep)
             rows.append(Row(f"same width, {word} for {lose.source}", FusionName(branches), layers))
     pairs = partners(config, name)
     for branch, other in pairs:
-        rows.append(Row(f"two {kind_of(branch.source)}s", FusionName((branch, other)), layers))
+        rows.append(Row(f"two {model_kind(branch.source).upper()}s", FusionName((branch, other)), layers))
     for branch in name.branches:
-        kind = kind_of(branch.source)
+        kind = model_kind(branch.source)
         if kind in KINDS and branch not in [one for one, _ in pairs]:
-            problem = f"no second {kind} has features"
-            rows.append(Row(f"two {kind}s", FusionName((branch,)), layers, problem=problem, fix=f"{MODELS} # {kind}"))
+            word = kind.upper()
+            problem, fix = f"no second {word} has features", f"{commands.extract('models')} # {word}"
+            rows.append(Row(f"two {word}s", FusionName((branch,)), layers, problem=problem, fix=fix))
     for branch in name.branches:
         rows.append(Row("single, fusion's width", FusionName((branch,), "random", total), layers))
         rows.append(Row("single, half width", FusionName((branch,), "pca", narrow), layers))
@@ -127,20 +126,13 @@ def partners(config: ControlsConfig, name: FusionName) -> list[tuple[BranchName,
     """Return pairs of one kind: each model of the pair with the other models of its kind that have features."""
     others = config.others or sorted({path.parent.name for path in find_stores(config.root, config.dataset)})
     used = {branch.source for branch in name.branches}
-    trained = [other for other in others if other not in used and not other.endswith("-random")]
+    trained = [other for other in others if other not in used and not read_source(other).untrained]
     return [
         (branch, BranchName(other))
         for branch in name.branches
         for other in trained
-        if kind_of(other) == kind_of(branch.source) in KINDS
+        if model_kind(other) == model_kind(branch.source) in KINDS
     ]
-
-
-def kind_of(source: str) -> str:
-    """Return `VLM`, `VGM`, `control`, or `other` for sources that configs/model doesn't know."""
-    path = CONFIG_FOLDER / "model" / f"{read_source(source).model}.yaml"
-    kind = str(read_yaml(path).get("kind", "other")) if path.is_file() else "other"
-    return kind.upper() if kind in ("vlm", "vgm") else kind
 
 
 def probe_command(config: ControlsConfig, row: Row, task: str) -> list[str]:
@@ -152,22 +144,22 @@ def probe_command(config: ControlsConfig, row: Row, task: str) -> list[str]:
 
 
 def write_script(
-    config: ControlsConfig, name: FusionName, rows: Sequence[Row], commands: Sequence[Sequence[str]]
+    config: ControlsConfig, name: FusionName, rows: Sequence[Row], probes: Sequence[Sequence[str]]
 ) -> Path:
     """Write the commands as a shell script next to the pair's views and return its path."""
     path = features_path(config.root, config.dataset, str(name)) / "controls.sh"
     lines = ["#!/bin/sh", f"# Probes of the control table of {name} on {config.dataset}.", "set -e"]
     lines += [f"# lacking: {row.name} ({row.role}): {row.fix or row.problem}" for row in rows if row.problem]
-    lines += [shlex.join(["python", *words]) for words in commands]
+    lines += [shlex.join(["python", *words]) for words in probes]
     write_atomic(path, ("\n".join(lines) + "\n").encode())
     return path
 
 
-def run_all(commands: Sequence[Sequence[str]]) -> int:
+def run_all(probes: Sequence[Sequence[str]]) -> int:
     """Run probe commands one after the other; one that fails doesn't stop the others. Returns 1 if any failed."""
     failed = []
-    for number, words in enumerate(commands, 1):
-        print(f"\n[{number}/{len(commands)}] python {shlex.join(words)}", flush=True)
+    for number, words in enumerate(probes, 1):
+        print(f"\n[{number}/{len(probes)}] python {shlex.join(words)}", flush=True)
         if subprocess.run([sys.executable, *words], check=False).returncode:
             failed.append(words)
     for words in failed:
@@ -208,7 +200,10 @@ def _make(config: ControlsConfig, row: Row, grid: str, *, required: bool = False
         sources = [branch.source for branch in row.name.branches if branch.source != NOISE]
         lacking = [source for source in sources if not find_stores(config.root, config.dataset, source)]
         if lacking:
-            row.problem, row.fix = f"no features of {lacking[0]}", extract_command(lacking[0], config.dataset)
+            row.problem, row.fix = (
+                f"no features of {lacking[0]}",
+                commands.extract_source(lacking[0], config.dataset, root=config.root),
+            )
     return row
 
 
@@ -218,4 +213,4 @@ def _layers(config: ControlsConfig, name: FusionName) -> dict[str, str]:
     if config.layers and len(config.layers) != len(sources):
         raise ConfigError("layers takes one entry per model", expected=", ".join(sources), found=config.layers)
     layers = dict(zip(sources, config.layers, strict=False))
-    return layers | {f"{source}-random": layer for source, layer in layers.items() if layer.isdecimal()}
+    return layers | {untrained_twin(source): layer for source, layer in layers.items() if layer.isdecimal()}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cache.care.forecast import format_bytes
 from cache.source import FeatureSource
 from cache.store import FeatureStore
-from configs.console import print_table, progress
+from configs import commands
+from configs.console import format_bytes, print_table, progress
 from configs.errors import ConfigError, SpatialprobeError
-from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, choices_of, fusion_name, recipe_of
-from fusion.name import NOISE
+from configs.names import NOISE, read_models
+from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, choices_of, recipe_of
 from fusion.opening import open_source, resolve_aliases, training_clips, view_by_name
 from fusion.recipe import Choices, Recipe
 from fusion.record import ENDING, find_views, load_record, record_of, save_record, view_entry
@@ -26,7 +26,7 @@ def fuse(config: FuseConfig) -> int:
         SpatialprobeError: see `fusion.opening.view_by_name`.
     """
     recipe = recipe_of(config)
-    name = fusion_name(config.models, config.variant, recipe.width)
+    name = read_models(config.models, config.variant, recipe.width)
     name = resolve_aliases(config.root, config.dataset, name)
     if not name.joined:
         raise ConfigError(
@@ -42,7 +42,8 @@ def fuse(config: FuseConfig) -> int:
     describe(view)
     print(f"view:  {path}")
     if not config.materialise:
-        print(f"probe: python -m probe train task=instance model={view.source} dataset={view.dataset}")
+        command = commands.probe("train", task="instance", model=view.source, dataset=view.dataset, root=config.root)
+        print(f"probe: {command}")
         return 0
     from fusion.materialise import materialise
 
@@ -65,7 +66,7 @@ def list_views(config: ListConfig) -> int:
     """Print the recorded views with their parents; returns 1 if a record can't be read."""
     rows: list[list[object]] = []
     notes = []
-    name = str(fusion_name(config.models)) if config.models else None
+    name = str(read_models(config.models)) if config.models else None
     for path in find_views(config.root, config.dataset, name):
         try:
             view = view_entry(path)
@@ -80,15 +81,15 @@ def list_views(config: ListConfig) -> int:
 
 def inspect(config: InspectConfig) -> int:
     """Print what a fused source is made of; a fusion that can't be opened is listed with its reason."""
-    from cache.printing import draw
+    from cache.care.describe import draw
 
-    name = str(resolve_aliases(config.root, config.dataset, fusion_name(config.models)))
+    name = str(resolve_aliases(config.root, config.dataset, read_models(config.models)))
     paths = [p for p in find_views(config.root, config.dataset, name) if p.name.startswith(config.store or "")]
     if len(paths) < 2:
         source = open_source(config.root, config.dataset, name, config.store)
         describe(source)
         if config.histogram is not None:
-            draw(source, config.histogram)
+            print(f"\n{draw(source, config.histogram)}")
         return 0
     failed = 0
     for path in paths:
@@ -104,15 +105,15 @@ def inspect(config: InspectConfig) -> int:
 
 def verify(config: ViewConfig) -> int:
     """Check that a fused source is up to date and every byte of it, or of its parents, is as written."""
-    from cache import printing as tools
+    from cache.printing import verify_store
 
-    source = open_source(config.root, config.dataset, str(fusion_name(config.models)), config.store)
+    source = open_source(config.root, config.dataset, str(read_models(config.models)), config.store)
     stores = [source] if isinstance(source, FeatureStore) else list(getattr(source, "parents", []))
     codes = []
     for store in stores:
         if isinstance(store, FeatureStore):
             print(f"{store.source}: {store.where}")
-            codes.append(tools.verify(store.backend))
+            codes.append(verify_store(store.backend))
     return max(codes, default=0)
 
 

@@ -11,12 +11,12 @@ from cache.format import layout
 from cache.locate import find_stores, locate_store
 from cache.source import FeatureSource
 from cache.store import FeatureStore
+from configs import commands
 from configs.errors import ConfigError, DatasetError, MissingError, StoreError
-from configs.loader import CONFIG_FOLDER, read_yaml
+from configs.names import NOISE, BranchName, FusionName, parse_name, resolve_alias
 from configs.paths import features_path
 from data.dataset.reader import prepared_folder, read_splits
 from data.dataset.splits import members
-from fusion.name import NOISE, BranchName, FusionName, parse_name
 from fusion.recipe import Choices, Recipe, make_recipe
 from fusion.record import ENDING, ViewRecord, check_fresh, find_views, load_record, stale
 from fusion.views.assemble import build
@@ -36,7 +36,7 @@ def open_source(
 ) -> FeatureSource:
     """Open a source by name.
 
-    A plain name opens its feature store. A joined one (`fusion.name`) opens the materialised store if there is a
+    A plain name opens its feature store. A joined one (`configs.names`) opens the materialised store if there is a
     complete one, else the recorded view, else a view with the variant's defaults.
 
     Args:
@@ -68,7 +68,7 @@ def open_source(
                 f"no fusion {parsed} with fingerprint {store}",
                 found=f"{view.fingerprint_digest[:12]}, made on the fly",
                 where=features_path(root, dataset),
-                fix=f'python -m fusion fuse models="{parsed}" dataset={dataset} with the options of then',
+                fix=f"{commands.fusion('fuse', models=parsed, dataset=dataset, root=root)} with that view's options",
             )
         return view
     if path.name.endswith(ENDING):
@@ -119,12 +119,12 @@ def view_by_name(
     except StoreError as error:  # several stores of one branch
         known = [find_stores(root, dataset, branch.source) for branch in name.branches]
         digits = [store or (paths[-1].name[:6] if paths else "0") for store, paths in zip(chosen, known, strict=True)]
-        command = f'python -m fusion fuse models="{name}" dataset={dataset} stores={",".join(digits)}'
+        command = commands.fusion("fuse", models=name, dataset=dataset, stores=digits, root=root)
         raise StoreError(
             error.problem,
             found=error.found,
             where=error.where,
-            fix=f"choose one store per model, for example {command}; `python -m cache diff` shows how they differ",
+            fix=f"choose one store per model, for example {command}; `{commands.cache('diff')}` shows how they differ",
         ) from None
     train = training_clips(root, dataset, train_clips) if recipe.fitted else []
     return build(name, parents, recipe, choices, train_clips=train, root=root)
@@ -136,12 +136,10 @@ def open_parent(root: Root, dataset: str, branch: BranchName, store: str, io_thr
     Raises:
         MissingError: there is none; the message names the command that makes it. StoreError: there are several.
     """
-    from fusion.views.grids import extract_command
-
     try:
         place = locate_store(root, dataset, branch.source, store or None)
     except MissingError as error:
-        command = extract_command(branch.source, dataset)
+        command = commands.extract_source(branch.source, dataset, root=root)
         raise MissingError(error.problem, found=error.found, where=error.where, fix=command) from None
     return FeatureStore.open(place, io_threads=io_threads)
 
@@ -206,13 +204,11 @@ def training_clips(root: Root, dataset: str, given: Sequence[str] | None = None)
 def resolve_aliases(root: Root, dataset: str | None, name: FusionName) -> FusionName:
     """Replace family aliases by the models they stand for, where no store has the alias itself for a name."""
 
-    def resolve(branch: BranchName) -> BranchName:
-        path = CONFIG_FOLDER / "model" / f"{branch.source}.yaml"
-        if not path.is_file() or find_stores(root, dataset, branch.source):
-            return branch
-        return dataclasses.replace(branch, source=str(read_yaml(path).get("alias_of", branch.source)))
+    def has_store(source: str) -> bool:
+        return bool(find_stores(root, dataset, source))
 
-    return dataclasses.replace(name, branches=tuple(map(resolve, name.branches)))
+    branches = [dataclasses.replace(branch, source=resolve_alias(branch.source, has_store)) for branch in name.branches]
+    return dataclasses.replace(name, branches=tuple(branches))
 
 
 def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | None:
@@ -225,14 +221,15 @@ def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | No
             f"no fusion {name} with fingerprint {store}",
             found=", ".join(found),
             where=features_path(root, dataset),
-            fix=f'python -m fusion inspect models="{name}" dataset={dataset} shows those that there are',
+            fix=f"{commands.fusion('inspect', models=name, dataset=dataset, root=root)} shows those that exist",
         )
     if len(fitting) > 1:
         raise StoreError(
             f"several fusions are called {name}",
             found=", ".join(found),
             where=features_path(root, dataset, name),
-            fix=f"choose one with store=<first digits>; `python -m fusion inspect models={name}` shows them",
+            fix="choose one with store=<first digits>; "
+            f"`{commands.fusion('inspect', models=name, dataset=dataset, root=root)}` shows them",
         )
     return fitting[0] if fitting else None
 

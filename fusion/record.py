@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cache.format import layout, records
 from cache.locate import FINGERPRINT_DIGITS
+from configs import commands
+from configs.commands import ANY
 from configs.errors import CorruptionError, SpatialprobeError, StaleError, StorageError
 from configs.files import write_atomic
 from configs.identity import differences, plain
+from configs.names import parse_name
 from configs.paths import features_path
-from fusion.name import parse_name
 from fusion.recipe import Choices, Recipe, unchecked_recipe
 from fusion.views.view import FusedView
 
@@ -27,7 +30,7 @@ class ViewRecord:
     """One recorded view.
 
     Attributes:
-        name: as in `fusion.name`.
+        name: as in `configs.names`.
         dataset: name of the prepared dataset.
         stores: for each branch the folder name of its store, "" for noise and for views.
         recipe, choices: how it was made.
@@ -90,7 +93,7 @@ def load_record(path: Path) -> ViewRecord:
     Raises:
         CorruptionError, VersionError: it is not what was written.
     """
-    again = f"rm {path}, then python -m fusion fuse models=... again"
+    again = f"rm {shlex.quote(str(path))}, then {commands.fusion('fuse', models=ANY)} again"
     try:
         values = records.parse(path.read_bytes(), str(path))
         return ViewRecord(
@@ -166,7 +169,7 @@ def stale(record: ViewRecord, path: Path, found: str) -> SpatialprobeError:
         f"the parents of {record.name} are not those it was made from",
         found=found,
         where=path,
-        fix=f"{fuse_command(record)} makes it anew; rm {path} forgets the old one",
+        fix=f"{fuse_command(record)} makes it anew; rm {shlex.quote(str(path))} forgets the old one",
     )
 
 
@@ -175,8 +178,5 @@ def fuse_command(record: ViewRecord) -> str:
     name = parse_name(record.name)
     usual = dataclasses.asdict(unchecked_recipe(name.variant, name.width)) | dataclasses.asdict(Choices())
     chosen = dataclasses.asdict(record.recipe) | dataclasses.asdict(record.choices)
-    words = [f'python -m fusion fuse models="{record.name}" dataset={record.dataset}']
-    for key, value in chosen.items():
-        if value != usual[key]:
-            words.append(f"{key}={','.join(value) if isinstance(value, list) else value}")
-    return " ".join(words)
+    changed = {key: "[]" if value == [] else value for key, value in chosen.items() if value != usual[key]}
+    return commands.fusion("fuse", models=record.name, dataset=record.dataset, **changed)

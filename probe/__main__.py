@@ -1,15 +1,21 @@
-"""`python -m probe train|sweep|import|evaluate|predict|runs|compare|report`: probes on cached features."""
+"""`spatialprobe probe train|sweep|import|evaluate|predict|runs|compare|report`: probes on cached features."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # files of the working directory don't take the place of the project's
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from typing import Any
 
 from configs.cli import Verb, main
+from configs.commands import STAGES
 from probe.config import EvaluateConfig, PredictConfig, RunsConfig, train_layers
 from probe.report.config import CompareConfig, ReportConfig
 from probe.results.importing import import_layers
 from probe.studies.sweep_options import sweep_layers
+from probe.task import task_names
 
 
 def _train(config: Any) -> int:
@@ -71,10 +77,28 @@ def _report(config: ReportConfig) -> int:
     return 0
 
 
+TASK = {"task": task_names}
+
 VERBS = (
-    Verb("train", "Train and evaluate probes on one store or several.", train_layers, _train, writes=True),
-    Verb("sweep", "Train probes on all layers and noise levels; print the curves.", sweep_layers, _sweep, writes=True),
-    Verb("import", "Make a finished run of a published probe checkpoint.", import_layers, _import, writes=True),
+    Verb(
+        "train", "Train and evaluate probes on one store or several.", train_layers, _train, writes=True, selects=TASK
+    ),
+    Verb(
+        "sweep",
+        "Train probes on all layers and noise levels; print the curves.",
+        sweep_layers,
+        _sweep,
+        writes=True,
+        selects=TASK,
+    ),
+    Verb(
+        "import",
+        "Make a finished run of a published probe checkpoint.",
+        import_layers,
+        _import,
+        writes=True,
+        selects=TASK,
+    ),
     Verb("evaluate", "Score a finished run on other clips, views or metrics.", EvaluateConfig, _evaluate, writes=True),
     Verb("predict", "Write a finished run's predictions and pictures.", PredictConfig, _predict, writes=True),
     Verb("runs", "List finished or interrupted runs.", RunsConfig, _runs),
@@ -83,4 +107,4 @@ VERBS = (
 )
 
 if __name__ == "__main__":
-    sys.exit(main("probe", "Probes: train them on cached features, score them, look at them.", VERBS))
+    sys.exit(main("probe", STAGES["probe"], VERBS))

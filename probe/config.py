@@ -97,7 +97,7 @@ class EvaluateConfig(RootConfig):
     split: str = option("report", "which clips", choices=("train", "select", "report"))
     dataset: str | None = option(None, "another dataset with the same classes; default: the run's own")
     store: str | None = option(None, "store of its features; default: the run's, or the one of the same source")
-    plan: str | None = option(None, "view plan, such as paper-8-d3; default: the run's")
+    plan: str | None = option(None, "query plan, such as paper-8-d3; default: the run's")
     variant: str | None = option(None, "definition of the metrics; default: the run's", choices=SCHEMES)
     device: str = option("auto", "torch device; auto: a GPU if there is one")
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)

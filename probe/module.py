@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import ConfigError
-from data.dataset.queries import ViewPlan
+from data.dataset.queries import QueryPlan
 from data.dataset.reader import PreparedDataset
 from probe.metrics.scores import Scores
 from probe.net.loss_terms import require_finite
@@ -57,7 +57,7 @@ class TargetOptions:
     """
 
     clip_ids: Sequence[str]
-    plan: ViewPlan | None
+    plan: QueryPlan | None
     sampler: str
     n_views: int
     seed: int

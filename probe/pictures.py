@@ -6,19 +6,13 @@ import colorsys
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from configs.files import write_atomic
-from probe.metrics.scores import Scores
-from probe.task import load_task
-
-if TYPE_CHECKING:
-    from probe.train.member import Member
-    from probe.train.session import Session
 
 Colours = NDArray[np.uint8]
 CELL, MARGIN, TEXT = 200, 6, 13
@@ -27,24 +21,6 @@ _RAMP = np.array(
     [[48, 18, 59], [70, 107, 227], [40, 187, 236], [49, 242, 153], [162, 252, 60], [237, 208, 58], [251, 128, 34],
      [210, 49, 5], [122, 4, 3]], np.float64
 )  # fmt: skip
-
-
-def draw(member: Member, session: Session, scores: Scores, count: int, folder: Path | None = None) -> None:
-    """Draw what the task has to show: the split as a whole, and its first clips.
-
-    Args:
-        member: the run.
-        session: its dataset.
-        scores: of the split.
-        count: clips to draw.
-        folder: where; default the run's own. Files go to `pictures/` and `points/` inside.
-    """
-    folder = folder or member.folder
-    pictures = load_task(member.plan.config.task).part("pictures")
-    if hasattr(pictures, "draw_split"):
-        pictures.draw_split(scores, folder)
-    for prediction in scores.predictions[:count] if hasattr(pictures, "draw_clip") else ():
-        pictures.draw_clip(session.inputs.dataset, prediction, folder)
 
 
 def save(picture: Image.Image, path: Path) -> None:

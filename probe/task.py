@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Self
 
-import probe.tasks
+from configs.console import get_logger
 from configs.errors import ConfigError
 from configs.loader import closest, load_named
 from configs.options import option
+from configs.plugins import open_package
 from probe.net.config import READOUTS, TrunkConfig
 from probe.train.recipe import RecipeConfig
+
+PACKAGE = "probe.tasks"
+"""Package of the tasks' folders, to which plug-ins add theirs."""
 
 
 @dataclass(frozen=True)
@@ -123,30 +128,39 @@ class Task:
 
     def part(self, name: str) -> ModuleType | None:
         """Import and return a file of the task's folder such as `module`; None if it has no such file."""
-        package = f"{probe.tasks.__name__}.{self.name}"
-        return import_module(f"{package}.{name}") if find_spec(f"{package}.{name}") else None
+        module = f"{PACKAGE}.{self.name}.{name}"
+        return import_module(module) if find_spec(module) else None
 
 
 def task_names() -> list[str]:
-    """Return the names of all tasks, sorted: the folders of `probe.tasks`, whose `__path__` plug-ins extend."""
-    return sorted(path.parent.name for folder in probe.tasks.__path__ for path in Path(folder).glob("*/__init__.py"))
+    """Return the names of all tasks, sorted: the folders of `probe.tasks`, here and in plug-ins."""
+    return sorted({path.parent.name for folder in open_package(PACKAGE) for path in folder.glob("*/__init__.py")})
 
 
 def task_file(name: str) -> Path:
     """Return the file that declares a task of `task_names`."""
-    return next(path for folder in probe.tasks.__path__ if (path := Path(folder) / name / "__init__.py").is_file())
+    return _task_files(name)[0]
+
+
+def _task_files(name: str) -> list[Path]:
+    files = [folder / name / "__init__.py" for folder in open_package(PACKAGE)]
+    return [file for file in files if file.is_file()]
 
 
 def load_task(name: str) -> Task:
     """Return a task by name.
 
     Raises:
-        ConfigError: there is no such folder, and the message names the closest; or it can't be imported.
+        ConfigError: there is no such folder, and the message names the closest; there are two; or it can't be imported.
     """
-    if name not in task_names():
+    files = _task_files(name)
+    if not files:
         raise ConfigError(f"unknown task {name!r}", where="task", fix=closest(name, task_names()))
+    if len(files) > 1:
+        places = ", ".join(str(file.parent) for file in files)
+        raise ConfigError(f"task {name!r} is defined twice", found=places, fix="rename one of the folders and its task")
     try:
-        task = getattr(import_module(f"{probe.tasks.__name__}.{name}"), "TASK", None)
+        task = getattr(import_module(f"{PACKAGE}.{name}"), "TASK", None)
     except Exception as error:  # whatever the code of a task raises
         problem = f"task {name!r} can't be imported: {type(error).__name__}: {error}"
         raise ConfigError(problem, where=task_file(name), fix="repair or remove the folder") from error
@@ -162,14 +176,19 @@ def load_task(name: str) -> Task:
 
 
 def tasks() -> list[Task]:
-    """Return all tasks that can be loaded, in the order of tables."""
+    """Return all tasks that can be loaded, in the order of tables; the others are named in one warning per process."""
     found = []
     for name in task_names():
         try:
             found.append(load_task(name))
-        except ConfigError:
-            continue
+        except ConfigError as error:
+            _warn(f"{error.problem} ({error.where or error.found})")
     return sorted(found, key=lambda task: (task.order, task.name))
+
+
+@lru_cache(maxsize=64)
+def _warn(problem: str) -> None:
+    get_logger("probe.task").warning("left out: %s", problem)
 
 
 def task_title(name: str) -> str:

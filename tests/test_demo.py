@@ -15,11 +15,10 @@ import pytest
 from configs import loader
 from configs.cli import Layers
 from configs.errors import ConfigError
-from configs.names import read_source
+from configs.names import parse_name, read_source
 from extract.job.config import RunConfig, each_model
 from extract.job.request import source_name, variant_of
 from extract.model import load_model
-from fusion.name import parse_name
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {
@@ -41,7 +40,7 @@ def parsed(line: str) -> tuple[str, str, Any]:
     (known,) = [v for v in import_module(f"{stage}.__main__").VERBS if v.name == verb]
     overrides = loader.parse_overrides(words)
     layers = Layers(known.config) if isinstance(known.config, type) else known.config(overrides)
-    return stage, verb, loader.resolve(layers.schema, layers.values, overrides)
+    return stage, verb, loader.resolve(layers.start, layers.values, overrides)
 
 
 @pytest.mark.parametrize(("options", "dataset"), [((), "rooms"), (("PRESET=nano",), "rooms-nano")])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -95,7 +94,26 @@ def age_days(store: FeatureStore) -> float:
     return (time.time() - (store.backend.modified(layout.STORE) or time.time())) / 86400
 
 
-def bars(counts: Sequence[int], width: int = 40) -> list[str]:
-    """Return a histogram as text, one bar per bin."""
-    largest = max(max(counts, default=0), 1)
-    return ["#" * round(width * count / largest) for count in counts]
+def flags(store: FeatureStore) -> str:
+    """Return what a table should not hide about a store: random weights, clips set aside."""
+    words = []
+    if any(spec.extra.get("untrained") for spec in store.arrays.values()):
+        words.append("untrained")
+    aside = len(store.quarantined())
+    if aside:
+        words.append(f"{aside} quarantined")
+    return ", ".join(words)
+
+
+def draw(store: FeatureSource, name: str) -> str:
+    """Return the distribution of the values of one array as text, a line with a bar per bin."""
+    centre, std = spread(store.moments(name, store.committed(name)))
+    centre, std = (centre, max(std, 1e-30)) if np.isfinite(std) else (0.0, 1.0)
+    edges = centre + std * np.array([-np.inf, *np.arange(-4, 4.5, 0.5), np.inf])
+    counts = histogram(store, name, edges)
+    largest = max(int(counts.max()), 1)
+    lines = [
+        f"  {low:>10.3g} to {high:>10.3g}  {count:>12d}  {'#' * round(40 * count / largest)}"
+        for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)
+    ]
+    return "\n".join([f"{name}: {int(counts.sum())} values", *lines])

@@ -1,18 +1,20 @@
-"""How much disk a store will take, told before the first forward pass."""
+"""How much disk a store will take, known before the first forward pass."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cache.format import clips, layout, moments
+from cache.format.clips import ClipEntry
+from cache.format.commits import CommitRecord, ShardRecord
+from cache.format.header import Header
 from cache.format.spec import ArraySpec
+from configs.console import format_bytes
 from configs.errors import StorageError
-
-if TYPE_CHECKING:
-    from cache.format.clips import ClipEntry
+from configs.files import free_bytes
 
 SHARE = 0.95
 """Largest share of the free space that a job may plan to use."""
@@ -41,9 +43,6 @@ def bytes_needed(arrays: Iterable[ArraySpec], n_clips: int) -> int:
 
 def _record_bytes(specs: Sequence[ArraySpec]) -> int:
     """Return the size of one clip's statistics and commit record, by writing such a pair down."""
-    from cache.format import moments
-    from cache.format.commits import CommitRecord, ShardRecord
-
     statistics = len(moments.to_bytes({spec.name: moments.Moments.empty(spec.channels) for spec in specs}))
     shards = {spec.name: ShardRecord(10**6, (2 * 10**9,) * spec.rows, 1.2345678) for spec in specs}
     digest = "0" * 64
@@ -63,23 +62,12 @@ def store_bytes(
         entries: the clips.
         arrays: the arrays.
     """
-    from cache.format import clips, layout
-    from cache.format.header import Header
-
     known = {layout.CLIPS, layout.MANIFEST, layout.GROUP, *(spec.name for spec in arrays)}
     files = {f"{layout.GROUP}/{key}": ("0" * 64,) for key in known}
     header = Header(arrays=tuple(arrays), files=files, recorded=dict(recorded), **identity)
     twice = len(header.to_bytes()) + len(clips.to_parquet(entries))  # with their spare copies
     zarr = len(layout.group_metadata(header.identity))
     return 2 * twice + zarr + sum(len(layout.array_metadata(spec, len(entries))) for spec in arrays) + MANIFEST_BYTES
-
-
-def free_bytes(path: str | os.PathLike[str]) -> int:
-    """Return the bytes free for this user on the file system that holds, or will hold, a path."""
-    place = Path(path).expanduser().absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
 
 
 def check_free_space(
@@ -106,12 +94,3 @@ def check_free_space(
             fix="choose fewer blocks (layers=...), the probe grid instead of native, or another disk (root=...)",
         )
     return needed, free
-
-
-def format_bytes(count: float) -> str:
-    """Return a byte count as a person writes it, in powers of 1000."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 999.5:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

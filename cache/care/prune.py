@@ -5,21 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from cache.care.compare import compare
 from cache.care.seal import drop
-from cache.create import exclusive, save_header
+from cache.create import abandoned, exclusive, save_header
 from cache.format import layout
 from cache.format.commits import load_commit, rewrite_commit
 from cache.format.header import load_header
 from cache.format.moments import from_bytes
 from cache.lease import LeaseBoard
 from cache.storage.backend import TEMPORARY, Backend
-from cache.storage.process import session_lives
-from cache.store import FeatureStore
 from configs.errors import MissingError, StoreError
 
 QUIET_SECONDS = 24 * 3600.0
-"""Age after which temporary files of another machine are taken for abandoned, by the file system's own clock."""
+"""Age after which temporary files of another machine count as abandoned, by the file system's own clock."""
 
 
 def unreferenced(backend: Backend, board: LeaseBoard) -> Iterator[str]:
@@ -31,7 +28,7 @@ def unreferenced(backend: Backend, board: LeaseBoard) -> Iterator[str]:
         if f"{clip:08d}" not in board.active():
             yield from keys
     yield from board.dead()
-    yield from abandoned(backend)
+    yield from _abandoned(backend)
 
 
 def _uncommitted(backend: Backend, only: int | None = None) -> dict[int, list[str]]:
@@ -63,21 +60,17 @@ def _uncommitted(backend: Backend, only: int | None = None) -> dict[int, list[st
     return {clip: keys for clip, keys in left.items() if keys}
 
 
-def abandoned(backend: Backend) -> Iterator[str]:
+def _abandoned(backend: Backend) -> Iterator[str]:
     """Yield temporary files, and their folders after them, of processes that are gone or long silent."""
     clock = f"{layout.LEASES}/clock"
     backend.replace(clock, b"")
     now = backend.modified(clock) or 0.0
     backend.delete(clock)
-    for session in backend.names(TEMPORARY):
-        folder = f"{TEMPORARY}/{session}"
-        lives = session_lives(session)
-        files = [f"{folder}/{name}" for name in backend.names(folder)]
-        if lives is None:  # another machine's process
-            lives = any(now - (backend.modified(key) or 0.0) < QUIET_SECONDS for key in files or [folder])
-        if not lives:
-            yield from files
-            yield folder
+
+    def silent(keys: list[str]) -> bool:
+        return all(now - (backend.modified(key) or 0.0) >= QUIET_SECONDS for key in keys)
+
+    return abandoned(backend, silent)
 
 
 def prune(backend: Backend, board: LeaseBoard) -> tuple[int, int]:
@@ -98,7 +91,7 @@ def prune(backend: Backend, board: LeaseBoard) -> tuple[int, int]:
                 with lease:  # nobody can commit this clip now; look again, for somebody may have a moment ago
                     for key in _uncommitted(backend, clip).get(clip, ()):
                         remove(key)
-        for key in [*board.dead(), *abandoned(backend)]:
+        for key in [*board.dead(), *_abandoned(backend)]:
             remove(key)
     return count, freed
 
@@ -158,30 +151,3 @@ def _without(backend: Backend, fingerprint: str, clip: int, generation: int, gon
         data = backend.read(key)
         moments = {name: from_bytes(data, name, key) for name in kept}
     rewrite_commit(backend, record, kept, moments)
-
-
-def remove_store(store: FeatureStore, copy: FeatureStore) -> None:
-    """Remove a store of which a verified copy exists.
-
-    Raises:
-        StoreError: the copy lacks something, or a job is writing; nothing is removed.
-    """
-    store.refresh()  # what was committed while it was copied must not go
-    copy.refresh()
-    lacking = compare(store, copy)
-    if lacking:
-        raise StoreError(
-            "the copy is not complete; nothing was removed", found="; ".join(lacking[:4]), where=copy.where
-        )
-    drop_arrays(store.backend, store.board, list(store.arrays))
-    prune(store.backend, store.board)
-    for clip in store.quarantined():
-        store.clear_quarantine(clip)
-    for key in (layout.STORE, layout.CLIPS, f"{layout.GROUP}/zarr.json", layout.MANIFEST):
-        store.backend.delete(key)
-        store.backend.delete(f"{layout.BACKUP}/{key}")
-    for session in store.backend.names(TEMPORARY):
-        store.backend.delete(f"{TEMPORARY}/{session}")
-    for folder in (*layout.FOLDERS, ""):
-        if not store.backend.names(folder):
-            store.backend.delete(folder)

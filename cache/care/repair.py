@@ -10,13 +10,15 @@ from cache.care.verify import Problem, verify
 from cache.create import exclusive
 from cache.format import clips, layout
 from cache.format.commits import ShardRecord, load_commit, rewrite_commit
-from cache.format.header import Header, load_header, sha256
+from cache.format.header import Header, load_header
 from cache.format.moments import Moments, MomentsBuilder
 from cache.format.shard import read_row
 from cache.format.spec import ArraySpec
 from cache.lease import LeaseBoard
 from cache.storage.backend import Backend, put
+from configs import commands
 from configs.errors import CorruptionError, MissingError, SpatialprobeError, StoreError, VersionError
+from configs.files import sha256_bytes
 
 
 def repair(backend: Backend, board: LeaseBoard, problems: Sequence[Problem] | None = None) -> list[str]:
@@ -97,7 +99,7 @@ def _restore_clips(backend: Backend, header: Header, problem: Problem) -> str:
         data = backend.read(key)
     except MissingError:
         data = b""
-    if sha256(data) not in header.files.get(layout.CLIPS, ()):
+    if sha256_bytes(data) not in header.files.get(layout.CLIPS, ()):
         raise CorruptionError(
             "both copies of the clip table are lost",
             where=f"{backend.where}/{problem.key}",
@@ -113,11 +115,11 @@ def _rewrite_metadata(backend: Backend, header: Header, problem: Problem) -> str
     for spec in header.arrays:
         written[f"{layout.array_folder(spec.name)}/zarr.json"] = layout.array_metadata(spec, count)
     data = written.get(problem.key)
-    if data is None or sha256(data) not in header.files.get(problem.key, ()):
+    if data is None or sha256_bytes(data) not in header.files.get(problem.key, ()):
         raise CorruptionError(
             f"{problem.key} can't be rebuilt by this version of the project",
             where=f"{backend.where}/{problem.key}",
-            fix="run the same `python -m extract` command again: it writes the metadata anew",
+            fix=f"run the same `{commands.extract('run')}` command again: it writes the metadata anew",
         )
     backend.make_folders([problem.key.rpartition("/")[0]])
     put(backend, problem.key, data)

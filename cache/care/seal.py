@@ -7,11 +7,12 @@ import dataclasses
 from cache.create import exclusive, save_header
 from cache.format import layout
 from cache.format.commits import load_commit
-from cache.format.header import load_header, sha256
+from cache.format.header import load_header
 from cache.format.manifest import to_parquet
 from cache.lease import LeaseBoard
 from cache.storage.backend import Backend, put
 from cache.store import FeatureStore
+from configs.files import sha256_bytes
 
 
 def seal(backend: Backend, board: LeaseBoard) -> int:
@@ -26,10 +27,12 @@ def seal(backend: Backend, board: LeaseBoard) -> int:
         found = [load_commit(backend, clip, number, header.fingerprint_digest) for clip, number in sorted(parsed)]
         data = to_parquet(found)
         old = tuple(header.files.get(layout.MANIFEST, ()))[-1:]
-        both = dataclasses.replace(header, files={**header.files, layout.MANIFEST: (*old, sha256(data))})
+        both = dataclasses.replace(header, files={**header.files, layout.MANIFEST: (*old, sha256_bytes(data))})
         save_header(backend, both)
         put(backend, layout.MANIFEST, data)
-        save_header(backend, dataclasses.replace(header, files={**header.files, layout.MANIFEST: (sha256(data),)}))
+        save_header(
+            backend, dataclasses.replace(header, files={**header.files, layout.MANIFEST: (sha256_bytes(data),)})
+        )
     return len(found)
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from cache.format import layout, records
 from cache.format.clips import ClipEntry, from_parquet
 from cache.format.commits import CommitRecord, load_commit
-from cache.format.header import Header, load_header, sha256
+from cache.format.header import Header, load_header
 from cache.format.manifest import record_digests
 from cache.format.shard import check_shard
 from cache.storage.backend import Backend
 from configs.errors import CorruptionError, MissingError, SpatialprobeError
+from configs.files import sha256_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +64,7 @@ def verify(backend: Backend, advance: Callable[[int], None] = lambda count: None
             problems.append(Problem("foreign", key, "not a commit record"))
             continue
         try:
-            shas[name] = sha256(backend.read(key))
+            shas[name] = sha256_bytes(backend.read(key))
             record = load_commit(backend, *parsed, header.fingerprint_digest)
         except MissingError:
             continue
@@ -89,7 +90,7 @@ def _metadata(backend: Backend, header: Header) -> tuple[list[Problem], list[Cli
         except MissingError:
             problems.append(Problem(kind, key, "is missing"))
             continue
-        if sha256(data) not in header.files.get(key, ()):
+        if sha256_bytes(data) not in header.files.get(key, ()):
             problems.append(Problem(kind, key, "is not the file that was written"))
         elif key == layout.CLIPS:
             entries = from_parquet(data, key)
@@ -97,7 +98,9 @@ def _metadata(backend: Backend, header: Header) -> tuple[list[Problem], list[Cli
         key = f"{layout.BACKUP}/{name}"
         try:
             data = backend.read(key)
-            intact = data == header.to_bytes() if name == layout.STORE else sha256(data) in header.files[layout.CLIPS]
+            intact = (
+                data == header.to_bytes() if name == layout.STORE else sha256_bytes(data) in header.files[layout.CLIPS]
+            )
         except MissingError:
             intact = False
         if not intact:
@@ -115,7 +118,7 @@ def _commit(
     key = layout.statistics_key(clip, generation)
     try:
         data = backend.read(key)
-        if sha256(data) != record.statistics_sha256:
+        if sha256_bytes(data) != record.statistics_sha256:
             yield Problem("statistics", key, "channel statistics are not the written ones", clip, generation)
     except MissingError:
         yield Problem("statistics", key, "channel statistics are missing", clip, generation)
@@ -135,7 +138,7 @@ def _manifest(backend: Backend, header: Header, shas: dict[str, str]) -> Iterato
         data = backend.read(layout.MANIFEST)
     except MissingError:
         return
-    if sha256(data) not in header.files.get(layout.MANIFEST, ()):
+    if sha256_bytes(data) not in header.files.get(layout.MANIFEST, ()):
         yield Problem("manifest", layout.MANIFEST, "is not the file that was written")
         return
     for name, sha in record_digests(data, layout.MANIFEST).items():

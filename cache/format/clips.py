@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from configs.errors import CorruptionError, StaleError, StoreError
+from configs.identity import canonical_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +68,6 @@ def to_parquet(entries: Sequence[ClipEntry]) -> bytes:
     """Return the table as the bytes of a Parquet file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-    from configs.identity import canonical_json
 
     table = pa.table(
         {

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from cache.format import layout, records
 from cache.format.moments import Moments, to_bytes
 from cache.storage.backend import Backend, put
+from configs import commands
 from configs.errors import CorruptionError, MissingError
+from configs.files import sha256_bytes
 
 
 class ShardRecord(NamedTuple):
@@ -262,7 +263,7 @@ def load_commit(backend: Backend, clip: int, generation: int, fingerprint: str) 
             expected=f"clip {clip}, fingerprint {fingerprint[:12]}",
             found=f"clip {record.clip} ({record.clip_id}), fingerprint {record.fingerprint[:12]}",
             where=where,
-            fix=f"python -m cache repair store={backend.where}",
+            fix=commands.repair(backend.where),
         )
     return record
 
@@ -283,7 +284,7 @@ def rewrite_commit(
             generation=1 + max(pair[1] for pair in pairs if pair and pair[0] == old.clip),
             arrays=arrays,
             statistics_bytes=len(data),
-            statistics_sha256=hashlib.sha256(data).hexdigest(),
+            statistics_sha256=sha256_bytes(data),
         )
         put(backend, layout.statistics_key(new.clip, new.generation), data)
         put(backend, new.key, new.to_bytes())

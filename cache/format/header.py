@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cache.format import layout, records
 from cache.format.spec import ArraySpec
 from cache.storage.backend import Backend
+from configs import commands
 from configs.errors import CorruptionError, MissingError, StoreError
+from configs.files import sha256_bytes
 from configs.identity import differences, digest
 
 
@@ -79,13 +80,8 @@ class Header:
         except (KeyError, TypeError, AttributeError) as error:
             raise CorruptionError(f"store.json lacks what a store needs: {error!r}", where=where) from error
         if header.fingerprint_digest != values.get("fingerprint_sha256"):
-            raise CorruptionError("store.json contradicts itself about its fingerprint", where=where)
+            raise CorruptionError("fingerprint digest mismatch in store.json", where=where)
         return header
-
-
-def sha256(data: bytes) -> str:
-    """Return the SHA-256 of some bytes, 64 hexadecimal characters."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def load_header(backend: Backend) -> Header:
@@ -104,14 +100,14 @@ def load_header(backend: Backend) -> Header:
             raise StoreError(
                 "the store has no store.json: its creation was interrupted, or the file is lost",
                 where=backend.where,
-                fix=f"run the same `python -m extract` command again, or python -m cache repair store={backend.where}",
+                fix=f"run the same `{commands.extract('run')}` command again, or {commands.repair(backend.where)}",
             ) from None
         raise StoreError(
             "this is not a feature store",
             expected=f"a folder with {layout.STORE}",
             found=", ".join(sorted(held)[:6]) or "an empty folder",
             where=backend.where,
-            fix="python -m cache ls lists the stores there are",
+            fix=f"{commands.cache('ls')} lists the stores",
         ) from None
     return Header.from_bytes(data, where)
 
@@ -132,7 +128,7 @@ def load_covered(backend: Backend, header: Header, key: str) -> tuple[Header, by
             data = backend.read(key)
         except MissingError:
             continue
-        found = sha256(data)
+        found = sha256_bytes(data)
         if found in header.files.get(key, ()):
             return header, data
     raise CorruptionError(
@@ -140,7 +136,7 @@ def load_covered(backend: Backend, header: Header, key: str) -> tuple[Header, by
         expected="SHA-256 " + " or ".join(sha[:12] for sha in header.files.get(key, ("(none listed)",))),
         found=None if found is None else f"SHA-256 {found[:12]}",
         where=f"{backend.where}/{key}",
-        fix=f"python -m cache repair store={backend.where}",
+        fix=commands.repair(backend.where),
     )
 
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from cache.format import layout
 from cache.format.commits import CommitIndex, CommitRecord, ShardRecord
-from cache.format.header import Header, load_covered, sha256
+from cache.format.header import Header, load_covered
 from cache.storage.backend import Backend
+from configs import commands
 from configs.errors import CorruptionError
+from configs.files import sha256_bytes
 
 COLUMNS = (
     "clip",
@@ -34,7 +36,7 @@ def to_parquet(found: list[CommitRecord]) -> bytes:
     import pyarrow.parquet as pq
 
     rows = [(record, name, shard) for record in found for name, shard in sorted(record.arrays.items())]
-    shas = {id(record): sha256(record.to_bytes()) for record in found}
+    shas = {id(record): sha256_bytes(record.to_bytes()) for record in found}
     columns: dict[str, Any] = {
         "clip": pa.array([record.clip for record, _, _ in rows], pa.int32()),
         "clip_id": pa.array([record.clip_id for record, _, _ in rows], pa.string()),
@@ -116,5 +118,7 @@ def _table(data: bytes, where: str) -> Any:
         return table
     except (pa.ArrowException, OSError, ValueError) as error:
         raise CorruptionError(
-            f"not a readable manifest: {error}", where=where, fix="python -m cache seal store=... rebuilds it"
+            f"not a readable manifest: {error}",
+            where=where,
+            fix=f"{commands.cache('seal', store=commands.ANY)} rebuilds it",
         ) from error

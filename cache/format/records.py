@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from cache.format.layout import SCHEMA
+from configs import commands
 from configs.errors import CorruptionError, VersionError
+from configs.files import sha256_bytes
 from configs.identity import plain
 
 _SEAL = b',\n "digest": "'
@@ -24,7 +25,7 @@ def render(values: Mapping[str, Any]) -> bytes:
     """
     body = {"schema": SCHEMA, **{key: plain(value) for key, value in values.items()}}
     text = json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False).encode().removesuffix(b"\n}")
-    return text + _SEAL + hashlib.sha256(text).hexdigest().encode() + _END
+    return text + _SEAL + sha256_bytes(text).encode() + _END
 
 
 def parse(data: bytes, where: str) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
             fix="update this project, or extract again under another root=...",
         )
     text, _, seal = data.rpartition(_SEAL)
-    if record["schema"] != SCHEMA or seal != hashlib.sha256(text).hexdigest().encode() + _END:
+    if record["schema"] != SCHEMA or seal != sha256_bytes(text).encode() + _END:
         raise CorruptionError("a record does not match its own digest", where=where, fix=_fix(where))
     del record["digest"]
     return record
@@ -61,4 +62,4 @@ def _fix(where: str) -> str:
     folder = where
     for part in ("commits/", "quarantine/", "store.json"):
         folder = folder.partition(part)[0]
-    return f"python -m cache repair store={folder.rstrip('/:')}"
+    return commands.repair(folder.rstrip("/:"))

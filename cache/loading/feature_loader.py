@@ -5,39 +5,47 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
-from cache.loading.order import Indices, epoch_order, rank_batches
 from cache.loading.ring import BufferRing
-from cache.source import ReadItem
+from cache.source import FeatureSource, ReadItem
 from configs.errors import StoreError
+
+Indices = npt.NDArray[np.int64]
+
+
+def epoch_order(count: int, seed: int, epoch: int, shuffle: bool) -> Indices:
+    """Return the order of `count` samples in an epoch: a permutation drawn from (seed, epoch), or 0, 1, 2, ..."""
+    if not shuffle:
+        return np.arange(count, dtype=np.int64)
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+    return generator.permutation(count).astype(np.int64)
+
+
+def rank_batches(order: Indices, batch_size: int, rank: int, world_size: int, drop_last: bool) -> list[Indices]:
+    """Return the batches of one rank: every sample goes to exactly one rank, none is repeated or padded.
+
+    Args:
+        order: all samples of the epoch in order.
+        batch_size: samples per batch; the last one may be smaller.
+        rank, world_size: this process and how many there are.
+        drop_last: leave out what does not fill a batch on every rank, so that all ranks take equally many steps.
+    """
+    if drop_last:
+        order = order[: len(order) // (batch_size * world_size) * batch_size * world_size]
+    share = order[rank::world_size]
+    return [share[start : start + batch_size] for start in range(0, len(share), batch_size)]
+
 
 Sample: TypeAlias = ReadItem | Sequence[ReadItem]
 """What one sample reads: one item, or several (blocks, stores)."""
 
 Attach: TypeAlias = Callable[[Indices, int], Mapping[str, Any]]
 """Adds to a batch, given the sample numbers and the epoch: labels, masks. Runs in the background thread."""
-
-
-class Source(Protocol):
-    """What the loader reads from: a `FeatureStore`, or anything that answers like one."""
-
-    def read(
-        self,
-        items: Sequence[ReadItem],
-        out: torch.Tensor | None = None,
-        *,
-        verify: bool = False,
-        allow_partial: bool = False,
-    ) -> torch.Tensor | list[torch.Tensor]:
-        """See `FeatureStore.read`."""
-        ...
-
-    def nbytes(self, items: Sequence[ReadItem]) -> int:
-        """See `FeatureStore.nbytes`."""
-        ...
 
 
 class FeatureLoader:
@@ -69,7 +77,7 @@ class FeatureLoader:
 
     def __init__(
         self,
-        source: Source,
+        source: FeatureSource,
         samples: Sequence[Sample] | Callable[[int], Sequence[Sample]],
         batch_size: int,
         *,

@@ -1,4 +1,4 @@
-"""Passes over whole stores with Dask: statistics after resampling, covariances for PCA. Never used while training."""
+"""Passes over whole stores with Dask: lazy arrays, and statistics after resampling. Never used while training."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cache.format.moments import Moments, merged
+from cache.format.moments import Moments, MomentsBuilder, merged
+from cache.source import FeatureSource
 
 if TYPE_CHECKING:
     import dask.array
-
-    from cache.source import FeatureSource
 
 Transform = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """Maps the features of one clip (rows, height, width, channels) to others of any shape (..., channels)."""
@@ -52,49 +51,16 @@ def channel_statistics(
     return total.count, total.mean, total.variance
 
 
-def covariance(
-    store: FeatureSource, array: str, clip_ids: Sequence[str], transform: Transform | None = None
-) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return (count, mean (C,), covariance (C, C)) in float64 over all cells of some clips, as PCA needs them.
-
-    Every clip adds its products about a common centre, the stored mean where there is no transform.
-    """
-    import dask
-
-    _, centre, _ = channel_statistics(store, array, clip_ids, transform)
-    jobs = [dask.delayed(_clip_products)(store, clip_id, array, centre, transform) for clip_id in clip_ids]
-    count, first, second = 0, np.zeros(len(centre)), np.zeros((len(centre), len(centre)))
-    for clip_count, clip_first, clip_second in dask.compute(*jobs):
-        count += clip_count
-        first += clip_first
-        second += clip_second
-    shift = first / count
-    return count, centre + shift, second / count - np.outer(shift, shift)
-
-
 def _load(store: FeatureSource, clip_id: str, array: str) -> npt.NDArray[np.float32]:
     features: Any = store.read([(clip_id, array, range(store.array(array).rows))], verify=True)[0]
     return np.asarray(features.float().numpy(), np.float32)
 
 
-def _cells(store: FeatureSource, clip_id: str, array: str, transform: Transform | None) -> npt.NDArray[np.float32]:
+def _clip_moments(store: FeatureSource, clip_id: str, array: str, transform: Transform | None) -> Moments:
     features = _load(store, clip_id, array)
     if transform is not None:
         features = transform(features)
-    return np.ascontiguousarray(features.reshape(-1, features.shape[-1]), np.float32)
-
-
-def _clip_moments(store: FeatureSource, clip_id: str, array: str, transform: Transform | None) -> Moments:
-    from cache.format.moments import MomentsBuilder
-
-    cells = _cells(store, clip_id, array, transform)
+    cells = np.ascontiguousarray(features.reshape(-1, features.shape[-1]), np.float32)
     builder = MomentsBuilder(cells.shape[1], "float32")
     builder.add(cells.reshape(-1).view(np.uint8))
     return builder.moments
-
-
-def _clip_products(
-    store: FeatureSource, clip_id: str, array: str, centre: npt.NDArray[np.float64], transform: Transform | None
-) -> tuple[int, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    cells = _cells(store, clip_id, array, transform).astype(np.float64) - centre
-    return len(cells), cells.sum(axis=0), cells.T @ cells

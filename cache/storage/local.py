@@ -16,27 +16,13 @@ from typing import Any
 
 from cache.storage.backend import TEMPORARY, Bytes
 from cache.storage.process import this_process
-from configs.errors import CorruptionError, MissingError, StorageError
+from configs.errors import DISK_FIXES, CorruptionError, MissingError, StorageError
 
 MAX_BUFFERS = 512
 """Buffers per system call; below IOV_MAX everywhere."""
 
 MAX_BYTES = 1 << 30
 """Bytes per system call, which moves at most 2 GiB."""
-
-FIXES = {
-    errno.ENOSPC: "free some space or choose another disk with root=...; the same command then continues",
-    errno.EDQUOT: "the quota is used up: free some space or choose another disk; the same command then continues",
-    errno.EROFS: "the file system is mounted read-only: remount it, or choose another place with root=...",
-    errno.EACCES: "no permission: change the owner or mode, or choose another place with root=...",
-    errno.EPERM: "no permission: change the owner or mode, or choose another place with root=...",
-    errno.EIO: "the disk reports errors: check it, then run `python -m cache verify`",
-    errno.ESTALE: "the network mount has changed: remount it, then run the same command again",
-    errno.ENOTCONN: "the network mount is gone: remount it, then run the same command again",
-    errno.EMFILE: "too many open files: raise the limit with `ulimit -n`",
-    errno.EFBIG: "the file would exceed the size limit of this process or file system: see `ulimit -f`",
-}
-"""What helps, by system error number."""
 
 
 class LocalHandle:
@@ -81,7 +67,7 @@ class LocalHandle:
                 offset += count
 
     def _error(self, error: OSError) -> StorageError:
-        return StorageError(f"reading failed: {error.strerror}", where=self.path, fix=FIXES.get(error.errno or 0))
+        return StorageError(f"reading failed: {error.strerror}", where=self.path, fix=DISK_FIXES.get(error.errno or 0))
 
 
 class LocalBackend:
@@ -121,7 +107,7 @@ class LocalBackend:
                     fix="mount the disk again, or check the path; nothing is recreated in its place",
                 ) from error
             raise StorageError(
-                f"the file system refuses: {error.strerror}", where=path, fix=FIXES.get(error.errno or 0)
+                f"the file system refuses: {error.strerror}", where=path, fix=DISK_FIXES.get(error.errno or 0)
             ) from error
 
     def stage(self, key: str) -> _LocalStage:
@@ -302,5 +288,5 @@ class _LocalStage:
             self._file = -1
         if self._pending:
             self._pending = False
-            with suppress(OSError):  # already gone, or the disk is: what stays is removed by `python -m cache prune`
+            with suppress(OSError):  # already gone, or the disk is: what stays is removed by `spatialprobe cache prune`
                 os.unlink(self._backend.path(self.temporary))  # noqa: PTH108

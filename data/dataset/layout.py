@@ -1,10 +1,10 @@
-"""Names and versions of everything inside a prepared dataset's folder.
+"""What a prepared dataset consists of on the disk, and dataset.json, which says what it was made from.
 
 dataset.json          identity: format, maker, parameters, taxonomy, conventions; written first, never changed
 index.parquet         one row per clip
 frames.parquet        one row per clip and position: pose, intrinsics, flags, class pixel counts
 instances.parquet     one row per clip and instance
-views/<plan>.<clips>.parquet  frozen evaluation views; <clips> names the set of clips they were drawn for
+views/<plan>.<clips>.parquet  frozen query plans; <clips> names the set of clips they were drawn for
 manifest.json         SHA-256 of the tables above; written last: a dataset without it is unfinished
 report.json           optional facts about the dataset, for example ceilings that the rooms compute
 status.parquet        what became of each clip in the last run of `prepare`, with seconds and bytes
@@ -16,8 +16,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
-from configs.errors import DatasetError, VersionError
+from configs import commands
+from configs.errors import CorruptionError, DatasetError, StaleError, VersionError
+from configs.files import json_bytes, read_json, write_once
+from configs.identity import differences, digest, plain
+from data.dataset.clip import DatasetInfo
 
 FORMAT = "spatialprobe-dataset"
 VERSION = 1
@@ -33,6 +38,8 @@ TABLES = ("index.parquet", "frames.parquet", "instances.parquet")
 STATUS_FILE = "status.parquet"
 CLIP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 DEPTH_BITS = 12
+COMPARED = ("kind", "maker_version", "parameters", "splits", "taxonomy", "class_names", "units")
+"""Fields that change a value. The name and the licence note may differ."""
 
 
 def check_clip_id(clip_id: str) -> str:
@@ -79,5 +86,75 @@ def frame_name(position: int) -> str:
 
 
 def plan_path(dataset: Path, plan: str) -> Path:
-    """File of one evaluation view plan."""
+    """File of one query plan."""
     return dataset / "views" / f"{plan}.parquet"
+
+
+def identity_record(info: DatasetInfo, splits: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of dataset.json.
+
+    Args:
+        info: what the source says of itself.
+        splits: parameters of the split: `select`, `report`, `salt`.
+    """
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": info.name,
+        "kind": info.kind,
+        "maker_version": info.maker_version,
+        "parameters": plain(dict(info.parameters)),
+        "splits": plain(splits),
+        "taxonomy": info.taxonomy,
+        "class_names": list(info.class_names),
+        "licence": info.licence,
+        "units": info.units,
+        "conventions": CONVENTIONS,
+    }
+    record["parameters_sha256"] = digest({key: record[key] for key in COMPARED})
+    return record
+
+
+def read_identity(dataset: Path) -> dict[str, Any]:
+    """Return dataset.json of a prepared dataset.
+
+    Raises:
+        MissingError: no dataset there.
+        DatasetError, VersionError: not ours, or of a newer version.
+        CorruptionError: it can't be read, or its digest does not fit its content.
+    """
+    path = dataset / "dataset.json"
+    record = read_json(path, fix=lambda: commands.prepare_dataset(dataset.name))
+    check_version(record, path)
+    expected = digest({key: record.get(key) for key in COMPARED})
+    if record.get("parameters_sha256") != expected:
+        raise CorruptionError("dataset.json was changed by hand or damaged", where=path, fix="restore it from a copy")
+    return record
+
+
+def claim_identity(dataset: Path, record: dict[str, Any]) -> None:
+    """Write dataset.json if it is not there, else check that it says the same.
+
+    Raises:
+        StaleError: the dataset was made from other parameters; the message lists each difference.
+    """
+    dataset.mkdir(parents=True, exist_ok=True)
+    if not write_once(dataset / "dataset.json", json_bytes(record)):
+        check_identity(dataset, record)
+
+
+def check_identity(dataset: Path, record: dict[str, Any]) -> None:
+    """Compare with the dataset.json that is there.
+
+    Raises:
+        StaleError: the dataset was made from other parameters; the message lists each difference.
+    """
+    found = read_identity(dataset)
+    changed = [d for key in COMPARED for d in differences(found.get(key), record[key], key)]
+    if changed:
+        raise StaleError(
+            "this dataset was prepared with other parameters (on disk -> asked for):\n    "
+            + "\n    ".join(str(d) for d in changed),
+            where=dataset,
+            fix="ask for the old parameters, choose another name with name=..., or remove the folder",
+        )

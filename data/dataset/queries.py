@@ -1,35 +1,171 @@
-"""Frozen evaluation views: one Parquet file per plan, made once, the same for every model.
+"""Which frames a probe asks for: the samplers, and frozen query plans.
 
-A plan is named `<sampler>-<views>`, with `-d<draws>` for several draws per clip and `-s<seed>` for another seed than 0:
-`paper-8`, `random_start-4-d3-s1`. Plan `paper-*` holds the published draws: `default_rng(seed + place)` where place is
-the clip's rank in the sorted list of training clips or of all other clips, so it belongs to exactly this set of clips.
+Every draw comes from a generator keyed by (seed, epoch, clip), never from a shared state, so that workers, ranks,
+order and resumption don't matter. Only `paper_queries` follows the published sequential seeding, to reproduce its
+draws. A query plan is one Parquet file, made once, the same for every model. It is named `<sampler>-<queries>`, with
+`-d<draws>` for several draws per clip and `-s<seed>` for another seed than 0: `paper-8`, `random_start-4-d3-s1`. A plan
+`paper-*` holds the published draws: `default_rng(seed + place)` where place is the clip's rank in the sorted list of
+training clips or of all other clips, so it belongs to exactly this set of clips.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from configs.console import get_logger
 from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError
+from configs.files import sha256_bytes, write_once
 from configs.loader import closest
-from data.dataset.files import sha256_bytes, write_once
 from data.dataset.layout import plan_path
+from data.dataset.reader import PreparedDataset
 from data.dataset.tables import parquet_bytes
-from data.dataset.views import SAMPLERS, check_views, draw_views, paper_views, span
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from data.dataset.reader import PreparedDataset
-
+CONTEXT = 76
+"""Positions 0..75 are the window that queries are drawn from (protocol: context_len)."""
+GAP = 5
+"""Smallest distance of two queries before snapping (protocol: min_view_interval)."""
+SNAP = 4
+"""Positions snap down to 0 or 4k + 1 (protocol: query_idx_divisor)."""
+Sampler = Callable[[np.random.Generator, int, Sequence[int], NDArray[np.float64]], tuple[int, ...]]
 log = get_logger("data.dataset.queries")
-_NAME = re.compile(r"(?P<sampler>[a-z_]+)-(?P<views>\d+)(?:-d(?P<draws>\d+))?(?:-s(?P<seed>\d+))?")
+_NAME = re.compile(r"(?P<sampler>[a-z_]+)-(?P<queries>\d+)(?:-d(?P<draws>\d+))?(?:-s(?P<seed>\d+))?")
+
+
+def clip_rng(seed: int, epoch: int, clip_id: str, purpose: str = "views") -> np.random.Generator:
+    """Return the generator that belongs to (seed, epoch, clip, purpose) and to nothing else."""
+    key = hashlib.blake2b(f"{purpose}/{seed}/{epoch}/{clip_id}".encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+
+
+def snap(position: int) -> int:
+    """Return the query position at or below a position: 0 -> 0, 1..4 -> 1, 5..8 -> 5 (protocol, query sampler)."""
+    return max(0, SNAP * ((position - 1) // SNAP) + 1)
+
+
+def span(legal: Sequence[int]) -> int:
+    """Return how many positions a clip spans whose last query position is known: 73 -> 76."""
+    return max(legal) + SNAP - 1 if max(legal) else 1
+
+
+def paper_queries(index: int, n_queries: int, n_frames: int, seed: int = 0) -> tuple[int, ...]:
+    """Return the published evaluation queries of the clip at place `index` of its list (protocol, metrics 1.5).
+
+    Query 0 is frame 0; with slack s = W - (n-1) g - 1, W = min(76, n_frames), g = 5, n - 1 integers are drawn from
+    {0..s} by numpy's `default_rng(seed + index)`, sorted, and query k is at k g + draw k, snapped.
+    """
+    return _gapped(np.random.default_rng(seed + index), n_queries, n_frames, first_fixed=True)
+
+
+def _gapped(rng: np.random.Generator, n_queries: int, n_frames: int, *, first_fixed: bool) -> tuple[int, ...]:
+    window = min(CONTEXT, n_frames)
+    slack = window - (n_queries - 1) * GAP - 1
+    if slack < 0:
+        raise DatasetError(
+            f"a clip of {n_frames} frames is too short for {n_queries} queries",
+            expected=f"at least {(n_queries - 1) * GAP + 1} frames",
+        )
+    draws = np.sort(rng.integers(0, slack + 1, n_queries - 1 if first_fixed else n_queries))
+    cuts = [0, *draws.tolist()] if first_fixed else draws.tolist()
+    return tuple(snap(k * GAP + cut) for k, cut in enumerate(cuts))
+
+
+def _paper(rng: np.random.Generator, n: int, legal: Sequence[int], centres: NDArray[np.float64]) -> tuple[int, ...]:
+    return _gapped(rng, n, span(legal), first_fixed=True)
+
+
+def _random_start(
+    rng: np.random.Generator, n: int, legal: Sequence[int], centres: NDArray[np.float64]
+) -> tuple[int, ...]:
+    return _gapped(rng, n, span(legal), first_fixed=False)
+
+
+def _uniform(rng: np.random.Generator, n: int, legal: Sequence[int], centres: NDArray[np.float64]) -> tuple[int, ...]:
+    return tuple(legal[i] for i in np.round(np.linspace(0, len(legal) - 1, n)).astype(int))
+
+
+def _baseline(rng: np.random.Generator, n: int, legal: Sequence[int], centres: NDArray[np.float64]) -> tuple[int, ...]:
+    """A random reference, then again and again the query whose camera is farthest from all chosen ones."""
+    usable = [i for i in range(len(legal)) if np.isfinite(centres[i]).all()]
+    if len(usable) < n:
+        raise DatasetError(f"{n} queries by camera distance need {n} valid poses", found=f"{len(usable)} valid poses")
+    chosen = [usable[int(rng.integers(len(usable)))]]
+    while len(chosen) < n:
+        rest = [i for i in usable if i not in chosen]
+        gaps = [min(float(np.linalg.norm(centres[i] - centres[j])) for j in chosen) for i in rest]
+        chosen.append(rest[int(np.argmax(gaps))])
+    return (legal[chosen[0]], *sorted(legal[i] for i in chosen[1:]))
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "paper": _paper,
+    "random_start": _random_start,
+    "uniform": _uniform,
+    "baseline": _baseline,
+}
+"""paper: the published distribution, first query frame 0. random_start: the same gaps, any first query. uniform: evenly
+spread, no randomness. baseline: far apart cameras."""
+
+
+def draw_queries(
+    sampler: str,
+    n_queries: int,
+    *,
+    clip_id: str,
+    seed: int,
+    epoch: int,
+    legal: Sequence[int],
+    centres: NDArray[np.float64] | None = None,
+) -> tuple[int, ...]:
+    """Draw the queries of one sample.
+
+    Args:
+        sampler: name in `SAMPLERS`.
+        n_queries: queries per sample, at least 1.
+        clip_id, seed, epoch: key of the draw; seed 0 is a seed like any other.
+        legal: positions that may be asked for, increasing: those with ground truth and features.
+        centres: (len(legal), 3) camera centres, NaN where the pose is invalid; needed by "baseline".
+
+    Returns:
+        `n_queries` different positions, all legal; the first is the reference query.
+
+    Raises:
+        DatasetError: unknown sampler, or a clip that can't give so many queries.
+    """
+    if sampler not in SAMPLERS:
+        raise DatasetError(f"unknown query sampler {sampler!r}", fix=closest(sampler, SAMPLERS))
+    if n_queries < 1 or n_queries > len(legal):
+        raise DatasetError(
+            f"can't draw {n_queries} queries of clip {clip_id}", expected=f"1 to {len(legal)}", found=n_queries
+        )
+    points = np.zeros((len(legal), 3)) if centres is None else np.asarray(centres, np.float64)
+    if centres is None and sampler == "baseline":
+        raise DatasetError("queries by camera distance need camera centres", where=clip_id)
+    queries = SAMPLERS[sampler](clip_rng(seed, epoch, clip_id), n_queries, legal, points)
+    return check_queries(queries, legal, clip_id)
+
+
+def check_queries(queries: Sequence[int], legal: Sequence[int], clip_id: str) -> tuple[int, ...]:
+    """Return queries that are legal and different, or raise `DatasetError`."""
+    wrong = sorted(set(queries) - set(legal))
+    if wrong or len(set(queries)) != len(queries):
+        raise DatasetError(
+            f"queries {tuple(queries)} of clip {clip_id} can't be used",
+            expected=f"different positions among {list(legal)}",
+            found=wrong or "a position twice",
+        )
+    return tuple(int(query) for query in queries)
 
 
 @dataclass(frozen=True)
@@ -37,49 +173,49 @@ class PlanName:
     """The parts of a plan's name."""
 
     sampler: str
-    views: int
+    queries: int
     draws: int = 1
     seed: int = 0
 
     @classmethod
     def parse(cls, name: str) -> PlanName:
-        """Read `<sampler>-<views>[-d<draws>][-s<seed>]`.
+        """Read `<sampler>-<queries>[-d<draws>][-s<seed>]`.
 
         Raises:
             ConfigError: not a plan name, or an unknown sampler.
         """
         match = _NAME.fullmatch(name)
         if not match:
-            raise ConfigError(f"not a view plan: {name!r}", expected="<sampler>-<views>, for example paper-8")
+            raise ConfigError(f"not a query plan: {name!r}", expected="<sampler>-<queries>, for example paper-8")
         if match["sampler"] not in SAMPLERS:
-            raise ConfigError(f"unknown view sampler {match['sampler']!r}", fix=closest(match["sampler"], SAMPLERS))
-        plan = cls(match["sampler"], int(match["views"]), int(match["draws"] or 1), int(match["seed"] or 0))
-        if plan.views < 1 or plan.draws < 1:
-            raise ConfigError(f"a view plan needs at least one view and one draw: {name!r}")
+            raise ConfigError(f"unknown query sampler {match['sampler']!r}", fix=closest(match["sampler"], SAMPLERS))
+        plan = cls(match["sampler"], int(match["queries"]), int(match["draws"] or 1), int(match["seed"] or 0))
+        if plan.queries < 1 or plan.draws < 1:
+            raise ConfigError(f"a query plan needs at least one query and one draw: {name!r}")
         return plan
 
 
 @dataclass(frozen=True)
-class ViewPlan:
+class QueryPlan:
     """A frozen plan.
 
     Attributes:
         name: the plan's name.
-        views: clip id -> one tuple of positions per draw.
+        queries: clip id -> one tuple of positions per draw.
         sha256: digest of the file, recorded with every result.
     """
 
     name: str
-    views: dict[str, list[tuple[int, ...]]]
+    queries: dict[str, list[tuple[int, ...]]]
     sha256: str
 
     def of(self, clip_id: str, draw: int = 0) -> tuple[int, ...]:
-        """Return the views of one clip and draw.
+        """Return the queries of one clip and draw.
 
         Raises:
             MissingError: the plan leaves this clip out, because it is too short, or has fewer draws.
         """
-        draws = self.views.get(clip_id, [])
+        draws = self.queries.get(clip_id, [])
         if draw >= len(draws):
             raise MissingError(f"plan {self.name} has no draw {draw} of clip {clip_id}", found=f"{len(draws)} draws")
         return draws[draw]
@@ -99,55 +235,53 @@ def make_plan(dataset: PreparedDataset, name: str) -> pd.DataFrame:
     for clip_id in dataset.clips["clip_id"]:
         legal = dataset.query_positions(clip_id)
         try:
-            drawn = [_views(dataset, plan, clip_id, place[clip_id], draw, legal) for draw in range(plan.draws)]
+            drawn = [_queries(dataset, plan, clip_id, place[clip_id], draw, legal) for draw in range(plan.draws)]
         except DatasetError as error:
             short.append(clip_id)
             log.debug("clip %s is not in plan %s: %s", clip_id, name, error)
             continue
-        rows += [(clip_id, split[clip_id], draw, views) for draw, views in enumerate(drawn)]
+        rows += [(clip_id, split[clip_id], draw, queries) for draw, queries in enumerate(drawn)]
     if short:
-        log.warning("plan %s leaves out %d clips that can't give %d views: %s", name, len(short), plan.views, short[:5])
+        log.warning(
+            "plan %s leaves out %d clips that can't give %d queries: %s", name, len(short), plan.queries, short[:5]
+        )
     return pd.DataFrame(rows, columns=["clip_id", "split", "draw", "views"])
 
 
-def _views(
+def _queries(
     dataset: PreparedDataset, plan: PlanName, clip_id: str, place: int, draw: int, legal: Sequence[int]
 ) -> tuple[int, ...]:
     if plan.sampler == "paper":
         positions = dataset.positions(clip_id)
         frames = len(positions) if positions[-1] == len(positions) - 1 else span(legal)  # else only query frames exist
         seed = plan.seed + 1_000_003 * draw  # draw 0 is the published one
-        return check_views(paper_views(place, plan.views, frames, seed), legal, clip_id)
+        return check_queries(paper_queries(place, plan.queries, frames, seed), legal, clip_id)
     cameras = dataset.cameras(clip_id, legal)
     centres = np.where(cameras.valid[:, None], cameras.cam2world[:, :3, 3], np.nan).astype(np.float64)
-    return draw_views(
-        plan.sampler, plan.views, clip_id=clip_id, seed=plan.seed, epoch=draw, legal=legal, centres=centres
+    return draw_queries(
+        plan.sampler, plan.queries, clip_id=clip_id, seed=plan.seed, epoch=draw, legal=legal, centres=centres
     )
 
 
 def write_plans(dataset: Path, names: Sequence[str]) -> None:
     """Freeze plans that are not there yet; one that fits no clip at all is an error."""
-    from data.dataset.reader import PreparedDataset
-
     opened = PreparedDataset(dataset)
-    empty = [name for name in names if not load_plan(opened, name).views]
+    empty = [name for name in names if not load_plan(opened, name).queries]
     if empty:
         left = ",".join(name for name in names if name not in empty)
         raise DatasetError(
-            f"no clip can give the views of plan {' or '.join(empty)}", where=dataset,
-            fix=f"the clips are too short for so many views; run the same command again with plans=[{left}]",
+            f"no clip can give the queries of plan {' or '.join(empty)}", where=dataset,
+            fix=f"the clips are too short for so many queries; run the same command again with plans=[{left}]",
         )  # fmt: skip
 
 
-def load_plan(dataset: PreparedDataset, name: str) -> ViewPlan:
+def load_plan(dataset: PreparedDataset, name: str) -> QueryPlan:
     """Return a plan from its file; it is made, frozen and from then on only read if there is none.
 
     Raises:
         ConfigError: not a plan name.
         CorruptionError: the file is damaged, or its clips are not those of the dataset.
     """
-    import io
-
     import pandas as pd
 
     path = plan_path(dataset.path, f"{name}.{_clips_key(dataset)}")
@@ -155,16 +289,16 @@ def load_plan(dataset: PreparedDataset, name: str) -> ViewPlan:
         path.parent.mkdir(exist_ok=True)
         write_once(path, parquet_bytes(make_plan(dataset, name)))
     content = path.read_bytes()
-    fix = f"delete {path}: the plan is then made again, with the same views"
+    fix = f"delete {path}: the plan is then made again, with the same queries"
     try:
         table = pd.read_parquet(io.BytesIO(content))
-        views: dict[str, list[tuple[int, ...]]] = {}
+        queries: dict[str, list[tuple[int, ...]]] = {}
         for clip_id, positions in zip(table["clip_id"], table["views"], strict=True):
             legal = dataset.query_positions(clip_id)
-            views.setdefault(clip_id, []).append(check_views([int(p) for p in positions], legal, clip_id))
+            queries.setdefault(clip_id, []).append(check_queries([int(p) for p in positions], legal, clip_id))
     except (OSError, ValueError, KeyError, LookupError) as error:
-        raise CorruptionError(f"not a readable view plan: {error}", where=path, fix=fix) from error
-    return ViewPlan(name, views, sha256_bytes(content))
+        raise CorruptionError(f"not a readable query plan: {error}", where=path, fix=fix) from error
+    return QueryPlan(name, queries, sha256_bytes(content))
 
 
 def _clips_key(dataset: PreparedDataset) -> str:

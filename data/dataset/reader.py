@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import commands
 from configs.errors import CorruptionError, MissingError
 from configs.loader import closest
 from configs.paths import artifact_root, dataset_path
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.dense import read_dense
-from data.dataset.identity import read_identity
-from data.dataset.layout import clip_folder, frame_name
+from data.dataset.clip_files import read_dense
+from data.dataset.layout import clip_folder, frame_name, read_identity
 from data.dataset.splits import members
 from data.dataset.tables import read_tables
+from data.raw.images import decode_jpeg
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from data.dataset.queries import ViewPlan
 
 
 class Cameras(NamedTuple):
@@ -44,12 +43,11 @@ def prepared_folder(name: str, root: str | os.PathLike[str] | None = None) -> Pa
     """
     path = dataset_path(root, name)
     if not (path / "dataset.json").is_file():
-        from data.prepare.sources import how_to_make
-
         folder = artifact_root(root) / "datasets"
         known = sorted(p.parent.name for p in folder.glob("*/dataset.json"))
         raise MissingError(
-            f"no prepared dataset {name!r}", where=folder, found=closest(name, known), fix=how_to_make(name)
+            f"no prepared dataset {name!r}", where=folder, found=closest(name, known),
+            fix=commands.prepare_dataset(name, root=root),
         )  # fmt: skip
     return path
 
@@ -189,8 +187,6 @@ class PreparedDataset:
             MissingError: no such clip or position.
             CorruptionError: a JPEG can't be decoded.
         """
-        from data.raw.images import decode_jpeg
-
         self._find(clip_id, positions)
         result = np.empty((len(positions), *self.frame_size(clip_id), 3), np.uint8)
         for i, position in enumerate(positions):
@@ -215,12 +211,6 @@ class PreparedDataset:
         if not (clip_folder(self.path, clip_id) / "gt.zarr" / "confidence").is_dir():
             return None
         return self._dense(clip_id, "confidence", positions)
-
-    def plan(self, name: str) -> ViewPlan:
-        """Return a frozen evaluation view plan; it is made and frozen on first use (see `data.dataset.queries`)."""
-        from data.dataset.queries import load_plan
-
-        return load_plan(self, name)
 
     def _dense(self, clip_id: str, name: str, positions: Sequence[int]) -> NDArray[Any]:
         self._slice(clip_id)
@@ -253,7 +243,7 @@ class PreparedDataset:
         return found + rows.start  # type: ignore[no-any-return]
 
     def _mend(self, clip_id: str) -> str:
-        return f"delete {clip_folder(self.path, clip_id)} and run the same `python -m data prepare` again"
+        return f"delete {clip_folder(self.path, clip_id)} and run the same `{commands.data('prepare')}` again"
 
 
 def _slices(clip_ids: Sequence[str]) -> dict[str, slice]:

@@ -17,10 +17,9 @@ from torch.utils.data import Dataset
 
 from configs.errors import ConfigError, DatasetError, MissingError
 from configs.loader import closest
-from data.dataset.queries import ViewPlan
+from data.dataset.queries import QueryPlan, clip_rng, draw_queries
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import MIN_PIXELS, geometry_targets, sample_pixels, tag_labels
-from data.dataset.views import clip_rng, draw_views
 
 TASKS = ("tagging", "instance", "geometry")
 SUREST = 2.0**-12
@@ -79,7 +78,7 @@ class ClipSamples(Dataset[dict[str, Any]]):
         clip_ids: Sequence[str],
         options: SampleOptions,
         *,
-        plan: ViewPlan | None = None,
+        plan: QueryPlan | None = None,
         sampler: str = "random_start",
         n_views: int = 8,
         seed: int = 0,
@@ -121,13 +120,13 @@ class ClipSamples(Dataset[dict[str, Any]]):
     def views(self, clip_id: str, epoch: int) -> tuple[int, ...]:
         """Return the views of a clip in an epoch: the plan's draw `epoch % draws`, or a drawn set."""
         if self.plan is not None:
-            return self.plan.of(clip_id, epoch % len(self.plan.views[clip_id]))
+            return self.plan.of(clip_id, epoch % len(self.plan.queries[clip_id]))
         legal = self._legal(clip_id)
         centres = None
         if self.sampler == "baseline":  # the only one that looks at the cameras
             cameras = self.dataset.cameras(clip_id, legal)
             centres = np.where(cameras.valid[:, None], cameras.cam2world[:, :3, 3], np.nan).astype(np.float64)
-        return draw_views(
+        return draw_queries(
             self.sampler, self.n_views, clip_id=clip_id, seed=self.seed, epoch=epoch, legal=legal, centres=centres
         )
 
@@ -198,13 +197,13 @@ class ClipSamples(Dataset[dict[str, Any]]):
                 found=", ".join(lacking[:5]),
             )
         if self.plan is not None:
-            absent = [c for c in self.clip_ids if c not in self.plan.views]
+            absent = [c for c in self.clip_ids if c not in self.plan.queries]
             if absent:
                 raise MissingError(
                     f"plan {self.plan.name} leaves out {len(absent)} of these clips", found=", ".join(absent[:5])
                 )
             illegal = [
-                c for c in self.clip_ids if not {v for d in self.plan.views[c] for v in d} <= set(self._legal(c))
+                c for c in self.clip_ids if not {v for d in self.plan.queries[c] for v in d} <= set(self._legal(c))
             ]
             if illegal:
                 raise MissingError(f"plan {self.plan.name} asks for views without features", found=illegal[:5])

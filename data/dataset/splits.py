@@ -10,8 +10,8 @@ import hashlib
 from collections.abc import Iterable, Mapping
 
 from configs.errors import DatasetError
-from data.dataset.check import SPLITS
 
+SPLITS = ("train", "select", "report")
 SALT = "spatialprobe-split-1"
 SCHEMES = ("standard", "paper")
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from configs import commands
 from configs.errors import CorruptionError, MissingError
-from configs.files import write_atomic
-from data.dataset.files import json_bytes, read_json, sha256_bytes, sha256_file
-from data.dataset.layout import TABLES, clip_folder
+from configs.files import json_bytes, read_json, sha256_bytes, sha256_file, write_atomic
+from data.dataset.layout import TABLES, clip_folder, read_identity
 from data.dataset.splits import assign_splits
 
 if TYPE_CHECKING:
@@ -82,9 +82,7 @@ def read_tables(dataset: Path, names: Sequence[str] = TABLES) -> dict[str, pd.Da
 
 def _read_tables(dataset: Path, names: Sequence[str]) -> dict[str, pd.DataFrame]:
     def how_to_finish() -> str:
-        from data.dataset.identity import read_identity
-
-        command = f"python -m data prepare dataset={read_identity(dataset)['kind']} name={dataset.name}"
+        command = commands.data("prepare", dataset=read_identity(dataset)["kind"], name=dataset.name)
         return f"{command}, with the other options that it was begun with, finishes it; finished clips are kept"
 
     manifest = read_json(dataset / "manifest.json", fix=how_to_finish)
@@ -100,7 +98,8 @@ def read_parquet(path: Path, sha256: str | None) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rebuild = "delete this file and manifest.json, then run the same `python -m data prepare` again: clips are kept"
+    again = commands.data("prepare")
+    rebuild = f"delete this file and manifest.json, then run the same `{again}` again: clips are kept"
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -113,9 +112,10 @@ def read_parquet(path: Path, sha256: str | None) -> pd.DataFrame:
 def read_clip_record(dataset: Path, clip_id: str) -> dict[str, Any]:
     """Return clip.json of a finished clip."""
     path = clip_folder(dataset, clip_id) / "clip.json"
-    record = read_json(path, fix=f"delete {path.parent} and run `python -m data prepare` again")
+    again = f"delete {path.parent} and run the same `{commands.data('prepare')}` again"
+    record = read_json(path, fix=again)
     if not {"index", "instances", "facts", "warnings", "files"} <= record.keys():
-        raise CorruptionError("fields are missing", where=path, fix=f"delete {path.parent} and prepare again")
+        raise CorruptionError("fields are missing", where=path, fix=again)
     return record
 
 

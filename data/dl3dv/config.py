@@ -7,10 +7,12 @@ import re
 
 from configs.errors import ConfigError
 from configs.options import option
-from data.dl3dv.windows import RULES
 
 IMAGES = ("auto", "images_4", "images_8", "images_2", "images", "video")
 TEACHERS = ("none", "colmap", "vggt", "oracle")
+
+RULES = ("paper", "first", "all")
+"""Which frames become clips."""
 
 
 @dataclasses.dataclass

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
+from configs.files import sha256_bytes
 from data.dataset.clip import QUERY_POSITIONS, ClipRefused
-from data.dataset.files import sha256_bytes
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.frames import Film, Frames, Pictures, Processing
 from data.dl3dv.geometry import Footage

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
-from data.dataset.files import sha256_bytes
+from configs.files import sha256_bytes
 from data.dl3dv.lens import resample
 from data.dl3dv.scenes import Parts, list_frames, number_of
 from data.raw.images import Size, color_frame, encode_jpeg, picture_size, read_color

@@ -11,8 +11,7 @@ from configs.cli import Layers
 from configs.options import option
 from data.dataset.clip import ClipSource
 from data.dl3dv.config import DL3DVConfig
-from data.prepare.config import ImportConfig
-from data.prepare.kind import Kind, only, preset_layers
+from data.prepare.config import ImportConfig, Kind, only, preset_layers
 
 
 @dataclasses.dataclass

@@ -1,4 +1,4 @@
-"""The truth that `python -m data emit format=dl3dv` stores beside the frames of a room, as a teacher.
+"""The truth that `spatialprobe data emit format=dl3dv` stores beside the frames of a room, as a teacher.
 
     <hash>/oracle/cameras.json      {"width", "height", "matrix": 3x3, "cam2world": {stem: 4x4, OpenCV axes, metres}}
     <hash>/oracle/depth/<stem>.png  z in the camera frame of that pinhole, 16-bit millimetres, 0 = unknown
@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import commands
 from configs.errors import DatasetError, SpatialprobeError
-from data.dataset.poses import check_poses
+from data.dataset.check import check_poses
 from data.dl3dv.geometry import Footage, Geometry
 from data.dl3dv.lens import Lens, resample, sampling
 from data.dl3dv.scenes import Parts
 from data.dl3dv.teachers import repeated
+from data.raw.folder import parse_json
 from data.raw.images import read_depth
-from data.raw.json import parse_json
 
 CAMERAS = "cameras.json"
 MILLIMETRES = 1000.0
-FIX = "emit the rooms again with `python -m data emit format=dl3dv`, or add teacher=colmap"
+FIX = f"emit the rooms again with `{commands.data('emit', format='dl3dv', out=commands.ANY)}`, or add teacher=colmap"
 
 
 class OracleTeacher:

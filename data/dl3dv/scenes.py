@@ -9,9 +9,9 @@ from typing import Any
 
 from configs.console import get_logger
 from configs.errors import DatasetError, MissingError
-from data.dataset.files import sha256_file, sizes_of
+from configs.files import sha256_file
 from data.dl3dv.transforms import NAME
-from data.raw.folder import RawFolder
+from data.raw.folder import RawFolder, sizes_of
 
 log = get_logger("data.dl3dv")
 HOMES = ("", "colmap", "nerfstudio")

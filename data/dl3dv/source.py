@@ -100,7 +100,7 @@ class DL3DVSource:
         Its answers wait in `<dataset>/teacher/` until the clips are made; those already there are not asked for again.
         Clips with broken files are left out: `make` says what is wrong with them.
         """
-        from data.dataset.files import remove_stale
+        from configs.files import remove_stale
         from data.dl3dv.vggt import VggtTeacher
 
         if not isinstance(self.teacher, VggtTeacher):

@@ -17,8 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError, ModelError
-from configs.files import write_atomic
-from data.dataset.files import read_json, sha256_file
+from configs.files import read_json, sha256_file, write_atomic
 from data.dl3dv.geometry import Footage, Geometry
 
 if TYPE_CHECKING:

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-RULES = ("paper", "first", "all")
-
 
 class Window(NamedTuple):
     """A run of consecutive frames: place of the first in the sorted list, and how many."""

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.dataset.scannet200 import SCANNET200
-from data.dataset.taxonomy import SCANNET20
+from data.dataset.taxonomy import SCANNET20, SCANNET200
 from data.emit.scannet_scan import RawScan
 
 TSV_COLUMNS = (

@@ -1,4 +1,4 @@
-"""`python -m data emit format=... out=...`: the rooms in the raw layout of a public dataset.
+"""`spatialprobe data emit format=... out=...`: the rooms in the raw layout of a public dataset.
 
 A format is a module `data/emit/<format>.py` that exports `FORMAT: Format`; it is loaded only when it is named.
 """
@@ -11,7 +11,7 @@ from configs.cli import Layers
 from configs.errors import ConfigError
 from configs.loader import closest
 from data.emit.config import EmitConfig, Format
-from data.prepare.kind import preset_layers
+from data.prepare.config import preset_layers
 
 
 def _scannet() -> Format:
@@ -30,7 +30,7 @@ FORMATS: dict[str, Callable[[], Format]] = {"scannet": _scannet, "dl3dv": _dl3dv
 
 
 def emit_layers(overrides: Mapping[str, str]) -> Layers:
-    """Return the options of `python -m data emit` for the given arguments.
+    """Return the options of `spatialprobe data emit` for the given arguments.
 
     Raises:
         ConfigError: an unknown format or preset.

@@ -19,7 +19,7 @@ from data.rooms.config import RoomsConfig
 
 @dataclasses.dataclass
 class EmitConfig(RoomsConfig, RootConfig):
-    """Options of `python -m data emit`; a format's own options derive from this.
+    """Options of `spatialprobe data emit`; a format's own options derive from this.
 
     All knobs of the rooms apply, except that every frame is rendered with depth and instances, since raw recordings
     hold them all: `render` and `dense` don't matter.

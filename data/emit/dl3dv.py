@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from configs import commands
 from configs.console import progress
 from configs.errors import ConfigError
 from configs.options import option
@@ -22,7 +22,7 @@ from data.rooms.config import RoomsConfig
 
 @dataclasses.dataclass
 class EmitDL3DV(EmitConfig):
-    """Options of `python -m data emit format=dl3dv`."""
+    """Options of `spatialprobe data emit format=dl3dv`."""
 
     batch: str = option("1K", "name of the folder above the scenes")
     folder_of_frames: str = option(
@@ -72,12 +72,12 @@ def emit_dl3dv(config: EmitDL3DV) -> Emitted:
                 raise result
             bar.advance()
     broken = {name: FAULTS[task.fault].about for name, task in tasks.items() if task.fault}
-    alike = f" image_size={config.width}x{config.height}" if config.portrait else ""  # what probes need
+    alike = f"{config.width}x{config.height}" if config.portrait else None  # what probes need
     return Emitted(
         out,
         len(tasks),
         broken,
-        f"python -m data prepare dataset=dl3dv raw={shlex.quote(str(out))} teacher=oracle{alike}",
+        commands.data("prepare", dataset="dl3dv", raw=out, teacher="oracle", image_size=alike),
     )
 
 

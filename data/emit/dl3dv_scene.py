@@ -12,16 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.dataset.files import json_bytes
+from configs.files import json_bytes
 from data.dl3dv.lens import Lens, resample, sampling
 from data.dl3dv.oracle import CAMERAS, MILLIMETRES
 from data.dl3dv.scenes import ORACLE
 from data.dl3dv.transforms import NAME, OPENGL_TO_OPENCV
-from data.rooms import sensor
-from data.rooms.camera import Pinhole
 from data.rooms.config import RoomsConfig
-from data.rooms.frames import FrameRenderer
-from data.rooms.scene import SHELL_LABELS
+from data.rooms.recording import FrameRenderer, draw_faults, exposed, shaken
+from data.rooms.scene import SHELL_LABELS, Pinhole
 from data.rooms.world import World, build
 
 APPLIED = ((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, -1.0, 0.0, 0.0))
@@ -100,12 +98,12 @@ def film(config: RoomsConfig, number: int, traits: Traits) -> RawScene:
     """
     world = build(config, number)
     streams, labels = world.streams, world.scene.labels
-    faults = sensor.draw_faults(config, len(labels), len(SHELL_LABELS), streams.generator("sensor"))
+    faults = draw_faults(config, len(labels), len(SHELL_LABELS), streams.generator("sensor"))
     taken = np.flatnonzero(faults.source == np.arange(config.frames))
     reported = world.path
     if config.pose_jitter_m > 0 or config.pose_jitter_deg > 0:
         tracked = np.ones(config.frames, np.bool_)
-        reported = sensor.shaken(world.path, tracked, config, streams.generator("sensor", 1)).astype(np.float64)
+        reported = shaken(world.path, tracked, config, streams.generator("sensor", 1)).astype(np.float64)
     dropped = streams.generator("sensor", _UNREGISTERED).random(config.frames) < traits.unregistered
     if traits.unregistered > 0 and len(taken) > 3:
         dropped[taken[len(taken) // 3]] = True
@@ -198,7 +196,7 @@ def _render(
     for position in taken.tolist():
         frame = renderer.render(position)
         assert frame.colour is not None
-        colour = sensor.exposed(frame.colour, float(gain[position]))
+        colour = exposed(frame.colour, float(gain[position]))
         images.append(colour if where is None else resample(colour, where, nearest=False))
         depth.append(np.clip(np.rint(frame.geometry.depth[inner] * MILLIMETRES), 1, 65535).astype(np.uint16))
     return images, np.stack(depth)

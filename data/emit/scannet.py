@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from configs import commands
 from configs.console import progress
 from configs.errors import ConfigError
 from configs.options import option
@@ -23,7 +23,7 @@ from data.scannet.labels import FILE_NAME
 
 @dataclasses.dataclass
 class EmitScannet(EmitConfig):
-    """Options of `python -m data emit format=scannet`."""
+    """Options of `spatialprobe data emit format=scannet`."""
 
     layout: str = option("both", "how frames are stored", choices=("both", "sens", "exported"))
     rescans: int = option(1, "rooms, from the first, that are scanned a second time along another path", minimum=0)
@@ -92,7 +92,7 @@ def emit_scannet(config: EmitScannet) -> Emitted:
         for file, content in split_lists(sorted(splits)).items():
             (folder / file).write_text(content, encoding="utf-8")
     broken = {task.name: FAULTS[task.fault].about for task in tasks.values() if task.fault}
-    return Emitted(out, len(tasks), broken, f"python -m data prepare dataset=scannet raw={shlex.quote(str(out))}")
+    return Emitted(out, len(tasks), broken, commands.data("prepare", dataset="scannet", raw=out))
 
 
 def _tasks(config: EmitScannet, faults: list[str]) -> list[_Task]:

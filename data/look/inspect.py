@@ -1,4 +1,4 @@
-"""`python -m data inspect`: what is in a prepared dataset, as tables for a person."""
+"""`spatialprobe data inspect`: what is in a prepared dataset, as tables for a person."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.console import print_table
-from data.dataset.check import SPLITS
-from data.dataset.files import read_json
+from configs.files import read_json
 from data.dataset.layout import plan_path
 from data.dataset.reader import PreparedDataset
+from data.dataset.splits import SPLITS
 from data.dataset.targets import pixel_threshold
 
 

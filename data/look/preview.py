@@ -1,4 +1,4 @@
-"""`python -m data preview`: one contact sheet per clip, to look at what a probe is asked about."""
+"""`spatialprobe data preview`: one contact sheet per clip, to look at what a probe is asked about."""
 
 from __future__ import annotations
 

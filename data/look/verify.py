@@ -1,4 +1,4 @@
-"""`python -m data verify`: re-hashes every file and re-checks the geometry of every clip."""
+"""`spatialprobe data verify`: re-hashes every file and re-checks the geometry of every clip."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ import numpy as np
 
 from configs.console import print_table, progress
 from configs.errors import CorruptionError, DatasetError, MissingError
+from configs.files import sha256_file
 from configs.jobs import run_jobs
-from data.dataset.files import sha256_file
 from data.dataset.layout import clip_folder
 from data.dataset.reader import PreparedDataset
 from data.dataset.tables import read_clip_record
-from data.look.mistakes import MIN_COVISIBLE, Pair, find_mistake
-from data.look.reprojection import reproject
+from data.look.reprojection import MIN_COVISIBLE, Pair, find_mistake, reproject
 
 LIMITS = {"oracle": (0.01, 0.85), "sensor": (0.05, 0.6)}
 """Depth kind -> relative tolerance and smallest share of co-visible pixels that must agree between neighbours; depth of

@@ -1,13 +1,22 @@
-"""Options that `python -m data prepare` takes for every kind of dataset, and those that all importers share."""
+"""Options of `prepare` that all kinds share, and what a kind of dataset declares.
+
+Each kind lives in a folder of its own, `data/<kind>/`, whose module `kind.py` exports `KIND: Kind`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
-from configs.cli import RootConfig
+from configs.cli import Layers, RootConfig
 from configs.errors import ConfigError, MissingError
+from configs.loader import load_named
 from configs.options import option
+from data.dataset.clip import ClipSource
+
+Schema = TypeVar("Schema")
 
 
 @dataclasses.dataclass
@@ -22,7 +31,7 @@ class PrepareConfig(RootConfig):
     select: float = option(0.1, "share of groups in the select split", minimum=0, maximum=1)
     report: float = option(0.1, "share of groups in the report split", minimum=0, maximum=1)
     plans: list[str] = option(
-        help="evaluation view plans to freeze: <sampler>-<views>[-d<draws>][-s<seed>]",
+        help="query plans to freeze: <sampler>-<queries>[-d<draws>][-s<seed>]",
         factory=lambda: ["paper-4", "paper-8", "random_start-4", "random_start-8"],
     )
 
@@ -47,3 +56,35 @@ class ImportConfig(PrepareConfig):
         if not path.exists():
             raise MissingError("no such raw data", where=path, fix="check the path given as raw=")
         return path
+
+
+def _nothing(dataset: Path) -> None:
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """How to make one kind of dataset.
+
+    Attributes:
+        layers: from the raw `key=value` arguments to the options dataclass (a `PrepareConfig` with a key `name`) and
+            the YAML values below them.
+        source: from the filled options to the source of clips. Raise here what is wrong with the raw data as a whole.
+        finish: called with the dataset's folder once all clips and tables are there; must be repeatable.
+        show: prints what `finish` found out, for `spatialprobe data inspect`.
+    """
+
+    layers: Callable[[Mapping[str, str]], Layers]
+    source: Callable[[Any], ClipSource]
+    finish: Callable[[Path], None] = _nothing
+    show: Callable[[Path], None] = _nothing
+
+
+def preset_layers(schema: type, group: str, default: str, overrides: Mapping[str, str]) -> Layers:
+    """Return a schema above the values of `configs/dataset/<group>/<preset>.yaml`, where `preset=` chooses the file."""
+    return Layers(schema, [load_named(f"dataset/{group}", overrides.get("preset", default), kind="preset")])
+
+
+def only(schema: type[Schema], config: Any) -> Schema:
+    """Take from the options of `prepare` those of a smaller dataclass, by field name."""
+    return schema(**{field.name: getattr(config, field.name) for field in dataclasses.fields(schema)})  # type: ignore[arg-type]

@@ -1,51 +1,21 @@
-"""How long a run will take and how much disk it needs: told before it (a dry run) and while it goes on."""
+"""A dry run: makes two clips in a temporary folder and estimates the time and the disk that the whole run needs."""
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from configs.console import get_logger, print_table
+from configs.console import format_bytes, format_seconds, print_table
+from configs.files import free_bytes
 from configs.machine import available_cores
 from data.dataset.clip import ClipRefused, ClipSource
-from data.dataset.identity import check_identity, identity_record
-from data.dataset.layout import clip_folder
+from data.dataset.layout import check_identity, clip_folder, identity_record
 from data.dataset.splits import SALT
+from data.prepare.prepare import STOPPING, make_clip, unique_clip_ids
 from data.prepare.status import Status
 
 SAMPLES = 2
-TELL_EVERY_S = 30.0
-
-
-class TimeLeft:
-    """Tells every half minute how far a run is and how long the rest will take, for logs that have no bar."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._done = total, 0
-        self._began = self._told = time.monotonic()
-
-    def count(self) -> None:
-        """Take note that one more clip is finished."""
-        self._done += 1
-        now = time.monotonic()
-        if now - self._told < TELL_EVERY_S or self._done >= self._total:
-            return
-        self._told = now
-        left = (now - self._began) / self._done * (self._total - self._done)
-        get_logger("data.prepare.prepare").info(
-            "%d of %d clips done, about %s left", self._done, self._total, format_seconds(left)
-        )
-
-
-def format_seconds(seconds: float) -> str:
-    """Return a duration as a person reads it, for example `45 s`, `12 min` or `3 h 05 min`."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def forecast(
@@ -66,8 +36,6 @@ def forecast(
         StaleError: the folder holds a dataset made from other parameters.
         DatasetError: clip ids are unusable or not unique.
     """
-    from data.prepare.prepare import unique_clip_ids
-
     record = identity_record(source.info, {"select": select, "report": report, "salt": salt})
     if (dataset / "dataset.json").is_file():
         check_identity(dataset, record)
@@ -76,7 +44,7 @@ def forecast(
     tried = _try(source, todo, str(record["parameters_sha256"]))
     made = [status for status in tried if status.status == "made"]
     parallel = min(workers or available_cores(), max(1, len(todo)))
-    free = shutil.disk_usage(next(p for p in (dataset, *dataset.parents) if p.exists())).free
+    free = free_bytes(dataset)
     rows: list[list[object]] = [
         ["clips", len(clip_ids)], ["already there", len(clip_ids) - len(todo)], ["to be made", len(todo)],
         ["tried now", ", ".join(f"{s.clip} {s.status}" for s in tried) or "none"],
@@ -86,7 +54,7 @@ def forecast(
         size = sum(s.bytes for s in made) / len(made) * len(todo)
         rows += [
             ["time", f"about {format_seconds(seconds)} with {parallel} processes"],
-            ["disk", f"about {_megabytes(size)}; {_megabytes(free)} free"],
+            ["disk", f"about {format_bytes(size)}; {format_bytes(free)} free"],
         ]
     print_table(f"Forecast for {dataset.name}", ["what", "value"], rows, notes=["nothing was kept"])
     if made and size > free:
@@ -99,8 +67,6 @@ def forecast(
 
 def _try(source: ClipSource, todo: Sequence[str], parameters_sha256: str) -> list[Status]:
     """Make the first clip and one from the middle."""
-    from data.prepare.prepare import STOPPING, make_clip
-
     chosen = list(dict.fromkeys([*todo[:1], *todo[len(todo) // 2 :][:1]]))[:SAMPLES]
     statuses = []
     with tempfile.TemporaryDirectory(prefix="spatialprobe-") as folder:
@@ -116,7 +82,3 @@ def _try(source: ClipSource, todo: Sequence[str], parameters_sha256: str) -> lis
                 kind = "refused" if isinstance(error, ClipRefused) else "failed"
                 statuses.append(Status(clip_id, kind, f"{type(error).__name__}: {error}"))
     return statuses
-
-
-def _megabytes(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -10,20 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from configs.console import get_logger, progress
+from configs.console import Progress, get_logger
 from configs.errors import ConfigError, DatasetError, MissingError, ModelError, SpatialprobeError, StaleError
-from configs.files import write_atomic
+from configs.files import folder_bytes, json_bytes, remove_stale, write_atomic
 from configs.jobs import run_jobs
 from data.dataset.clip import ClipRefused, ClipSource, GetsReady
 from data.dataset.clip_files import write_clip
-from data.dataset.files import json_bytes, remove_stale
-from data.dataset.identity import claim_identity, identity_record
-from data.dataset.layout import check_clip_id, clip_folder
+from data.dataset.layout import check_clip_id, claim_identity, clip_folder, identity_record
 from data.dataset.queries import write_plans
 from data.dataset.splits import SALT
 from data.dataset.tables import build_tables, read_clip_record
-from data.prepare.forecast import TimeLeft
-from data.prepare.status import Status, folder_bytes, write_statuses
+from data.prepare.status import Status, write_statuses
 
 log = get_logger("data.prepare.prepare")
 STOPPING = (OSError, ConfigError, ModelError)
@@ -55,12 +52,12 @@ def prepare(
     cluster: str = "local",
     status_file: Path | None = None,
 ) -> Summary:
-    """Make all clips of a source that are not there yet, then the tables and view plans.
+    """Make all clips of a source that are not there yet, then the tables and query plans.
 
     Args:
         source: importer or generator.
         dataset: folder of the prepared dataset.
-        plans: names of evaluation view plans to freeze (see `data.dataset.queries`).
+        plans: names of query plans to freeze (see `data.dataset.queries`).
         select, report, salt: split of groups without an official split (see `data.dataset.splits`).
         workers: processes; 0 = one per core.
         allowed_failures: clips that may fail; with more, the run ends in an error and the dataset stays unfinished.
@@ -169,8 +166,7 @@ def _make_clips(
     statuses: dict[str, Status],
 ) -> None:  # fmt: skip
     make = functools.partial(make_clip, source, dataset, len(source.info.class_names), str(record["parameters_sha256"]))
-    left = TimeLeft(len(todo))
-    with progress(len(todo), f"preparing {source.info.name}") as bar:
+    with Progress(len(todo), f"preparing {source.info.name}", log=log) as bar:
         for clip_id, result in run_jobs(make, todo, workers, cluster):
             quarantine = dataset / "quarantine" / f"{clip_id}.json"
             if isinstance(result, STOPPING) or (
@@ -188,7 +184,6 @@ def _make_clips(
                 log.debug("made", extra={"fields": {"clip_id": clip_id, "seconds": status.seconds}})
             statuses[clip_id] = status
             bar.advance()
-            left.count()
 
 
 def _reason(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from configs.console import print_table
 from configs.files import write_atomic
+from data.dataset.tables import parquet_bytes
 
 STATUSES = ("made", "kept", "failed", "refused")
 SHOWN = 20
@@ -34,16 +35,9 @@ class Status:
     bytes: int = 0
 
 
-def folder_bytes(folder: Path) -> int:
-    """Return the size of all files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 def write_statuses(path: Path, statuses: Sequence[Status]) -> None:
     """Write the table as Parquet: clip, status, reason, seconds, bytes."""
     import pandas as pd
-
-    from data.dataset.tables import parquet_bytes
 
     columns = [field.name for field in dataclasses.fields(Status)]
     write_atomic(path, parquet_bytes(pd.DataFrame([dataclasses.asdict(s) for s in statuses], columns=columns)))

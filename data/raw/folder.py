@@ -1,19 +1,19 @@
-"""Folders and zip archives of raw data, read strictly inside themselves.
-
-Names come from files that others made (lists, manifests, archives). A name that leads out of its root, through `..`, an
-absolute path, a drive letter or a symbolic link, is refused; so are archives with repeated names or of absurd size.
-"""
+"""Raw folders, zip archives and JSON files, read strictly inside themselves."""
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from os import PathLike
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from configs.errors import DatasetError, MissingError
 
@@ -23,6 +23,7 @@ MAX_MEMBERS = 200_000
 MAX_RATIO = 1100
 """Above what Deflate can reach on honest data (1032:1); only checked for members above a mebibyte."""
 _ILLEGAL = re.compile(r"[\x00-\x1f\\]|^[A-Za-z]:")
+MAX_BYTES = 1 << 28
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -213,3 +214,57 @@ class RawZip:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
+
+
+def parse_json(content: bytes, where: str | PathLike[str]) -> Any:
+    """Return the value of a JSON text.
+
+    Args:
+        content: UTF-8, with or without a byte order mark.
+        where: path for messages.
+
+    Raises:
+        DatasetError: empty, not JSON, with NaN or infinite numbers, or with a key that repeats in one object.
+    """
+    if not content.strip():
+        raise DatasetError("an empty file", expected="JSON", where=where)
+    if len(content) > MAX_BYTES:
+        raise DatasetError("a JSON file of absurd size", found=f"{len(content)} bytes", where=where)
+
+    def constant(name: str) -> float:
+        raise DatasetError(f"{name} is no number of JSON", where=where, fix="write null, or leave the entry out")
+
+    def number(text: str) -> float:
+        value = float(text)
+        return value if math.isfinite(value) else constant(text)
+
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(items)
+        if len(result) != len(items):
+            names = [key for key, _ in items]
+            twice = sorted({key for key in names if names.count(key) > 1})
+            raise DatasetError("a key that repeats in one object", found=", ".join(twice)[:200], where=where)
+        return result
+
+    try:
+        text = content.decode("utf-8-sig")
+        return json.loads(text, parse_constant=constant, parse_float=number, object_pairs_hook=pairs)
+    except DatasetError:
+        raise
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        raise DatasetError(f"not a readable JSON file: {error}", where=where) from error
+
+
+def sizes_of(paths: Iterable[Path]) -> list[list[Any]]:
+    """Return [name, bytes] of files, of a folder those of all files in it, [name, None] where there is nothing.
+
+    For a cheap look at whether raw data has changed: no content is read, and times don't count, since copies lose them.
+    """
+    sizes: list[list[Any]] = []
+    for path in paths:
+        if path.is_dir():
+            with os.scandir(path) as entries:
+                sizes += sorted([entry.name, entry.stat().st_size] for entry in entries if entry.is_file())
+        else:
+            sizes.append([path.name, path.stat().st_size if path.exists() else None])
+    return sizes

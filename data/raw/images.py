@@ -97,6 +97,20 @@ def encode_jpeg(pixels: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes
     return buffer.getvalue()
 
 
+def encode_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], *, compress_level: int = 6) -> bytes:
+    """Return an image as a PNG: (H, W, 3) uint8 RGB, or (H, W) grey, uint8 or uint16.
+
+    Args:
+        pixels: the image.
+        compress_level: of zlib, 0 (none) to 9; another level gives other bytes.
+    """
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=compress_level)
+    return buffer.getvalue()
+
+
 def picture_size(content: bytes, where: Where, *, orientation: Orientation = "refuse") -> Size:
     """Return (height, width) from the header alone, after any rotation that `orientation` applies.
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from configs.cli import Layers
+from configs.files import read_json
 from configs.options import option
 from data.dataset.clip import ClipSource
-from data.prepare.config import PrepareConfig
-from data.prepare.kind import Kind, only, preset_layers
+from data.dataset.tables import read_tables
+from data.prepare.config import Kind, PrepareConfig, only, preset_layers
 from data.rooms.config import RoomsConfig
+from data.rooms.report import REPORT, print_report, store_report
+from data.rooms.source import RoomsSource
 
 
 @dataclasses.dataclass
@@ -26,17 +29,11 @@ def _layers(overrides: Mapping[str, str]) -> Layers:
 
 
 def _source(config: PrepareRooms) -> ClipSource:
-    from data.rooms.source import RoomsSource
-
     return RoomsSource(only(RoomsConfig, config))
 
 
 def _finish(dataset: Path) -> None:
     """Store what scores on these rooms are read against: ceilings per grid, what sampled views see."""
-    from data.dataset.files import read_json
-    from data.dataset.tables import read_tables
-    from data.rooms.report import REPORT, store_report
-
     path = dataset / REPORT
     clips = len(read_tables(dataset)["index.parquet"])
     if not path.is_file() or read_json(path, fix=f"delete {path}").get("clips") != clips:
@@ -44,9 +41,6 @@ def _finish(dataset: Path) -> None:
 
 
 def _show(dataset: Path) -> None:
-    from data.dataset.files import read_json
-    from data.rooms.report import REPORT, print_report
-
     if (dataset / REPORT).is_file():
         print()
         print_report(read_json(dataset / REPORT, fix=f"delete {dataset / REPORT} and run prepare again"))

@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from configs import commands
 from configs.console import print_table
 from configs.errors import DatasetError
-from configs.files import write_atomic
+from configs.files import json_bytes, write_atomic
 from data.dataset.ceilings import GRIDS, depth_floor, instance_score, perfect_cells
-from data.dataset.clip import Clip, ClipSource
-from data.dataset.files import json_bytes
+from data.dataset.queries import draw_queries
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import pixel_threshold
-from data.dataset.views import draw_views
 
 VIEWS = 8
 """Views of one sample, as for tagging and instances (published protocol)."""
@@ -44,21 +43,6 @@ class Truth(NamedTuple):
     depth: NDArray[np.float32]
     class_pixels: NDArray[np.int32]
     things: Sequence[int]
-
-
-def truth_of_clip(clip: Clip) -> Truth:
-    """Return the ground truth of a clip in memory."""
-    assert clip.instance is not None and clip.depth is not None and clip.class_pixels is not None
-    stored = list(range(len(clip.frames))) if clip.positions is None else clip.positions.tolist()
-    dense = clip.gt_frames.tolist()
-    counts = clip.class_pixels[[stored.index(position) for position in dense]]
-    things = [item.id for item in clip.instances if item.is_thing]
-    return Truth(clip.clip_id, dense, clip.instance, clip.depth, counts, things)
-
-
-def truths_of_source(source: ClipSource) -> Iterator[Truth]:
-    """Make all clips of a source and yield their ground truth."""
-    return (truth_of_clip(source.make(clip_id)) for clip_id in source.clip_ids())
 
 
 def truths_of_dataset(dataset: PreparedDataset) -> Iterator[Truth]:
@@ -114,7 +98,7 @@ def report(truths: Iterable[Truth], class_names: Sequence[str], *, views: int = 
         seen_in.extend(shown[shown > 0].tolist())
         objects.append(int((shown > 0).sum()))
     if not full:
-        raise DatasetError("there is no clip to report on", fix="prepare the dataset first: make data")
+        raise DatasetError("there is no clip to report on", fix=commands.data("prepare", dataset="rooms"))
     positive, drawn, counted = np.array(full), np.array(sampled), np.array(class_views)
     shown_in = np.array(seen_in or [0])
     return {
@@ -144,7 +128,7 @@ def _sample(truth: Truth, views: int) -> list[int]:
     positions = list(truth.positions)
     if len(positions) <= views or max(positions) < (views - 1) * 5:
         return list(range(min(views, len(positions))))
-    chosen = draw_views("paper", views, clip_id=truth.clip_id, seed=0, epoch=0, legal=positions)
+    chosen = draw_queries("paper", views, clip_id=truth.clip_id, seed=0, epoch=0, legal=positions)
     return [positions.index(position) for position in chosen]
 
 

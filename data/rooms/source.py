@@ -1,10 +1,16 @@
-"""The rooms as a source of clips: any clip, in any process, from the configuration and its number alone."""
+"""The rooms as a source of clips, and how far image height gives distance away in each.
+
+Any clip is made in any process from the configuration and its number alone. Of a pair of objects the farther one
+usually stands higher in the image ("Why Far Looks Up", arXiv 2605.30161): such pairs are consistent, the opposite ones
+counter, and those at almost the same height ambiguous.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +19,19 @@ from configs.errors import MissingError
 from configs.identity import digest
 from data.dataset.clip import Clip, DatasetInfo
 from data.dataset.taxonomy import SCANNET20
-from data.rooms import sensor
 from data.rooms.config import PAIR_CELLS, RoomsConfig
-from data.rooms.recording import Recording, annotate, record
+from data.rooms.recording import Recording, annotate, draw_faults, record, shaken
 from data.rooms.scene import SHELL_LABELS
-from data.rooms.shortcuts import count_pairs
 from data.rooms.world import World, build
-
-__all__ = ["GENERATOR_VERSION", "RoomsConfig", "RoomsSource", "geometry_digest"]
 
 GENERATOR_VERSION = 1
 """Raised whenever the same configuration would give another value."""
 _CYCLE = {3: "select", 10: "select", 16: "select", 6: "report", 13: "report", 19: "report"}
 """Of every 20 rooms, 14 train, 3 select, 3 report; 8 rooms give 6, 1 and 1."""
+AMBIGUOUS = 0.05
+"""Pairs whose centres differ by less than this share of the image height tell nothing."""
+MIN_SHARE = 12 / (96 * 128)
+"""Objects below this share of the image's pixels don't count."""
 
 
 class RoomsSource:
@@ -41,6 +47,7 @@ class RoomsSource:
     def __init__(self, config: RoomsConfig) -> None:
         config.check()
         self.config = config
+        self._parameters = config.parameters()
 
     @property
     def info(self) -> DatasetInfo:
@@ -49,7 +56,7 @@ class RoomsSource:
             name=self.config.name,
             kind="rooms",
             maker_version=GENERATOR_VERSION,
-            parameters=self.config.parameters(),
+            parameters=self._parameters,
             taxonomy=SCANNET20.name,
             class_names=SCANNET20.names,
             licence="generated; free of third-party content",
@@ -67,7 +74,7 @@ class RoomsSource:
             DatasetError: no camera path suits the room.
         """
         number = self._number(clip_id)
-        return _clip(self.config, build(self.config, number), clip_id)
+        return _clip(self.config, self._parameters, build(self.config, number), clip_id)
 
     def world(self, clip_id: str) -> World:
         """Return what a clip shows, for whoever wants to render it otherwise."""
@@ -104,13 +111,13 @@ def _prefix(config: RoomsConfig) -> str:
     return {"room": "room", "flip": "flip", "tunnel": "tunnel", "tunnel_pair": "pair"}[config.mode]
 
 
-def _clip(config: RoomsConfig, world: World, clip_id: str) -> Clip:
+def _clip(config: RoomsConfig, parameters: Mapping[str, Any], world: World, clip_id: str) -> Clip:
     """Record a world and describe it as a clip."""
     labels, streams = world.scene.labels, world.streams
-    faults = sensor.draw_faults(config, len(labels), len(SHELL_LABELS), streams.generator("sensor"))
+    faults = draw_faults(config, len(labels), len(SHELL_LABELS), streams.generator("sensor"))
     film = record(config, world, faults)
     source = faults.source[film.positions]
-    poses = sensor.shaken(world.path, faults.pose_valid, config, streams.generator("sensor", 1))
+    poses = shaken(world.path, faults.pose_valid, config, streams.generator("sensor", 1))
     size = (world.camera.height, world.camera.width)
     noisy = config.depth_noise > 0 or config.depth_dropout > 0
     jittered = config.pose_jitter_m > 0 or config.pose_jitter_deg > 0 or config.invalid_pose_prob > 0
@@ -137,7 +144,7 @@ def _clip(config: RoomsConfig, world: World, clip_id: str) -> Clip:
         pose_kind="sensor" if jittered else "oracle",
         facts=_facts(config, world, film),
         sources={
-            "parameters": digest({**config.parameters(), "version": GENERATOR_VERSION, "clip": clip_id}),
+            "parameters": digest({**parameters, "version": GENERATOR_VERSION, "clip": clip_id}),
             "geometry": geometry_digest(film.instance, film.depth),
         },
     )
@@ -175,3 +182,62 @@ def _facts(config: RoomsConfig, world: World, film: Recording) -> dict[str, floa
         "n_visible": world.findings.visible,
         "overlap": world.findings.overlap,
     }
+
+
+class Shortcuts(NamedTuple):
+    """Counts over some frames; `spearman` is the mean over frames with three or more objects, or None."""
+
+    consistent: int
+    counter: int
+    ambiguous: int
+    spearman: float | None
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs of objects."""
+        return self.consistent + self.counter + self.ambiguous
+
+    def shares(self) -> tuple[float, float, float] | None:
+        """Return the shares of consistent, counter and ambiguous pairs; None without pairs."""
+        if not self.pairs:
+            return None
+        return self.consistent / self.pairs, self.counter / self.pairs, self.ambiguous / self.pairs
+
+
+def count_pairs(frames: Iterable[tuple[NDArray[np.uint16], NDArray[np.float32]]]) -> Shortcuts:
+    """Count the pairs of objects in frames, walls, floor and ceiling left out.
+
+    Args:
+        frames: instance map and depth of each frame, (H, W); instances 1..6 are the shell.
+    """
+    tally, correlations = np.zeros(3, int), []
+    for instance, depth in frames:
+        rows, depths = _centres(instance, depth)
+        if len(rows) > 2:
+            correlations.append(_spearman(-rows, depths))
+        first, second = np.triu_indices(len(rows), 1)
+        lower = rows[first] - rows[second]
+        ambiguous = np.abs(lower) < AMBIGUOUS * instance.shape[0]
+        consistent = ~ambiguous & ((lower < 0) == (depths[first] > depths[second]))
+        tally += [int(consistent.sum()), int((~ambiguous & ~consistent).sum()), int(ambiguous.sum())]
+    mean = float(np.mean(correlations)) if correlations else None
+    return Shortcuts(int(tally[0]), int(tally[1]), int(tally[2]), mean)
+
+
+def _centres(
+    instance: NDArray[np.uint16], depth: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean image row and median depth of every object that is large enough."""
+    counts = np.bincount(instance.ravel())
+    large = np.flatnonzero(counts >= max(1.0, MIN_SHARE * instance.size))
+    rows, depths = [], []
+    for number in large[large > len(SHELL_LABELS)]:
+        at = np.nonzero(instance == number)
+        rows.append(float(at[0].mean()))
+        depths.append(float(np.median(depth[at])))
+    return np.array(rows), np.array(depths)
+
+
+def _spearman(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    ranks = [np.argsort(np.argsort(values)) for values in (a, b)]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])

@@ -1,4 +1,7 @@
-"""From the number of a clip to everything that defines its pictures: geometry, look, lights and camera path."""
+"""From the number of a clip to everything that defines its pictures: geometry, look, lights and camera path.
+
+Every decision comes from a named random stream: replacing one leaves everything that the others decide as it was.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
-from data.rooms import corridor, paths
-from data.rooms.camera import Pinhole, Poses, turn_degrees
-from data.rooms.config import PAIR_CELLS, RoomsConfig
-from data.rooms.furniture import furnish
-from data.rooms.invariants import Findings, measure, problems, required_clearance
-from data.rooms.lights import Lights, hang
-from data.rooms.materials import Look, paint
-from data.rooms.scene import Scene, upside_down
-from data.rooms.streams import Streams
+from data.rooms import paths
+from data.rooms.config import PAIR_CELLS, STREAMS, RoomsConfig
+from data.rooms.furniture import furnish, tunnel, tunnel_pair
+from data.rooms.materials import Lights, Look, hang, paint
+from data.rooms.paths import Findings, measure, problems, required_clearance
+from data.rooms.scene import Pinhole, Poses, Scene, turn_degrees, upside_down
 
+SALT = 20_240_613
+"""Keeps the rooms' streams apart from every other use of small seeds."""
 ATTEMPTS = 400
 """Paths drawn before a room is given up."""
 FULL_LENGTH = 81
 """Positions that a path is drawn for; a clip with fewer has the beginning of it, at the same speed."""
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The random streams of one clip.
+
+    Attributes:
+        seed: seed of the dataset.
+        room: number of the room.
+        variant: number of the clip within its room.
+        varied: the stream that differs between the clips of a room, if any; all others are the room's.
+    """
+
+    seed: int
+    room: int
+    variant: int
+    varied: str | None
+
+    def generator(self, name: str, attempt: int = 0) -> np.random.Generator:
+        """Return a fresh generator of one stream.
+
+        Args:
+            name: one of `STREAMS`.
+            attempt: number of the draw, where a rejected one is repeated.
+        """
+        variant = self.variant if name == self.varied else 0
+        key = (self.room, STREAMS.index(name), variant, attempt)
+        return np.random.Generator(np.random.PCG64(np.random.SeedSequence([SALT, self.seed], spawn_key=key)))
 
 
 @dataclass(frozen=True)
@@ -84,9 +114,9 @@ def _scenes(config: RoomsConfig, streams: Streams) -> tuple[Scene, list[Scene]]:
     """Return the clip's geometry, and others that must accept the same path."""
     rng = streams.generator("layout")
     if config.mode == "tunnel":
-        return corridor.correlated(config, rng), []
+        return tunnel(config, rng), []
     if config.mode == "tunnel_pair":
-        return corridor.pair(config, rng, streams.variant), []
+        return tunnel_pair(config, rng, streams.variant), []
     scene = furnish(config, rng)
     if config.mode == "room":
         return scene, []

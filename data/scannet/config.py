@@ -6,7 +6,9 @@ import dataclasses
 
 from configs.errors import ConfigError
 from configs.options import option
-from data.scannet.windows import RULES
+
+RULES = ("paper", "all")
+"""Which frames become clips."""
 
 
 @dataclasses.dataclass

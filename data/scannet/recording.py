@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import MissingError
-from data.dataset.poses import check_poses, describe_invalid
+from data.dataset.check import check_poses, describe_invalid
 from data.dataset.taxonomy import Taxonomy
 from data.raw.folder import RawFolder
 from data.raw.images import color_frame
@@ -20,8 +20,7 @@ from data.scannet.cameras import Matrix, Size, camera_matrix, check_centre, regi
 from data.scannet.config import ScannetConfig
 from data.scannet.frames import Frames
 from data.scannet.labels import LabelTable
-from data.scannet.scans import Scan
-from data.scannet.scene_text import frame_count_note, read_scene_text
+from data.scannet.scans import Scan, frame_count_note, read_scene_text
 
 LARGEST_GT = (540, 720)
 """Height and width of dense ground truth unless the options say otherwise (protocol: ScanNet masks)."""

@@ -1,11 +1,15 @@
-"""Which scans a raw folder holds, which room each belongs to, and what the official split lists say of it."""
+"""Which scans a raw folder holds, their split, their facts, and which of their frames become clips."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from configs.errors import DatasetError, MissingError
 from data.dataset.splits import halve
@@ -16,6 +20,12 @@ FOLDERS = ("", "scans", "scans_train", "scans_val")
 """Where scans may lie below the raw folder. `scans_test` is left out: test scans have no public annotation."""
 LIST_FOLDERS = ("", "meta_data", "splits", "Tasks/Benchmark")
 LISTS = {"train": "scannetv2_train.txt", "val": "scannetv2_val.txt", "test": "scannetv2_test.txt"}
+POSITIONS = 81
+"""Positions of a clip, as video models expect them."""
+MIDDLE_SHARE = 0.5
+"""The published rule takes the middle half of a scan: denser frames give more objects that several views share."""
+SHORTEST_MIDDLE = 60
+"""Where the middle half has fewer frames, the whole scan is taken."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +113,7 @@ def read_lists(files: Mapping[str, Path]) -> dict[str, str]:
             raise DatasetError(f"can't read the split list: {error}", where=path) from error
         for line in lines:
             if not SCAN_NAME.fullmatch(line):
-                raise DatasetError("a line of the split list is no scan", where=path, found=line[:60])
+                raise DatasetError("not a scan name in the split list", where=path, found=line[:60])
             room = room_of(line)
             if rooms.setdefault(room, split) != split:
                 raise DatasetError(
@@ -135,3 +145,57 @@ def splits_of(scans: Iterable[Scan], rooms: Mapping[str, str]) -> dict[str, str 
             official = {"scans_train": "train", "scans_val": "val"}.get(holder)
         result[scan.name] = halve(scan.room) if official == "val" else official
     return result
+
+
+def read_scene_text(raw: RawFolder, scan: Scan) -> dict[str, str]:
+    """Return the facts of a scan, {} if it has no such file. Lines without ` = ` are left out.
+
+    Raises:
+        DatasetError: the file leads out of the raw folder or is absurdly large.
+    """
+    name = scan.inside(f"{scan.name}.txt")
+    if not raw.exists(name):
+        return {}
+    lines = raw.read(name, limit=1 << 20).decode("utf-8", "replace").splitlines()
+    pairs = (line.partition("=") for line in lines)
+    return {key.strip(): value.strip() for key, equals, value in pairs if equals}
+
+
+def frame_count_note(facts: dict[str, str], count: int) -> str | None:
+    """Return a warning if the recording has neither as many frames as the text names for colour nor for depth."""
+    named = [int(text) for key in ("numColorFrames", "numDepthFrames") if (text := facts.get(key, "")).isdecimal()]
+    if named and count not in named:
+        return f"the scan's text file names {' or '.join(map(str, named))} frames, the recording has {count}"
+    return None
+
+
+@dataclass(frozen=True)
+class Window:
+    """A run of frames of a scan, [first, first + length)."""
+
+    first: int
+    length: int
+
+    def frames(self) -> NDArray[np.int64]:
+        """Return the frame at each of the 81 positions, evenly spread; runs shorter than that repeat frames."""
+        return self.first + np.round(np.linspace(0, self.length - 1, POSITIONS)).astype(np.int64)
+
+
+def paper_window(count: int) -> Window:
+    """Return the published window of a scan of `count` frames: its middle half, or all if that has under 60 frames."""
+    length = round(MIDDLE_SHARE * count)
+    if length < SHORTEST_MIDDLE:
+        return Window(0, count)
+    return Window((count - length) // 2, length)
+
+
+def all_windows(count: int, window: int) -> list[Window]:
+    """Return windows that share a scan out without gap or overlap, each of about `window` frames and at least that.
+
+    Args:
+        count: frames of the scan.
+        window: frames that a window should have; a shorter scan is one window.
+    """
+    pieces = max(1, count // window)
+    edges = np.round(np.linspace(0, count, pieces + 1)).astype(int).tolist()
+    return [Window(first, last - first) for first, last in pairwise(edges)]

@@ -11,17 +11,27 @@ from numpy.typing import NDArray
 
 from configs.console import get_logger
 from configs.errors import DatasetError, MissingError, SpatialprobeError
+from configs.files import sha256_file
 from configs.identity import digest
 from data.dataset.clip import QUERY_POSITIONS, Clip, ClipRefused, DatasetInfo
-from data.dataset.files import sha256_file
-from data.dataset.scannet200 import TAXONOMIES
+from data.dataset.taxonomy import TAXONOMIES
 from data.raw.folder import RawFolder
 from data.scannet.config import ScannetConfig
 from data.scannet.frames import count_frames, open_frames, scan_files
 from data.scannet.labels import FILE_NAME, LabelTable, labels_by_name, read_labels
 from data.scannet.recording import film
-from data.scannet.scans import Scan, find_file, find_lists, find_scans, read_lists, splits_of
-from data.scannet.windows import POSITIONS, Window, all_windows, paper_window
+from data.scannet.scans import (
+    POSITIONS,
+    Scan,
+    Window,
+    all_windows,
+    find_file,
+    find_lists,
+    find_scans,
+    paper_window,
+    read_lists,
+    splits_of,
+)
 
 IMPORTER_VERSION = 1
 """Raised whenever the same raw data would give another value."""

@@ -9,8 +9,7 @@ from pathlib import Path
 from configs.cli import Layers
 from configs.options import option
 from data.dataset.clip import ClipSource
-from data.prepare.config import ImportConfig
-from data.prepare.kind import Kind, only
+from data.prepare.config import ImportConfig, Kind, only
 from data.video.config import VideoConfig
 
 

@@ -12,11 +12,10 @@ from typing import Any
 
 from configs.errors import DatasetError
 from configs.loader import closest
-from data.dataset.check import SPLITS
 from data.dataset.layout import CLIP_NAME
+from data.dataset.splits import SPLITS
 from data.dataset.taxonomy import SCANNET20
-from data.raw.folder import RawFolder, check_name
-from data.raw.json import parse_json
+from data.raw.folder import RawFolder, check_name, parse_json
 from data.raw.video import SUFFIXES
 from data.video.recording import Camera, Collection, DepthMaps, LabelledObject, Masks, Pose, Recording, frame_key
 

@@ -12,8 +12,7 @@ from configs.console import progress
 from configs.errors import DatasetError, MissingError
 from configs.identity import digest
 from data.dataset.clip import QUERY_POSITIONS, Clip, ClipRefused, DatasetInfo
-from data.dataset.files import sizes_of
-from data.raw.folder import natural_key
+from data.raw.folder import natural_key, sizes_of
 from data.video.config import VideoConfig
 from data.video.discover import find_recordings
 from data.video.footage import Footage, open_footage

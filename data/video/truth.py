@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
+from data.dataset.check import check_poses, describe_invalid
 from data.dataset.clip import Instance
-from data.dataset.poses import check_poses, describe_invalid
 from data.raw.folder import RawFolder
 from data.raw.images import Size, picture_size, read_depth, read_mask, resize_nearest
 from data.video.footage import Footage, reduced

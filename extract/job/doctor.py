@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from cache.care.forecast import format_bytes, free_bytes
 from configs.cli import RootConfig
-from configs.console import print_table
+from configs.console import format_bytes, print_table
 from configs.errors import ModelError
+from configs.files import free_bytes
 from configs.options import option
 from configs.paths import artifact_root
 from extract.adapter import Variant

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cache.care.forecast import format_bytes
 from configs.cli import RootConfig
+from configs.console import format_bytes
 from configs.errors import ConfigError, ModelError
 from configs.options import option
 from extract.adapter import Variant

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cache.care.forecast import bytes_needed, check_free_space, format_bytes, free_bytes, store_bytes
+from cache.care.forecast import bytes_needed, check_free_space, store_bytes
 from cache.format.spec import ArraySpec
+from configs.console import format_bytes
 from configs.errors import StaleError
+from configs.files import free_bytes
 from extract.job.config import RunConfig
 from extract.job.request import Request, feature_folder
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cache.care.forecast import format_bytes
-from configs.console import Progress, get_logger, progress
+from configs.console import Progress, format_bytes, get_logger, progress
 from configs.files import atomic_file
 from configs.paths import logs_path
 from extract.job.runner import Record

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 
 from cache.format.clips import ClipEntry
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
+from configs import commands
 from configs.errors import MissingError, StaleError, StoreError
 from configs.identity import differences
-from fusion.views.grids import extract_command, refill_command
+from configs.names import NOISE
+from fusion.views.grids import refill_command
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +50,7 @@ def align_rows(arrays: Sequence[ArraySpec], names: Sequence[str], *, common: boo
             "these sources serve different query slots",
             found="; ".join(f"{name}: {_short(slots)}" for name, slots in zip(names, served, strict=True)),
             fix="add slots=common to fuse the slots that all serve" if shared and same else
-            "extract one of them again: " + "; or ".join(f"python -m extract run model={name}" for name in names),
+            f"extract one of them again: {_extract_again(names)}",
         )  # fmt: skip
     rows: dict[tuple[int, ...], int] = {}
     row_of_slot = [-1] * len(arrays[0].row_of_slot)
@@ -62,7 +65,7 @@ def align_rows(arrays: Sequence[ArraySpec], names: Sequence[str], *, common: boo
                 expected="at least one frame in common",
                 found=found,
                 fix="extract the one that cuts windows of its own with temporal=aligned: "
-                + "; or ".join(f"python -m extract run model={name} temporal=aligned" for name in names),
+                + _extract_again(names, temporal="aligned"),
             )
     frames_of = [
         tuple(sorted({f for array, row in zip(arrays, chosen, strict=True) for f in array.source_frames[row]}))
@@ -132,11 +135,12 @@ def _same_dataset(first: FeatureSource, other: FeatureSource) -> None:
     if one is not None and two is not None:
         found += [str(difference) for difference in differences(one, two)]
     if found and first.dataset != other.dataset:
-        fix = f"extract both from one dataset: {extract_command(other.source, first.dataset)}"
+        fix = f"extract both from one dataset: {commands.extract_source(other.source, first.dataset)}"
     else:
         fix = (
-            f"extract the one that is out of date from the dataset as it is: {refill_command(first)}; or "
-            f"{refill_command(other)}; then fuse with stores=<first digits of each model's store>"
+            "extract the one that is out of date from the dataset as it is: "
+            f"{commands.again(refill_command(first), refill_command(other))}; "
+            "then fuse with stores=<first digits of each model's store>"
         )
     if found:
         raise StoreError(
@@ -167,9 +171,13 @@ def _same_clip(one: ClipEntry, two: ClipEntry, first: FeatureSource, other: Feat
 
 
 def _replace_one_of(*parents: FeatureSource) -> str:
-    """Name both: which one is out of date only the user knows. A store keeps what it was told of a clip, so it goes."""
-    commands = [f"rm -r {parent.where} && {refill_command(parent)}" for parent in parents]
-    return f"make the one that is out of date again: {'; or '.join(commands)}"
+    """Name both, for only the user knows which one is out of date; a store never changes its facts of a clip."""
+    remakes = [f"rm -r {shlex.quote(parent.where)} && {refill_command(parent)}" for parent in parents]
+    return f"make the one that is out of date again: {commands.again(*remakes)}"
+
+
+def _extract_again(names: Sequence[str], temporal: str | None = None) -> str:
+    return commands.again(*(commands.extract_source(name, None, temporal=temporal) for name in names if name != NOISE))
 
 
 def _short(items: Sequence[object]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cache.format.spec import ArraySpec, torch_dtype
-from cache.source import FeatureSource
+from cache.source import FeatureSource, ReadItem
 from configs.errors import MissingError, StoreError
 from fusion.views.align import Alignment
 from fusion.views.grids import fused_name
@@ -15,8 +15,6 @@ from fusion.views.ops import Normaliser, Projection, resample
 
 if TYPE_CHECKING:
     import torch
-
-    from cache.source import ReadItem
 
 BLOCK_VALUES = 1 << 18
 """Values normalised at a time: float32 copies of them stay in the processor's cache."""

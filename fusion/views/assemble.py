@@ -11,7 +11,7 @@ from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
 from configs.errors import ConfigError, MissingError
 from configs.identity import digest
-from fusion.name import NOISE, FusionName
+from configs.names import NOISE, FusionName
 from fusion.recipe import Choices, Recipe
 from fusion.views.align import align_clips, align_rows, check_committed
 from fusion.views.array import Branch, FusedArray, make_spec
@@ -171,12 +171,12 @@ def _training(
         there.intersection_update(*(s.committed(array.name) for s, array in zip(sources, group, strict=True)))
     absent = sorted(set(asked) - there)
     if absent and choices.clips == "all":
-        commands = dict.fromkeys(refill_command(source) for source in sources if source.source != NOISE)
+        refills = dict.fromkeys(refill_command(source) for source in sources if source.source != NOISE)
         raise MissingError(
             f"{len(absent)} training clips have no features",
             found=", ".join(absent[:8]),
             where=str(name),
-            fix=f"{'; '.join(commands)}; or fit on those that are there with clips=common",
+            fix=f"{'; '.join(refills)}; or fit on those that are there with clips=common",
         )
     return [clip_id for clip_id in asked if clip_id in there]
 

@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
+from configs import commands
+from configs.commands import ANY
 from configs.console import get_logger
 from configs.errors import ConfigError, CorruptionError
 from configs.files import write_atomic
@@ -148,7 +150,8 @@ class Fitter:
         if not self.train:
             raise ConfigError(
                 f"{kind} is fitted on training clips, but none were given",
-                fix="prepare the dataset (python -m data prepare), or give train_clips=",
+                fix=f"prepare the dataset ({commands.data('prepare', dataset=ANY, name=parent.dataset)}), "
+                "or give train_clips=",
             )
         identity = {
             "version": VERSION, "kind": kind, "parent": parent.fingerprint_digest, "array": array.name,

@@ -7,57 +7,21 @@ from collections.abc import Iterable, Sequence
 
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
+from configs import commands
+from configs.commands import ArrayFacts
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest
-from configs.names import read_source
 
 Grid = tuple[int, int]
 
-_TAPS = ("dit", "vae", "llm", "vision")
-_FIRST_TAPS = {"dit", "llm"}
-"""Taps that models are read at if none is named."""
-
-
-def extract_command(source: str, dataset: str, array: ArraySpec | None = None, grid: str | None = None) -> str:
-    """Return the command that makes features of a source, or adds a grid to those of an array."""
-    words = []
-    if array is not None and array.block is not None:
-        words.append(f"layers={array.block}")
-    if array is not None and array.tap not in _FIRST_TAPS and array.block is not None:
-        words.append(f"tap={array.tap}")
-    if array is not None and array.noise_level is not None:
-        words.append(f"noise={noise_word(array.noise_level, array.extra.get('timestep'))}")
-    if grid:
-        words.append(f"grid={grid}")
-    model, *options = read_source(source).options
-    return " ".join(["python -m extract run", model, f"dataset={dataset}", *options, *words])
-
-
-def noise_word(level: float, timestep: float | None) -> str:
-    """Return what `noise=` of `extract` has to say to mean a stored level; a rounded one would be another level.
-
-    Args:
-        level: noise coefficient of the array.
-        timestep: what the network was told, None if unknown. Only Open-Sora's continuous schedule has broken ones, and
-            takes that number: its coefficient leaves a sliver of the latent out.
-    """
-    return repr(float(level if timestep is None or float(timestep).is_integer() else timestep))
-
 
 def refill_command(parent: FeatureSource) -> str:
-    """Return the command that makes the arrays of a source for clips that lack them; it leaves finished ones alone."""
-    arrays = list(parent.arrays.values())
-    blocks = sorted({array.block for array in arrays if array.block is not None})
-    noisy = sorted({(a.noise_level, a.extra.get("timestep")) for a in arrays if a.noise_level is not None})
-    taps = [tap for tap in dict.fromkeys(array.tap for array in arrays) if tap in _TAPS]
-    options: dict[str, Iterable[object]] = {
-        "tap": [] if set(taps) <= _FIRST_TAPS else taps,
-        "layers": blocks,
-        "noise": [noise_word(*level) for level in noisy],
-        "grid": dict.fromkeys(f"{array.grid[0]}x{array.grid[1]}" for array in arrays),
-    }
-    words = [f"{key}={','.join(str(value) for value in values)}" for key, values in options.items() if values]
-    return " ".join([extract_command(parent.source, parent.dataset), *words])
+    """Return the command that makes the arrays of a source for clips that lack them."""
+    facts = [
+        ArrayFacts(array.block, array.tap, array.noise_level, array.extra.get("timestep"), array.grid)
+        for array in parent.arrays.values()
+    ]
+    return commands.refill(parent.source, parent.dataset, facts)
 
 
 def parse_grid(text: str) -> Grid | None:
@@ -77,7 +41,7 @@ def layer_arrays(parent: FeatureSource, layer: str) -> list[ArraySpec]:
     if not fitting:
         fix = closest(layer, [a.name for a in arrays])
         if layer.isdecimal() and any(a.block is not None for a in arrays):
-            fix = f"{extract_command(parent.source, parent.dataset)} layers={layer}"
+            fix = commands.add_array(parent.source, parent.dataset, int(layer))
         raise MissingError(f"{parent.source} has no layer {layer!r}", where=parent.where, fix=fix)
     return fitting
 
@@ -132,13 +96,16 @@ def _best(parent: FeatureSource, group: Sequence[ArraySpec], grid: Grid, upsampl
     if upsample == "always" or (upsample == "native" and finest.pooling == "none"):
         return finest
     height, width = grid
-    stored = ",".join(f"{a.grid[0]}x{a.grid[1]}" for a in group)
+    grids = ",".join([*(f"{a.grid[0]}x{a.grid[1]}" for a in group), f"{height}x{width}"])
+    timestep = finest.extra.get("timestep")
+    command = commands.add_array(
+        parent.source, parent.dataset, finest.block, finest.tap, finest.noise_level, timestep, grids
+    )
     raise MissingError(
         f"{parent.source} has no features on grid {height}x{width}, nor on a finer one",
         found=f"{finest.name}, {finest.pooling}" if finest.pooling != "none" else finest.name,
         where=parent.where,
-        fix=f"{extract_command(parent.source, parent.dataset, finest, f'{stored},{height}x{width}')} adds it; "
-        "or choose grid=, or interpolate with upsample=always",
+        fix=f"{command} adds it; or choose grid=, or interpolate with upsample=always",
     )
 
 

@@ -16,7 +16,7 @@ from cache.format.spec import ArraySpec, array_name
 from cache.source import FeatureSource
 from configs.errors import MissingError
 from configs.identity import digest
-from fusion.name import NOISE
+from configs.names import NOISE
 from fusion.statistics import computed_moments
 
 if TYPE_CHECKING:

@@ -1,27 +1,27 @@
-"""What a run reads: store, arrays, dataset and splits, checked before the first step."""
+"""What a run reads: stores, arrays, clips and splits, and whether they fit each other and the task; loads no torch."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from configs.errors import ConfigError, DatasetError
+from configs import commands
+from configs.errors import ConfigError, DatasetError, MissingError, StoreError
 from configs.identity import digest
+from configs.loader import closest
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.queries import ViewPlan
+from data.dataset.queries import QueryPlan, clip_rng, load_plan
 from data.dataset.reader import PreparedDataset
-from data.dataset.views import clip_rng
-from probe.inputs.checks import check_clips, check_dataset, check_truth
+from fusion.opening import open_source
+from fusion.views.grids import refill_command
+from fusion.views.view import FusedView
 from probe.inputs.layers import choose_arrays
-from probe.task import Task
-
-if TYPE_CHECKING:
-    from probe.module import TargetOptions
+from probe.task import Task, known_metrics, load_task, task_file, task_names
 
 MEMORY_BUDGET = 1 << 30
 """Bytes of dense ground truth kept in memory."""
@@ -77,20 +77,12 @@ class Inputs:
     train: list[str]
     select: list[str]
     report: list[str]
-    plan: ViewPlan
+    plan: QueryPlan
 
     @property
     def positions(self) -> list[int]:
         """Clip positions that all layers have features for."""
         return sorted(set.intersection(*(set(layer.positions) for layer in self.layers)))
-
-    def wanted(self, clip_ids: Sequence[str], config: Any, *, frozen: bool) -> TargetOptions:
-        """Return the target options for some clips."""
-        from probe.module import TargetOptions
-
-        views = config.recipe.views
-        plan = self.plan if frozen else None
-        return TargetOptions(clip_ids, plan, config.sampler, views, config.data_seed, self.positions)
 
     def gt_size(self) -> tuple[int, int]:
         """Return height and width of the ground truth, the same for all clips.
@@ -129,8 +121,6 @@ def open_inputs(config: Any, task: Task, *, many: bool = False) -> list[Inputs]:
         StoreError: several stores fit, or the store belongs to another dataset.
         DatasetError: a split is empty or has too few views.
     """
-    from fusion.opening import open_source
-
     # The name alone isn't used to choose: a store named by its folder may belong to another dataset, which is told.
     named = config.dataset if config.store is None else None
     datasets: dict[str, PreparedDataset] = {}
@@ -183,7 +173,7 @@ def _clips_of(dataset: PreparedDataset, config: Any) -> Inputs:
                 found=", ".join(f"{count} in {split}" for split, count in counts.items()),
                 fix="prepare more clips, or share one validation set with split_scheme=paper",
             )
-    return Inputs(dataset, (), train, select, report, dataset.plan(f"{config.sampler}-{config.recipe.views}"))
+    return Inputs(dataset, (), train, select, report, load_plan(dataset, f"{config.sampler}-{config.recipe.views}"))
 
 
 def open_dataset(root: str | None, name: str, store: FeatureSource) -> PreparedDataset:
@@ -207,6 +197,24 @@ def prefix(clip_ids: Sequence[str], fraction: float, seed: int) -> list[str]:
     return sorted(clip_ids[int(i)] for i in order[:count])
 
 
+def donors(clip_ids: Sequence[str], seed: int) -> dict[str, str]:
+    """Return for each clip another one of the same split, the donor of its twin's targets; each clip gives once.
+
+    Args:
+        clip_ids: the clips of one split.
+        seed: of the assignment.
+
+    Raises:
+        DatasetError: a single clip has no other.
+    """
+    if len(clip_ids) < 2:
+        raise DatasetError(
+            "shuffled targets need two clips or more in every split", found=list(clip_ids), fix="leave out control=true"
+        )
+    order = [clip_ids[int(i)] for i in clip_rng(seed, 0, "", "control").permutation(len(clip_ids))]
+    return {clip_id: order[(i + 1) % len(order)] for i, clip_id in enumerate(order)}
+
+
 def inputs_identity(inputs: Inputs, layer: Layer) -> dict[str, Any]:
     """Return what a run's identity says of its inputs: values of the features, of the targets, clips and views."""
     return {
@@ -217,3 +225,106 @@ def inputs_identity(inputs: Inputs, layer: Layer) -> dict[str, Any]:
         "clips": digest([inputs.train, inputs.select, inputs.report]),
         "plan": inputs.plan.sha256,
     }
+
+
+def check_dataset(store: FeatureSource, name: str) -> None:
+    """Refuse a store that was made from another dataset.
+
+    Raises:
+        StoreError: it was.
+    """
+    if store.dataset != name:
+        raise StoreError(
+            "this feature store was made from another dataset",
+            expected=name,
+            found=store.dataset,
+            where=store.where,
+            fix=f"leave out dataset=, or extract features of {name}: {commands.extract_source(store.source, name)}",
+        )
+
+
+def check_truth(dataset: PreparedDataset, task: Task) -> None:
+    """Refuse a dataset that has no ground truth for a task at all.
+
+    Raises:
+        ConfigError: the index has no such column of labels, or the task's main metric is not declared.
+        MissingError: no clip has any; the message names the tasks that it serves.
+    """
+    known_metrics(task.name)
+    columns = _truth_columns(dataset)
+    if task.label_column not in columns:
+        raise ConfigError(
+            f"task {task.name!r} names a column of labels that the dataset's index does not have",
+            expected=f"a column of truth values: {', '.join(columns)}",
+            found=f"label_column={task.label_column!r}",
+            where=task_file(task.name),
+            fix=closest(task.label_column, columns),
+        )
+    if not dataset.clips[task.label_column].any():
+        served = [name for name in task_names() if _serves(dataset, name)]
+        raise MissingError(
+            f"no clip of this dataset has ground truth for {task.name}",
+            where=dataset.path,
+            expected=f"{task.label_column} in at least one clip",
+            found=f"ground truth for {', '.join(served)}" if served else "frames alone",
+            fix=f"python -m probe train task={served[0]} dataset={dataset.name}" if served
+            else "import the dataset with its annotations, see docs/prepared-dataset.md",
+        )  # fmt: skip
+
+
+def _truth_columns(dataset: PreparedDataset) -> list[str]:
+    """Return the columns of the index that hold true and false, or nothing, for each clip."""
+    import pandas as pd
+
+    columns = {str(name): dataset.clips[name].dropna() for name in dataset.clips}
+    return [name for name, values in columns.items() if len(values) and values.map(pd.api.types.is_bool).all()]
+
+
+def _serves(dataset: PreparedDataset, name: str) -> bool:
+    try:
+        column = load_task(name).label_column
+    except ConfigError:
+        return False
+    return column in dataset.clips and bool(dataset.clips[column].any())
+
+
+def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:
+    """List every clip that lacks features or ground truth.
+
+    Raises:
+        MissingError: there are such clips.
+    """
+    problems: list[str] = []
+    refills: list[str] = []
+    for store in {id(layer.store): layer.store for layer in inputs.layers}.values():
+        arrays = [layer.array for layer in inputs.layers if layer.store is store]
+        found = _lacking(store, arrays, clip_ids)
+        if found:
+            problems += [f"{store.source}: {problem}" for problem in found]
+            read = store.parts(array.name for array in arrays) if isinstance(store, FusedView) else [(store, arrays)]
+            refills += [refill_command(parent) for parent, arrays in read if _lacking(parent, arrays, clip_ids)]
+    column = inputs.dataset.clips[task.label_column]
+    unlabelled = [clip_id for clip_id in clip_ids if not column[clip_id]]
+    if unlabelled:
+        problems.append(f"{len(unlabelled)} clips have no ground truth for {task.name}: {', '.join(unlabelled)}")
+    short = [clip_id for clip_id in clip_ids if clip_id not in inputs.plan.queries]
+    if short:
+        problems.append(f"{len(short)} clips can't give the queries of plan {inputs.plan.name}: {', '.join(short)}")
+    if problems:
+        raise MissingError(
+            "some clips can't be probed",
+            found="; ".join(problems),
+            where=", ".join(dict.fromkeys(layer.store.where for layer in inputs.layers)),
+            fix=f"{'; '.join(dict.fromkeys(refills))} fills the gaps" if refills else None,
+        )
+
+
+def _lacking(store: FeatureSource, arrays: Sequence[ArraySpec], clip_ids: Sequence[str]) -> list[str]:
+    known = set(store.clips)
+    absent = sorted(set(clip_ids) - known)
+    found = [f"{len(absent)} clips are not in the store: {', '.join(absent)}"] if absent else []
+    for array in arrays:
+        lacking = sorted((set(clip_ids) & known) - set(store.committed(array.name)))
+        if lacking:
+            found.append(f"{len(lacking)} clips have no features in {array.name}: {', '.join(lacking)}")
+    return found

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
+from configs import commands
 from configs.blocks import even_blocks, scaled_block
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest, known_names, load_named
-from configs.names import read_source
-from fusion.name import parse_name
-from fusion.views.grids import extract_command
+from configs.names import parse_name, read_source
 
 
 def choose_arrays(
@@ -148,9 +147,8 @@ def _check_levels(store: FeatureSource, group: Sequence[ArraySpec], words: Seque
 
 def _command(store: FeatureSource, blocks: Sequence[int], noise: Sequence[str]) -> str:
     """Return the command that adds blocks and levels to a store, or to the stores of a fusion."""
-    words = [f"layers={_join(blocks)}" if blocks else "", f"noise={','.join(noise)}" if noise else ""]
     sources = [branch.source for branch in parse_name(store.source).branches]
-    return "; ".join(" ".join([extract_command(s, store.dataset), *filter(None, words)]) for s in sources)
+    return "; ".join(commands.extract_source(s, store.dataset, layers=list(blocks), noise=list(noise)) for s in sources)
 
 
 def _join(numbers: Iterable[int]) -> str:

@@ -11,21 +11,21 @@ from configs.errors import ConfigError, MissingError
 from configs.files import write_atomic
 from configs.identity import digest
 from configs.loader import closest, resolve
-from configs.paths import results_path
+from data.dataset.queries import load_plan
+from data.dataset.reader import PreparedDataset
 from fusion.opening import open_source
 from probe.config import run_schema
-from probe.inputs.checks import check_clips
-from probe.inputs.inputs import Inputs, Layer, open_dataset
+from probe.inputs.inputs import Inputs, Layer, check_clips, open_dataset
 from probe.inputs.matching import Match
 from probe.metrics.scores import Scores
 from probe.results import results
-from probe.results.tables import write_tables
+from probe.results.write import draw, write_tables
 from probe.task import load_task
-from probe.train import checkpoints
 from probe.train.fitting import resolve_device
 from probe.train.member import Member
 from probe.train.plan import RunPlan
-from probe.train.session import Session, folder_of
+from probe.train.run_folder import folder_of, load_checkpoint
+from probe.train.session import Session
 
 
 def evaluate(config: Any) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def evaluate(config: Any) -> dict[str, Any]:
         MissingError: no such run, or clips without features or ground truth.
         ConfigError: the dataset has other classes than the run.
     """
-    result = find_run(config.root, config.run)
+    result = results.find_run(config.root, config.run)
     applied = _Applied(config, result)
     asked = {
         "run_id": result["run_id"],
@@ -74,9 +74,7 @@ def predict(config: Any) -> Path:
     Raises:
         MissingError: no such run or clip, or clips without features or ground truth.
     """
-    from probe.pictures import draw
-
-    result = find_run(config.root, config.run)
+    result = results.find_run(config.root, config.run)
     applied = _Applied(config, result)
     folder = Path(config.out) if config.out else applied.folder / "predictions" / f"{applied.name}-{config.split}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,26 +85,8 @@ def predict(config: Any) -> Path:
     scores = applied.scores(clips)
     write_tables(folder, {config.split: scores}, applied.groups)
     if config.pictures:
-        draw(applied.member, applied.session, scores, config.pictures, folder)
+        draw(applied.member, applied.inputs.dataset, scores, config.pictures, folder)
     return folder
-
-
-def find_run(root: str | None, run: str) -> dict[str, Any]:
-    """Return the result of the finished run whose id begins with `run`.
-
-    Raises:
-        MissingError: there is none, or several; the message lists them.
-    """
-    known = [path.stem for path in results_path(root).glob("*.json")]
-    fitting = [run_id for run_id in known if run_id.startswith(run)]
-    if len(fitting) != 1:
-        raise MissingError(
-            f"{'several finished runs fit' if fitting else 'no finished run'} {run!r}",
-            where=results_path(root),
-            found=", ".join(fitting) or None,
-            fix="python -m probe runs lists them",
-        )
-    return results.read(results.result_file(root, fitting[0]))
 
 
 class _Applied:
@@ -133,7 +113,7 @@ class _Applied:
                 found=", ".join(dataset.class_names[:5]),
             )
         self.clips = dataset.split(config.split, result["split_scheme"])
-        plan = dataset.plan(config.plan or result["plan"])
+        plan = load_plan(dataset, config.plan or result["plan"])
         self.inputs = Inputs(dataset, (Layer(store, array),), self.clips, [], self.clips, plan)
         check_clips(self.inputs, task, self.clips)
         self.plan = RunPlan(changed, 0, bool(result["control"]), {"array": array.name})
@@ -154,12 +134,10 @@ class _Applied:
 
 def kept_projection(grid: list[int], folder: Path, run_id: str) -> Match:
     """Return the matching of a finished run, with the projection that it was trained with; nothing is fitted again."""
-    state = checkpoints.load(folder / "best.ckpt", run_id)["match"]
+    state = load_checkpoint(folder / "best.ckpt", run_id)["match"]
     return Match((grid[0], grid[1]) if grid else None, state["mean"], state["matrix"])
 
 
-def open_home(root: str | None, result: dict[str, Any]) -> Any:
+def open_home(root: str | None, result: dict[str, Any]) -> PreparedDataset:
     """Return the dataset that a run was trained on."""
-    from data.dataset.reader import PreparedDataset
-
     return PreparedDataset.open(result["dataset"], root)

@@ -10,8 +10,8 @@ from typing import Any
 
 from configs.cli import Layers
 from configs.errors import ConfigError, MissingError
+from configs.files import sha256_file
 from configs.options import option
-from data.dataset.files import sha256_file
 from probe.config import RunOptions, beside_task_options, run_schema, train_layers
 
 
@@ -57,6 +57,7 @@ def import_checkpoint(config: Any) -> dict[str, Any]:
     """
     from probe.results import results
     from probe.results.checkpoint_import import load_published
+    from probe.results.write import write_run
     from probe.train.fitting import resolve_device
     from probe.train.session import Session
     from probe.train.train import plan_runs
@@ -83,8 +84,8 @@ def import_checkpoint(config: Any) -> dict[str, Any]:
     session = Session(run, inputs, resolve_device(run.device))
     member = session.member(plan)
     load_published(member.module.probe, path)
-    results.write_run(member, inputs)
+    write_run(member, inputs)
     data = session.data_of([member])
-    member.save_best(0, results.selection_score(session.evaluate_select([member], data)[0], member))
+    member.save_best(0, member.selected(session.evaluate_select([member], data)[0]))
     facts = {"imported": {"file": path.name, "sha256": sha256}, "rounds": 0, "steps": 0}
     return session.finish([member], data, 0.0, facts)[plan.run_id]

@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs.console import print_table
-from configs.errors import CorruptionError
 from configs.paths import results_path, runs_path
 from probe.results import results
 from probe.task import find_metric, load_task
-from probe.train import checkpoints
 
 
 def print_results(found: Sequence[Mapping[str, Any]], root: str | None) -> None:
@@ -66,10 +64,7 @@ def _print_unfinished(config: Any) -> None:
         facts = json.loads(path.read_text(encoding="utf-8"))
         if not _wanted(facts, config):
             continue
-        try:
-            done = int(checkpoints.load(path.parent / "last.ckpt", run_id)["rounds_done"])
-        except (LookupError, CorruptionError, ValueError):
-            done = 0
+        done = results.rounds_logged(config.root, run_id)
         rows.append([run_id, facts["task"], facts["source"], facts["dataset"], facts["array"], facts["seed"], done])
     columns = ["run", "task", "source", "dataset", "layer", "seed", "rounds done"]
     print_table(f"{len(rows)} unfinished runs", columns, rows, notes=["the same `train` command continues a run"])

@@ -23,10 +23,9 @@ from torch import Tensor
 from configs.console import get_logger
 from configs.errors import ConfigError
 from configs.files import write_atomic
-from probe.inputs.inputs import Inputs, open_inputs, prefix
+from probe.inputs.inputs import Inputs, donors, open_inputs, prefix
 from probe.metrics.scores import Scores
 from probe.results import results
-from probe.studies.controls import donors
 from probe.task import load_task
 from probe.train.fitting import fit, resolve_device
 from probe.train.loop import ProbePass

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -17,9 +19,52 @@ from configs.jobs import run_jobs
 from configs.machine import available_cores
 from configs.paths import artifact_root
 from probe.results import results
+from probe.results.results import rounds_logged
 from probe.studies.sweep_options import run_config
 from probe.train.plan import RunPlan
+from probe.train.progress import StepBar
+from probe.train.recipe import Schedule
 from probe.train.train import Planned, finished, plan_runs, train_planned
+
+POLL_SECONDS = 2.0
+
+
+@contextmanager
+def watched(root: str | None, planned: Planned, run_ids: Sequence[str]) -> Iterator[None]:
+    """Show the progress of some runs while the block runs.
+
+    Args:
+        root: artifact root.
+        planned: the runs with what they share.
+        run_ids: those that are trained.
+    """
+    rounds: dict[str, int] = {}
+    for inputs, plans in planned:
+        for plan in plans:
+            if plan.run_id in run_ids:
+                rounds[plan.run_id] = Schedule(inputs.train, plan.config.recipe, plan.config.data_seed).rounds
+    before = rounds_done(root, run_ids)
+    stop = threading.Event()
+    with StepBar(sum(rounds.values()), f"{len(run_ids)} probes", "rounds") as bar:
+        bar.skip(before)
+
+        def watch() -> None:
+            while not stop.wait(POLL_SECONDS):
+                bar.advance(max(0, rounds_done(root, run_ids) - bar.done))
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+def rounds_done(root: str | None, run_ids: Sequence[str]) -> int:
+    """Return how many rounds the logs of some runs hold."""
+    return sum(rounds_logged(root, run_id) for run_id in run_ids)
+
 
 log = get_logger("probe.studies.sweep")
 
@@ -119,7 +164,6 @@ def _gpus(device: str) -> list[str]:
 
 def _distribute(config: Any, runs: Any, planned: Planned, jobs: Sequence[Sequence[RunPlan]]) -> dict[str, str]:
     """Do jobs in other processes; return run id -> reason of the runs that failed."""
-    from probe.studies.sweep_watch import watched
 
     ids = {str(number): [plan.run_id for plan in job] for number, job in enumerate(jobs)}
     local = config.cluster == "local"

@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from configs.errors import StaleError
+from configs.errors import ConfigError, StaleError
+from configs.loader import closest
 from fusion.views.deferred import fused
 from probe.config import task_options
 from probe.inputs.matching import Match
+from probe.metrics.scores import Scores
 from probe.module import Batch, Facts, ProbeModule, load_module
-from probe.train import checkpoints
-from probe.train.log import RunLog
 from probe.train.plan import RunPlan
+from probe.train.run_folder import RunLog, load_checkpoint, save_checkpoint
 
 
 class Member:
@@ -68,13 +69,28 @@ class Member:
         mode = self.plan.config.recipe.select_mode
         return score > self.best["score"] if mode == "max" else score < self.best["score"]
 
+    def selected(self, scores: Scores) -> float:
+        """Return the value that picks the checkpoint; `loss_pull` and the like name terms of the loss.
+
+        Raises:
+            ConfigError: the recipe names a metric that the task doesn't have.
+        """
+        keys = {*scores.pooled, *(key for clip in scores.per_clip for key in (*clip.values, *clip.undefined))}
+        if self.select not in keys:
+            raise ConfigError(
+                f"recipe.select names no metric of {self.plan.config.task}",
+                found=self.select,
+                fix=closest(self.select, keys),
+            )
+        return scores.value(self.select)
+
     # ---- checkpoints
 
     def save_best(self, round_: int, score: float) -> None:
         """Keep the present weights as the best."""
         self.best = {"round": round_, "score": score}
         match = {} if self.match is None else {name: value.cpu() for name, value in self.match.state_dict().items()}
-        checkpoints.save(
+        save_checkpoint(
             self.folder / "best.ckpt", self.run_id, {"weights": self.weights(), "match": match, **self.best}
         )
 
@@ -90,7 +106,7 @@ class Member:
             "best": self.best,
             "log": self.log.rows,
         }
-        checkpoints.save(self.folder / "last.ckpt", self.run_id, state)
+        save_checkpoint(self.folder / "last.ckpt", self.run_id, state)
 
     def weights(self) -> dict[str, Tensor]:
         """Return the network's state on the CPU."""
@@ -110,7 +126,7 @@ class Member:
             StaleError: another process that trains the same run has replaced them by those of another round.
         """
         path = self.folder / "best.ckpt"
-        state = checkpoints.load(path, self.run_id)
+        state = load_checkpoint(path, self.run_id)
         if self.best and state["round"] != self.best["round"]:
             raise StaleError(
                 "these are not the best weights of this run",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cache.loading.order import epoch_order
+from cache.loading.feature_loader import epoch_order
 from configs.errors import DatasetError
 from configs.options import option
 

@@ -11,19 +11,16 @@ from typing import Any
 
 import torch
 
-from configs.paths import runs_path
 from data.dataset.reader import PreparedDataset
 from fusion.gate import gated_widths
 from probe.config import task_options
-from probe.inputs.batches import ProbeData
-from probe.inputs.inputs import Inputs, Layer
+from probe.inputs.batches import ProbeData, SideBySide
+from probe.inputs.inputs import Inputs, Layer, donors
 from probe.inputs.matching import Match, build_match, refuse_matched_gate
-from probe.inputs.side_by_side import SideBySide
 from probe.metrics.scores import Scores
-from probe.module import Facts, load_module
-from probe.results import results
-from probe.studies import controls
-from probe.train import checkpoints
+from probe.module import Facts, TargetOptions, load_module
+from probe.results.results import result_file
+from probe.results.write import write_all, write_run
 from probe.train.evaluate import evaluate_members
 from probe.train.fitting import fit
 from probe.train.loop import ProbePass
@@ -31,6 +28,7 @@ from probe.train.member import Member
 from probe.train.plan import RunPlan
 from probe.train.progress import StepBar
 from probe.train.recipe import Schedule
+from probe.train.run_folder import folder_of, load_checkpoint
 
 
 class Session:
@@ -61,12 +59,11 @@ class Session:
         everyone = [c for c in learned_from.split("train", config.split_scheme) if learned_from.clips.at[c, "has_tags"]]
         self.rates = self.module_class.rates(learned_from, everyone)
         self.schedule = Schedule(inputs.train, config.recipe, config.data_seed)
-        train_wanted = inputs.wanted(inputs.train, config, frozen=False)
         held = list(dict.fromkeys([*inputs.select, *inputs.report]))
-        self.train_targets = self.module_class.targets(inputs.dataset, options, train_wanted, evaluation=False)
-        self.held_targets = self.module_class.targets(
-            inputs.dataset, options, inputs.wanted(held, config, frozen=True), evaluation=True
-        )
+        views = (config.sampler, config.recipe.views, config.data_seed, inputs.positions)
+        drawn, frozen = TargetOptions(inputs.train, None, *views), TargetOptions(held, inputs.plan, *views)
+        self.train_targets = self.module_class.targets(inputs.dataset, options, drawn, evaluation=False)
+        self.held_targets = self.module_class.targets(inputs.dataset, options, frozen, evaluation=True)
         self.matches: dict[int, Match | None] = {}
 
     def facts(self, plan: RunPlan) -> tuple[Facts, Match | None]:
@@ -99,7 +96,7 @@ class Session:
         for member, state in zip(members, states, strict=True):
             if state is not None:
                 member.restore(state)
-            results.write_run(member, self.inputs)
+            write_run(member, self.inputs)
         first = members[0].rounds_done
         data = self.data_of(members)
         data.start_at(first)
@@ -126,7 +123,16 @@ class Session:
             split: self.scores(members, data, clips, full=True)
             for split, clips in (("select", self.inputs.select), ("report", self.inputs.report))
         }
-        return results.write_all(members, found, self, seconds, facts or {})
+        return write_all(
+            members,
+            found,
+            config=self.config,
+            inputs=self.inputs,
+            schedule=self.schedule,
+            device=self.device,
+            seconds=seconds,
+            facts=facts or {},
+        )
 
     def data_of(self, members: Sequence[Member]) -> ProbeData:
         """Return the batches that some runs need; layers that none of them reads aren't read."""
@@ -160,21 +166,21 @@ class Session:
             full: whether to compute the slow metrics too.
             among: the clips that give twins their targets; default `clips`.
         """
-        donors = controls.donors(among or clips, self.config.data_seed) if data.donors is not None else None
-        draws = len(self.inputs.plan.views[clips[0]])
-        batches = data.evaluation(clips, self.held_targets, donors, draws)
+        given = donors(among or clips, self.config.data_seed) if data.donors is not None else None
+        draws = len(self.inputs.plan.queries[clips[0]])
+        batches = data.evaluation(clips, self.held_targets, given, draws)
         return evaluate_members(members, batches, self.device, full=full, precision=self.config.recipe.precision)
 
     def data(self, layers: Sequence[Layer], twins: bool) -> ProbeData:
         """Return the batches of some layers, with targets for twins if asked."""
-        donors = controls.donors(self.inputs.train, self.config.data_seed) if twins else None
+        given = donors(self.inputs.train, self.config.data_seed) if twins else None
         source = SideBySide(layers)
-        return ProbeData(source, source.arrays, self.schedule, self.train_targets, donors)  # type: ignore[arg-type]
+        return ProbeData(source, source.arrays, self.schedule, self.train_targets, given)  # type: ignore[arg-type]
 
     def _state(self, member: Member) -> dict[str, Any] | None:
         if self.config.force:
             # The result goes first: weights that are still learning must never pass for those of a finished run.
-            results.result_file(self.config.root, member.run_id).unlink(missing_ok=True)
+            result_file(self.config.root, member.run_id).unlink(missing_ok=True)
             for name in ("last.ckpt", "best.ckpt"):
                 (member.folder / name).unlink(missing_ok=True)
             if (member.folder / "evaluations").exists():
@@ -183,9 +189,9 @@ class Session:
         path = member.folder / "last.ckpt"
         if not path.is_file():
             return None
-        state = checkpoints.load(path, member.run_id)
+        state = load_checkpoint(path, member.run_id)
         # The best weights may be a round ahead: they are kept first.
-        best = checkpoints.load(member.folder / "best.ckpt", member.run_id) if state["best"] else {}
+        best = load_checkpoint(member.folder / "best.ckpt", member.run_id) if state["best"] else {}
         return state | {"best": {key: best[key] for key in state["best"]}}
 
 
@@ -207,7 +213,7 @@ class _AfterRound:
             if found is not None:
                 keys = [*found.pooled, *dict.fromkeys(key for clip in found.per_clip for key in clip.values)]
                 row |= {f"select/{key}": found.value(key) for key in keys}
-                score = results.selection_score(found, member)
+                score = member.selected(found)
                 if member.is_better(score):
                     member.save_best(round_, score)
                 self.bar.note(f"{member.select} {score:.4g}")
@@ -227,13 +233,8 @@ def by_progress(root: str | None, plans: Sequence[RunPlan], force: bool) -> list
 
     def rounds_done(plan: RunPlan) -> int:
         path = folder_of(root, plan.run_id) / "last.ckpt"
-        return 0 if force or not path.is_file() else int(checkpoints.load(path, plan.run_id)["rounds_done"])
+        return 0 if force or not path.is_file() else int(load_checkpoint(path, plan.run_id)["rounds_done"])
 
     done = {plan.run_id: rounds_done(plan) for plan in plans}
     ordered = sorted(plans, key=lambda plan: -done[plan.run_id])
     return [list(group) for _, group in itertools.groupby(ordered, key=lambda plan: done[plan.run_id])]
-
-
-def folder_of(root: str | None, run_id: str) -> Path:
-    """Return the folder of a run."""
-    return runs_path(root) / run_id

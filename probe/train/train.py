@@ -11,9 +11,8 @@ from typing import Any
 from configs.console import get_logger
 from configs.errors import ConfigError, SpatialprobeError
 from probe.config import finish
-from probe.inputs.inputs import Inputs, inputs_identity, open_inputs
+from probe.inputs.inputs import Inputs, donors, inputs_identity, open_inputs
 from probe.results import results
-from probe.studies.controls import donors
 from probe.task import load_task
 from probe.train.plan import RunPlan, variants
 

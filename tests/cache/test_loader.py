@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache import FeatureLoader, FeatureStore
-from cache.loading.order import epoch_order, rank_batches
+from cache.loading.feature_loader import epoch_order, rank_batches
 from configs.errors import MissingError, StoreError
 from tests.stores import make_features, make_spec
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import threading
 import time
@@ -21,6 +22,7 @@ from cache.care.prune import prune, unreferenced
 from cache.care.verify import verify
 from cache.lease import LeaseBoard
 from cache.storage.local import LocalBackend
+from configs import commands
 from configs.errors import CorruptionError, MissingError, SpatialprobeError, StaleError, StorageError, StoreError
 from tests.cache.memory import MemoryBackend
 from tests.stores import FINGERPRINT, fill_store, make_features, make_spec, make_store
@@ -396,5 +398,5 @@ def test_a_model_without_a_store_is_told_its_untrained_twin(tmp_path: Path) -> N
             locate_store(tmp_path, "rooms", asked)
     with pytest.raises(MissingError, match=r"that is there: oracle-depth-rays$"):
         locate_store(tmp_path, "rooms", "oracle")
-    with pytest.raises(MissingError, match="python -m extract run"):
+    with pytest.raises(MissingError, match=f"{re.escape(commands.extract('run'))} model="):
         locate_store(tmp_path, "rooms", "wan-t2v-14b")

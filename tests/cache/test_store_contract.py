@@ -13,6 +13,7 @@ from cache.care.verify import verify
 from cache.format.spec import torch_dtype
 from cache.storage.backend import Backend
 from cache.storage.local import LocalBackend
+from configs import commands
 from configs.errors import (
     CorruptionError,
     MissingError,
@@ -309,7 +310,7 @@ class StoreContract:
         backend.replace(key, content)
         with pytest.raises(CorruptionError) as caught:
             FeatureStore.open(backend).read([("scene0000", make_spec().name, [0])])
-        assert "python -m cache repair" in str(caught.value)
+        assert commands.repair(backend.where) in str(caught.value)
         assert [problem.key for problem in verify(backend)] == [key]
 
     def test_missing_shard_of_a_committed_clip(self, backend: Backend) -> None:

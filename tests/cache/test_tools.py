@@ -16,8 +16,7 @@ from cache import FeatureStore
 from cache.__main__ import VERBS
 from cache.care import describe
 from cache.care.compare import compare
-from cache.care.copying import copy_store
-from cache.care.prune import remove_store
+from cache.care.copy import copy_store, remove_store
 from cache.care.verify import verify
 from configs.cli import main
 from configs.errors import CorruptionError, StoreError

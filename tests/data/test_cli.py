@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from configs import commands
 from configs.cli import main
 from data.__main__ import VERBS
 from tests.skips import NO_LINUX
@@ -74,7 +75,7 @@ def test_show_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = f"root={tmp_path}"
     assert run("prepare", root, "name=tiny", *TINY) == 0
-    assert "next: python -m data inspect dataset=tiny" in capsys.readouterr().out
+    assert f"next: {commands.data('inspect', dataset='tiny', root=tmp_path)}\n" in capsys.readouterr().out
     assert run("prepare", root, "name=tiny", *TINY) == 0
     assert "0 clips made, 2 already there" in capsys.readouterr().out
     assert run("prepare", root, "name=tiny", *TINY, "seed=3") == 1

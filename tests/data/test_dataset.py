@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from configs import commands
 from configs.errors import DatasetError, MissingError, VersionError
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.clip_files import write_clip
-from data.dataset.dense import round_depth
+from data.dataset.clip_files import round_depth, write_clip
 from data.dataset.layout import clip_folder
 from data.dataset.reader import PreparedDataset
 from data.prepare.prepare import prepare
@@ -84,7 +84,7 @@ def test_confidence_is_optional_and_kept(tmp_path: Path) -> None:
     clip = toy_clip("a", Shape())
     confidence = np.random.default_rng(0).random(clip.depth.shape).astype(np.float16)
     write_clip(tmp_path, dataclasses.replace(clip, confidence=confidence), n_classes=20, parameters_sha256="0" * 64)
-    from data.dataset.dense import read_dense
+    from data.dataset.clip_files import read_dense
 
     assert np.array_equal(read_dense(tmp_path / "clips/a/gt.zarr", "confidence", [5]), confidence[[2]])
 
@@ -150,15 +150,15 @@ def test_open_by_name(toy_path: Path) -> None:
     assert PreparedDataset.open("toy", root).name == "toy"
     with pytest.raises(MissingError, match="did you mean toy") as caught:
         PreparedDataset.open("toys", root)
-    assert "correct dataset=, or make it: python -m data prepare" in str(caught.value)
+    assert f"correct dataset=, or make it: {commands.data('prepare')}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("rooms", "make data DATASET=rooms"),
-        ("rooms-nano", "make data DATASET=rooms PRESET=nano"),
-        ("scannet", "make data DATASET=scannet RAW="),
+        ("rooms", commands.data("prepare", dataset="rooms")),
+        ("rooms-nano", commands.data("prepare", dataset="rooms", preset="nano")),
+        ("scannet", commands.data("prepare", dataset="scannet") + " raw=<folder of the recordings>"),
         ("rooms-mine", "name=rooms-mine"),
         ("kitchen", "name=kitchen"),
     ],
@@ -166,8 +166,8 @@ def test_open_by_name(toy_path: Path) -> None:
 def test_missing_datasets_are_told_with_the_command_that_makes_them(name: str, command: str, tmp_path: Path) -> None:
     with pytest.raises(MissingError) as caught:
         PreparedDataset.open(name, tmp_path)
-    assert command in str(caught.value)
-    assert ("PRESET" in command) == ("PRESET" in str(caught.value))
+    assert command in " ".join(str(caught.value).split())
+    assert ("preset=" in command) == ("preset=" in str(caught.value))
 
 
 def test_unannotated_clip(tmp_path: Path) -> None:

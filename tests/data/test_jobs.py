@@ -10,12 +10,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from configs.console import format_seconds
 from configs.errors import ConfigError, DatasetError
+from configs.files import file_digests
 from configs.jobs import run_jobs
 from data.dataset.clip import Clip, ClipRefused
-from data.dataset.files import file_digests
 from data.dataset.reader import PreparedDataset
-from data.prepare.forecast import forecast, format_seconds
+from data.prepare.forecast import forecast
 from data.prepare.prepare import prepare
 from tests.data.toy import Shape, ToySource
 

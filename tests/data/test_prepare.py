@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import CorruptionError, DatasetError, MissingError, StaleError
-from configs.files import TEMPORARY_PREFIX, write_atomic
-from data.dataset.files import atomic_folder, file_digests, remove_stale
+from configs.files import TEMPORARY_PREFIX, atomic_folder, file_digests, remove_stale, write_atomic
 from data.dataset.reader import PreparedDataset
 from data.prepare import prepare as module
 from data.prepare.prepare import prepare

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from configs.errors import DatasetError
-from data.dataset.poses import check_poses, describe_invalid
-from data.raw.json import parse_json
+from data.dataset.check import check_poses, describe_invalid
+from data.raw.folder import parse_json
 
 
 def test_json() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from configs.errors import ConfigError, MissingError
+from data.dataset.queries import load_plan
 from data.dataset.reader import PreparedDataset
 from data.dataset.samples import ClipSamples, SampleOptions, teacher_confidence
 from data.dataset.targets import geometry_targets, pixel_threshold, sample_pixels, tag_labels
@@ -182,11 +183,11 @@ def test_only_what_is_asked_for(toy: PreparedDataset, monkeypatch: pytest.Monkey
 
 def test_maps_and_frames_on_request(toy: PreparedDataset) -> None:
     options = SampleOptions(task="instance", pixels=16, with_maps=True, with_frames=True)
-    item = ClipSamples(toy, ["portrait_00"], options, plan=toy.plan("paper-4"))[0]
+    item = ClipSamples(toy, ["portrait_00"], options, plan=load_plan(toy, "paper-4"))[0]
     assert item["maps"].shape == (4, 48, 32) and item["maps"].dtype == torch.int32
     assert item["things"].tolist() == [False, False, True, False]
     assert item["frames"].shape == (4, 48, 32, 3) and item["frames"].dtype == torch.uint8
-    assert item["views"].tolist() == list(toy.plan("paper-4").of("portrait_00"))
+    assert item["views"].tolist() == list(load_plan(toy, "paper-4").of("portrait_00"))
 
 
 def test_workers_do_not_matter(toy: PreparedDataset) -> None:
@@ -206,7 +207,9 @@ def test_restricted_positions(toy: PreparedDataset) -> None:
     )
     assert set(samples.views("plain_00", 0)) <= set(positions)
     with pytest.raises(MissingError, match="views without features"):
-        ClipSamples(toy, ["plain_00"], SampleOptions(task="tagging"), plan=toy.plan("paper-4"), positions=[0, 1, 5, 9])
+        ClipSamples(
+            toy, ["plain_00"], SampleOptions(task="tagging"), plan=load_plan(toy, "paper-4"), positions=[0, 1, 5, 9]
+        )
 
 
 def test_start_up_check(toy: PreparedDataset) -> None:
@@ -215,4 +218,4 @@ def test_start_up_check(toy: PreparedDataset) -> None:
     with pytest.raises(MissingError, match="1 clips are not in the dataset"):
         ClipSamples(toy, ["plain_00", "ghost"], SampleOptions(task="tagging"))
     with pytest.raises(MissingError, match="leaves out"):
-        ClipSamples(toy, ["short_00"], SampleOptions(task="tagging"), plan=toy.plan("paper-8"))
+        ClipSamples(toy, ["short_00"], SampleOptions(task="tagging"), plan=load_plan(toy, "paper-8"))

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from configs import commands
 from configs.cli import main
 from configs.loader import load_named
 from extract.__main__ import VERBS
@@ -84,7 +85,7 @@ def test_absent_weights_name_the_untrained_twin(root, capsys, monkeypatch, tmp_p
 
 def test_absent_datasets_say_how_to_make_one(tmp_path, capsys):
     assert call("run", "model=pixels", "dataset=rooms", f"root={tmp_path}") == 1
-    assert "make data DATASET=rooms" in capsys.readouterr().err
+    assert commands.data("prepare", dataset="rooms", root=tmp_path) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

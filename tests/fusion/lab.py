@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from cache import ArraySpec, ClipEntry, FeatureStore, store_path
+from configs.files import json_bytes
 from data.dataset.clip import DatasetInfo
-from data.dataset.files import json_bytes
-from data.dataset.identity import identity_record
+from data.dataset.layout import identity_record
 from data.dataset.tables import parquet_bytes
 from tests.stores import make_features
 

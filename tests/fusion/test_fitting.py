@@ -11,7 +11,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from configs.errors import ConfigError, CorruptionError
-from fusion.name import parse_name
+from configs.names import parse_name
 from fusion.opening import open_source, view_by_name
 from fusion.recipe import Choices, Recipe, make_recipe
 from fusion.views.fit import Fitter

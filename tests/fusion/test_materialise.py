@@ -11,8 +11,8 @@ import torch
 
 from cache import FeatureStore
 from cache.care.verify import verify
+from configs.names import parse_name
 from fusion.materialise import materialise
-from fusion.name import parse_name
 from fusion.opening import open_source, view_by_name
 from fusion.recipe import Choices, make_recipe
 from fusion.views.view import FusedView

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cache import ArraySpec, ClipEntry
+from configs import commands
 from configs.errors import (
     ConfigError,
     CorruptionError,
@@ -18,14 +19,16 @@ from configs.errors import (
     StaleError,
     StoreError,
 )
+from configs.names import parse_name
 from extract.noise import CogVideoXSchedule, FlowSchedule, NoiseSchedule, OpenSoraSchedule
 from fusion.fuse import save_view
-from fusion.name import parse_name
 from fusion.opening import open_source, training_clips, view_by_name
 from fusion.recipe import Choices, make_recipe
 from fusion.record import find_views, fuse_command, load_record
 from fusion.views.grids import refill_command
 from tests.fusion.lab import Lab, spec_of
+
+RUN, FUSE = commands.extract("run"), commands.fusion("fuse")
 
 
 def refused(lab: Lab, kind: type[SpatialprobeError], name: str = "vgm+vlm", **choices: object) -> str:
@@ -45,7 +48,7 @@ def test_datasets_with_other_parameters(lab: Lab) -> None:
     lab.store("vgm", parameters={"size": 8})
     lab.store("vlm", spec_of("llm"), parameters={"size": 16})
     text = refused(lab, StoreError)
-    assert "different datasets" in text and "parameters.size: 8 -> 16" in text and "python -m extract run" in text
+    assert "different datasets" in text and "parameters.size: 8 -> 16" in text and f"{RUN} model=vgm" in text
 
 
 def test_other_datasets(lab: Lab) -> None:
@@ -61,7 +64,7 @@ def test_clips_in_other_groups_would_be_split_otherwise(lab: Lab) -> None:
     lab.store("vlm", clips=entries(lab, group_id="elsewhere"))
     text = refused(lab, StoreError)
     assert "clip2" in text and "splits" in text and "elsewhere" in text
-    assert re.search(r"rm -r \S*/vlm/\w+ && python -m extract run model=vlm dataset=toy layers=21 grid=4x6", text)
+    assert re.search(rf"rm -r \S*/vlm/\w+ && {RUN} model=vlm dataset=toy layers=21 grid=4x6", text)
 
 
 def test_frames_that_changed_between_extractions(lab: Lab) -> None:
@@ -69,7 +72,7 @@ def test_frames_that_changed_between_extractions(lab: Lab) -> None:
     lab.store("vlm", clips=entries(lab, input_sha256="f" * 64))
     text = refused(lab, StaleError)
     assert "clip2" in text and "ffffffffffff" in text
-    assert re.search(r"rm -r \S*/vgm/\w+ && python -m extract run model=vgm .*; or rm -r \S*/vlm/", text)
+    assert re.search(rf"rm -r \S*/vgm/\w+ && {RUN} model=vgm .*; or rm -r \S*/vlm/", text)
 
 
 def test_clips_that_one_model_lacks(lab: Lab) -> None:
@@ -77,7 +80,7 @@ def test_clips_that_one_model_lacks(lab: Lab) -> None:
     lab.store("vlm", clips=[e for e in entries(lab) if e.clip_id != "clip4"])
     text = refused(lab, MissingError)
     assert "vlm lacks 1 clips" in text and "clip4" in text
-    assert "python -m extract run model=vlm dataset=toy layers=21 grid=4x6; or" in text and "clips=common" in text
+    assert f"{RUN} model=vlm dataset=toy layers=21 grid=4x6; or" in text and "clips=common" in text
     view = view_by_name(lab.root, "toy", parse_name("vgm+vlm"), choices=Choices(clips="common"))
     assert view.clips == lab.clips[:4]
 
@@ -107,18 +110,18 @@ def test_fits_need_features_of_all_training_clips(lab: Lab) -> None:
     lab.store("vgm", written=[0, 3])
     with pytest.raises(MissingError, match="2 training clips have no features") as caught:
         view_by_name(lab.root, "toy", parse_name("vgm@zscore"))
-    assert "python -m extract run model=vgm dataset=toy layers=21 grid=4x6; or fit" in str(caught.value)
+    assert f"{RUN} model=vgm dataset=toy layers=21 grid=4x6; or fit" in str(caught.value)
 
 
 def test_the_command_that_fills_gaps_asks_for_the_arrays_that_there_are(lab: Lab) -> None:
     """Without its layers, noise levels and grids it would add arrays instead."""
     levels = [dataclasses.replace(spec_of("dit", block=b), noise_level=n, name="") for b, n in ((9, 0.25), (21, 0.5))]
     vgm = lab.store("wan-t2v-14b", *levels, spec_of("dit", block=9, grid=(2, 3), pooling="adaptive average from 4x6"))
-    command = "python -m extract run model=wan-t2v-14b dataset=toy layers=9,21 noise=0.25,0.5 grid=4x6,2x3"
+    command = f"{RUN} model=wan-t2v-14b dataset=toy layers=9,21 noise=0.25,0.5 grid=4x6,2x3"
     assert refill_command(vgm) == command
     vlm = lab.store("qwen3-vl-2b-tiny-random", spec_of("vision", block=3), spec_of("llm", block=4))
-    command = "python -m extract run model=qwen3-vl-2b dataset=toy weights=random size=tiny"
-    assert refill_command(vlm) == f"{command} tap=vision,llm layers=3,4 grid=4x6"
+    command = f"{RUN} model=qwen3-vl-2b dataset=toy weights=random size=tiny"
+    assert refill_command(vlm) == f"{command} tap=llm,vision layers=3,4 grid=4x6"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +145,7 @@ def test_several_stores_of_one_model(lab: Lab) -> None:
     lab.pair()
     lab.store("vlm", spec_of("llm", block=22, channels=8), version=2)
     text = refused(lab, StoreError)
-    (command,) = re.findall(r'python -m fusion fuse models="vgm\+vlm" dataset=toy stores=(\w{6},\w{6})', text)
+    (command,) = re.findall(rf"{FUSE} models=vgm\+vlm dataset=toy stores=(\w{{6}},\w{{6}}) root={lab.root}", text)
     view = view_by_name(lab.root, "toy", parse_name("vgm+vlm"), command.split(","))
     assert Path(view.parents[1].where).name.startswith(command.split(",")[1])
 
@@ -170,7 +173,7 @@ def test_a_grid_that_a_model_has_but_the_store_lacks(lab: Lab) -> None:
     lab.store("vlm", spec_of("llm", grid=(4, 6)))
     text = refused(lab, MissingError, "wan-t2v-14b+vlm")
     assert "grid 4x6" in text and "dit.b21.3x5" in text
-    assert "python -m extract run model=wan-t2v-14b dataset=toy layers=21 grid=3x5,4x6" in text
+    assert f"{RUN} model=wan-t2v-14b dataset=toy layers=21 grid=3x5,4x6" in text
     view = view_by_name(lab.root, "toy", parse_name("wan-t2v-14b+vlm"), choices=Choices(upsample="always"))
     assert next(iter(view.arrays.values())).pooling == "bilinear from 3x5; none"
 
@@ -204,7 +207,7 @@ def test_unknown_layers_and_models(lab: Lab) -> None:
     lab.pair()
     assert "layers=7" in refused(lab, MissingError, layers=["7", "22"])
     assert "vgm, vlm" in refused(lab, ConfigError, layers=["21"])
-    assert "python -m extract run model=absent dataset=toy" in refused(lab, MissingError, "vgm+absent")
+    assert f"{RUN} model=absent dataset=toy root={lab.root}" in refused(lab, MissingError, "vgm+absent")
 
 
 @pytest.mark.parametrize("name", ["a++b", "a+b@", "a+b@lnconct", "+a", "a+noise", "a b", "a+b~0"])
@@ -229,7 +232,7 @@ def test_a_view_whose_parent_was_extracted_anew(lab: Lab) -> None:
     old.rename(old.parent.parent.parent.parent / "gone")
     with pytest.raises(StaleError, match=r"is gone; there: none") as caught:
         open_source(lab.root, "toy", "vgm+vlm")
-    assert 'python -m fusion fuse models="vgm+vlm" dataset=toy makes it anew' in str(caught.value)
+    assert f"{FUSE} models=vgm+vlm dataset=toy makes it anew" in str(caught.value)
     lab.store("vlm", spec_of("llm", block=22, channels=8), version=2)
     with pytest.raises(StaleError, match="is gone"):
         open_source(lab.root, "toy", "vgm+vlm")
@@ -243,8 +246,7 @@ def test_the_command_that_makes_a_view_anew_keeps_its_options(lab: Lab) -> None:
     recipe = make_recipe("pca", 4, {"eps": 1e-5})
     view = view_by_name(lab.root, "toy", name, recipe=recipe, choices=choices)
     record = load_record(save_view(str(lab.root), view, recipe, choices, lab.clips[:3]))
-    words = 'models="vgm+vlm@pca4" dataset=toy eps=1e-05 layers=21,22 grid=2x3'
-    assert fuse_command(record) == f"python -m fusion fuse {words}"
+    assert fuse_command(record) == f"{FUSE} models=vgm+vlm@pca4 dataset=toy eps=1e-05 layers=21,22 grid=2x3"
 
 
 def test_that_command_of_a_view_with_another_recipe_than_its_variant(lab: Lab) -> None:
@@ -252,7 +254,7 @@ def test_that_command_of_a_view_with_another_recipe_than_its_variant(lab: Lab) -
     name, recipe = parse_name("vgm+vlm@lnconcat7"), make_recipe("lnconcat", 7, {"project": "random"})
     view = view_by_name(lab.root, "toy", name, recipe=recipe)
     record = load_record(save_view(str(lab.root), view, recipe, Choices(), []))
-    assert fuse_command(record) == 'python -m fusion fuse models="vgm+vlm@lnconcat7" dataset=toy project=random'
+    assert fuse_command(record) == f"{FUSE} models=vgm+vlm@lnconcat7 dataset=toy project=random"
 
 
 def test_two_fusions_of_one_name_must_be_told_apart(lab: Lab) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from cache import FeatureLoader, FeatureStore
 from configs.errors import MissingError, StoreError
-from fusion.name import parse_name
+from configs.names import parse_name
 from fusion.opening import open_source
 from fusion.recipe import Choices, make_recipe
 from fusion.views.assemble import build

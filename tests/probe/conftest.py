@@ -14,7 +14,7 @@ import pytest
 from configs.identity import digest
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores, Statistic
-from probe.results.tables import write_tables
+from probe.results.write import write_tables
 from probe.task import load_task
 from probe.tasks.tagging.metrics import tagging_score
 

@@ -26,7 +26,7 @@ from probe.results import results
 from probe.studies.sweep import cut, sweep
 from probe.studies.sweep_options import sweep_layers
 from probe.studies.sweep_table import chosen, mean, print_outcome
-from probe.train import checkpoints
+from probe.train.run_folder import load_checkpoint
 from probe.train.train import train
 from tests.data.toy import Shape, ToySource
 from tests.probe.train.feature_stores import make_store, noise_maps
@@ -43,7 +43,7 @@ def words(root: Path, **given: Any) -> dict[str, str]:
 def swept(root: Path, **given: Any) -> Any:
     options = words(root, **given)
     layers = sweep_layers(options)
-    return sweep(resolve(layers.schema, layers.values, options))
+    return sweep(resolve(layers.start, layers.values, options))
 
 
 def trained(root: Path, **given: Any) -> list[dict[str, Any]]:
@@ -51,11 +51,11 @@ def trained(root: Path, **given: Any) -> list[dict[str, Any]]:
 
     options = words(root, **given)
     layers = train_layers(options)
-    return train(resolve(layers.schema, layers.values, options))
+    return train(resolve(layers.start, layers.values, options))
 
 
 def weights(root: Path, run_id: str) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = checkpoints.load(root / "runs" / run_id / "last.ckpt", run_id)["weights"]
+    found: dict[str, torch.Tensor] = load_checkpoint(root / "runs" / run_id / "last.ckpt", run_id)["weights"]
     return found
 
 

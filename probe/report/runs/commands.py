@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from configs import commands
+from configs.commands import portable
 from configs.errors import ConfigError, SpatialprobeError
 from configs.identity import plain
 from fusion.record import fuse_command, load_record, record_path
-from fusion.views.grids import extract_command, noise_word
 from probe.config import train_layers
 from probe.report.runs.collect import Run
 from probe.report.runs.stores import StoreFacts
@@ -63,15 +64,15 @@ def features_command(run: Run, facts: StoreFacts) -> str:
     if "+" in run.source or "@" in run.source or "~" in run.source:
         path = record_path(run.folder.parents[1], dataset, run.source, run.store)
         try:
-            return fuse_command(load_record(path))
+            return portable(fuse_command(load_record(path)))
         except (SpatialprobeError, OSError):  # made on the fly, or damaged
-            return f'python -m fusion fuse models="{run.source}" dataset={dataset}'
+            return portable(commands.fusion("fuse", models=run.source, dataset=dataset))
     timestep = (facts.arrays.get(run.array, {}).get("extra") or {}).get("timestep")
-    words = [f"layers={result['block']}"] if result["block"] is not None else []
-    words += [f"tap={result['tap']}"] if result["tap"] in ("vision", "vae") else []
-    words += [f"noise={noise_word(result['noise_level'], timestep)}"] if result["noise_level"] is not None else []
-    words += [f"grid={'x'.join(map(str, result['grid']))}"] if result["grid"] else []
-    return " ".join([extract_command(run.source, dataset), *words])
+    grid = "x".join(map(str, result["grid"])) if result["grid"] else None
+    command = commands.add_array(
+        run.source, dataset, result["block"], result["tap"] or "", result["noise_level"], timestep, grid
+    )
+    return portable(command)
 
 
 @lru_cache
@@ -81,7 +82,7 @@ def _defaults(task: str, profile: str) -> Mapping[str, Any]:
 
     try:
         layers = train_layers({"task": task, "profile": profile})
-        return _flat(plain(resolve(layers.schema, layers.values, {"task": task, "profile": profile})))
+        return _flat(plain(resolve(layers.start, layers.values, {"task": task, "profile": profile})))
     except ConfigError:
         return {}
 

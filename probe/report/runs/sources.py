@@ -10,8 +10,7 @@ from typing import Any
 from configs.errors import ConfigError
 from configs.identity import digest
 from configs.loader import known_names, load_named
-from configs.names import ORACLE, read_source
-from fusion.name import DEFAULT_VARIANT, NOISE, parse_name
+from configs.names import DEFAULT_VARIANT, NOISE, ORACLE, parse_name, read_source
 from fusion.recipe import unchecked_recipe
 from probe.report.runs.stores import StoreFacts
 

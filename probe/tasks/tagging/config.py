@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Self
 
 from configs.errors import MissingError
+from configs.files import sha256_file
 from configs.options import option
-from data.dataset.files import sha256_file
 from probe.net.config import FORMS
 from probe.task import TaskOptions
 

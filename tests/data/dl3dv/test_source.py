@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from configs.errors import DatasetError, MissingError, StaleError
-from data.dataset.files import file_digests
+from configs.files import file_digests
 from data.dataset.reader import PreparedDataset
 from data.dataset.splits import hash_split
 from data.dl3dv.config import DL3DVConfig

@@ -16,9 +16,9 @@ from scipy.spatial.transform import Rotation
 
 from configs.cli import main
 from configs.errors import DatasetError, ModelError, StaleError
+from configs.files import file_digests
 from data.__main__ import VERBS
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.files import file_digests
 from data.dataset.reader import PreparedDataset
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.kind import KIND

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from configs.errors import DatasetError
 from configs.loader import load_named, resolve
 from data.dataset.clip import QUERY_POSITIONS
-from data.rooms.camera import Pinhole, turn_degrees
 from data.rooms.config import RoomsConfig
 from data.rooms.furniture import block_of
-from data.rooms.invariants import measure, required_clearance
+from data.rooms.paths import measure, required_clearance
 from data.rooms.render import Caster
-from data.rooms.scene import SHELL_LABELS, Scene
+from data.rooms.scene import SHELL_LABELS, Pinhole, Scene, turn_degrees
 from data.rooms.source import RoomsSource
 from data.rooms.world import World, build
 
@@ -127,7 +126,7 @@ def test_class_frequencies_have_a_head_and_a_tail(ci_worlds: list[World]) -> Non
 
 def test_a_steeper_prior_thins_the_tail() -> None:
     from data.rooms.furniture import furnish
-    from data.rooms.streams import Streams
+    from data.rooms.world import Streams
 
     def tail(prior: float) -> float:
         config = RoomsConfig(class_prior=prior)

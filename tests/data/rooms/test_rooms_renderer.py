@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data.rooms.camera import Pinhole, look_at
-from data.rooms.frames import FrameRenderer
+from data.rooms.materials import PATTERNS as KINDS
+from data.rooms.materials import atlas
+from data.rooms.recording import FrameRenderer
 from data.rooms.render import Caster
-from data.rooms.scene import Placed, Scene
+from data.rooms.scene import Pinhole, Placed, Scene, look_at
 from data.rooms.shapes import BOX, ELLIPSOID, Part
-from data.rooms.textures import KINDS, atlas
 from data.rooms.world import World
 
 

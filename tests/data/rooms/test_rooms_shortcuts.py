@@ -4,17 +4,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data.rooms import corridor, paths
-from data.rooms.camera import Pinhole
+from data.rooms import paths
 from data.rooms.config import RoomsConfig
-from data.rooms.frames import FrameRenderer
-from data.rooms.furniture import block_of
+from data.rooms.furniture import HALF, block_of, tunnel, tunnel_pair
+from data.rooms.recording import FrameRenderer
 from data.rooms.render import Caster
-from data.rooms.scene import Scene
-from data.rooms.shortcuts import Shortcuts, count_pairs
-from data.rooms.source import RoomsSource
-from data.rooms.streams import Streams
-from data.rooms.world import build
+from data.rooms.scene import Pinhole, Scene
+from data.rooms.source import RoomsSource, Shortcuts, count_pairs
+from data.rooms.world import Streams, build
 
 Frames = list[tuple[NDArray[np.uint16], NDArray[np.float32]]]
 CAMERA = Pinhole(96, 128, 62.0)
@@ -41,7 +38,7 @@ def corridors(vd: float, count: int) -> tuple[NDArray[np.float64], float]:
     tally, correlations = np.zeros(3), []
     for room in range(count):
         streams = Streams(0, room, 0, "camera")
-        scene = corridor.correlated(config, streams.generator("layout"))
+        scene = tunnel(config, streams.generator("layout"))
         found = count_pairs(seen(scene, streams.generator("camera")))
         tally += found[:3]
         assert found.spearman is not None
@@ -99,7 +96,7 @@ def test_walls_and_specks_do_not_count() -> None:
 
 def test_corridor_objects_float_inside_and_apart() -> None:
     for room in range(10):
-        scene = corridor.correlated(RoomsConfig(mode="tunnel"), Streams(3, room, 0, "camera").generator("layout"))
+        scene = tunnel(RoomsConfig(mode="tunnel"), Streams(3, room, 0, "camera").generator("layout"))
         blocks = [block_of(item) for item in scene.objects]
         assert len(blocks) >= 12
         for block in blocks:
@@ -130,9 +127,9 @@ def test_a_pair_keeps_shapes_look_and_depths_while_the_angles_change() -> None:
 
 def test_equal_size_scales_with_the_distance_from_the_entrance() -> None:
     rng = [Streams(0, 0, 0, "sensor").generator("layout") for _ in range(2)]
-    plain = corridor.pair(RoomsConfig(mode="tunnel_pair"), rng[0], 37).objects
-    equal = corridor.pair(RoomsConfig(mode="tunnel_pair", equal_size=True), rng[1], 37).objects
-    near, far = (block_of(item).y + corridor.HALF[1] for item in plain)
+    plain = tunnel_pair(RoomsConfig(mode="tunnel_pair"), rng[0], 37).objects
+    equal = tunnel_pair(RoomsConfig(mode="tunnel_pair", equal_size=True), rng[1], 37).objects
+    near, far = (block_of(item).y + HALF[1] for item in plain)
     assert equal[0].scale / plain[0].scale == pytest.approx(near / far)
     assert equal[1].scale == plain[1].scale
 

@@ -18,9 +18,9 @@ from data.dataset.check import check_clip
 from data.dataset.clip import QUERY_POSITIONS, Clip, ClipSource
 from data.dataset.taxonomy import SCANNET20
 from data.rooms.config import RoomsConfig
-from data.rooms.frames import FrameRenderer
+from data.rooms.recording import FrameRenderer
 from data.rooms.source import GENERATOR_VERSION, RoomsSource, geometry_digest
-from data.rooms.streams import Streams
+from data.rooms.world import Streams
 
 PRESETS = ("nano", "ci", "query", "tutorial", "tunnel", "flip")
 

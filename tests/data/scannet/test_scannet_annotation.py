@@ -9,15 +9,13 @@ import numpy as np
 import pytest
 
 from configs.errors import DatasetError
-from data.dataset.scannet200 import SCANNET200
-from data.dataset.taxonomy import SCANNET20
+from data.dataset.taxonomy import SCANNET20, SCANNET200
 from data.emit.annotation import LABEL_IDS, labels_table
-from data.scannet.aggregation import SceneObject, as_instances, parse_aggregation
-from data.scannet.agreement import Votes, disagreements
+from data.scannet.annotation import Votes, disagreements
 from data.scannet.cameras import camera_matrix, parse_matrix, register, scaled
-from data.scannet.labels import labels_by_name, read_labels
+from data.scannet.labels import SceneObject, as_instances, labels_by_name, parse_aggregation, read_labels
 from data.scannet.recording import default_gt_size
-from data.scannet.windows import all_windows, paper_window
+from data.scannet.scans import all_windows, paper_window
 
 TSV = labels_table()
 

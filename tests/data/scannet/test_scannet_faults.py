@@ -132,7 +132,7 @@ def test_emit_refuses_what_it_cannot_write(tmp_path: Path) -> None:
 
 
 def test_emitted_bytes_depend_on_options_only(tmp_path: Path, raw: Path) -> None:
-    from data.dataset.files import file_digests
+    from configs.files import file_digests
     from tests.data.scannet.conftest import SMALL
 
     out = tmp_path / "again"

@@ -15,8 +15,8 @@ import pytest
 
 from configs.cli import main
 from configs.errors import StaleError
+from configs.files import file_digests
 from data.__main__ import VERBS
-from data.dataset.files import file_digests
 from data.dataset.reader import PreparedDataset
 from data.look.verify import verify
 from data.prepare.prepare import prepare

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.dataset.dense import round_depth
+from data.dataset.clip_files import round_depth
 from data.look.reprojection import reproject
 from data.scannet.config import ScannetConfig
 from data.scannet.source import ScannetSource

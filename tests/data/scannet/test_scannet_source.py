@@ -207,7 +207,7 @@ def test_split_lists(release: Release, brief: RawScan) -> None:
     with pytest.raises(DatasetError, match="room scene0000 is in two split lists"):
         ScannetSource(ScannetConfig(), root)
     (root / "scannetv2_val.txt").write_text("<html>\n")
-    with pytest.raises(DatasetError, match="is no scan"):
+    with pytest.raises(DatasetError, match="not a scan name"):
         read_lists({"val": root / "scannetv2_val.txt"})
 
 

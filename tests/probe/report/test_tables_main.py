@@ -199,7 +199,7 @@ def test_the_command_of_a_run_resolves_to_its_configuration(study: Any) -> None:
 
         layers = train_layers({"task": task, "profile": "smoke"})
         words = {"task": task, "profile": "smoke", **changes}
-        found: dict[str, Any] = plain(resolve(layers.schema, layers.values, {k: str(v) for k, v in words.items()}))
+        found: dict[str, Any] = plain(resolve(layers.start, layers.values, {k: str(v) for k, v in words.items()}))
         return found
 
     changed = config("instance", **{"recipe.lr": 0.5, "match.width": 8, "split_scheme": "standard", "sampler": "paper"})
@@ -210,14 +210,14 @@ def test_the_command_of_a_run_resolves_to_its_configuration(study: Any) -> None:
     assert words["seeds"] == "7" and words["depths"] == "3" and words["layers"] == run.array
     assert {key: words[key] for key in words if "." in key} == {"recipe.lr": "0.5", "match.width": "8"}
     layers = train_layers(words)
-    assert resolve(layers.schema, layers.values, words).recipe.lr == 0.5
+    assert resolve(layers.start, layers.values, words).recipe.lr == 0.5
 
 
 def test_the_command_of_features_names_their_noise_level_in_full_and_their_grid(study: Any) -> None:
     level = 0.5023265744284328
     study.per_clip("instance", "wan-t2v-1.3b-tiny-random", {"t_miou": FLAT}, tap="dit", block=4, noise=level)
     command = build(str(study.root)).table("runs").extract_command[0]
-    model = "python -m extract run model=wan-t2v-1.3b dataset=toy weights=random size=tiny"
+    model = "spatialprobe extract run model=wan-t2v-1.3b dataset=toy weights=random size=tiny"
     assert command == f"{model} layers=4 noise={level!r} grid=2x2"
 
 
@@ -225,7 +225,7 @@ def test_the_command_of_a_fusion_has_the_options_of_its_record(study: Any) -> No
     fingerprint = {"parents": [], "fusion": {}}
     study.per_clip("instance", "oracle+position", {"t_miou": FLAT}, store=fingerprint, tap="fused")
     command = build(str(study.root)).table("runs").extract_command[0]
-    assert command == 'python -m fusion fuse models="oracle+position" dataset=toy'
+    assert command == "spatialprobe fusion fuse models=oracle+position dataset=toy"
     print_ = digest(fingerprint)
     choices = Choices(grid="4x4", layers=["5", "all"])
     record = ViewRecord("oracle+position", "toy", ("", ""), make_recipe("lnconcat"), choices, (), fingerprint, print_)

@@ -24,12 +24,13 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "add-a-task.md"
 
 @pytest.fixture
 def write_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Writes the documented task, changed by (old, new) pairs of its declaration, and returns its folder."""
-    monkeypatch.setattr(probe.tasks, "__path__", [*probe.tasks.__path__, str(tmp_path / "tasks")])
+    """Writes the documented task into a plug-in, changed by (old, new) pairs of its declaration; returns its folder."""
+    monkeypatch.setattr(probe.tasks, "__path__", [*probe.tasks.__path__])
+    monkeypatch.setenv("SPATIALPROBE_PLUGINS", str(tmp_path / "plugin"))
 
     def write(*changes: tuple[str, str], name: str = "brightness") -> Path:
         blocks = re.findall(r"```(?:python|yaml)\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-        folder = tmp_path / "tasks" / name
+        folder = tmp_path / "plugin" / "probe" / "tasks" / name
         folder.mkdir(parents=True)
         for old, new in changes:
             assert old in blocks[0]
@@ -51,7 +52,7 @@ def options(root: Path, **overrides: str) -> Any:
     words = {"task": "brightness", "profile": "debug", "model": "speckle", "root": str(root), "device": "cpu"}
     words |= {"resamples": "20", **overrides}
     layers = train_layers(words)
-    return resolve(layers.schema, layers.values, words)
+    return resolve(layers.start, layers.values, words)
 
 
 def call(*words: str) -> int:
@@ -165,8 +166,7 @@ def test_a_wrong_label_column_does_not_disturb_other_tasks(
     artifacts: Path, write_task: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from configs.errors import MissingError
-    from probe.inputs.checks import check_truth
-    from probe.inputs.inputs import RememberingDataset
+    from probe.inputs.inputs import RememberingDataset, check_truth
 
     write_task(('label_column="has_depth"', 'label_column="has_brightness"'))
     dataset = RememberingDataset(artifacts / "datasets" / "toy")

@@ -13,9 +13,9 @@ import torch
 
 from configs.errors import ConfigError
 from probe.inputs.batches import attached
-from probe.inputs.inputs import RememberingDataset
+from probe.inputs.inputs import RememberingDataset, donors
 from probe.inputs.matching import Match
-from probe.studies.controls import donors, selectivity
+from probe.results.write import selectivity
 from probe.task import load_task
 from probe.train.train import train
 

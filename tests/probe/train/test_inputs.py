@@ -173,4 +173,4 @@ def test_plan_is_the_same_for_all_models(artifacts: Path, configure: Configure) 
         open_inputs(finish(configure(artifacts, "tagging", model=model, layers="all")), load_task("tagging"))[0]
         for model in ("speckle", "deep")
     ]
-    assert opened[0].plan.sha256 == opened[1].plan.sha256 and opened[0].plan.views == opened[1].plan.views
+    assert opened[0].plan.sha256 == opened[1].plan.sha256 and opened[0].plan.queries == opened[1].plan.queries

@@ -20,7 +20,8 @@ from probe.config import EvaluateConfig, PredictConfig, RunsConfig
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores
 from probe.results import results
-from probe.results.apply import evaluate, find_run, predict
+from probe.results.apply import evaluate, predict
+from probe.results.results import find_run
 from probe.results.runs import print_results, print_runs
 from probe.train.train import train
 

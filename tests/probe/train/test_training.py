@@ -18,15 +18,15 @@ from configs.loader import resolve
 from probe.config import EvaluateConfig
 from probe.results import results
 from probe.results.apply import evaluate
-from probe.train import checkpoints
 from probe.train.recipe import Schedule
+from probe.train.run_folder import load_checkpoint, save_checkpoint
 from probe.train.train import train
 
 Configure = Callable[..., Any]
 
 
 def weights(root: Path, run_id: str, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
-    state: dict[str, torch.Tensor] = checkpoints.load(root / "runs" / run_id / name, run_id)["weights"]
+    state: dict[str, torch.Tensor] = load_checkpoint(root / "runs" / run_id / name, run_id)["weights"]
     return state
 
 
@@ -190,16 +190,16 @@ def test_weights_of_another_round_are_never_scored_as_the_best(
         (member,) = members
         if member.rounds_done == 3:  # another process that trains the same run
             path = member.folder / "best.ckpt"
-            state = checkpoints.load(path, member.run_id)
+            state = load_checkpoint(path, member.run_id)
             patch.setattr(member, "is_better", lambda score: False)
-            checkpoints.save(path, member.run_id, {**state, "round": state["round"] + 1})
+            save_checkpoint(path, member.run_id, {**state, "round": state["round"] + 1})
         return original(self, members, data, clips, full=full, among=among)
 
     with monkeypatch.context() as patch, pytest.raises(StaleError, match="best weights"):
         patch.setattr(Session, "scores", replaced)
         train(configure(artifacts, "instance"))
     (result,) = train(configure(artifacts, "instance"))  # the file says itself of which round it is
-    state = checkpoints.load(artifacts / "runs" / result["run_id"] / "best.ckpt", result["run_id"])
+    state = load_checkpoint(artifacts / "runs" / result["run_id"] / "best.ckpt", result["run_id"])
     assert result["best_round"] == state["round"]
 
 
@@ -287,7 +287,7 @@ def test_checkpoint_of_another_run_is_refused(trained: Path, configure: Configur
     (first,) = train(configure(trained, "tagging"))
     path = trained / "runs" / first["run_id"] / "last.ckpt"
     with pytest.raises(StaleError, match="another run"):
-        checkpoints.load(path, "0" * 16)
+        load_checkpoint(path, "0" * 16)
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"h\x05.", b"PK\x03\x04"])
@@ -295,7 +295,7 @@ def test_damaged_checkpoint_is_told(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "last.ckpt"
     path.write_bytes(content)
     with pytest.raises(CorruptionError, match="not a readable checkpoint"):
-        checkpoints.load(path, "0" * 16)
+        load_checkpoint(path, "0" * 16)
 
 
 def test_divergence_is_told(artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def main_section(data: ReportData, sources: Sources, settings: Settings) -> Sect
         "Columns, units and arrows as in the published table: tagging and instance metrics times 100. Below each "
         "number stand its 95 % interval over rooms, clips and seeds, and the published figure with "
         "our difference (\N{GREEK CAPITAL LETTER DELTA}) where the paper has the model. A published "
-        "figure next to another dataset, probe or view plan is orientation, not a comparison."
+        "figure next to another dataset, probe or query plan is orientation, not a comparison."
     )
     return Section("main", "Main table", blocks, lead)
 

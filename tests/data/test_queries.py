@@ -12,16 +12,15 @@ import pytest
 
 from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.queries import PlanName, load_plan
+from data.dataset.queries import SAMPLERS, PlanName, clip_rng, draw_queries, load_plan, paper_queries, snap
 from data.dataset.reader import PreparedDataset
-from data.dataset.views import SAMPLERS, clip_rng, draw_views, paper_views, snap
 from data.prepare.prepare import prepare
 from tests.data.toy import Shape, ToySource
 
 
 def draw(sampler: str, n: int, epoch: int = 0, clip_id: str = "c", seed: int = 0) -> tuple[int, ...]:
     centres = np.stack([np.sin(np.arange(20)), np.cos(np.arange(20) * 1.3), np.zeros(20)], 1)
-    return draw_views(sampler, n, clip_id=clip_id, seed=seed, epoch=epoch, legal=QUERY_POSITIONS, centres=centres)
+    return draw_queries(sampler, n, clip_id=clip_id, seed=seed, epoch=epoch, legal=QUERY_POSITIONS, centres=centres)
 
 
 def test_snap() -> None:
@@ -40,19 +39,19 @@ def published(index: int, n: int, seed: int = 0) -> list[int]:
 @pytest.mark.parametrize("n", [4, 8])
 def test_paper_draws(n: int) -> None:
     for index in range(300):
-        assert list(paper_views(index, n, 81)) == published(index, n)
-        assert paper_views(index, n, 150) == paper_views(index, n, 81)  # both span the window of 76
+        assert list(paper_queries(index, n, 81)) == published(index, n)
+        assert paper_queries(index, n, 150) == paper_queries(index, n, 81)  # both span the window of 76
 
 
 def test_paper_draws_are_frozen() -> None:
-    assert paper_views(0, 4, 81) == (0, 33, 45, 65)
-    assert paper_views(7, 8, 81)[0] == 0
+    assert paper_queries(0, 4, 81) == (0, 33, 45, 65)
+    assert paper_queries(7, 8, 81)[0] == 0
 
 
 @pytest.mark.parametrize("n", [4, 8])
 def test_paper_support(n: int) -> None:
     """First view always 0, position 1 never drawn, the others about evenly (protocol, data 7)."""
-    counts = Counter(v for i in range(4000) for v in paper_views(i, n, 81))
+    counts = Counter(v for i in range(4000) for v in paper_queries(i, n, 81))
     assert counts[0] == 4000 and counts[1] == 0 and set(counts) == set(QUERY_POSITIONS) - {1}
     middle = [counts[p] / 4000 for p in QUERY_POSITIONS[3:-1]]
     assert abs(np.mean(middle) - {4: 0.167, 8: 0.38}[n]) < 0.02
@@ -90,39 +89,39 @@ def test_generator_is_frozen() -> None:
 def test_baseline_prefers_far_cameras() -> None:
     centres = np.zeros((20, 3))
     centres[:, 0] = np.arange(20.0)
-    views = draw_views("baseline", 2, clip_id="c", seed=0, epoch=3, legal=QUERY_POSITIONS, centres=centres)
+    views = draw_queries("baseline", 2, clip_id="c", seed=0, epoch=3, legal=QUERY_POSITIONS, centres=centres)
     first = QUERY_POSITIONS.index(views[0])
     assert QUERY_POSITIONS.index(views[1]) == (19 if first < 10 else 0)
     centres[5:] = np.nan
     for epoch in range(30):
-        views = draw_views("baseline", 4, clip_id="c", seed=0, epoch=epoch, legal=QUERY_POSITIONS, centres=centres)
+        views = draw_queries("baseline", 4, clip_id="c", seed=0, epoch=epoch, legal=QUERY_POSITIONS, centres=centres)
         assert set(views) <= set(QUERY_POSITIONS[:5])
     with pytest.raises(DatasetError, match="valid poses"):
-        draw_views("baseline", 8, clip_id="c", seed=0, epoch=0, legal=QUERY_POSITIONS, centres=centres)
+        draw_queries("baseline", 8, clip_id="c", seed=0, epoch=0, legal=QUERY_POSITIONS, centres=centres)
 
 
 def test_impossible_draws() -> None:
-    with pytest.raises(DatasetError, match="too short for 8 views"):
-        paper_views(0, 8, 35)
+    with pytest.raises(DatasetError, match="too short for 8 queries"):
+        paper_queries(0, 8, 35)
     with pytest.raises(DatasetError, match="did you mean uniform"):
         draw("unifrom", 4)
-    with pytest.raises(DatasetError, match="can't draw 21 views"):
+    with pytest.raises(DatasetError, match="can't draw 21 queries"):
         draw("uniform", 21)
 
 
 def test_plans_of_a_dataset(toy: PreparedDataset) -> None:
-    plan = toy.plan("paper-4")
-    assert "short_00" in plan.views  # 30 frames hold 4 views with gaps of 5
+    plan = load_plan(toy, "paper-4")
+    assert "short_00" in plan.queries  # 30 frames hold 4 views with gaps of 5
     others = toy.split("report", "paper")
     for ids in (toy.split("train"), others):
         for place, clip_id in enumerate(ids):
             frames = min(len(toy.positions(clip_id)), 76)
-            expected = paper_views(place, 4, 81 if clip_id == "query_00" else frames)
+            expected = paper_queries(place, 4, 81 if clip_id == "query_00" else frames)
             assert plan.of(clip_id) == expected
-    assert toy.plan("paper-4").sha256 == plan.sha256
-    several = toy.plan("random_start-4-d3-s1")
-    assert all(len(draws) == 3 for draws in several.views.values())
-    assert "short_00" not in toy.plan("paper-8").views  # too short: left out, not bent
+    assert load_plan(toy, "paper-4").sha256 == plan.sha256
+    several = load_plan(toy, "random_start-4-d3-s1")
+    assert all(len(draws) == 3 for draws in several.queries.values())
+    assert "short_00" not in load_plan(toy, "paper-8").queries  # too short: left out, not bent
     with pytest.raises(MissingError, match="draw 1"):
         plan.of("plain_00", 1)
 
@@ -144,7 +143,7 @@ def test_plan_is_frozen_and_checked(tmp_path: Path) -> None:
     assert list(table.columns) == ["clip_id", "split", "draw", "views"]
     table["views"] = [[0, 5, 9, 13]] * 2
     table.to_parquet(path)
-    assert dataset.plan("paper-4").of("a") == (0, 5, 9, 13)  # the file decides, not the sampler
+    assert load_plan(dataset, "paper-4").of("a") == (0, 5, 9, 13)  # the file decides, not the sampler
     table["views"] = [[0, 2, 9, 13]] * 2
     table.to_parquet(path)
     with pytest.raises(CorruptionError, match="delete"):
@@ -156,7 +155,7 @@ def test_plan_is_frozen_and_checked(tmp_path: Path) -> None:
 
 def test_grown_dataset_gets_plans_of_its_own(tmp_path: Path) -> None:
     prepare(ToySource({"a": Shape()}), tmp_path / "d", plans=["random_start-4"], workers=1)
-    before = PreparedDataset(tmp_path / "d").plan("random_start-4")
+    before = load_plan(PreparedDataset(tmp_path / "d"), "random_start-4")
     prepare(ToySource({"a": Shape(), "b": Shape()}), tmp_path / "d", plans=["random_start-4"], workers=1)
-    after = PreparedDataset(tmp_path / "d").plan("random_start-4")
-    assert after.of("a") == before.of("a") and set(after.views) == {"a", "b"}
+    after = load_plan(PreparedDataset(tmp_path / "d"), "random_start-4")
+    assert after.of("a") == before.of("a") and set(after.queries) == {"a", "b"}

@@ -1,4 +1,4 @@
-"""Copies a store, or parts of it, with verification: to another disk, or with another compression."""
+"""Copies or moves a store, or parts of it, with verification: to another disk, or with another compression."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cache.care.compare import compare
+from cache.care.prune import drop_arrays, prune
 from cache.care.verify import verify
-from cache.storage.backend import Backend
+from cache.format import layout
+from cache.storage.backend import TEMPORARY, Backend
 from cache.store import FeatureStore
+from configs import commands
 from configs.errors import CorruptionError, StoreError
 
 if TYPE_CHECKING:
@@ -64,7 +68,7 @@ def copy_store(
             "the copy is not what was written",
             found="; ".join(map(str, problems[:4])),
             where=copy.where,
-            fix=f"check the disk, then python -m cache repair store={copy.where}, and copy again",
+            fix=f"check the disk, then {commands.repair(copy.where)}, and copy again",
         )
     copy.refresh()
     return copy
@@ -92,3 +96,30 @@ def _copy_clip(source: FeatureStore, copy: FeatureStore, clip_id: str, arrays: S
             rows = range(source.array(name).rows)
             features: torch.Tensor = source.read([(clip_id, name, rows)], verify=True)[0]
             writer.put(name, features)
+
+
+def remove_store(store: FeatureStore, copy: FeatureStore) -> None:
+    """Remove a store of which a verified copy exists.
+
+    Raises:
+        StoreError: the copy lacks something, or a job is writing; nothing is removed.
+    """
+    store.refresh()  # what was committed while it was copied must not go
+    copy.refresh()
+    lacking = compare(store, copy)
+    if lacking:
+        raise StoreError(
+            "the copy is not complete; nothing was removed", found="; ".join(lacking[:4]), where=copy.where
+        )
+    drop_arrays(store.backend, store.board, list(store.arrays))
+    prune(store.backend, store.board)
+    for clip in store.quarantined():
+        store.clear_quarantine(clip)
+    for key in (layout.STORE, layout.CLIPS, f"{layout.GROUP}/zarr.json", layout.MANIFEST):
+        store.backend.delete(key)
+        store.backend.delete(f"{layout.BACKUP}/{key}")
+    for session in store.backend.names(TEMPORARY):
+        store.backend.delete(f"{TEMPORARY}/{session}")
+    for folder in (*layout.FOLDERS, ""):
+        if not store.backend.names(folder):
+            store.backend.delete(folder)

@@ -14,11 +14,21 @@ from data.dataset.ceilings import cells, depth_floor, instance_score, perfect_ce
 from data.dataset.clip import Clip
 from data.dataset.taxonomy import SCANNET20
 from data.rooms.config import RoomsConfig
-from data.rooms.frames import FrameRenderer
-from data.rooms.invariants import query_positions
-from data.rooms.report import Truth, print_report, report, store_report, truth_of_clip, truths_of_source
+from data.rooms.paths import query_positions
+from data.rooms.recording import FrameRenderer
+from data.rooms.report import Truth, print_report, report, store_report
 from data.rooms.source import RoomsSource
 from data.rooms.world import build
+
+
+def truth_of_clip(clip: Clip) -> Truth:
+    """Return the ground truth of a clip in memory."""
+    assert clip.instance is not None and clip.depth is not None and clip.class_pixels is not None
+    stored = list(range(len(clip.frames))) if clip.positions is None else clip.positions.tolist()
+    dense = clip.gt_frames.tolist()
+    counts = clip.class_pixels[[stored.index(position) for position in dense]]
+    things = [item.id for item in clip.instances if item.is_thing]
+    return Truth(clip.clip_id, dense, clip.instance, clip.depth, counts, things)
 
 
 def slow_score(predicted: NDArray[np.int64], instance: NDArray[np.uint16]) -> tuple[float, float]:
@@ -121,7 +131,7 @@ def test_the_report_of_a_prepared_dataset_is_that_of_its_source(small: RoomsConf
     source = RoomsSource(replace(small, clips=2, frames=41, render="query", splits="hash"))
     prepare(source, tmp_path / "rooms", plans=[], workers=1)
     stored = json.loads(store_report(tmp_path / "rooms").read_text())
-    direct = report(truths_of_source(source), SCANNET20.names)
+    direct = report((truth_of_clip(source.make(clip_id)) for clip_id in source.clip_ids()), SCANNET20.names)
     assert stored["classes"] == direct["classes"] and stored["instances"] == direct["instances"]
     for grid, values in direct["ceilings"].items():
         assert stored["ceilings"][grid] == pytest.approx(values, abs=1e-4)  # stored depth is rounded

@@ -1,9 +1,12 @@
-"""Checkpoints of single runs: plain tensors and numbers, written atomically, read with `weights_only=True`."""
+"""The folder of a run: checkpoints as plain tensors and numbers, and the log with one row per round."""
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,18 @@ import torch
 
 from configs.errors import CorruptionError, MissingError, StaleError
 from configs.files import write_atomic
+from configs.paths import runs_path
+from probe.metrics.scores import number
 
 FORMAT = 1
 
 
-def save(path: Path, run_id: str, state: dict[str, Any]) -> None:
+def folder_of(root: str | None, run_id: str) -> Path:
+    """Return the folder of a run."""
+    return runs_path(root) / run_id
+
+
+def save_checkpoint(path: Path, run_id: str, state: dict[str, Any]) -> None:
     """Write a checkpoint so that a reader finds the old one or the new one, never half of one.
 
     Args:
@@ -29,7 +39,7 @@ def save(path: Path, run_id: str, state: dict[str, Any]) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def load(path: Path, run_id: str) -> dict[str, Any]:
+def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
     """Read a checkpoint of a run onto the CPU.
 
     Raises:
@@ -55,3 +65,35 @@ def load(path: Path, run_id: str) -> dict[str, Any]:
             fix=f"delete {path.parent} and train again",
         )
     return state
+
+
+class RunLog:
+    """Rows of a run; numbers that are not finite become empty.
+
+    Args:
+        folder: the run's folder; `log.jsonl` and `log.csv` appear there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[Row] = []
+
+    def restore(self, rows: Sequence[Row]) -> None:
+        """Start from the rows of a checkpoint."""
+        self.rows = [dict(row) for row in rows]
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append a row and write both files."""
+        self.rows.append({k: number(v) if isinstance(v, float) else v for k, v in row.items()})
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lines = "".join(json.dumps(row) + "\n" for row in self.rows)
+        write_atomic(self.folder / "log.jsonl", lines.encode())
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomic(self.folder / "log.csv", text.getvalue().encode())
+
+
+Row = dict[str, Any]
