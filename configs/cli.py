@@ -27,9 +27,9 @@ class RootConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-    """The dataclass that a verb fills for given arguments, and the YAML values below the overrides."""
+    """What a verb fills for given arguments (a dataclass, or an instance of one), and the YAML values below them."""
 
-    schema: type
+    start: object
     values: Sequence[Mapping[str, Any]] = ()
 
 
@@ -103,7 +103,7 @@ def _dispatch(stage: str, about: str, verbs: Sequence[Verb], arguments: list[str
     if flags & {"--help", "-h"}:
         _print_verb(stage, verb, layers)
         return 0
-    config: Any = loader.resolve(layers.schema, layers.values, overrides)
+    config: Any = loader.resolve(layers.start, layers.values, overrides)
     if "--show" in flags:
         print(loader.to_yaml(config), end="")
         return 0
@@ -167,7 +167,7 @@ def _print_verb(stage: str, verb: Verb, layers: Layers) -> None:
     typed = " ".join(filter(None, (PROGRAM, stage, verb.name)))
     print(f"{verb.help}\n\nusage: {typed} {plain}key=value ... [--show] [--help]\n")
     set_by_yaml: dict[str, Any] = {}
-    known = {item.key: item for item in options_of(layers.schema)}
+    known = {item.key: item for item in options_of(layers.start)}
     for values in layers.values:
         set_by_yaml.update(loader.layer_values(values, known))
     for item in known.values():

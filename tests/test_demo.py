@@ -40,7 +40,7 @@ def parsed(line: str) -> tuple[str, str, Any]:
     (known,) = [v for v in import_module(f"{stage}.__main__").VERBS if v.name == verb]
     overrides = loader.parse_overrides(words)
     layers = Layers(known.config) if isinstance(known.config, type) else known.config(overrides)
-    return stage, verb, loader.resolve(layers.schema, layers.values, overrides)
+    return stage, verb, loader.resolve(layers.start, layers.values, overrides)
 
 
 @pytest.mark.parametrize(("options", "dataset"), [((), "rooms"), (("PRESET=nano",), "rooms-nano")])
