@@ -13,7 +13,7 @@ from configs import commands
 from configs.console import Progress, format_bytes, print_table
 from configs.errors import ConfigError, SpatialprobeError
 from configs.names import NOISE, read_models
-from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, choices_of, recipe_of
+from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig
 from fusion.materialise import materialise
 from fusion.opening import open_source, resolve_aliases, training_clips, view_by_name
 from fusion.recipe import Choices, Recipe
@@ -25,10 +25,11 @@ def fuse(config: FuseConfig) -> int:
     """Make a view and record it, so that probes find it by name; materialise it if asked. Returns the exit code.
 
     Raises:
-        ConfigError: one model with nothing done to it, which is no fusion.
+        ConfigError: one model with nothing done to it, which is no fusion, or options that contradict each other.
         SpatialprobeError: see `fusion.opening.view_by_name`.
     """
-    recipe = recipe_of(config)
+    recipe, choices = config.recipe, config.choices
+    recipe.check()
     name = read_models(config.models, config.variant, recipe.width)
     name = resolve_aliases(config.root, config.dataset, name)
     if not name.joined:
@@ -37,7 +38,6 @@ def fuse(config: FuseConfig) -> int:
             expected="two models or more, or a variant of one",
             fix=f'write models="{name} <another>", or models={name}@zscore',
         )
-    choices = choices_of(config)
     given = config.train_clips or None
     train = training_clips(config.root, config.dataset, given) if recipe.fitted else []
     view = view_by_name(config.root, config.dataset, name, config.stores, recipe, choices, train_clips=train)
