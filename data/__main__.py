@@ -108,8 +108,8 @@ def _prepare(config: Any) -> int:
     from data.prepare.status import print_statuses
 
     kind = load_kind(config.dataset)
-    name = check_clip_id(config.name)
     source = kind.source(config)
+    name = check_clip_id(source.info.name)
     path = dataset_path(config.root, name)
     if config.dry_run:
         tried = forecast(source, path, workers=config.workers, select=config.select, report=config.report)

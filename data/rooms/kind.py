@@ -8,19 +8,20 @@ from pathlib import Path
 
 from configs.cli import Layers
 from configs.files import read_json
-from configs.options import option
+from configs.options import inline, option
 from data.dataset.clip import ClipSource
 from data.dataset.tables import read_tables
-from data.prepare.config import Kind, PrepareConfig, only, preset_layers
+from data.prepare.config import Kind, PrepareConfig, preset_layers
 from data.rooms.config import RoomsConfig
 from data.rooms.report import REPORT, print_report, store_report
 from data.rooms.source import RoomsSource
 
 
 @dataclasses.dataclass
-class PrepareRooms(RoomsConfig, PrepareConfig):
+class PrepareRooms(PrepareConfig):
     """Options of `prepare dataset=rooms`."""
 
+    rooms: RoomsConfig = inline(RoomsConfig)
     preset: str = option("ci", "named set of values in configs/dataset/rooms/")
 
 
@@ -29,7 +30,7 @@ def _layers(overrides: Mapping[str, str]) -> Layers:
 
 
 def _source(config: PrepareRooms) -> ClipSource:
-    return RoomsSource(only(RoomsConfig, config))
+    return RoomsSource(config.rooms)
 
 
 def _finish(dataset: Path) -> None:
