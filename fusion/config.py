@@ -9,7 +9,7 @@ from configs.cli import Layers, RootConfig
 from configs.errors import ConfigError
 from configs.names import DEFAULT_VARIANT, read_models
 from configs.options import option
-from fusion.recipe import UPSAMPLING, Choices, Recipe, variant_values
+from fusion.recipe import Choices, Recipe, variant_values
 
 
 @dataclasses.dataclass
@@ -55,27 +55,6 @@ class _FuseOptions(RootConfig):
 @dataclasses.dataclass
 class FuseConfig(Recipe, Choices, _FuseOptions):
     """Options of `fuse`."""
-
-
-@dataclasses.dataclass
-class ControlsConfig(RootConfig):
-    """Options of `controls`."""
-
-    models: str = option(help='the pair, such as "wan-t2v-14b qwen3-vl-8b"')
-    dataset: str = option("rooms", "name of the prepared dataset")
-    others: list[str] = option(
-        help="further models to join with those of their kind; default: all that have features", factory=list
-    )
-    variants: list[str] = option(
-        help="other ways to fuse the pair", factory=lambda: ["concat", "zscore", "l2", "pca", "sum", "gated"]
-    )
-    task: list[str] = option(help="tasks to write the probe commands for", factory=lambda: ["instance", "geometry"])
-    layers: list[str] = option(help="for each model a block, an array name, or all", factory=list)
-    grid: str = option("last", "where branches meet: rows x columns, first, last, or a model's name")
-    upsample: str = option("native", "see fuse", choices=UPSAMPLING)
-    seed: int = option(0, "of noise and random projections", minimum=0)
-    probe: str = option("", 'further options of every probe, such as "profile=cpu seeds=0,1"')
-    run: bool = option(False, "also train the probes, one after the other")
 
 
 def fuse_layers(overrides: Mapping[str, str]) -> Layers:

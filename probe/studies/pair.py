@@ -11,18 +11,40 @@ from pathlib import Path
 
 from cache.locate import find_stores
 from configs import commands
+from configs.cli import RootConfig
 from configs.console import print_table
 from configs.errors import ConfigError, SpatialprobeError
 from configs.files import write_atomic
 from configs.names import NOISE, BranchName, FusionName, model_kind, read_models, read_source, untrained_twin
+from configs.options import option
 from configs.paths import features_path
-from fusion.config import ControlsConfig
 from fusion.fuse import save_view
 from fusion.opening import open_parent, resolve_aliases, training_clips, view_by_name
-from fusion.recipe import Choices, make_recipe, variant_values
+from fusion.recipe import UPSAMPLING, Choices, make_recipe, variant_values
 from fusion.views.grids import layer_arrays
 
 KINDS = ("vlm", "vgm")
+
+
+@dataclasses.dataclass
+class ControlsConfig(RootConfig):
+    """Options of `controls`."""
+
+    models: str = option(help='the pair, such as "wan-t2v-14b qwen3-vl-8b"')
+    dataset: str = option("rooms", "name of the prepared dataset")
+    others: list[str] = option(
+        help="further models to join with those of their kind; default: all that have features", factory=list
+    )
+    variants: list[str] = option(
+        help="other ways to fuse the pair", factory=lambda: ["concat", "zscore", "l2", "pca", "sum", "gated"]
+    )
+    task: list[str] = option(help="tasks to write the probe commands for", factory=lambda: ["instance", "geometry"])
+    layers: list[str] = option(help="for each model a block, an array name, or all", factory=list)
+    grid: str = option("last", "where branches meet: rows x columns, first, last, or a model's name")
+    upsample: str = option("native", "see fuse", choices=UPSAMPLING)
+    seed: int = option(0, "of noise and random projections", minimum=0)
+    probe: str = option("", 'further options of every probe, such as "profile=cpu seeds=0,1"')
+    run: bool = option(False, "also train the probes, one after the other")
 
 
 @dataclasses.dataclass
@@ -61,7 +83,7 @@ def controls(config: ControlsConfig) -> int:
         raise ConfigError(
             "the control table is made for a pair of models",
             found=config.models,
-            fix=commands.fusion("controls", models="wan-t2v-14b qwen3-vl-8b"),
+            fix=commands.probe("controls", models="wan-t2v-14b qwen3-vl-8b"),
         )
     for variant in config.variants:
         variant_values(variant)

@@ -15,8 +15,7 @@ import pytest
 
 from configs.cli import main
 from data.prepare.prepare import prepare
-from fusion.__main__ import VERBS
-from probe.__main__ import VERBS as PROBE_VERBS
+from probe.__main__ import VERBS
 from probe.inputs.inputs import RememberingDataset
 from tests.data.toy import Shape, ToySource
 from tests.probe.train.feature_stores import make_store, noise_maps, position_maps
@@ -47,12 +46,12 @@ def root(tmp_path: Path) -> Path:
 def in_process(words: list[str], check: bool) -> SimpleNamespace:
     """Stands in for `subprocess.run`: what `python -m probe train ...` does, without starting Python."""
     assert words[1:3] == ["-m", "probe"]
-    return SimpleNamespace(returncode=main("probe", "", PROBE_VERBS, words[3:]))
+    return SimpleNamespace(returncode=main("probe", "", VERBS, words[3:]))
 
 
 def controls(root: Path, *words: str) -> int:
     options = [f"models={PAIR.replace('+', ' ')}", "dataset=toy", "task=instance", f"root={root}", f"probe={PROBE}"]
-    return main("fusion", "", VERBS, ["controls", *options, *words])
+    return main("probe", "", VERBS, ["controls", *options, *words])
 
 
 def trained(root: Path) -> dict[str, float]:
