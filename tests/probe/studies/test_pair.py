@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from configs import commands
 from configs.cli import main
 from fusion.opening import open_source
 from probe.__main__ import VERBS
+from probe.studies import pair
 from tests.fusion.lab import Lab, spec_of
 
 
@@ -42,7 +42,7 @@ def test_the_table_has_every_control_and_says_what_is_lacking(lab: Lab, capsys: 
         "wan-t2v-1.3b+noise~8", "noise~12+qwen3-vl-2b", "wan-t2v-1.3b+position~8", "position~12+qwen3-vl-2b",
         "wan-t2v-1.3b+qwen3-vl-2b-random", "qwen3-vl-2b+internvl3-1b", "wan-t2v-1.3b@random20", "qwen3-vl-2b@pca4",
     ]  # fmt: skip
-    probes = [shlex.split(line) for line in script.splitlines() if line.startswith("python")]
+    probes = [shlex.split(line) for line in script.splitlines() if line.startswith("spatialprobe probe train")]
     for name in ready:
         assert sum(f"model={name}" in words for words in probes) == 2, name
     assert script.count("task=instance") == script.count("task=geometry") >= len(ready)
@@ -79,16 +79,17 @@ def test_unknown_variants_are_refused_before_anything_is_made(lab: Lab, capsys: 
     assert not (lab.root / "features" / "toy" / "vgm+vlm").exists()
 
 
-def test_run_reports_failed_probes(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("word", "message"), [("trunk.widht=8", "trunk.width"), ("profile=tiny", "profile"), ("x", "x")]
+)
+def test_wrong_options_of_the_probes_are_reported_before_one_trains(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str, message: str
 ) -> None:
-    from probe.studies.pair import run_all
-
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert run_all([["-m", "probe"]]) == 1
-    assert "failed: python -m probe" in capsys.readouterr().err
-    monkeypatch.setattr(sys, "executable", "/bin/true")
-    assert run_all([["-m", "probe"]]) == 0
+    monkeypatch.setattr(pair, "train", lambda run: pytest.fail("trained"))
+    lab.pair()
+    options = ["models=vgm vlm", "dataset=toy", f"root={lab.root}", "variants=l2", "run=true"]
+    assert run("controls", *options, f"probe=profile=debug {word}") == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_table_needs_a_pair(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:

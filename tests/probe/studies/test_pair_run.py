@@ -1,15 +1,10 @@
-"""The control table with its probes trained, on stores and ground truth small enough that a probe takes a second.
-
-Probes run in this process, through the same command line; the long version starts them as `controls` does.
-"""
+"""The control table with its probes trained, on stores and ground truth small enough that a probe takes a second."""
 
 from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -41,12 +36,6 @@ def root(tmp_path: Path) -> Path:
         make_store(tmp_path, dataset, source, {None: noise_maps(width, GRID)})
     make_store(tmp_path, dataset, "position", {None: position_maps(GRID)})
     return tmp_path
-
-
-def in_process(words: list[str], check: bool) -> SimpleNamespace:
-    """Stands in for `subprocess.run`: what `python -m probe train ...` does, without starting Python."""
-    assert words[1:3] == ["-m", "probe"]
-    return SimpleNamespace(returncode=main("probe", "", VERBS, words[3:]))
 
 
 def controls(root: Path, *words: str) -> int:
@@ -88,13 +77,10 @@ def check(root: Path, variants: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert set(second) == set(asked) and {name: second[name] for name in first} == first
 
 
-def test_every_row_trains_and_one_that_fails_loses_no_other(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(subprocess, "run", in_process)
+def test_every_row_trains_and_one_that_fails_loses_no_other(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     check(root, "zscore", capfd)
 
 
 @pytest.mark.full
-def test_the_same_as_processes_with_every_variant(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_same_with_every_variant(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     check(root, "concat,zscore,l2,pca,sum,gated", capfd)
