@@ -10,16 +10,16 @@ import numpy as np
 
 from configs.console import get_logger, progress
 from configs.errors import DatasetError, MissingError
+from configs.files import remove_stale
 from configs.identity import digest
 from data.dataset.clip import Clip, DatasetInfo
-from data.dl3dv.agreement import agreement
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.footage import Scenery, read_footage
-from data.dl3dv.geometry import Footage, Geometry
+from data.dl3dv.geometry import Footage, Geometry, Teacher, agreement
 from data.dl3dv.lens import displacement
-from data.dl3dv.scenes import Scene, choose_scenes, find_scenes, list_frames, parts_of, scene_files
-from data.dl3dv.teachers import teacher_of
-from data.dl3dv.windows import windows
+from data.dl3dv.scenes import Scene, choose_scenes, find_scenes, list_frames, parts_of, scene_files, windows
+from data.dl3dv.teachers import ColmapTeacher, NoTeacher, OracleTeacher
+from data.dl3dv.vggt import VggtTeacher
 
 IMPORTER_VERSION = 1
 """Raised whenever the same raw data and options would give another value."""
@@ -48,7 +48,7 @@ class DL3DVSource:
     def __init__(self, config: DL3DVConfig, raw: Path) -> None:
         config.check()
         self.config, self.raw = config, raw.absolute()
-        self.teacher = teacher_of(config)
+        self.teacher = _teacher_of(config)
         self._stamps: dict[str, str] = {}
         self._windows: dict[str, tuple[Scene, int]] = {}
         for scene in choose_scenes(find_scenes(self.raw), list(config.scenes)):
@@ -100,9 +100,6 @@ class DL3DVSource:
         Its answers wait in `<dataset>/teacher/` until the clips are made; those already there are not asked for again.
         Clips with broken files are left out: `make` says what is wrong with them.
         """
-        from configs.files import remove_stale
-        from data.dl3dv.vggt import VggtTeacher
-
         if not isinstance(self.teacher, VggtTeacher):
             return
         folder = dataset / ANSWERS
@@ -156,6 +153,19 @@ class DL3DVSource:
         if clip_id not in self._windows:
             raise MissingError(f"no clip {clip_id!r}", expected=f"one of {len(self._windows)}", where=self.raw)
         return self._windows[clip_id]
+
+
+def _teacher_of(config: DL3DVConfig) -> Teacher:
+    """Return the teacher that `teacher=` names.
+
+    Raises:
+        ModelError: its weights or its package are missing.
+    """
+    if config.teacher == "vggt":
+        return VggtTeacher(config.checkpoint, config.revision, config.teacher_side, config.device)
+    if config.teacher == "oracle":
+        return OracleTeacher()
+    return ColmapTeacher() if config.teacher == "colmap" else NoTeacher()
 
 
 def _batches(footages: Iterator[Footage], size: int) -> Iterator[list[Footage]]:

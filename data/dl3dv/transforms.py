@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
-from data.dataset.check import check_poses
+from data.dataset.check import OPENGL_TO_OPENCV, check_poses
 from data.dl3dv.lens import Lens
 from data.raw.folder import check_name, parse_json
 
 NAME = "transforms.json"
-OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 MODELS = {
     "PINHOLE": False,
     "SIMPLE_PINHOLE": False,

@@ -88,6 +88,13 @@ def color_frame(
     return content if untouched else encode_jpeg(np.asarray(picture), quality)
 
 
+def resize_color(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 RGB at another (height, width), bilinear with a filter as wide as the reduction."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
     """Return (H, W, 3) uint8 RGB as a JPEG without chroma subsampling; the same pixels give the same bytes."""
     from PIL import Image
@@ -175,12 +182,15 @@ def read_mask(content: bytes, where: Where, *, size: Size | None = None) -> NDAr
     return np.asarray(image).astype(np.uint16)
 
 
+def nearest(old: int, new: int) -> NDArray[np.int64]:
+    """Return which of `old` pixels along an axis lies under the centre of each of `new` ones, (new,) int64."""
+    return ((np.arange(new) + 0.5) * old / new).astype(np.int64)
+
+
 def resize_nearest(values: NDArray[Any], size: Size) -> NDArray[Any]:
     """Return a map (H, W) at another size: each new pixel takes the old one under its centre."""
     height, width = values.shape[:2]
-    rows = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(np.int64)
-    columns = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(np.int64)
-    result: NDArray[Any] = values[rows[:, None], columns[None]]
+    result: NDArray[Any] = values[nearest(height, size[0])[:, None], nearest(width, size[1])[None]]
     return result
 
 

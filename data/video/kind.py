@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from configs.cli import Layers
+from configs.loader import load_named
 from configs.options import option
 from data.dataset.clip import ClipSource
 from data.prepare.config import ImportConfig, Kind, only
 from data.video.config import VideoConfig
+from data.video.discover import identifier
+from data.video.source import VideoSource
 
 
 @dataclasses.dataclass
@@ -23,9 +26,6 @@ class PrepareVideo(VideoConfig, ImportConfig):
 
 
 def _layers(overrides: Mapping[str, str]) -> Layers:
-    from configs.loader import load_named
-    from data.video.discover import identifier
-
     values = [load_named("dataset/video", overrides.get("preset", "default"), kind="preset")]
     if overrides.get("raw"):
         path = Path(overrides["raw"]).expanduser().absolute()
@@ -35,8 +35,6 @@ def _layers(overrides: Mapping[str, str]) -> Layers:
 
 
 def _source(config: PrepareVideo) -> ClipSource:
-    from data.video.source import VideoSource
-
     return VideoSource(only(VideoConfig, config), config.raw_path(), config.name)
 
 

@@ -24,7 +24,10 @@ def blocks(text: str) -> list[str]:
 
 
 def run_all(commands: Iterable[str], given: Mapping[str, str]) -> None:
-    """Run commands as they stand, the script of this environment on the path; each must succeed. An `export` holds for those after it, unless `given`."""
+    """Run commands as they stand, with the script of this environment on the path; each must succeed.
+
+    An `export` holds for the commands after it, unless its variable is `given`.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     env = {**os.environ, "PATH": path, **given}
     for command in commands:

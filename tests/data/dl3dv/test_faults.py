@@ -17,9 +17,9 @@ from data.dataset.reader import PreparedDataset
 from data.dl3dv import scenes
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.source import DL3DVSource
-from data.emit.dl3dv_faults import FAULTS
 from data.prepare.prepare import prepare
 from tests.data.dl3dv.conftest import PLANS, Raw
+from tests.data.dl3dv.faults import FAULTS, broken_copy
 
 PROBLEMS = {
     "nan_json": ("transforms.json", "NaN is no number"),
@@ -54,7 +54,7 @@ PROBLEMS = {
 @pytest.fixture(scope="module")
 def broken(emit: Callable[..., Raw]) -> Raw:
     """Two sound scenes and one of every fault."""
-    return emit(clips=2, portrait=0, nested=0, distorted=0, frames=10, height=24, width=32, broken=["all"])
+    return emit(clips=2, portrait=0, nested=0, distorted=0, frames=10, height=24, width=32, broken=FAULTS)
 
 
 def test_every_fault_is_named_and_the_rest_goes_on(broken: Raw, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_truth_that_is_absent_or_of_another_camera(raw: Raw, tmp_path: Path) -> 
     source = DL3DVSource(DL3DVConfig(teacher="oracle"), folder)
     first = next(iter(whole["cam2world"]))
     bad = {
-        "no camera": {**whole, "matrix": [[0, 0, 1], [0, 1, 1], [0, 0, 1]]},
+        "not a camera matrix": {**whole, "matrix": [[0, 0, 1], [0, 1, 1], [0, 0, 1]]},
         "not the stored cameras": {"width": 3},
         "is not rigid": {**whole, "cam2world": {**whole["cam2world"], first: [[2.0] * 4] * 4}},
         "lacks a frame": {**whole, "cam2world": {k: v for k, v in whole["cam2world"].items() if k != first}},
@@ -203,8 +203,9 @@ def test_config_errors_name_the_command() -> None:
 def test_the_command_line_emits_imports_and_forecasts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw, root = tmp_path / "raw", f"root={tmp_path / 'art'}"
     small = ["clips=2", "frames=12", "height=24", "width=32", "min_visible=2", "workers=1"]
-    assert main("data", "", VERBS, ["emit", "format=dl3dv", f"out={raw}", "broken=[empty_image]", *small]) == 0
-    assert "an image has zero bytes" in capsys.readouterr().out
+    assert main("data", "", VERBS, ["emit", "format=dl3dv", f"out={raw}", *small]) == 0
+    assert "2 recordings" in capsys.readouterr().out
+    broken_copy(sorted((raw / "1K").iterdir())[0], "broken", "empty_image")
     words = ["prepare", "dataset=dl3dv", f"raw={raw}", root, "workers=1", "min_frames=8", "plans=[uniform-3]"]
     assert main("data", "", VERBS, [*words, "dry_run=true"]) in (0, 1)  # 1 if the broken scene was tried
     assert "Forecast" in capsys.readouterr().out and not (tmp_path / "art/datasets").exists()
@@ -213,4 +214,3 @@ def test_the_command_line_emits_imports_and_forecasts(tmp_path: Path, capsys: py
     dataset = PreparedDataset(tmp_path / "art/datasets/dl3dv")
     assert len(dataset.clips) == 2 and not (dataset.path / "teacher").exists()
     assert main("data", "", VERBS, ["emit", "format=dl3dv", f"out={raw}", *small]) == 2  # never overwrites
-    assert main("data", "", VERBS, ["emit", "format=dl3dv", f"out={raw}2", "broken=[empty_imag]", *small]) == 2

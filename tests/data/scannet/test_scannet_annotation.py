@@ -10,7 +10,7 @@ import pytest
 
 from configs.errors import DatasetError
 from data.dataset.taxonomy import SCANNET20, SCANNET200
-from data.emit.annotation import LABEL_IDS, labels_table
+from data.emit.scannet_scan import LABEL_IDS, labels_table
 from data.scannet.annotation import Votes, disagreements
 from data.scannet.cameras import camera_matrix, parse_matrix, register, scaled
 from data.scannet.labels import SceneObject, as_instances, labels_by_name, parse_aggregation, read_labels

@@ -18,9 +18,7 @@ from configs.errors import ConfigError, DatasetError, MissingError, StaleError
 from data.dataset.clip import ClipRefused
 from data.dataset.reader import PreparedDataset
 from data.dataset.splits import halve
-from data.emit.annotation import write_zip
-from data.emit.scannet_scan import RawScan
-from data.emit.sens import pack_depth, write_sens
+from data.emit.scannet_scan import RawScan, pack_depth, write_sens, write_zip
 from data.prepare.prepare import prepare
 from data.raw.images import encode_jpeg
 from data.rooms.source import RoomsSource
