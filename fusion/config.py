@@ -22,11 +22,11 @@ class ListConfig(RootConfig):
 
 @dataclasses.dataclass
 class ViewConfig(RootConfig):
-    """Which fused source is meant."""
+    """Selects a fused source."""
 
     models: str = option(help='models to fuse, such as "wan-t2v-14b qwen3-vl-8b", or a name such as a+b@zscore')
     dataset: str = option("rooms", "name of the prepared dataset")
-    store: str | None = option(None, "first digits of the fusion's fingerprint, where there are several")
+    store: str | None = option(None, "first digits of the fusion's fingerprint, if there are several")
 
 
 @dataclasses.dataclass
@@ -44,7 +44,7 @@ class _FuseOptions(RootConfig):
         DEFAULT_VARIANT, "a file in configs/fusion: concat, lnconcat, zscore, l2, pca, sum, gated, ..."
     )
     stores: list[str] = option(
-        help="for each model the first digits of its store's fingerprint, where it has several", factory=list
+        help="for each model the first digits of its store's fingerprint, if it has several", factory=list
     )
     train_clips: list[str] = option(
         help="clips that fitted variants look at; default: split train of the dataset", factory=list

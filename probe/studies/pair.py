@@ -56,7 +56,7 @@ class Row:
     """One line of the table.
 
     Attributes:
-        role: what it tells.
+        role: what it controls for.
         name: what a probe is to be trained on.
         layers: source -> layer, for sources that are not read whole.
         width: channels; None where it can't be made yet.
@@ -77,7 +77,7 @@ class Row:
 
 
 def controls(config: ControlsConfig) -> int:
-    """Make the views of the table, write its commands down, and run them if asked; returns the exit code.
+    """Make the views of the table, write its commands down and, with `run`, train its probes. Returns the exit code.
 
     Raises:
         SpatialprobeError: the pair itself can't be fused, or no such variant.
@@ -108,7 +108,7 @@ def controls(config: ControlsConfig) -> int:
 def table(config: ControlsConfig, name: FusionName) -> list[Row]:
     """Return all rows; views are recorded, so that probes find them by name.
 
-    All fused rows meet on the grid of the pair, so that they differ in what they hold and in nothing else.
+    All fused rows meet on the grid of the pair, so that they differ only in what they hold.
 
     Raises:
         SpatialprobeError: the pair itself can't be fused.
@@ -178,7 +178,7 @@ def write_script(
     """Write the commands as a shell script next to the pair's views and return its path."""
     path = features_path(config.root, config.dataset, str(name)) / "controls.sh"
     lines = ["#!/bin/sh", f"# Probes of the control table of {name} on {config.dataset}.", "set -e"]
-    lines += [f"# lacking: {row.name} ({row.role}): {row.fix or row.problem}" for row in rows if row.problem]
+    lines += [f"# missing: {row.name} ({row.role}): {row.fix or row.problem}" for row in rows if row.problem]
     lines += [commands.probe("train", **options) for options in probes]
     write_atomic(path, (commands.portable("\n".join(lines)) + "\n").encode())
     return path

@@ -66,7 +66,7 @@ def check(root: Path, variants: str, capfd: pytest.CaptureFixture[str]) -> None:
     asked = [word.removeprefix("model=") for word in shlex.split(script, comments=True) if word.startswith("model=")]
     assert len(asked) == len(set(asked)) and set(first) == set(asked) - {broken}
     assert f"controls of {PAIR} on toy" in printed and f"{len(asked)} probe commands" in printed
-    assert all(f"{name} " in printed for name in asked) and "lacking" not in script
+    assert all(f"{name} " in printed for name in asked) and "missing" not in script
     roles = ["noise for", "position for", "untrained for", "two VLMs", "two VGMs", "fusion's width", "half width"]
     assert all(role in printed for role in roles)
 
