@@ -54,14 +54,14 @@ class DL3DVConfig:
     teacher_batch: int = option(1, "teacher=vggt: clips of one size per forward pass", minimum=1, maximum=64)
 
     def check(self) -> None:
-        """Refuse combinations that can't be meant.
+        """Refuse combinations that contradict each other.
 
         Raises:
             ConfigError: two keys contradict each other.
         """
         if self.image_size != "any" and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", self.image_size):
             raise ConfigError(
-                "image_size is no size", expected="any, or for example 960x540", found=self.image_size,
+                "image_size is not a size", expected="any, or for example 960x540", found=self.image_size,
                 fix="add image_size=960x540, or leave it out",
             )  # fmt: skip
         if self.teacher_side % 14:

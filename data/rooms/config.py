@@ -83,7 +83,7 @@ class RoomsConfig:
     )
 
     def check(self) -> None:
-        """Refuse combinations that can't be meant.
+        """Refuse combinations that contradict each other.
 
         Raises:
             ConfigError: two keys contradict each other.

@@ -62,7 +62,7 @@ class ScannetConfig:
     )  # fmt: skip
 
     def check(self) -> None:
-        """Refuse combinations that can't be meant.
+        """Refuse combinations that contradict each other.
 
         Raises:
             ConfigError: only one side of a size is given, or one clip per scan is to be cut into three splits.

@@ -163,7 +163,9 @@ def test_open_by_name(toy_path: Path) -> None:
         ("kitchen", "name=kitchen"),
     ],
 )
-def test_missing_datasets_are_told_with_the_command_that_makes_them(name: str, command: str, tmp_path: Path) -> None:
+def test_missing_datasets_are_reported_with_the_command_that_makes_them(
+    name: str, command: str, tmp_path: Path
+) -> None:
     with pytest.raises(MissingError) as caught:
         PreparedDataset.open(name, tmp_path)
     assert command in " ".join(str(caught.value).split())

@@ -143,7 +143,7 @@ def test_repeated_clip_ids_are_refused(tmp_path: Path) -> None:
         prepare(Twice({"a": Shape(), "b": Shape()}), tmp_path / "d", workers=1)
 
 
-def test_clips_that_leave_the_index_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_clips_that_leave_the_index_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shapes = {"a_00": Shape(20), "b_00": Shape(20)}
     prepare(ToySource(shapes), tmp_path / "d", workers=1)
     assert "made earlier" not in caplog.text

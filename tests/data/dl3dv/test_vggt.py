@@ -223,7 +223,9 @@ def test_weights_that_do_not_load(raw: Raw, stub: type[VGGT], tmp_path: Path, mo
         source_of(raw, device="gpu0").make(raw.scenes[0])
 
 
-def test_another_version_of_the_package_is_told(raw: Raw, stub: type[VGGT], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_the_package_is_reported(
+    raw: Raw, stub: type[VGGT], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(VGGT, "forward", lambda self, images: {"pred_depth": images})
     with pytest.raises(ModelError, match="gives no depth, depth_conf, pose_enc"):
         source_of(raw).make(raw.scenes[0])
