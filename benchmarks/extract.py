@@ -84,15 +84,8 @@ class Pass:
 
 
 def weight_bytes(adapter: Any) -> int:
-    """Add up the loaded parameters of an adapter and of the networks it holds."""
-    from torch import nn
-
-    network = getattr(adapter, "_network", None)
-    found = {id(network): network} if isinstance(network, nn.Module) else {}
-    for owner in (adapter, network):
-        if owner is not None and not isinstance(owner, nn.Module):
-            found |= {id(value): value for value in vars(owner).values() if isinstance(value, nn.Module)}
-    return sum(p.numel() * p.element_size() for module in found.values() for p in module.parameters())
+    """Add up the loaded parameters of an adapter."""
+    return sum(p.numel() * p.element_size() for module in adapter.modules() for p in module.parameters())
 
 
 def savings(name: str, options: Options, cache: str) -> list[object]:

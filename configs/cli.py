@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from configs import loader
+from configs import loader, plugins
 from configs.commands import PROGRAM, command
 from configs.console import get_logger, logging_to
 from configs.errors import DISK_FIXES, ConfigError, SpatialprobeError
@@ -27,9 +27,9 @@ class RootConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-    """The dataclass that a verb fills for given arguments, and the YAML values below the overrides."""
+    """What a verb fills for given arguments (a dataclass, or an instance of one), and the YAML values below them."""
 
-    schema: type
+    start: object
     values: Sequence[Mapping[str, Any]] = ()
 
 
@@ -98,11 +98,12 @@ def _dispatch(stage: str, about: str, verbs: Sequence[Verb], arguments: list[str
         raise ConfigError(f"unknown command {words[0]!r} of {stage or PROGRAM}", fix=loader.closest(words[0], by_name))
     verb = by_name[words[0]]
     overrides = loader.parse_overrides(_named(words[1:], verb.words))
+    plugins.keep_out_of(overrides.get("root"))
     layers = verb.layers(overrides)
     if flags & {"--help", "-h"}:
         _print_verb(stage, verb, layers)
         return 0
-    config: Any = loader.resolve(layers.schema, layers.values, overrides)
+    config: Any = loader.resolve(layers.start, layers.values, overrides)
     if "--show" in flags:
         print(loader.to_yaml(config), end="")
         return 0
@@ -166,7 +167,7 @@ def _print_verb(stage: str, verb: Verb, layers: Layers) -> None:
     typed = " ".join(filter(None, (PROGRAM, stage, verb.name)))
     print(f"{verb.help}\n\nusage: {typed} {plain}key=value ... [--show] [--help]\n")
     set_by_yaml: dict[str, Any] = {}
-    known = {item.key: item for item in options_of(layers.schema)}
+    known = {item.key: item for item in options_of(layers.start)}
     for values in layers.values:
         set_by_yaml.update(loader.layer_values(values, known))
     for item in known.values():

@@ -24,7 +24,7 @@ PROGRAM = "spatialprobe"
 STAGES = {
     "data": "Prepared datasets: make them, look at them, check them.",
     "extract": "Features of frozen backbones: computed once, kept in a store.",
-    "cache": "Feature stores: list, check, mend, copy.",
+    "cache": "Feature stores: list, check, repair, copy.",
     "fusion": "Features of several models read as one.",
     "probe": "Probes: train them on cached features, score them, look at them.",
 }

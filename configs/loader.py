@@ -14,7 +14,8 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from configs.errors import ConfigError
-from configs.options import Option, options_of
+from configs.options import Option, as_typed, options_of
+from configs.plugins import plugin_folders
 
 CONFIG_FOLDER = Path(__file__).parent
 T = TypeVar("T")
@@ -30,8 +31,12 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 
 def known_names(group: str) -> list[str]:
-    """Return the names of the YAML files in `configs/<group>/`, sorted."""
-    return sorted(path.stem for path in (CONFIG_FOLDER / group).glob("*.yaml"))
+    """Return the names of the YAML files in `configs/<group>/`, of the project and of all plug-ins, sorted.
+
+    Raises:
+        ConfigError: the same name is there twice.
+    """
+    return sorted(_named_files(group))
 
 
 def known_folders(group: str) -> list[str]:
@@ -48,14 +53,32 @@ def load_named(group: str, name: str, *, kind: str | None = None) -> dict[str, A
         kind: what to call it in messages; default the last part of `group`.
 
     Raises:
-        ConfigError: no such file; the message names the closest known ones.
+        ConfigError: no such file; the message names the closest known ones. Or there are two.
     """
-    label = kind or group.rsplit("/", 1)[-1]
-    if name not in known_names(group):
-        raise ConfigError(
-            f"unknown {label} {name!r}", where=CONFIG_FOLDER / group, fix=closest(name, known_names(group))
-        )
-    return read_yaml(CONFIG_FOLDER / group / f"{name}.yaml")
+    return read_yaml(named_file(group, name, kind=kind))
+
+
+def named_file(group: str, name: str, *, kind: str | None = None) -> Path:
+    """Return the file that `load_named` reads."""
+    label, files = kind or group.rsplit("/", 1)[-1], _named_files(group)
+    if name not in files:
+        raise ConfigError(f"unknown {label} {name!r}", where=CONFIG_FOLDER / group, fix=closest(name, files))
+    return files[name]
+
+
+def _named_files(group: str) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for folder in (CONFIG_FOLDER, *(plugin.folder / "configs" for plugin in plugin_folders())):
+        for path in sorted((folder / group).glob("*.yaml")):
+            if path.stem in files:
+                raise ConfigError(
+                    f"two files are called {path.stem}.yaml",
+                    expected="every name once, in the project and all plug-ins",
+                    found=f"{files[path.stem]} and {path}",
+                    fix="rename the one of the plug-in",
+                )
+            files[path.stem] = path
+    return files
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -95,46 +118,78 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def resolve(schema: type[T], layers: Sequence[Mapping[str, Any]], overrides: Mapping[str, str]) -> T:
-    """Return an instance of `schema` filled by YAML layers, then overrides; all checked.
+def resolve(start: type[T] | T, layers: Sequence[Mapping[str, Any]], overrides: Mapping[str, str]) -> T:
+    """Return a configuration filled by YAML layers, then overrides; all checked.
+
+    Args:
+        start: the dataclass, or an instance whose values are the defaults and whose parts may be of subclasses.
+        layers: YAML values; later ones win.
+        overrides: `key=value` words of the command line; they win over the layers.
 
     Raises:
         ConfigError: unknown key, wrong type, value out of range, missing mandatory value, or an interpolation.
     """
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    known = {option.key: option for option in options_of(schema)}
-    config = OmegaConf.structured(schema)
+    first = start() if isinstance(start, type) else start
+    known = {option.key: option for option in options_of(first)}
     flat: dict[str, Any] = {}
     for layer in layers:
         flat.update(layer_values(layer, known))
     for key, text in overrides.items():
         flat[key] = _parse(text, _known_option(key, known))
     for key, value in flat.items():
-        option = _known_option(key, known)
+        _known_option(key, known)
         _refuse_interpolation(key, value)
+    config = _filled(OmegaConf.structured(first), flat, known)
+    missing = [option.key for option in known.values() if OmegaConf.is_missing(*_place(config, option.path))]
+    if missing:
+        missing.sort()
+        raise ConfigError(f"{', '.join(missing)} must be given", fix=f"add {' '.join(f'{key}=...' for key in missing)}")
+    for option in known.values():
+        _check(option, OmegaConf.select(config, option.path))
+    result = OmegaConf.to_object(config)
+    assert isinstance(result, type(first))
+    return result
+
+
+def _filled(config: Any, flat: Mapping[str, Any], known: Mapping[str, Option]) -> Any:
+    """Return a configuration with values in their places; if one doesn't fit, name it."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.merge(config, *(_nested(known[key].path, value) for key, value in flat.items()))
+    except OmegaConfBaseException:
+        pass
+    for key, value in flat.items():
+        option = known[key]
         try:
-            OmegaConf.update(config, key, value, merge=False)
+            OmegaConf.merge(config, _nested(option.path, value))
         except OmegaConfBaseException as error:
             raise ConfigError(
                 f"wrong type for {key}", expected=type_name(option.type), found=repr(value), fix=option.help or None
             ) from error
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise ConfigError(f"{', '.join(missing)} must be given", fix=f"add {' '.join(f'{key}=...' for key in missing)}")
-    for option in known.values():
-        _check(option, OmegaConf.select(config, option.key))
-    result = OmegaConf.to_object(config)
-    assert isinstance(result, schema)
-    return result
+    raise AssertionError("values that fit one by one must fit together")
+
+
+def _nested(path: str, value: Any) -> dict[str, Any]:
+    outer, _, inner = path.partition(".")
+    return {outer: _nested(inner, value) if inner else value}
+
+
+def _place(config: Any, path: str) -> tuple[Any, str]:
+    from omegaconf import OmegaConf
+
+    outer, _, name = path.rpartition(".")
+    return (OmegaConf.select(config, outer) if outer else config), name
 
 
 def to_yaml(config: object) -> str:
-    """Return a configuration object as YAML text, keys in declaration order."""
+    """Return a configuration object as YAML text under the keys that are typed, in declaration order."""
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    return OmegaConf.to_yaml(OmegaConf.create(as_typed(config)))
 
 
 def type_name(kind: Any) -> str:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from configs.console import get_logger
 from configs.errors import ConfigError
-from configs.loader import closest, known_names, load_named
+from configs.loader import CONFIG_FOLDER, closest, known_names, named_file, read_yaml
 
 ORACLE = "oracle"
 """The source whose name may end in the groups that it is made of."""
@@ -82,23 +83,38 @@ def untrained_twin(name: str) -> str:
 
 def model_names() -> list[str]:
     """Return the names of all models and controls, without aliases, sorted."""
-    return [name for name in known_names("model") if not model_values(name).get("alias_of")]
+    return [name for name, values in _all_models().items() if not values.get("alias_of")]
 
 
 def alias_names() -> dict[str, str]:
     """Return the family aliases and the model that each stands for."""
-    aliases = {name: model_values(name).get("alias_of") for name in known_names("model")}
-    return {name: str(target) for name, target in aliases.items() if target}
+    return {name: str(values["alias_of"]) for name, values in _all_models().items() if values.get("alias_of")}
+
+
+def _all_models() -> dict[str, Mapping[str, Any]]:
+    """Return the values of all files; those of plug-ins that can't be read are named in a warning."""
+    found = {}
+    for name in known_names("model"):
+        try:
+            found[name] = model_values(name)
+        except ConfigError as error:
+            if named_file("model", name).is_relative_to(CONFIG_FOLDER):
+                raise
+            _skip(str(error))
+    return found
+
+
+@functools.cache
+def _skip(problem: str) -> None:
+    get_logger("plugins").warning("a model of a plug-in is left out: %s", problem)
 
 
 def model_values(name: str) -> Mapping[str, Any]:
     """Return the values of `configs/model/<name>.yaml`, empty for a name without such a file. Not to be changed."""
-    return _model_values(name) if name in known_names("model") else {}
+    return _read_once(named_file("model", name)) if name in known_names("model") else {}
 
 
-@functools.cache
-def _model_values(name: str) -> Mapping[str, Any]:
-    return load_named("model", name)
+_read_once = functools.cache(read_yaml)
 
 
 def resolve_alias(name: str, has_store: Callable[[str], bool] = lambda name: False) -> str:

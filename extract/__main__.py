@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-
-if __name__ == "__main__":  # files of the working directory don't take the place of the project's
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dataclasses import dataclass
 
 from configs.cli import RootConfig, Verb, main
-from configs.commands import STAGES
 from configs.options import option
 from extract.job.config import RunConfig
 from extract.job.doctor import DoctorConfig
@@ -110,4 +105,4 @@ VERBS = (
 )
 
 if __name__ == "__main__":
-    sys.exit(main("extract", STAGES["extract"], VERBS))
+    sys.exit(main("extract", "Features of frozen backbones: computed once, kept in a store.", VERBS))

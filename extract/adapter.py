@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from extract.model import ModelConfig
 from extract.noise import NoiseLevel, NoiseSchedule
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ class Tap:
     block: int | None = None
     noise: NoiseLevel | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Name without the grid, for example `dit.b21.s0502`, `llm.b22` or `vae`."""
         parts = [self.name]
@@ -192,11 +193,10 @@ class Batch:
 
 
 class Adapter(Protocol):
-    """One model in one variant."""
+    """One model in one variant; families inherit from it what they have nothing to add to."""
 
-    @property
-    def spec(self) -> BackboneSpec:
-        """What is true of it; known without weights."""
+    spec: BackboneSpec
+    """What is true of it; known without weights."""
 
     def identity(self) -> Mapping[str, Any]:
         """Everything that changes a value, as JSON types: weights, input, frames, noise rule, prompt, dtype, version.
@@ -216,6 +216,21 @@ class Adapter(Protocol):
 
     def forward(self, batch: Batch) -> Mapping[str, Tensor]:
         """Run to the deepest tap loaded: `Tap.key` -> (B, rows, y, x, C), native grid, compute dtype."""
+
+    def modules(self) -> Sequence[nn.Module]:
+        """Return the networks that are loaded, each once: without blocks that no tap needs; none for controls."""
+        return ()
+
+    def flops(self) -> int | None:
+        """Count the floating-point operations of one clip's forward; a multiplication and an addition are two.
+
+        Called on an adapter that was built on the device "meta" with random weights at full size, and loaded: what is
+        counted is what its taps make it run.
+
+        Returns:
+            Matrix products, convolutions and attention; None where they are not counted.
+        """
+        return None
 
 
 class Build(Protocol):

@@ -10,16 +10,13 @@ from extract.adapter import Adapter, Variant
 from extract.model import ModelConfig
 
 _FAMILIES = {
-    "aether": "extract.video.cogvideox.aether",
     "cogvideox": "extract.video.cogvideox.adapter",
     "internvl": "extract.vlm.internvl.adapter",
     "opensora": "extract.video.opensora.adapter",
     "oracle": "extract.controls.oracle",
     "pixels": "extract.controls.pixels",
     "position": "extract.controls.position",
-    "qwen2_5_vl": "extract.vlm.qwen.qwen2_5",
-    "qwen3_vl": "extract.vlm.qwen.qwen3",
-    "sensenova": "extract.vlm.internvl.sensenova",
+    "qwen": "extract.vlm.qwen.adapter",
     "wan": "extract.video.wan.adapter",
 }
 

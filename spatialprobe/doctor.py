@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from configs import cli
+from configs import cli, plugins
 from configs.commands import PROGRAM, STAGES, program
 from configs.console import format_bytes
 from configs.files import free_bytes
@@ -77,6 +77,7 @@ def _findings(root: str | None) -> Iterator[Finding]:
     yield from _requirements()
     yield _torch()
     yield from _root(root)
+    yield from _plugins(root)
     yield from _names()
 
 
@@ -144,6 +145,15 @@ def _root(given: str | None) -> Iterator[Finding]:
         yield Finding("root", f"{root} can't be written to: {error.strerror}", elsewhere, wrong=True)
         return
     yield Finding("root", f"{root}{new}, {format_bytes(free_bytes(root))} free")
+
+
+def _plugins(root: str | None) -> Iterator[Finding]:
+    plugins.keep_out_of(root)
+    found = plugins.find_plugins()
+    for plugin in found.plugins:
+        yield Finding("plug-in", f"{plugin.folder} ({plugin.origin})")
+    for problem in found.problems:
+        yield Finding("plug-in", f"not used: {problem}", f"correct or empty {plugins.VARIABLE}", wrong=True)
 
 
 def _names() -> Iterator[Finding]:

@@ -31,16 +31,16 @@ def demo(*options: str) -> list[str]:
     """The recipe of `make demo` without the installation, as make would run it."""
     command = ["make", "-C", str(ROOT), "-n", "-o", "setup", "demo", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=60)
-    return [line for line in done.stdout.splitlines() if " -m " in line]
+    return [line for line in done.stdout.splitlines() if "spatialprobe " in line.split("#")[0]]
 
 
 def parsed(line: str) -> tuple[str, str, Any]:
     """Stage, verb and the configuration that a command line resolves to."""
-    _, _, stage, verb, *words = shlex.split(line)
+    _, stage, verb, *words = shlex.split(line)
     (known,) = [v for v in import_module(f"{stage}.__main__").VERBS if v.name == verb]
     overrides = loader.parse_overrides(words)
     layers = Layers(known.config) if isinstance(known.config, type) else known.config(overrides)
-    return stage, verb, loader.resolve(layers.schema, layers.values, overrides)
+    return stage, verb, loader.resolve(layers.start, layers.values, overrides)
 
 
 @pytest.mark.parametrize(("options", "dataset"), [((), "rooms"), (("PRESET=nano",), "rooms-nano")])

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cache.care.seal import seal_complete
 from cache.format.layout import STORE
 from cache.store import FeatureStore
 from configs import commands
@@ -31,7 +32,6 @@ from extract.job.config import RunConfig, run_command
 from extract.job.plan import Plan, make_plan
 from extract.job.request import Request
 from extract.job.runner import Record, Runner, rates
-from extract.size import count_parameters
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -112,7 +112,8 @@ def run_process(request: Request, device: str, index: int = 0, count: int = 1, s
         started = time.perf_counter()
         runner.run(bar)
         working = time.perf_counter() - started - runner.loading
-        return Outcome(runner.records, working, count_parameters(runner.adapter))
+        parameters = sum(value.numel() for module in runner.adapter.modules() for value in module.parameters())
+        return Outcome(runner.records, working, parameters)
 
 
 def run_workers(request: Request, devices: Sequence[str], count: int, plan: Plan, stop_file: str) -> Outcome:
@@ -207,9 +208,6 @@ def interruptible() -> Iterator[str]:
 
 def _seal(plan: Plan) -> None:
     """Seal the store once it holds all it was made for; a failure costs later readers a second, so it is only told."""
-    from cache.care.seal import seal_complete
-    from cache.store import FeatureStore
-
     try:
         if (plan.path / STORE).is_file():  # a part may have no clips at all
             seal_complete(FeatureStore.open(plan.path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,11 @@ from cache.store import FeatureStore
 from configs.console import format_bytes
 from configs.errors import StaleError
 from configs.files import free_bytes
+from extract.families import build_adapter
 from extract.job.request import Request
 
 if TYPE_CHECKING:
-    from torch import nn
+    pass
 
 ASSUMED_SPEED = 200e12
 """FLOP per second behind the hours of a plan: a round number for bfloat16 on a current data-centre GPU, not a
@@ -40,7 +41,7 @@ class Plan:
         depth: deepest block read, blocks loaded, blocks of the whole network; None for sources that are no model.
         frames: frames read per clip.
         weight_bytes: memory of the loaded weights; None where it was not asked for, or for a tiny twin.
-        flops: arithmetic of one clip (see `extract.compute`); None where it was not asked for.
+        flops: arithmetic of one clip (see `Adapter.flops`); None where it was not asked for.
         device, dtype: where and in what the arithmetic runs.
     """
 
@@ -163,18 +164,9 @@ def _refuse_namesakes(store: FeatureStore, specs: Sequence[ArraySpec]) -> None:
 
 def measure_network(request: Request) -> tuple[int, int | None]:
     """Return (bytes of the weights, FLOP of one clip) that the taps need at full size, from networks without memory."""
-    from dataclasses import replace
-
-    from extract.compute import clip_flops
-    from extract.families import build_adapter
-    from extract.size import network_modules
-
     dtype = request.spec.compute_dtype
     variant = replace(request.variant, device="meta", weights="random", size="full", dtype=dtype, cache=None)
     adapter = build_adapter(request.model, variant)
     adapter.load([tap for tap, _ in request.arrays.values()])
-    return sum(_bytes(module) for module in network_modules(adapter)), clip_flops(adapter)
-
-
-def _bytes(module: nn.Module) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+    parameters = [parameter for module in adapter.modules() for parameter in module.parameters()]
+    return sum(parameter.numel() * parameter.element_size() for parameter in parameters), adapter.flops()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.files import atomic_file
-from configs.identity import digest
 from extract.noise import gaussian
+from extract.video.kept import kept
 from extract.weights.libraries import load_library_model, torch_dtype
 from extract.weights.parts import WeightSource
 
@@ -59,9 +58,8 @@ def empty_prompt(
             kept_rows: Tensor = states * mask[..., None] if masked else states
             return kept_rows.float().clone()
 
-    return kept(
-        compute, cache, {"weights": source.identity, "part": part, "length": length, "masked": masked, "dtype": dtype}
-    )
+    known = {"weights": source.identity, "part": part, "length": length, "masked": masked, "dtype": dtype}
+    return kept(_folder(cache), known, compute)
 
 
 def empty_prompt_pooled(
@@ -85,20 +83,8 @@ def empty_prompt_pooled(
             pooled: Tensor = model(ids).pooler_output
             return pooled.float().clone()
 
-    return kept(compute, cache, {"weights": source.identity, "part": part, "length": length, "pooled": True})
+    return kept(_folder(cache), {"weights": source.identity, "part": part, "length": length, "pooled": True}, compute)
 
 
-def kept(compute: Any, cache: str | None, identity: dict[str, Any]) -> Tensor:
-    """Return `compute()`, or what an earlier call with the same identity left in the cache folder."""
-    from safetensors.torch import load_file, save_file
-
-    if cache is None:
-        result: Tensor = compute()
-        return result
-    path = Path(cache) / "prompts" / f"{digest(identity)[:20]}.safetensors"
-    if not path.is_file():
-        embedding = compute().contiguous()
-        with atomic_file(path) as temporary:
-            save_file({"embedding": embedding}, temporary)
-    found: Tensor = load_file(path)["embedding"]
-    return found
+def _folder(cache: str | None) -> Path | None:
+    return Path(cache) / "prompts" if cache else None

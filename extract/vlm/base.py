@@ -1,6 +1,6 @@
 """What all vision-language backbones do alike: 20 frames as images of one prompt, one forward, features at the images.
 
-A family (one module of `extract/backbones/`) says how pixels become inputs and how tensors are called; the rest is
+A family says how pixels become inputs and how tensors are called; the rest is
 here. Tap `llm` is the language model's residual stream at the visual tokens after block k; tap `vision` is what the
 vision tower and its projector hand to the language model, the control that has seen neither text nor other frames.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs.errors import ConfigError
 from configs.identity import digest
-from extract.adapter import BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
+from extract.adapter import Adapter, BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
 from extract.frames import SLOTS, image_plan
 from extract.model import ModelConfig
 from extract.readout import Pick, reading
@@ -23,9 +23,8 @@ from extract.vlm.family import Family
 from extract.vlm.network import INIT_VERSION, check_family, check_snapshot, load_network, untrained_network
 from extract.vlm.preprocess import PREPROCESS_VERSION, normalise, resize_frames
 from extract.vlm.text import chat_text, load_tokenizer, read_prompt, token_sequence
-from extract.vlm.tokenizer import byte_tokenizer
-from extract.vlm.twin import VERSION as TINY_VERSION
-from extract.vlm.twin import save_snapshot
+from extract.vlm.twin import TINY_VERSION as TINY_VERSION
+from extract.vlm.twin import byte_tokenizer, save_snapshot
 from extract.weights.libraries import compute_dtype, model_dtype, quiet_libraries, torch_dtype
 from extract.weights.snapshot import find_weights, identity_of
 from extract.weights.twins import tiny_snapshot
@@ -33,11 +32,13 @@ from extract.weights.twins import tiny_snapshot
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+PATCHES_PER_TOKEN = 4
+"""All these language models merge 2 x 2 patches into one visual token."""
 VERSION = 1
 """Raised when the code shared by the families would give other values."""
 
 
-class VisionLanguageAdapter:
+class VisionLanguageAdapter(Adapter):
     """One vision-language model in one variant; see `extract.adapter.Adapter`."""
 
     def __init__(self, model: ModelConfig, variant: Variant, family: Family) -> None:
@@ -134,6 +135,28 @@ class VisionLanguageAdapter:
     def tokens(self) -> int:
         """Length of one clip's prompt, visual tokens included; known once loaded."""
         return int(self._ids.shape[1])
+
+    def modules(self) -> Sequence[nn.Module]:
+        """See `Adapter.modules`."""
+        return [self._network]
+
+    def flops(self) -> int:
+        """See `Adapter.flops`: two per weight and token, plus the decoder's attention.
+
+        The attention of the vision tower, a few per cent, is left out.
+        """
+        tokens = self.tokens
+        rows, columns = self._layout.grid
+        patches = SLOTS * PATCHES_PER_TOKEN * rows * columns
+        weights: dict[str, int] = {
+            name: value.numel()
+            for name, value in self._network.named_parameters()
+            if not name.endswith("embed_tokens.weight")
+        }
+        decoder = sum(count for name, count in weights.items() if name.startswith("language_model."))
+        blocks = self._network.language_model.layers
+        attention: int = sum(4 * tokens**2 * int(block.self_attn.q_proj.out_features) for block in blocks)
+        return 2 * patches * (sum(weights.values()) - decoder) + 2 * tokens * decoder + attention
 
     def _reader(self, tap: Tap) -> tuple[nn.Module, Pick]:
         if tap.block is None:

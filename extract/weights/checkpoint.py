@@ -48,10 +48,8 @@ class Checkpoint:
         indices = sorted(self.folder.glob("*" + INDEX_SUFFIX))
         if indices:
             try:
-                return {
-                    str(name): str(file)
-                    for name, file in json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"].items()
-                }
+                table = json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"]
+                return {str(name): str(file) for name, file in table.items()}
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ModelError(
                     "not a readable index of weights", where=indices[0], fix="download it again"

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.format.spec import ArraySpec
+from cache.loading.offline import channel_statistics
 from cache.source import FeatureSource
 from configs import commands
 from configs.commands import ANY
@@ -57,8 +58,6 @@ class Fitter:
             if grid == array.grid:
                 _, mean, variance = parent.statistics(array.name, self.train)
             else:
-                from cache.loading.offline import channel_statistics
-
                 _, mean, variance = channel_statistics(parent, array.name, self.train, _resampled(grid))
             return {"mean": mean, "variance": variance}
 

@@ -26,7 +26,7 @@ from configs.files import write_atomic
 from probe.inputs.inputs import Inputs, donors, open_inputs, prefix
 from probe.metrics.scores import Scores
 from probe.results import results
-from probe.tasks import load_task
+from probe.task import load_task
 from probe.train.fitting import fit, resolve_device
 from probe.train.loop import ProbePass
 from probe.train.plan import RunPlan

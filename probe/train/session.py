@@ -12,16 +12,15 @@ from typing import Any
 import torch
 
 from data.dataset.reader import PreparedDataset
-from fusion.gate import gated_widths
 from probe.config import task_options
 from probe.inputs.batches import ProbeData, SideBySide
-from probe.inputs.inputs import Inputs, Layer, donors, train_rates
+from probe.inputs.inputs import Inputs, Layer, donors
 from probe.inputs.matching import Match, build_match, refuse_matched_gate
 from probe.metrics.scores import Scores
-from probe.module import Facts, TargetOptions
+from probe.module import Facts, TargetOptions, load_module
+from probe.net.gating import gated_widths
 from probe.results.results import result_file
 from probe.results.write import write_all, write_run
-from probe.tasks import load_task
 from probe.train.evaluate import evaluate_members
 from probe.train.fitting import fit
 from probe.train.loop import ProbePass
@@ -51,14 +50,14 @@ class Session:
         home: PreparedDataset | None = None,
     ) -> None:
         self.config, self.inputs, self.device = config, inputs, device
-        self.module_class = load_task(config.task).module()
+        self.module_class = load_module(config.task)
         options = task_options(config)
         self.gt_size = inputs.gt_size()
         learned_from = home or inputs.dataset
         self.class_names = learned_from.class_names
         # Of the whole split, whatever share of it a run sees: buckets of other classes would be other metrics.
         everyone = [c for c in learned_from.split("train", config.split_scheme) if learned_from.clips.at[c, "has_tags"]]
-        self.rates = train_rates(learned_from, everyone) if config.task == "tagging" else ()
+        self.rates = self.module_class.rates(learned_from, everyone)
         self.schedule = Schedule(inputs.train, config.recipe, config.data_seed)
         held = list(dict.fromkeys([*inputs.select, *inputs.report]))
         views = (config.sampler, config.recipe.views, config.data_seed, inputs.positions)
@@ -176,7 +175,7 @@ class Session:
         """Return the batches of some layers, with targets for twins if asked."""
         given = donors(self.inputs.train, self.config.data_seed) if twins else None
         source = SideBySide(layers)
-        return ProbeData(source, source.arrays, self.schedule, self.train_targets, given)  # type: ignore[arg-type]
+        return ProbeData(source, list(source.arrays.values()), self.schedule, self.train_targets, given)
 
     def _state(self, member: Member) -> dict[str, Any] | None:
         if self.config.force:

@@ -332,24 +332,24 @@ def test_a_full_disk_stops_the_job_and_leaves_a_resumable_store(root, undisturbe
 
 def test_writes_are_read_back_on_request(root, undisturbed, monkeypatch):
     """A disk that returns other bytes than it was given is found out before the clip counts, and stops the job."""
-    from cache import clip_writer
+    from cache.care import verify as checks
 
     settings = config(root, verify_writes=True)
-    check, seen = clip_writer.check_shard, []
+    check, seen = checks.check_shard, []
 
     def lying(backend, key, spec, shard):
         seen.append(key)
         return "row 3: other bytes" if len(seen) == 3 else check(backend, key, spec, shard)
 
     with monkeypatch.context() as patch:
-        patch.setattr(clip_writer, "check_shard", lying)
+        patch.setattr(checks, "check_shard", lying)
         with pytest.raises(CorruptionError, match="reads back differently"):
             run(settings)
     store = store_of(settings)
     assert len(store.committed("pixels.4x5")) == 2
     assert not store.quarantined()  # the disk is to blame, not the clip
     with monkeypatch.context() as patch:
-        patch.setattr(clip_writer, "check_shard", lying)
+        patch.setattr(checks, "check_shard", lying)
         assert run(settings) == 0
     assert len(seen) == 3 + len(CLIPS) - 2
     assert checksums(store_of(settings)) == undisturbed

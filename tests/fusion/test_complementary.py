@@ -105,7 +105,7 @@ def per_clip(root: Path, task: str, names: Sequence[str], recipe: str, norm: str
     words |= dict(word.split("=", 1) for word in f"{LINEAR} {recipe}".split())
     layers = train_layers(words)
     tables = []
-    for result in train(resolve(layers.schema, layers.values, words)):
+    for result in train(resolve(layers.start, layers.values, words)):
         table = pd.read_parquet(root / "runs" / result["run_id"] / "clips.parquet")
         tables.append(table[table["split"] == "report"].assign(source=result["source"]))
     table = pd.concat(tables)

@@ -43,7 +43,7 @@ def words(root: Path, **given: Any) -> dict[str, str]:
 def swept(root: Path, **given: Any) -> Any:
     options = words(root, **given)
     layers = sweep_layers(options)
-    return sweep(resolve(layers.schema, layers.values, options))
+    return sweep(resolve(layers.start, layers.values, options))
 
 
 def trained(root: Path, **given: Any) -> list[dict[str, Any]]:
@@ -51,7 +51,7 @@ def trained(root: Path, **given: Any) -> list[dict[str, Any]]:
 
     options = words(root, **given)
     layers = train_layers(options)
-    return train(resolve(layers.schema, layers.values, options))
+    return train(resolve(layers.start, layers.values, options))
 
 
 def weights(root: Path, run_id: str) -> dict[str, torch.Tensor]:

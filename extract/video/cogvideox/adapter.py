@@ -20,7 +20,7 @@ from extract.model import ModelConfig
 from extract.noise import NoiseLevel
 from extract.readout import block_readers, reading
 from extract.video.base import Draws, VideoAdapter
-from extract.video.cogvideox import tiny
+from extract.video.cogvideox import aether, tiny
 from extract.video.cogvideox.components import cogvideox_spec, first_frame_latents, load_text, load_vae, rotary_tables
 from extract.weights.libraries import torch_dtype
 from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part
@@ -36,7 +36,9 @@ FRAMES = 49
 
 
 def build(model: ModelConfig, variant: Variant) -> Adapter:
-    """Make the adapter of one CogVideoX model."""
+    """Make the adapter of one CogVideoX model, or of Aether, whose YAML has `settings.geometry_steps`."""
+    if "geometry_steps" in model.settings:
+        return aether.build(model, variant)
     if variant.size == "tiny":
         model = tiny.shrink(model)
     source = find_parts(model, variant, partial(tiny.write, model, variant.init_seed), tiny.VERSION)

@@ -45,6 +45,7 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     spec = cogvideox_spec(model, variant, FRAMES, whole_network=True)
     network = Aether(model, variant, source, torch_dtype(spec.compute_dtype))
     identity = {
+        "family": "aether",
         "adapter_version": VERSION,
         "weights": source.identity,
         "prompt": "",

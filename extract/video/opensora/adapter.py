@@ -19,10 +19,9 @@ from extract.frames import consecutive
 from extract.model import ModelConfig
 from extract.noise import NoiseLevel, OpenSoraSchedule
 from extract.readout import block_readers, reading
-from extract.video.base import Draws, VideoAdapter
+from extract.video.base import Draws, VideoAdapter, video_spec, without_decoder
 from extract.video.opensora import tiny
 from extract.video.opensora.conversion import load_transformer
-from extract.video.parts import video_spec, without_decoder
 from extract.video.prompt import empty_prompt, empty_prompt_pooled
 from extract.weights.libraries import torch_dtype
 from extract.weights.parts import WeightSource, find_parts, load_part

@@ -82,7 +82,7 @@ def _defaults(task: str, profile: str) -> Mapping[str, Any]:
 
     try:
         layers = train_layers({"task": task, "profile": profile})
-        return _flat(plain(resolve(layers.schema, layers.values, {"task": task, "profile": profile})))
+        return _flat(plain(resolve(layers.start, layers.values, {"task": task, "profile": profile})))
     except ConfigError:
         return {}
 

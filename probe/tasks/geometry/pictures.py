@@ -15,7 +15,7 @@ from probe import pictures
 from probe.tasks.geometry.metrics.alignment import align_similarity
 
 
-def draw_geometry(dataset: PreparedDataset, prediction: dict[str, Any], folder: Path) -> None:
+def draw_clip(dataset: PreparedDataset, prediction: dict[str, Any], folder: Path) -> None:
     """Write `pictures/<clip>.png`, `pictures/<clip>-above.png` and `points/<clip>-{true,predicted}.ply`."""
     clip_id, views = prediction["clip_id"], prediction["views"]
     depth = np.asarray(prediction["depth"]).reshape(prediction["shape"])

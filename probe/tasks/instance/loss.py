@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from probe.net.config import InstanceLossConfig
 from probe.net.loss_terms import require_tensor, weighted_sum
+from probe.tasks.instance.config import InstanceLossConfig
 from probe.tasks.instance.sampling import embeddings_at
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from configs.errors import ConfigError
-from probe.net.config import InstanceLossConfig
+from probe.tasks.instance.config import InstanceLossConfig
 from probe.tasks.instance.loss import instance_loss
 from probe.tasks.instance.sampling import embeddings_at
 
