@@ -156,5 +156,5 @@ def check_identity(dataset: Path, record: dict[str, Any]) -> None:
             "this dataset was prepared with other parameters (on disk -> asked for):\n    "
             + "\n    ".join(str(d) for d in changed),
             where=dataset,
-            fix="ask for the old parameters, choose another name with name=..., or remove the folder",
+            fix="ask for the old parameters, choose another name with dataset=..., or remove the folder",
         )

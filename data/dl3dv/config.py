@@ -19,7 +19,7 @@ RULES = ("paper", "first", "all")
 class DL3DVConfig:
     """What is imported, and where its geometry comes from. `check` holds the rules that involve more than one key."""
 
-    name: str = option("dl3dv", "name of the prepared dataset")
+    dataset: str = option("dl3dv", "name of the prepared dataset")
     images: str = option(
         "auto", "folder of the frames; auto takes the first that exists, images_4 before images_8", choices=IMAGES
     )
@@ -88,7 +88,7 @@ class DL3DVConfig:
     def parameters(self) -> dict[str, object]:
         """Return all keys that change a value of a clip; the teacher adds the identity of its weights."""
         values = dataclasses.asdict(self)
-        for key in ("name", "scenes", "device", "teacher_batch", "checkpoint", "revision"):  # weights go by content
+        for key in ("dataset", "scenes", "device", "teacher_batch", "checkpoint", "revision"):  # weights go by content
             del values[key]
         if self.teacher != "vggt":
             del values["teacher_side"]

@@ -59,7 +59,7 @@ class DL3DVSource:
     def info(self) -> DatasetInfo:
         """What is true of the whole dataset; `parameters` holds everything that changes a value."""
         return DatasetInfo(
-            name=self.config.name,
+            name=self.config.dataset,
             kind="dl3dv",
             maker_version=IMPORTER_VERSION,
             parameters={**self.config.parameters(), **self.teacher.parameters()},

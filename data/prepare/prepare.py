@@ -157,7 +157,7 @@ def _check_stamps(source: ClipSource, dataset: Path, kept: Sequence[str]) -> Non
         raise StaleError(
             f"the raw data of {len(changed)} clips has changed since they were made",
             where=dataset / "clips", found=", ".join(changed[:5]),
-            fix="delete the folders of these clips and run the same command again, or choose another name=...",
+            fix="delete the folders of these clips and run the same command again, or choose another dataset=...",
         )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ class RoomsSource:
     def info(self) -> DatasetInfo:
         """What is true of the whole dataset; `parameters` holds everything that changes a value."""
         return DatasetInfo(
-            name=self.config.name,
+            name=self.config.dataset,
             kind="rooms",
             maker_version=GENERATOR_VERSION,
             parameters=self._parameters,

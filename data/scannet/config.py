@@ -15,7 +15,7 @@ RULES = ("paper", "all")
 class ScannetConfig:
     """What the importer makes of a raw folder."""
 
-    name: str = option("scannet", "name of the prepared dataset")
+    dataset: str = option("scannet", "name of the prepared dataset")
     scenes: list[str] = option(help="scans to import, for example scene0000_00; default all", factory=list)
     source: str = option(
         "auto", "what frames come from; auto: .sens where there is one", choices=("auto", "sens", "exported")

@@ -1,4 +1,4 @@
-"""Options of `prepare dataset=video`: how recordings are cut into clips and at which size they are kept."""
+"""Options of `prepare kind=video`: how recordings are cut into clips and at which size they are kept."""
 
 from __future__ import annotations
 

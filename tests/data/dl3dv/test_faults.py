@@ -190,7 +190,7 @@ def test_contradicting_options(
     words: list[str], message: str, raw: Raw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = [f"raw={raw.folder}", f"root={tmp_path}"]
-    assert main("data", "", VERBS, ["prepare", "dataset=dl3dv", *base, *words]) == 2
+    assert main("data", "", VERBS, ["prepare", "kind=dl3dv", *base, *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "datasets").exists()
 
@@ -206,7 +206,7 @@ def test_the_command_line_emits_imports_and_forecasts(tmp_path: Path, capsys: py
     assert main("data", "", VERBS, ["emit", "format=dl3dv", f"out={raw}", *small]) == 0
     assert "2 recordings" in capsys.readouterr().out
     broken_copy(sorted((raw / "1K").iterdir())[0], "broken", "empty_image")
-    words = ["prepare", "dataset=dl3dv", f"raw={raw}", root, "workers=1", "min_frames=8", "plans=[uniform-3]"]
+    words = ["prepare", "kind=dl3dv", f"raw={raw}", root, "workers=1", "min_frames=8", "plans=[uniform-3]"]
     assert main("data", "", VERBS, [*words, "dry_run=true"]) in (0, 1)  # 1 if the broken scene was tried
     assert "Forecast" in capsys.readouterr().out and not (tmp_path / "art/datasets").exists()
     assert main("data", "", VERBS, words) == 1

@@ -201,7 +201,7 @@ def test_a_missing_package_stops_the_run_with_the_command(
     raw: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "vggt", None)  # as if it were not installed, also where it is
-    words = ["prepare", "dataset=dl3dv", f"raw={raw.folder}", f"root={tmp_path}", "teacher=vggt"]
+    words = ["prepare", "kind=dl3dv", f"raw={raw.folder}", f"root={tmp_path}", "teacher=vggt"]
     words += ["workers=1", "min_frames=8"]
     assert main("data", "", VERBS, words) == 1
     shown = capsys.readouterr().err
