@@ -46,10 +46,10 @@ def _plan(config: RunConfig) -> int:
 
 def _models(config: ModelsConfig) -> int:
     from configs.console import print_table
-    from configs.names import alias_names, model_names
-    from extract.model import load_model
+    from configs.names import alias_names
+    from extract.families import usable_models
 
-    models = [load_model(name) for name in model_names()]
+    models, problems = usable_models()
     rows = [
         [
             m.name, m.kind, m.blocks or None, _blocks(m.paper_blocks), m.width or None, _grid(m.grid),
@@ -58,7 +58,7 @@ def _models(config: ModelsConfig) -> int:
         for m in models
         if config.kind in ("all", m.kind)
     ]  # fmt: skip
-    notes = [f"{alias} stands for {name}" for alias, name in sorted(alias_names().items())]
+    notes = [f"{alias} stands for {name}" for alias, name in sorted(alias_names().items())] + problems
     columns = ["model", "kind", "blocks", "paper reads", "width", "grid", "probe grid", "repository"]
     print_table("models and sources", columns, rows, notes=notes)
     return 0

@@ -16,7 +16,7 @@ class ModelConfig:
 
     name: str = option(help="name of the model, as in tables and store paths")
     alias_of: str | None = option(None, "this file is only another name (a family's default) for that model")
-    family: str = option("", "module of extract/families.py that runs it")
+    family: str = option("", "folder in extract/ that runs it")
     kind: str = option("vgm", "what it is", choices=["vgm", "vlm", "encoder", "control"])
     title: str = option("", "name as the paper's table writes it")
     hub_id: str | None = option(None, "repository on the hub that holds the weights")
