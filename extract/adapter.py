@@ -2,7 +2,7 @@
 
 The module of a family offers `build(model, variant) -> Adapter`, see `extract.families`. The runner calls
 `preprocess` in CPU threads, stacks and moves its result, and calls `forward` on the device in one thread; pooling to
-the probe's grid, finite checks, dtype of the store and writing are the runner's business.
+the grid asked for, finite checks, dtype of the store and writing are the runner's business.
 """
 
 from __future__ import annotations

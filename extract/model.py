@@ -34,7 +34,7 @@ class ModelConfig:
     noise: list[str] = option(help="noise levels by default; empty for models without noise", factory=list)
     input_size: list[int] = option(help="height and width in pixels that frames are resized to", factory=list)
     grid: list[int] = option(help="rows and columns of the native token grid", factory=list)
-    probe_grid: list[int] = option(help="rows and columns that the paper's probes read", factory=list)
+    paper_grid: list[int] = option(help="rows and columns that the paper's probes read", factory=list)
     settings: dict[str, Any] = option(help="what only its family reads: prompt, text length, schedule", factory=dict)
     architecture: dict[str, Any] = option(
         help="part -> constructor arguments, for random weights at full size and for checks without weights",
