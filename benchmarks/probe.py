@@ -198,7 +198,7 @@ def measure(options: Options, task: str, fast: bool, parent: Connection) -> None
     chosen = setting(task, options.size)
     device = torch.device(options.device)
     if fast and device.type == "cpu":
-        keep_freed_memory()  # as `probe.train.fitting` does
+        keep_freed_memory()  # as `probe.train.loop` does
     profile = chosen.fast_profile if fast else chosen.profile
     probe = build_probe(task, options.channels, chosen.grid, profile, num_classes=20, image_size=chosen.image)
     if not fast:
