@@ -30,7 +30,7 @@ from probe.task import load_task
 from probe.train.fitting import fit, resolve_device
 from probe.train.loop import ProbePass
 from probe.train.plan import RunPlan
-from probe.train.recipe import Schedule
+from probe.train.schedule import Schedule
 from probe.train.session import Session
 
 BLOCKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)

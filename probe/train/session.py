@@ -27,8 +27,8 @@ from probe.train.loop import ProbePass
 from probe.train.member import Member
 from probe.train.plan import RunPlan
 from probe.train.progress import StepBar
-from probe.train.recipe import Schedule
 from probe.train.run_folder import folder_of, load_checkpoint
+from probe.train.schedule import Schedule
 
 
 class Session:

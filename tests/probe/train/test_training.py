@@ -18,8 +18,8 @@ from configs.loader import resolve
 from probe.config import EvaluateConfig
 from probe.results import results
 from probe.results.apply import evaluate
-from probe.train.recipe import Schedule
 from probe.train.run_folder import load_checkpoint, save_checkpoint
+from probe.train.schedule import Schedule
 from probe.train.train import train
 
 Configure = Callable[..., Any]
