@@ -15,7 +15,7 @@ from probe.config import EvaluateConfig, PredictConfig, RunsConfig, train_layers
 from probe.report.config import CompareConfig, ReportConfig
 from probe.results.importing import import_layers
 from probe.studies.sweep_options import sweep_layers
-from probe.tasks import task_names
+from probe.task import task_names
 
 
 def _train(config: Any) -> int:

@@ -13,8 +13,7 @@ from configs.cli import Layers, RootConfig
 from configs.errors import ConfigError
 from configs.loader import closest, known_names
 from configs.options import option
-from probe.task import Task
-from probe.tasks import load_task, task_file, task_names
+from probe.task import Task, load_task, task_file, task_names
 
 SCHEMES = ("standard", "paper")
 PROJECTIONS = ("random", "pca")

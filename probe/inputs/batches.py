@@ -18,7 +18,7 @@ from data.dataset.clip import QUERY_POSITIONS
 from fusion.views.deferred import deferred
 from probe.inputs.inputs import Layer
 from probe.module import Batch, Targets
-from probe.train.recipe import Schedule
+from probe.train.schedule import Schedule
 
 
 class SideBySide:

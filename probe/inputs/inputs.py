@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cache.format.spec import ArraySpec
@@ -18,13 +17,11 @@ from configs.loader import closest
 from data.dataset.clip import QUERY_POSITIONS
 from data.dataset.queries import QueryPlan, clip_rng, load_plan
 from data.dataset.reader import PreparedDataset
-from data.dataset.targets import tag_labels
 from fusion.opening import open_source
 from fusion.views.grids import refill_command
 from fusion.views.view import FusedView
 from probe.inputs.layers import choose_arrays
-from probe.task import Task
-from probe.tasks import known_metrics, load_task, task_file, task_names
+from probe.task import Task, known_metrics, load_task, task_file, task_names
 
 MEMORY_BUDGET = 1 << 30
 """Bytes of dense ground truth kept in memory."""
@@ -228,17 +225,6 @@ def inputs_identity(inputs: Inputs, layer: Layer) -> dict[str, Any]:
         "clips": digest([inputs.train, inputs.select, inputs.report]),
         "plan": inputs.plan.sha256,
     }
-
-
-def train_rates(dataset: PreparedDataset, clip_ids: Sequence[str]) -> tuple[float, ...]:
-    """Return the share of clips that show each class: 200 pixels over all frames, in at least two of them."""
-    if not dataset.class_names or not clip_ids:
-        return ()
-    shown = [
-        tag_labels(dataset.class_pixels(c, dataset.positions(c).tolist()), dataset.gt_size(c), min_views=2)
-        for c in clip_ids
-    ]
-    return tuple(float(rate) for rate in np.stack(shown).mean(axis=0, dtype=np.float64))
 
 
 def check_dataset(store: FeatureSource, name: str) -> None:

@@ -20,7 +20,7 @@ from probe.inputs.matching import Match
 from probe.metrics.scores import Scores
 from probe.results import results
 from probe.results.write import draw, write_tables
-from probe.tasks import load_task
+from probe.task import load_task
 from probe.train.device import resolve_device
 from probe.train.member import Member
 from probe.train.plan import RunPlan
@@ -106,7 +106,7 @@ class _Applied:
         dataset = open_dataset(config.root, config.dataset or store.dataset, store)
         array = store.array(result["array"])
         home = None if not elsewhere else open_home(config.root, result)
-        if home is not None and home.class_names != dataset.class_names and task.name == "tagging":
+        if home is not None and home.class_names != dataset.class_names and task.classes:
             raise ConfigError(
                 "this dataset has other classes than the run",
                 expected=", ".join(home.class_names[:5]),

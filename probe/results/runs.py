@@ -8,9 +8,8 @@ from typing import Any
 
 from configs.console import print_table
 from configs.paths import results_path, runs_path
-from probe.metrics.names import METRICS
 from probe.results import results
-from probe.tasks import find_metric, load_task
+from probe.task import find_metric, load_task
 
 
 def print_results(found: Sequence[Mapping[str, Any]], root: str | None) -> None:
@@ -74,8 +73,10 @@ def _print_unfinished(config: Any) -> None:
 def _columns(task: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The published table's columns that these runs have, else the task's headline."""
     known = {key for row in rows for key in row["report"]}
-    extra = [key for key in ("chance_map", "t_miou_ceiling") if key in known]
-    return [key for key, info in METRICS.items() if info.primary and key in known] + extra or [load_task(task).headline]
+    declared = load_task(task)
+    columns = [key for key, metric in declared.metrics.items() if metric.header and key in known]
+    bounds = [key for key, metric in declared.metrics.items() if metric.bounds == declared.headline and key in known]
+    return columns + bounds or [declared.headline]
 
 
 def _facts(row: Mapping[str, Any]) -> list[Any]:

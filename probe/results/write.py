@@ -19,12 +19,11 @@ from configs.loader import to_yaml
 from data.dataset.reader import PreparedDataset
 from data.dataset.tables import parquet_bytes
 from probe.inputs.inputs import Inputs
-from probe.metrics.names import MetricInfo
 from probe.metrics.scores import Scores, clip_value, number
 from probe.results.results import FORMAT, compact, find, result_file, to_json
-from probe.tasks import known_metrics
+from probe.task import Metric, known_metrics, load_task
 from probe.train.member import Member
-from probe.train.recipe import Schedule
+from probe.train.schedule import Schedule
 
 
 def write_tables(folder: Path, scores: Mapping[str, Scores], groups: Mapping[str, str]) -> None:
@@ -183,13 +182,16 @@ def draw(member: Member, dataset: PreparedDataset, scores: Scores, count: int, f
         folder: where; default the run's own. Files go to `pictures/` and `points/` inside.
     """
     folder = folder or member.folder
-    member.module.draw_split(scores, folder)
-    for prediction in scores.predictions[:count]:
-        member.module.draw_clip(dataset, prediction, folder)
+    pictures = load_task(member.plan.config.task).part("pictures")
+    draw_split, draw_clip = (getattr(pictures, name, None) for name in ("draw_split", "draw_clip"))
+    if draw_split is not None:
+        draw_split(scores, folder)
+    for prediction in scores.predictions[:count] if draw_clip is not None else ():
+        draw_clip(dataset, prediction, folder)
 
 
 def selectivity(
-    real: Mapping[str, Mapping[str, Any]], twin: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, MetricInfo]
+    real: Mapping[str, Mapping[str, Any]], twin: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, Metric]
 ) -> dict[str, float]:
     """Return metric -> by how much a probe is better on the true targets than its twin on shuffled ones.
 
@@ -202,6 +204,8 @@ def selectivity(
     """
     result = {}
     for key, info in metrics.items():
+        if info.diagnostic:
+            continue
         ours, theirs = (side.get(key, {}).get("value") for side in (real, twin))
         if ours is not None and theirs is not None:
             difference = ours - theirs

@@ -26,11 +26,11 @@ from configs.files import write_atomic
 from probe.inputs.inputs import Inputs, donors, open_inputs, prefix
 from probe.metrics.scores import Scores
 from probe.results import results
-from probe.tasks import load_task
+from probe.task import load_task
 from probe.train.device import resolve_device
 from probe.train.loop import Learner, train_pass, training
 from probe.train.plan import RunPlan
-from probe.train.recipe import Schedule
+from probe.train.schedule import Schedule
 from probe.train.session import Session
 
 BLOCKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)

@@ -23,7 +23,7 @@ from probe.results.results import rounds_logged
 from probe.studies.sweep_options import run_config
 from probe.train.plan import RunPlan
 from probe.train.progress import StepBar
-from probe.train.recipe import Schedule
+from probe.train.schedule import Schedule
 from probe.train.train import Planned, finished, plan_runs, train_planned
 
 POLL_SECONDS = 2.0

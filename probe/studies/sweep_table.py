@@ -8,10 +8,9 @@ from typing import Any
 
 from configs.console import print_table
 from configs.paths import results_path
-from probe.metrics.names import METRICS
 from probe.results.results import PARQUET
 from probe.studies.sweep import Outcome
-from probe.tasks import find_metric, load_task
+from probe.task import find_metric, load_task
 
 Row = Mapping[str, Any]
 KEYS = ("source", "array", "depth", "control")
@@ -23,8 +22,10 @@ def print_curves(found: Sequence[Row]) -> None:
     if not found:
         return
     task = found[0]["task"]
-    headline = load_task(task).headline
-    shown = [key for key, info in METRICS.items() if info.primary and any(key in row["report"] for row in found)]
+    declared = load_task(task)
+    headline = declared.headline
+    known = {key for row in found for key in row["report"]}
+    shown = [key for key, metric in declared.metrics.items() if metric.header and key in known]
     points = _points(found)
     best = chosen(points, headline)
     rows = []

@@ -22,7 +22,7 @@ from probe.module import Batch, pick, usable
 from probe.train.evaluate import to_device
 from probe.train.member import Member
 from probe.train.optim import build_optimizer, build_schedule
-from probe.train.recipe import Schedule
+from probe.train.schedule import Schedule
 
 AfterRound = Callable[[int, Sequence["Learner"]], None]
 

@@ -15,8 +15,7 @@ from fusion.views.deferred import fused
 from probe.config import task_options
 from probe.inputs.matching import Match
 from probe.metrics.scores import Scores
-from probe.module import Batch, Facts, ProbeModule
-from probe.tasks import load_task
+from probe.module import Batch, Facts, ProbeModule, load_module
 from probe.train.plan import RunPlan
 from probe.train.run_folder import RunLog, load_checkpoint, save_checkpoint
 
@@ -45,8 +44,8 @@ class Member:
         self.select = recipe.select.rpartition("/")[2].lower()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
-            module_class = load_task(plan.config.task).module()
-            self.module: ProbeModule = module_class(task_options(plan.config), facts, total_steps)
+            module_class = load_module(plan.config.task)
+            self.module: ProbeModule[Any] = module_class(task_options(plan.config), facts, total_steps)
             self.random = torch.get_rng_state()
         self.cuda_random: Tensor | None = None
         self.place = plan.array

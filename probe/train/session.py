@@ -14,20 +14,19 @@ from data.dataset.reader import PreparedDataset
 from fusion.gate import gated_widths
 from probe.config import task_options
 from probe.inputs.batches import ProbeData, SideBySide
-from probe.inputs.inputs import Inputs, Layer, donors, train_rates
+from probe.inputs.inputs import Inputs, Layer, donors
 from probe.inputs.matching import Match, build_match, refuse_matched_gate
 from probe.metrics.scores import Scores
-from probe.module import Facts, TargetOptions
+from probe.module import Facts, TargetOptions, load_module
 from probe.results.results import result_file
 from probe.results.write import write_all, write_run
-from probe.tasks import load_task
 from probe.train.evaluate import evaluate_members
 from probe.train.loop import Learner, Recorder, train_pass, training
 from probe.train.member import Member
 from probe.train.plan import RunPlan
 from probe.train.progress import StepBar
-from probe.train.recipe import Schedule
 from probe.train.run_folder import folder_of, load_checkpoint
+from probe.train.schedule import Schedule
 
 
 class Session:
@@ -49,14 +48,14 @@ class Session:
         home: PreparedDataset | None = None,
     ) -> None:
         self.config, self.inputs, self.device = config, inputs, device
-        self.module_class = load_task(config.task).module()
+        self.module_class = load_module(config.task)
         options = task_options(config)
         self.gt_size = inputs.gt_size()
         learned_from = home or inputs.dataset
         self.class_names = learned_from.class_names
         # Of the whole split, whatever share of it a run sees: buckets of other classes would be other metrics.
         everyone = [c for c in learned_from.split("train", config.split_scheme) if learned_from.clips.at[c, "has_tags"]]
-        self.rates = train_rates(learned_from, everyone) if config.task == "tagging" else ()
+        self.rates = self.module_class.rates(learned_from, everyone)
         self.schedule = Schedule(inputs.train, config.recipe, config.data_seed)
         held = list(dict.fromkeys([*inputs.select, *inputs.report]))
         views = (config.sampler, config.recipe.views, config.data_seed, inputs.positions)

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 from configs.console import get_logger
-from configs.errors import ConfigError, MissingError, SpatialprobeError
-from configs.files import sha256_file
+from configs.errors import ConfigError, SpatialprobeError
 from probe.config import finish
 from probe.inputs.inputs import Inputs, donors, inputs_identity, open_inputs
 from probe.results import results
-from probe.tasks import load_task
+from probe.task import load_task
 from probe.train.device import resolve_device, resolve_precision
 from probe.train.plan import RunPlan, variants
 
@@ -69,7 +67,7 @@ def plan_runs(config: Any, *, many: bool = False) -> Planned:
     if config.recipe.precision == "auto":  # told by the hardware, and part of what a run is
         config.recipe.precision = resolve_precision("auto", config.device)
     planned = []
-    files = _contents(config)
+    files = config.contents()
     for inputs in open_inputs(config, task, many=many):
         for clips in (inputs.train, inputs.select, inputs.report) if config.control else ():
             donors(clips, config.data_seed)  # refuses a split that has too few
@@ -78,21 +76,6 @@ def plan_runs(config: Any, *, many: bool = False) -> Planned:
         ]
         planned.append((inputs, variants(config, arrays)))
     return planned
-
-
-def _contents(config: Any) -> dict[str, str]:
-    """Return the digests of files that options name: under the same path there may be something else tomorrow.
-
-    Raises:
-        MissingError: there is no such file.
-    """
-    head: Any = getattr(config, "head", None)
-    if getattr(head, "queries", "") != "embeddings" or not head.class_embeddings:
-        return {}
-    path = Path(head.class_embeddings)
-    if not path.is_file():
-        raise MissingError("no such file of class embeddings", where=path, fix="set head.class_embeddings=FILE")
-    return {"class_embeddings": sha256_file(path)}
 
 
 def finished(config: Any, plans: Sequence[RunPlan]) -> dict[str, dict[str, Any]]:

@@ -15,7 +15,7 @@ from configs.identity import digest
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores, Statistic
 from probe.results.write import write_tables
-from probe.tasks import load_task
+from probe.task import load_task
 from probe.tasks.tagging.metrics import tagging_score
 
 CLASSES = ("wall", "bed", "sink")

@@ -15,9 +15,8 @@ import probe.tasks
 from configs.cli import main
 from configs.errors import ConfigError
 from probe.__main__ import VERBS
-from probe.metrics.names import METRICS, MetricInfo
 from probe.report.build import build
-from probe.tasks import find_metric, known_metrics, load_task, task_names
+from probe.task import Metric, find_metric, known_metrics, load_task, task_names
 from probe.train.train import train
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "add-a-task.md"
@@ -25,12 +24,13 @@ DOCUMENT = Path(__file__).parents[3] / "docs" / "add-a-task.md"
 
 @pytest.fixture
 def write_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Writes the documented task, changed by (old, new) pairs of its declaration, and returns its folder."""
-    monkeypatch.setattr(probe.tasks, "__path__", [*probe.tasks.__path__, str(tmp_path / "tasks")])
+    """Writes the documented task into a plug-in, changed by (old, new) pairs of its declaration; returns its folder."""
+    monkeypatch.setattr(probe.tasks, "__path__", [*probe.tasks.__path__])
+    monkeypatch.setenv("SPATIALPROBE_PLUGINS", str(tmp_path / "plugin"))
 
     def write(*changes: tuple[str, str], name: str = "brightness") -> Path:
         blocks = re.findall(r"```(?:python|yaml)\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-        folder = tmp_path / "tasks" / name
+        folder = tmp_path / "plugin" / "probe" / "tasks" / name
         folder.mkdir(parents=True)
         for old, new in changes:
             assert old in blocks[0]
@@ -121,10 +121,10 @@ def test_its_runs_do_not_disturb_those_of_other_tasks(study: Any, write_task: Ca
     ("change", "problem"),
     [
         (
-            ('metrics={"abs_error": MetricInfo("brightness error", "lower", "share of full brightness")},', ""),
+            ('metrics={"abs_error": Metric("brightness error", "lower", "share of full brightness")},', "metrics={},"),
             "abs_error",
         ),
-        (('{"abs_error":', '{"map": METRICS["map"], "abs_error":'), "defined already"),
+        (('{"abs_error":', '{"map": Metric("mAP", "higher"), "abs_error":'), "defined already"),
         (("TASK = Task(", "TASK = Tusk("), "NameError"),
         (('Task(\n    "brightness"', 'Task(\n    "darkness"'), "is not declared"),
     ],
@@ -134,7 +134,7 @@ def test_runs_of_a_badly_declared_task_are_a_gap(
 ) -> None:
     study.per_clip("instance", "oracle", {"t_miou": [0.5] * 6, "t_sr": [0.25] * 6})
     study.per_clip("brightness", "oracle", {"abs_error": [0.1] * 6})
-    folder = write_task(change, ("import MetricInfo", "import METRICS, MetricInfo"))
+    folder = write_task(change)
     data = build(str(study.root))
     (gap,) = [s.text for s in data.said("gap") if "left out" in s.text]
     assert "brightness" in gap and problem in gap and str(folder / "__init__.py") in gap
@@ -200,10 +200,10 @@ def test_metrics_of_tasks_are_found_by_key(write_task: Callable[..., Path]) -> N
     unit = ("share of full brightness", "share")
     title = ("brightness error", "error")
     write_task(title, unit)
-    assert find_metric("abs_error") == MetricInfo("error", "lower", "share")
-    assert find_metric("abs_rel") == METRICS["abs_rel"] and find_metric("no such") is None
+    assert find_metric("abs_error") == Metric("error", "lower", "share")
+    assert find_metric("abs_rel") == load_task("geometry").metrics["abs_rel"] and find_metric("no such") is None
     write_task(title, unit, name="dimness")  # says the same of it
-    assert find_metric("abs_error") == MetricInfo("error", "lower", "share")
+    assert find_metric("abs_error") == Metric("error", "lower", "share")
     write_task(title, unit, ('"lower"', '"higher"'), name="glare")
     with pytest.raises(ConfigError, match="declare metric 'abs_error' differently"):
         find_metric("abs_error")

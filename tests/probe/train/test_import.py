@@ -11,9 +11,11 @@ from configs.errors import ConfigError, MissingError
 from configs.loader import resolve
 from probe.results.apply import evaluate
 from probe.results.importing import import_checkpoint, import_layers
+from probe.tasks.instance.head import InstanceProbe
 from probe.train.run_folder import load_checkpoint
 from probe.train.train import train
 from tests.probe.model.test_checkpoint_import import published_names, save
+from tests.probe.networks import options_of
 from tests.probe.train.conftest import TINY
 
 
@@ -26,12 +28,11 @@ def imported(root: Path, checkpoint: Path, **given: str) -> dict[str, Any]:
 
 def test_imported_weights_score_as_where_they_come_from(artifacts: Path, tmp_path: Path, configure: Any) -> None:
     from probe.config import EvaluateConfig
-    from probe.tasks.geometry.head import build_probe
 
     (original,) = train(configure(artifacts, "instance"))
     run = load_checkpoint(artifacts / "runs" / original["run_id"] / "best.ckpt", original["run_id"])
     options = configure(artifacts, "instance")
-    probe = build_probe("instance", 8, (4, 4), options, image_size=(1, 1))
+    probe = InstanceProbe(8, (4, 4), options)
     probe.load_state_dict(run["weights"])
     path = save(published_names(probe), tmp_path / "published.ckpt")
 
@@ -47,11 +48,7 @@ def test_imported_weights_score_as_where_they_come_from(artifacts: Path, tmp_pat
 def test_what_does_not_fit_is_refused(artifacts: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no such checkpoint"):
         imported(artifacts, tmp_path / "none.ckpt")
-    from probe.net.config import load_profile
-    from probe.tasks.geometry.head import build_probe
-
-    small = {"instance.trunk.width": "16", "instance.trunk.heads": "2"}
-    other = build_probe("instance", 8, (4, 4), load_profile("debug", small).instance, image_size=(1, 1))
+    other = InstanceProbe(8, (4, 4), options_of("instance", "debug", {"trunk.width": "16", "trunk.heads": "2"}))
     path = save(published_names(other), tmp_path / "other.ckpt")
     with pytest.raises(ConfigError, match="another probe"):
         imported(artifacts, path, trunk__width="32")

@@ -167,7 +167,7 @@ def test_remembered_ground_truth_is_the_same(artifacts: Path) -> None:
 
 def test_plan_is_the_same_for_all_models(artifacts: Path, configure: Configure) -> None:
     from probe.config import finish
-    from probe.tasks import load_task
+    from probe.task import load_task
 
     opened = [
         open_inputs(finish(configure(artifacts, "tagging", model=model, layers="all")), load_task("tagging"))[0]

@@ -18,8 +18,8 @@ from configs.loader import resolve
 from probe.config import EvaluateConfig
 from probe.results import results
 from probe.results.apply import evaluate
-from probe.train.recipe import Schedule
 from probe.train.run_folder import load_checkpoint, save_checkpoint
+from probe.train.schedule import Schedule
 from probe.train.train import train
 
 Configure = Callable[..., Any]
@@ -299,12 +299,12 @@ def test_damaged_checkpoint_is_told(tmp_path: Path, content: bytes) -> None:
 
 
 def test_divergence_is_told(artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    from probe.tasks.tagging.module import TaggingModule
+    from probe.tasks.tagging.module import Module
 
-    def broken(self: TaggingModule, outputs: Any, targets: Any) -> dict[str, torch.Tensor]:
+    def broken(self: Module, outputs: Any, targets: Any) -> dict[str, torch.Tensor]:
         return {"loss": outputs["logits"].sum() * float("inf")}
 
-    monkeypatch.setattr(TaggingModule, "loss", broken)
+    monkeypatch.setattr(Module, "loss", broken)
     with pytest.raises(NonFiniteError, match="diverged"):
         train(configure(artifacts, "tagging"))
 
