@@ -22,10 +22,10 @@ from fusion.views.view import FusedView
 
 
 def fuse(config: FuseConfig) -> int:
-    """Make a view and record it, so that probes find it by name; materialise it if asked. Returns the exit code.
+    """Make a view and record it, so that probes find it by name; write it out if asked to. Returns the exit code.
 
     Raises:
-        ConfigError: one model with nothing done to it, which is no fusion, or options that contradict each other.
+        ConfigError: a single model with nothing done to it, or options that contradict each other.
         SpatialprobeError: see `fusion.opening.view_by_name`.
     """
     recipe, choices = config.recipe, config.choices

@@ -17,7 +17,7 @@ from data.prepare.config import ImportConfig, Kind, preset_layers
 
 @dataclasses.dataclass
 class PrepareDL3DV(ImportConfig):
-    """Options of `prepare dataset=dl3dv`."""
+    """Options of `prepare kind=dl3dv`."""
 
     dl3dv: DL3DVConfig = inline(DL3DVConfig)
     preset: str = option("default", "named set of values in configs/dataset/dl3dv/")

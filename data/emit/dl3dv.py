@@ -75,7 +75,7 @@ def emit_dl3dv(config: EmitDL3DV) -> Emitted:
     return Emitted(
         out,
         len(tasks),
-        commands.data("prepare", dataset="dl3dv", raw=out, teacher="oracle", image_size=alike),
+        commands.data("prepare", kind="dl3dv", raw=out, teacher="oracle", image_size=alike),
     )
 
 

@@ -62,7 +62,7 @@ def emit_scannet(config: EmitScannet) -> Emitted:
         (folder / FILE_NAME).write_text(labels_table(), encoding="utf-8")
         for file, content in split_lists(sorted(splits)).items():
             (folder / file).write_text(content, encoding="utf-8")
-    return Emitted(out, len(tasks), commands.data("prepare", dataset="scannet", raw=out))
+    return Emitted(out, len(tasks), commands.data("prepare", kind="scannet", raw=out))
 
 
 def _tasks(config: EmitScannet) -> list[_Task]:

@@ -19,9 +19,9 @@ from data.dataset.clip import ClipSource
 
 @dataclasses.dataclass
 class PrepareConfig(RootConfig):
-    """Options that every kind of dataset has. A kind derives from it and adds its own, `name` among them."""
+    """Options that every kind of dataset has. A kind derives from it and adds its own, `dataset` among them."""
 
-    dataset: str = option("rooms", "kind of dataset to prepare: rooms, scannet, dl3dv or video")
+    kind: str = option("rooms", "what to prepare it from: rooms, scannet, dl3dv or video")
     workers: int = option(0, "processes; 0 = one per core", minimum=0)
     cluster: str = option("local", "where clips are made: local, or tcp://host:port of a running Dask scheduler")
     allowed_failures: int = option(0, "clips that may fail without failing the command", minimum=0)

@@ -20,7 +20,7 @@ EXAMPLES = 3
 
 @dataclasses.dataclass
 class PrepareScannet(ImportConfig):
-    """Options of `prepare dataset=scannet`."""
+    """Options of `prepare kind=scannet`."""
 
     scannet: ScannetConfig = inline(ScannetConfig)
     preset: str = option("standard", "named set of values in configs/dataset/scannet/")
