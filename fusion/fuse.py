@@ -7,7 +7,7 @@ from cache.printing import verify_store
 from cache.source import FeatureSource
 from cache.store import FeatureStore
 from configs import commands
-from configs.console import format_bytes, print_table, progress
+from configs.console import Progress, format_bytes, print_table
 from configs.errors import ConfigError, SpatialprobeError
 from configs.names import read_models
 from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, choices_of, recipe_of
@@ -44,7 +44,7 @@ def fuse(config: FuseConfig) -> int:
         command = commands.probe("train", task="instance", model=view.source, dataset=view.dataset, root=config.root)
         print(f"probe: {command}")
         return 0
-    with progress(len(view.clips), "materialise") as bar:
+    with Progress(len(view.clips), "materialise") as bar:
         store = materialise(view, config.root, bar.advance)
     print(f"store: {store.where}")
     missing = store.missing(quarantined=True)

@@ -20,7 +20,7 @@ Poses = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Footage:
-    """One window of a scene as it will be stored, and what `transforms.json` says of it.
+    """One window of a scene as it will be stored, and what `transforms.json` holds about it.
 
     Attributes:
         clip_id: for messages.

@@ -17,7 +17,7 @@ from data.prepare.config import ImportConfig, Kind, only, preset_layers
 
 @dataclasses.dataclass
 class PrepareDL3DV(DL3DVConfig, ImportConfig):
-    """Options of `prepare dataset=dl3dv`."""
+    """Options of `prepare kind=dl3dv`."""
 
     preset: str = option("default", "named set of values in configs/dataset/dl3dv/")
 

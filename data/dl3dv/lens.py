@@ -137,7 +137,7 @@ def undistorted(lens: Lens) -> Lens:
     Its focal lengths are those of the lens, made longer only where that is needed to leave no empty border.
 
     Raises:
-        ValueError: no zoom up to 8 does: the coefficients are absurd.
+        ValueError: no zoom up to 8 does: the coefficients are unusable.
     """
     border = _border(lens)
     for zoom in ZOOMS:

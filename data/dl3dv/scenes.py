@@ -58,7 +58,7 @@ class Parts:
 
         Raises:
             MissingError: there is none.
-            DatasetError: it is no regular file, or a link on the way leads out of the raw data.
+            DatasetError: not a regular file, or a link on the way leads out of the raw data.
         """
         return RawFolder(self.root).read(path.relative_to(self.root))
 
@@ -190,7 +190,7 @@ def number_of(file: Path | str) -> int:
 
 
 def _warn_of_others(batch: Path, others: list[Path]) -> None:
-    """Say what in a batch is no scene, so that none is lost in silence."""
+    """Warn of what in a batch is not a scene, so that none is lost in silence."""
     if others:
         log.warning("%d folders of %s hold neither images nor %s: %s, ...", len(others), batch, NAME, others[0].name)
     packed = [path.stem for path in batch.glob("*.zip") if not (batch / path.stem).is_dir()]

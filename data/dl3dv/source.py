@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.console import get_logger, progress
+from configs.console import Progress, get_logger
 from configs.errors import DatasetError, MissingError
 from configs.files import remove_stale
 from configs.identity import digest
@@ -25,7 +25,7 @@ IMPORTER_VERSION = 1
 """Raised whenever the same raw data and options would give another value."""
 LICENCE = "DL3DV-10K terms of use: non-commercial research; see docs/import-dl3dv.md"
 ANSWERS = "teacher"
-"""Folder of a dataset under work that holds what the teacher said of clips that are not made yet."""
+"""Folder of a dataset under work that holds the teacher's answers for clips that are not made yet."""
 AHEAD = 2
 
 log = get_logger("data.dl3dv")
@@ -59,7 +59,7 @@ class DL3DVSource:
     def info(self) -> DatasetInfo:
         """What is true of the whole dataset; `parameters` holds everything that changes a value."""
         return DatasetInfo(
-            name=self.config.name,
+            name=self.config.dataset,
             kind="dl3dv",
             maker_version=IMPORTER_VERSION,
             parameters={**self.config.parameters(), **self.teacher.parameters()},
@@ -98,7 +98,7 @@ class DL3DVSource:
         """Let VGGT look at all clips that are still to be made, in batches, before processes make them.
 
         Its answers wait in `<dataset>/teacher/` until the clips are made; those already there are not asked for again.
-        Clips with broken files are left out: `make` says what is wrong with them.
+        Clips with broken files are left out: `make` reports what is wrong with them.
         """
         if not isinstance(self.teacher, VggtTeacher):
             return
@@ -108,8 +108,8 @@ class DL3DVSource:
         self.teacher.use_store(folder)
         unknown = [clip_id for clip_id in todo if not self.teacher.known(clip_id)]
         if unknown:
-            self.teacher.load()  # so that a missing package is told before minutes of reading
-        with progress(len(unknown), "asking VGGT") as bar:
+            self.teacher.load()  # so that a missing package is an error before minutes of reading
+        with Progress(len(unknown), "asking VGGT") as bar:
             for batch in _batches(self._footage(unknown), self.config.teacher_batch):
                 for answer in self.teacher.ask(batch):
                     if isinstance(answer, DatasetError):
@@ -212,7 +212,7 @@ def _clip(
 def _facts(
     config: DL3DVConfig, footage: Footage, scenery: Scenery, geometry: Geometry
 ) -> tuple[dict[str, float | int | str | bool | None], list[str]]:
-    """Return what the index says of the clip, and what deserves a warning."""
+    """Return the facts of the clip for the index, and what deserves a warning."""
     lens, warnings = footage.lens, []
     off = None if lens is None else displacement(lens)
     if lens is not None and lens.distorted:

@@ -63,7 +63,7 @@ def read_transforms(content: bytes, where: Path) -> Transforms:
         where: its path, for messages.
 
     Raises:
-        DatasetError: not JSON; NaN, missing or absurd values; duplicate or escaping `file_path`s; poses that are not
+        DatasetError: not JSON; NaN, missing or wrong values; duplicate or escaping `file_path`s; poses that are not
             rigid. Nothing is repaired. The message names the place in the file.
     """
     value = parse_json(content, where)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs import commands
-from configs.console import progress
+from configs.console import Progress
 from configs.errors import ConfigError
 from configs.files import atomic_folder
 from configs.jobs import run_jobs
@@ -51,7 +51,7 @@ def emit_scannet(config: EmitScannet) -> Emitted:
     splits: list[tuple[str, str | None]] = []
     with (
         atomic_folder(out, keep_other=False, durable=False) as folder,
-        progress(len(tasks), f"writing {out.name}") as bar,
+        Progress(len(tasks), f"writing {out.name}") as bar,
     ):
         write = functools.partial(_write_task, folder / "scans", rooms, config.layout, config.still, tasks)
         for name, split in run_jobs(write, list(tasks), config.workers):
@@ -62,7 +62,7 @@ def emit_scannet(config: EmitScannet) -> Emitted:
         (folder / FILE_NAME).write_text(labels_table(), encoding="utf-8")
         for file, content in split_lists(sorted(splits)).items():
             (folder / file).write_text(content, encoding="utf-8")
-    return Emitted(out, len(tasks), commands.data("prepare", dataset="scannet", raw=out))
+    return Emitted(out, len(tasks), commands.data("prepare", kind="scannet", raw=out))
 
 
 def _tasks(config: EmitScannet) -> list[_Task]:

@@ -41,7 +41,7 @@ table lacks."""
 
 @dataclass(frozen=True)
 class RawObject:
-    """One object of the aggregation, numbered from 0, with the mesh segments that it is said to consist of."""
+    """One object of the aggregation, numbered from 0, with the mesh segments that it consists of, by the annotation."""
 
     number: int
     label: str

@@ -122,7 +122,7 @@ def picture_size(content: bytes, where: Where, *, orientation: Orientation = "re
     """Return (height, width) from the header alone, after any rotation that `orientation` applies.
 
     Raises:
-        DatasetError: not a JPEG or PNG, or of absurd size.
+        DatasetError: not a JPEG or PNG, or too large.
     """
     with _opened(content, where) as image:
         turned = orientation == "apply" and _orientation(image, where) >= 5
@@ -230,7 +230,7 @@ def _opened(content: bytes, where: Where) -> Iterator[Image.Image]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DatasetError("a picture of absurd size", expected=f"at most {MAX_PIXELS} pixels", where=where) from None
+        raise DatasetError("picture too large", expected=f"at most {MAX_PIXELS} pixels", where=where) from None
     except UnidentifiedImageError:
         kind = next((name for magic, name in _KNOWN.items() if content.startswith(magic)), None)
         if content.startswith((b"\xff\xd8", b"\x89PNG")):
@@ -243,7 +243,7 @@ def _opened(content: bytes, where: Where) -> Iterator[Image.Image]:
     with image:
         if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS or min(image.size) < 1:
             raise DatasetError(
-                "a picture of absurd size", expected=f"sides up to {MAX_SIDE}, at most {MAX_PIXELS} pixels",
+                "picture too large", expected=f"sides up to {MAX_SIDE}, at most {MAX_PIXELS} pixels",
                 found=f"{image.width}x{image.height}", where=where,
             )  # fmt: skip
         yield image

@@ -18,10 +18,10 @@ from data.video.source import VideoSource
 
 @dataclasses.dataclass
 class PrepareVideo(VideoConfig, ImportConfig):
-    """Options of `prepare dataset=video`."""
+    """Options of `prepare kind=video`."""
 
     raw: str = option(help="a video, a folder of videos or pictures, or a folder with manifest.json")
-    name: str = option("video", "name of the prepared dataset; default: the name of the raw file or folder")
+    dataset: str = option("video", "name of the prepared dataset; default: the name of the raw file or folder")
     preset: str = option("default", "named set of values in configs/dataset/video/")
 
 
@@ -30,12 +30,12 @@ def _layers(overrides: Mapping[str, str]) -> Layers:
     if overrides.get("raw"):
         path = Path(overrides["raw"]).expanduser().absolute()
         folder = path.parent if path.name == "manifest.json" else path
-        values.append({"name": identifier(folder.stem if path.is_file() else folder.name)})
+        values.append({"dataset": identifier(folder.stem if path.is_file() else folder.name)})
     return Layers(PrepareVideo, values)
 
 
 def _source(config: PrepareVideo) -> ClipSource:
-    return VideoSource(only(VideoConfig, config), config.raw_path(), config.name)
+    return VideoSource(only(VideoConfig, config), config.raw_path(), config.dataset)
 
 
 KIND = Kind(_layers, _source)

@@ -150,7 +150,7 @@ class Fitter:
         if not self.train:
             raise ConfigError(
                 f"{kind} is fitted on training clips, but none were given",
-                fix=f"prepare the dataset ({commands.data('prepare', dataset=ANY, name=parent.dataset)}), "
+                fix=f"prepare the dataset ({commands.data('prepare', kind=ANY, dataset=parent.dataset)}), "
                 "or give train_clips=",
             )
         identity = {

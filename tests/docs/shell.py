@@ -32,7 +32,7 @@ NOT_RUN = {
     r".*: spatialprobe extract download": NETWORK,
     r"benchmarks: make (bench-|baseline)": MINUTES,
     r"import-dl3dv: .*/data/DL3DV": RECORDINGS,
-    r"import-scannet: spatialprobe data prepare dataset=scannet raw=/data/scannet": RECORDINGS,
+    r"import-scannet: spatialprobe data prepare kind=scannet raw=/data/scannet": RECORDINGS,
     r"README: .*livingroom": RECORDINGS,  # tests/docs/test_readme.py where there are recordings
     r"README: .*cluster=tcp": CLUSTER,  # tests/data/test_jobs.py starts one for what both use
     r"import-scannet: .*livingroom": RECORDINGS,  # tests/data/scannet run these on a room of their own
@@ -42,7 +42,7 @@ NOT_RUN = {
     r"published-vs-reproduced: .*profile=paper": MINUTES,
     r"probe: spatialprobe probe import": CHECKPOINT,
     r"rooms: make data": MINUTES,  # 40 rooms
-    r"rooms: spatialprobe data prepare dataset=rooms preset=tunnel": MINUTES,
+    r"rooms: spatialprobe data prepare kind=rooms preset=tunnel": MINUTES,
     r"sweep: .*cluster=tcp": CLUSTER,
 }
 """Commands, as `page: command`, that no test of the documentation runs, and the reason. Each must still be there."""

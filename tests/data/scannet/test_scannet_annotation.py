@@ -41,7 +41,7 @@ def test_columns_go_by_name(table: Path) -> None:
     assert read_labels(table, SCANNET20).classes == {name: i for i, name in enumerate(SCANNET20.names)}
 
 
-def test_later_lines_win_and_are_told(table: Path) -> None:
+def test_later_lines_win_and_are_reported(table: Path) -> None:
     table.write_text(TSV + "\t".join(["2", "wall", *[""] * 2, "5", *[""] * 12]) + "\n")
     labels = read_labels(table, SCANNET20)
     assert labels.class_of("wall") == SCANNET20.index("chair") and labels.ambiguous == {"wall"}

@@ -70,7 +70,7 @@ def test_interrupted_imports_end_in_the_same_bytes(
 def test_killed_imports_end_in_the_same_bytes(tmp_path: Path, raw: Path, undisturbed: Path) -> None:
     rng, hits = random.Random(0), 0
     path = tmp_path / "datasets/scannet"
-    command = [sys.executable, "-m", "data", "prepare", "dataset=scannet", f"raw={raw}", f"root={tmp_path}", "plans=[]"]
+    command = [sys.executable, "-m", "data", "prepare", "kind=scannet", f"raw={raw}", f"root={tmp_path}", "plans=[]"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for _ in range(6):
         process = subprocess.Popen(
@@ -108,10 +108,10 @@ def test_from_emit_to_inspect(tmp_path: Path, brief: RawScan, capsys: pytest.Cap
     small = ["clips=2", "height=32", "width=40", "frames=24", "min_visible=0", "rescans=0", "workers=1"]
     assert run("emit", "format=scannet", f"out={out}", "layout=sens", *small) == 0
     shown = capsys.readouterr().out
-    assert "2 recordings" in shown and commands.data("prepare", dataset="scannet", raw=out) in shown
+    assert "2 recordings" in shown and commands.data("prepare", kind="scannet", raw=out) in shown
     for name, fault in (("scene0002_00", "cut_sens"), ("scene0003_00", "frames_19")):
         write_broken(out / "scans" / name, replace(brief, name=name), "sens", fault)
-    words = ("prepare", "dataset=scannet", f"raw={out}", root, "workers=1", "plans=[]")
+    words = ("prepare", "kind=scannet", f"raw={out}", root, "workers=1", "plans=[]")
     assert run(*words) == 1
     told = capsys.readouterr().err
     assert "1 of 4 clips could not be made" in told and "allowed_failures=" in told
@@ -124,10 +124,10 @@ def test_from_emit_to_inspect(tmp_path: Path, brief: RawScan, capsys: pytest.Cap
 def test_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("emit", "format=scannet", "--help") == 0
     assert "rescans" in capsys.readouterr().out
-    assert run("prepare", "dataset=scannet", "--help") == 0
+    assert run("prepare", "kind=scannet", "--help") == 0
     shown = capsys.readouterr().out
     assert "taxonomy" in shown and "clips=all" in shown
     for preset in ("standard", "paper", "all", "scannet200"):
-        assert run("prepare", "dataset=scannet", f"preset={preset}", "raw=/nowhere", "--show") == 0
+        assert run("prepare", "kind=scannet", f"preset={preset}", "raw=/nowhere", "--show") == 0
     assert run("emit", "format=scannett", "out=x") == 2
     assert "did you mean scannet" in capsys.readouterr().err

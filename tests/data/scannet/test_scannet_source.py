@@ -308,7 +308,7 @@ def test_options_that_fit_nothing(release: Release, brief: RawScan, tmp_path: Pa
 def test_parameters_hold_what_changes_values(release: Release, brief: RawScan) -> None:
     source = release(film=brief, layout="sens")
     root, before = source.raw.root, source.info.parameters
-    assert ScannetSource(ScannetConfig(name="x", scenes=["scene0000_00"]), root).info.parameters == before
+    assert ScannetSource(ScannetConfig(dataset="x", scenes=["scene0000_00"]), root).info.parameters == before
     ours = ScannetSource(ScannetConfig(licence="recorded at home"), root).info
     assert ours.parameters == before and ours.licence == "recorded at home"
     assert "non-commercial" in source.info.licence

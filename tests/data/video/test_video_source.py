@@ -100,7 +100,7 @@ def test_inspect_says_what_can_be_probed(
         f"{target.ljust(9)}      3       1       1  yes" in shown for target in ("labels", "instances", "geometry")
     )
     film(tmp_path / "plain.mp4", 20)
-    words = ["prepare", "dataset=video", f"raw={tmp_path / 'plain.mp4'}", f"root={tmp_path}", "frames=20", "workers=1",
+    words = ["prepare", "kind=video", f"raw={tmp_path / 'plain.mp4'}", f"root={tmp_path}", "frames=20", "workers=1",
              "plans=paper-2"]  # fmt: skip
     assert main("data", "about", VERBS, words) == 0
     capsys.readouterr()
@@ -171,7 +171,7 @@ def test_broken_recordings_do_not_stop_the_rest(tmp_path: Path, capsys: pytest.C
     (damaged / "30.jpg").write_bytes(whole[:-200])
     odd = pictures(raw / "odd", 20)
     (odd / "7.jpg").write_bytes(picture_bytes(numbered(7)[:47]))
-    words = ["prepare", "dataset=video", f"raw={raw}", f"root={tmp_path}", "name=mixed", "frames=20", "workers=1",
+    words = ["prepare", "kind=video", f"raw={raw}", f"root={tmp_path}", "dataset=mixed", "frames=20", "workers=1",
              "plans=paper-2"]  # fmt: skip
     assert main("data", "about", VERBS, words) == 1
     assert "5 of 10 clips could not be made" in capsys.readouterr().err
@@ -314,7 +314,7 @@ def test_dry_run_keeps_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str
     pictures(tmp_path / "raw", 60)
     words = [
         "prepare",
-        "dataset=video",
+        "kind=video",
         f"raw={tmp_path / 'raw'}",
         f"root={tmp_path / 'home'}",
         "frames=20",
