@@ -19,9 +19,9 @@ from configs.loader import parse_overrides, resolve
 from configs.names import NOISE, BranchName, FusionName, model_kind, read_models, read_source, untrained_twin
 from configs.options import option
 from configs.paths import features_path
-from fusion.fuse import save_view
 from fusion.opening import open_parent, resolve_aliases, training_clips, view_by_name
 from fusion.recipe import UPSAMPLING, Choices, make_recipe, variant_values
+from fusion.record import save_view
 from fusion.views.grids import layer_arrays
 from probe.config import train_layers
 from probe.results.runs import print_results
