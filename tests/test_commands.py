@@ -104,7 +104,7 @@ def keys_of(verb: Verb) -> set[str]:
     found = set()
     for values in product(*(verb.selects[name]() for name in names)):
         layers = verb.layers(dict(zip(names, values, strict=True)))
-        found |= {item.key for item in options_of(layers.schema)}
+        found |= {item.key for item in options_of(layers.start)}
     return found
 
 
