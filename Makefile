@@ -104,7 +104,7 @@ report: setup ## tables, curves and pictures of all finished probes: artifacts/r
 
 controls: setup ## what a fusion must beat: MODELS="wan-t2v-14b qwen3-vl-8b"
 	$(call need,MODELS,controls MODELS="wan qwen3-vl")
-	@$(RUN) fusion controls models="$(MODELS)" dataset=$(DATASET) $(ARGS)
+	@$(RUN) probe controls models="$(MODELS)" dataset=$(DATASET) $(ARGS)
 
 fuse: setup ## join stores into one source: MODELS="wan-t2v-14b qwen3-vl-8b"
 	$(call need,MODELS,fuse MODELS="wan qwen3-vl")

@@ -46,20 +46,20 @@ def _plan(config: RunConfig) -> int:
 
 def _models(config: ModelsConfig) -> int:
     from configs.console import print_table
-    from configs.names import alias_names, model_names
-    from extract.model import load_model
+    from configs.names import alias_names
+    from extract.families import usable_models
 
-    models = [load_model(name) for name in model_names()]
+    models, problems = usable_models()
     rows = [
         [
             m.name, m.kind, m.blocks or None, _blocks(m.paper_blocks), m.width or None, _grid(m.grid),
-            _grid(m.probe_grid), m.hub_id,
+            _grid(m.paper_grid), m.hub_id,
         ]
         for m in models
         if config.kind in ("all", m.kind)
     ]  # fmt: skip
-    notes = [f"{alias} stands for {name}" for alias, name in sorted(alias_names().items())]
-    columns = ["model", "kind", "blocks", "paper reads", "width", "grid", "probe grid", "repository"]
+    notes = [f"{alias} stands for {name}" for alias, name in sorted(alias_names().items())] + problems
+    columns = ["model", "kind", "blocks", "paper reads", "width", "grid", "paper grid", "repository"]
     print_table("models and sources", columns, rows, notes=notes)
     return 0
 

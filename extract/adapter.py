@@ -1,8 +1,8 @@
 """The contract between the job runner and a source of features: what it is, what it eats, what it returns.
 
-One module of `extract/backbones/` holds one family and offers `build(model, variant) -> Adapter`. The runner calls
+The module of a family offers `build(model, variant) -> Adapter`, see `extract.families`. The runner calls
 `preprocess` in CPU threads, stacks and moves its result, and calls `forward` on the device in one thread; pooling to
-the probe's grid, finite checks, dtype of the store and writing are the runner's business.
+the grid asked for, finite checks, dtype of the store and writing are the runner's business.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class BackboneSpec:
 
     Attributes:
         name: name of the model, as in `configs/model/`.
-        family: module of `extract/backbones/` that runs it.
+        family: name of the family that runs it.
         frames: windows it is fed and rows it keeps.
         input_size: (height, width) in pixels that a frame is resized to; (0, 0) where frames are taken as they come.
         taps: tap name -> what it offers; the first one is the default.
@@ -234,7 +234,7 @@ class Adapter(Protocol):
 
 
 class Build(Protocol):
-    """The function `build` of every module in `extract/backbones/` and `extract/sources/`."""
+    """The function `build` of every family and control."""
 
     def __call__(self, model: ModelConfig, variant: Variant) -> Adapter:
         """Make the adapter of one model. Loads nothing yet."""

@@ -16,7 +16,7 @@ class ModelConfig:
 
     name: str = option(help="name of the model, as in tables and store paths")
     alias_of: str | None = option(None, "this file is only another name (a family's default) for that model")
-    family: str = option("", "module of extract/families.py that runs it")
+    family: str = option("", "folder in extract/ that runs it")
     kind: str = option("vgm", "what it is", choices=["vgm", "vlm", "encoder", "control"])
     title: str = option("", "name as the paper's table writes it")
     hub_id: str | None = option(None, "repository on the hub that holds the weights")
@@ -34,7 +34,7 @@ class ModelConfig:
     noise: list[str] = option(help="noise levels by default; empty for models without noise", factory=list)
     input_size: list[int] = option(help="height and width in pixels that frames are resized to", factory=list)
     grid: list[int] = option(help="rows and columns of the native token grid", factory=list)
-    probe_grid: list[int] = option(help="rows and columns that the paper's probes read", factory=list)
+    paper_grid: list[int] = option(help="rows and columns that the paper's probes read", factory=list)
     settings: dict[str, Any] = option(help="what only its family reads: prompt, text length, schedule", factory=dict)
     architecture: dict[str, Any] = option(
         help="part -> constructor arguments, for random weights at full size and for checks without weights",

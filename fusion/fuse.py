@@ -10,7 +10,7 @@ from cache.printing import verify_store
 from cache.source import FeatureSource
 from cache.store import FeatureStore
 from configs import commands
-from configs.console import format_bytes, print_table, progress
+from configs.console import Progress, format_bytes, print_table
 from configs.errors import ConfigError, SpatialprobeError
 from configs.names import NOISE, read_models
 from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, choices_of, recipe_of
@@ -22,10 +22,10 @@ from fusion.views.view import FusedView
 
 
 def fuse(config: FuseConfig) -> int:
-    """Make a view and record it, so that probes find it by name; materialise it if asked. Returns the exit code.
+    """Make a view and record it, so that probes find it by name; write it out if asked to. Returns the exit code.
 
     Raises:
-        ConfigError: one model with nothing done to it, which is no fusion.
+        ConfigError: a single model with nothing done to it.
         SpatialprobeError: see `fusion.opening.view_by_name`.
     """
     recipe = recipe_of(config)
@@ -48,7 +48,7 @@ def fuse(config: FuseConfig) -> int:
         command = commands.probe("train", task="instance", model=view.source, dataset=view.dataset, root=config.root)
         print(f"probe: {command}")
         return 0
-    with progress(len(view.clips), "materialise") as bar:
+    with Progress(len(view.clips), "materialise") as bar:
         store = materialise(view, config.root, bar.advance)
     print(f"store: {store.where}")
     missing = store.missing(quarantined=True)

@@ -209,7 +209,7 @@ def resolve_aliases(root: Root, dataset: str | None, name: FusionName) -> Fusion
 
 
 def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | None:
-    """Return the record or the store that is meant by a joined name, None if there is neither."""
+    """Return the record or the store of a joined name, None if there is neither."""
     found = {path.name.removesuffix(ENDING): path for path in find_stores(root, dataset, name)}
     found |= {path.name.removesuffix(ENDING): path for path in find_views(root, dataset, name)}
     fitting = [path for short, path in found.items() if short.startswith(store or "")]

@@ -71,11 +71,6 @@ def test_source_names_are_read_back(name: str) -> None:
     assert str(read_source(name)) == name
 
 
-def test_source_names_say_how_they_are_made() -> None:
-    assert read_source("qwen3-vl-2b-tiny-random").options == ["model=qwen3-vl-2b", "weights=random", "size=tiny"]
-    assert read_source("oracle-code-classes").options == ["model=oracle", "groups=code,classes"]
-
-
 def test_names_and_options_may_not_contradict() -> None:
     (config,) = each_model(RunConfig(model="oracle-depth-rays", groups=["rays", "depth"]))
     assert (config.model, config.groups) == ("oracle", ["depth", "rays"])

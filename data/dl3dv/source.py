@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.console import get_logger, progress
+from configs.console import Progress, get_logger
 from configs.errors import DatasetError, MissingError
 from configs.files import remove_stale
 from configs.identity import digest
@@ -109,7 +109,7 @@ class DL3DVSource:
         unknown = [clip_id for clip_id in todo if not self.teacher.known(clip_id)]
         if unknown:
             self.teacher.load()  # so that a missing package is an error before minutes of reading
-        with progress(len(unknown), "asking VGGT") as bar:
+        with Progress(len(unknown), "asking VGGT") as bar:
             for batch in _batches(self._footage(unknown), self.config.teacher_batch):
                 for answer in self.teacher.ask(batch):
                     if isinstance(answer, DatasetError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs import commands
-from configs.console import progress
+from configs.console import Progress
 from configs.errors import ConfigError
 from configs.files import atomic_folder
 from configs.jobs import run_jobs
@@ -64,7 +64,7 @@ def emit_dl3dv(config: EmitDL3DV) -> Emitted:
     tasks = plan(config)
     with (
         atomic_folder(out, keep_other=False, durable=False) as folder,
-        progress(len(tasks), f"writing {out.name}") as bar,
+        Progress(len(tasks), f"writing {out.name}") as bar,
     ):
         write = functools.partial(write_task, folder / config.batch, config.rooms(), tasks)
         for _, result in run_jobs(write, list(tasks), config.workers):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from configs import commands
-from configs.console import progress
+from configs.console import Progress
 from configs.errors import ConfigError
 from configs.files import atomic_folder
 from configs.jobs import run_jobs
@@ -51,7 +51,7 @@ def emit_scannet(config: EmitScannet) -> Emitted:
     splits: list[tuple[str, str | None]] = []
     with (
         atomic_folder(out, keep_other=False, durable=False) as folder,
-        progress(len(tasks), f"writing {out.name}") as bar,
+        Progress(len(tasks), f"writing {out.name}") as bar,
     ):
         write = functools.partial(_write_task, folder / "scans", rooms, config.layout, config.still, tasks)
         for name, split in run_jobs(write, list(tasks), config.workers):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.console import progress
+from configs.console import Progress
 from configs.errors import DatasetError, MissingError
 from configs.identity import digest, plain
 from data.dataset.clip import QUERY_POSITIONS, Clip, ClipRefused, DatasetInfo
@@ -57,7 +57,7 @@ class VideoSource:
         self._plan: dict[str, _Planned] = {}
         self._stamps: dict[str, str] = {}
         recordings = self.collection.recordings
-        with progress(len(recordings), "listing frames", "recordings") as bar:
+        with Progress(len(recordings), "listing frames", "recordings") as bar:
             for recording in recordings:
                 self._add(recording)
                 bar.advance()

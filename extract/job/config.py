@@ -31,8 +31,8 @@ class RunConfig(RootConfig):
     noise: list[str] = option(help="noise levels: index:749, t:250 or a coefficient; default the model's", factory=list)
     tap: list[str] = option(help="where to read: dit, vae, llm, vision; default the model's first", factory=list)
     grid: list[str] = option(
-        help="grids to store: probe (the paper's for this model), native, or rows x columns such as 15x26",
-        factory=lambda: ["probe"],
+        help="grids to store: paper (the paper's for this model), native, or rows x columns such as 15x26",
+        factory=lambda: ["paper"],
     )
     weights: str = option("hub", "hub (the model's own), random, a local folder, or another hub id")
     size: str = option("full", "full, or tiny: the small untrained twin", choices=["full", "tiny"])
@@ -150,5 +150,5 @@ def run_command(config: RunConfig) -> str:
 def untrained(config: RunConfig) -> RunConfig:
     """Return the configuration of the small untrained twin; blocks and grids that it doesn't have are left to it."""
     layers = [word for word in config.layers if not word.isdigit()]
-    grid = [word for word in config.grid if word in ("probe", "native")]
-    return replace(config, weights="random", size="tiny", layers=layers or ["paper"], grid=grid or ["probe"])
+    grid = [word for word in config.grid if word in ("paper", "native")]
+    return replace(config, weights="random", size="tiny", layers=layers or ["paper"], grid=grid or ["paper"])

@@ -10,11 +10,10 @@ from configs.console import format_bytes, print_table
 from configs.errors import ModelError
 from configs.files import free_bytes
 from configs.machine import package_version
-from configs.names import model_names
 from configs.options import option
 from configs.paths import artifact_root
 from extract.adapter import Variant
-from extract.families import build_adapter
+from extract.families import build_adapter, usable_models
 from extract.model import ModelConfig, load_model
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "zarr", "dask", "huggingface-hub")
@@ -37,12 +36,16 @@ def doctor(config: DoctorConfig) -> int:
         _print_devices()
     root = artifact_root(config.root)
     print(f"disk     {format_bytes(free_bytes(root))} free at {root}\n")
-    names = config.model or [name for name in model_names() if load_model(name).hub_id]
+    models, problems = usable_models()
+    models = [load_model(name) for name in config.model] or [model for model in models if model.hub_id]
     print_table(
         "weights",
         ["model", "repository", "licence", "here"],
-        [[name, load_model(name).hub_id, load_model(name).licence, _present(load_model(name))] for name in names],
-        notes=[f"{commands.extract('download', model=commands.ANY)} fetches them; weights=random size=tiny needs none"],
+        [[model.name, model.hub_id, model.licence, _present(model)] for model in models],
+        notes=[
+            f"{commands.extract('download', model=commands.ANY)} fetches them; weights=random size=tiny needs none",
+            *problems,
+        ],
     )
     if missing:
         print(f"\nmissing: {', '.join(missing)}\n  fix:      pip install -e '.[extract]'")

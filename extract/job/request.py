@@ -11,10 +11,9 @@ from cache.format.clips import ClipEntry
 from cache.format.spec import ArraySpec
 from cache.locate import store_path
 from cache.store import FeatureStore
-from configs.blocks import even_blocks, scaled_block
 from configs.errors import ConfigError, MissingError, StaleError
 from configs.loader import closest
-from configs.names import SourceName
+from configs.names import SourceName, even_blocks, scaled_block
 from configs.paths import artifact_root
 from data.dataset.reader import PreparedDataset
 from extract.adapter import Adapter, BackboneSpec, Tap, Variant
@@ -139,7 +138,7 @@ def variant_of(config: RunConfig, model: ModelConfig, device: str) -> Variant:
         raise ConfigError(f"groups= and oracle_noise= mean nothing for {model.name}", expected="model=oracle")
     if model.kind == "control":
         weights, size = "hub", "full"  # it has none; `weights=random size=tiny` is for the models of the same command
-        grids = [_parse_grid(text) for text in config.grid if text not in ("probe", "native")]
+        grids = [_parse_grid(text) for text in config.grid if text not in ("paper", "native")]
         if len(grids) > 1:
             raise ConfigError(
                 f"{model.name} is made for one grid at a time",
@@ -248,11 +247,11 @@ def _array(tap: Tap, grid: tuple[int, int], config: RunConfig, spec: BackboneSpe
 
 
 def _grid(text: str, native: tuple[int, int], model: ModelConfig) -> tuple[int, int]:
-    """Return a grid; `probe` keeps the paper's ratio to the native one, so that it works for tiny twins and any tap."""
-    if text == "native" or model.kind == "control" or (text == "probe" and not model.probe_grid):
+    """Return a grid; `paper` keeps the paper's ratio to the native one, so that it works for tiny twins and any tap."""
+    if text == "native" or model.kind == "control" or (text == "paper" and not model.paper_grid):
         return native
-    if text == "probe":
-        full = (model.probe_grid[0], model.probe_grid[1])
+    if text == "paper":
+        full = (model.paper_grid[0], model.paper_grid[1])
         if native[0] >= full[0] and native[1] >= full[1]:
             return full
         return max(1, native[0] * full[0] // model.grid[0]), max(1, native[1] * full[1] // model.grid[1])
@@ -262,7 +261,7 @@ def _grid(text: str, native: tuple[int, int], model: ModelConfig) -> tuple[int, 
 def _parse_grid(text: str) -> tuple[int, int]:
     rows, cross, columns = text.partition("x")
     if not cross or not rows.isdigit() or not columns.isdigit() or not int(rows) * int(columns):
-        raise ConfigError(f"can't read grid={text}", expected="probe, native, or rows x columns such as 15x26")
+        raise ConfigError(f"can't read grid={text}", expected="paper, native, or rows x columns such as 15x26")
     return int(rows), int(columns)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,7 @@ class Fitter:
                 "too few training cells for so many principal directions",
                 expected=f"more than {width}",
                 found=f"{total} cells of {len(self.train)} clips",
-                fix="choose a smaller width, or more of fit_rows and fit_cells",
+                fix="choose a smaller width, or raise fit_rows and fit_cells",
             )
         mean = first / total
         values, vectors = np.linalg.eigh((second - total * np.outer(mean, mean)) / (total - 1))
@@ -188,16 +189,15 @@ def _save(path: Path, arrays: Arrays, identity: str) -> None:
 def _load(path: Path, identity: str) -> Arrays:
     from safetensors import SafetensorError, safe_open
 
+    fix = f"rm {shlex.quote(str(path))}; it is fitted again"
     try:
         with safe_open(path, "np") as file:
             metadata = file.metadata() or {}
             arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise CorruptionError(f"not a readable fit: {error}", where=path, fix=f"rm {path}; it is made again") from None
+        raise CorruptionError(f"not a readable fit: {error}", where=path, fix=fix) from None
     if metadata.get("identity") != identity or metadata.get("sha256") != _sha256(arrays):
-        raise CorruptionError(
-            "this fit is not the one that was written", where=path, fix=f"rm {path}; it is made again"
-        )
+        raise CorruptionError("this fit is not the one that was written", where=path, fix=fix)
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""A branch of noise: the control that has a fused source's width and nothing of its information."""
+"""A branch of noise: the control that has a fused source's width but none of its information."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class NoiseSource(FeatureSource):
-    """Standard normal features, one map per query slot, drawn anew for each clip and slot from a seed.
+    """Standard normal features, one map per query slot, drawn separately for each clip and slot from a seed.
 
     They are computed when they are read: the same numbers each time, in any order, on any machine.
 

@@ -1,7 +1,7 @@
-"""A fused source as a lazy view: it answers like a feature store and computes what is asked for, nothing is copied.
+"""A fused source as a lazy view: it answers like a feature store and computes values when they are read.
 
 `FusedView` fuses while it reads. `Deferred` is its twin for training: it reads the branches apart, and what it returns
-(`Unfused`) is fused where the training step runs, so that the loader's thread does nothing but read.
+(`Unfused`) is fused where the training step runs, so that the loader's thread only reads.
 """
 
 from __future__ import annotations

@@ -14,8 +14,6 @@ from configs.errors import ConfigError
 from probe.metrics.arrays import FloatArray
 from probe.metrics.score import ClipScore
 
-__all__ = ["DatasetMean", "clip_values", "mean_over_clips", "mid_ratio_over_models", "published_means"]
-
 
 @dataclass(frozen=True)
 class DatasetMean:

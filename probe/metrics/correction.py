@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 from configs.errors import ConfigError
 
-__all__ = ["holm"]
-
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Holm's step-down correction: adjusted p values that control the family-wise error rate.

@@ -18,15 +18,6 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError
 from probe.metrics.arrays import FloatArray, require_array
 
-__all__ = [
-    "Interval",
-    "PairedDifference",
-    "bootstrap_mean",
-    "bootstrap_statistic",
-    "paired_difference",
-    "paired_statistic",
-]
-
 Statistic = Callable[[NDArray[np.int64]], float]
 """From (M,) indices of clips, repeats included, to a number; NaN where undefined."""
 

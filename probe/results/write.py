@@ -23,7 +23,7 @@ from probe.metrics.scores import Scores, clip_value, number
 from probe.results.results import FORMAT, compact, find, result_file, to_json
 from probe.task import Metric, known_metrics, load_task
 from probe.train.member import Member
-from probe.train.recipe import Schedule
+from probe.train.schedule import Schedule
 
 
 def write_tables(folder: Path, scores: Mapping[str, Scores], groups: Mapping[str, str]) -> None:

@@ -95,7 +95,7 @@ def scaled(words: list[str], place: Path, runs: list[str]) -> list[str]:
         options += ["profile=debug", "pictures=0", "resamples=20"]
     if (stage, verb) == ("probe", "report"):
         options = ["profile=debug" if option.startswith("profile=") else option for option in options]
-    if (stage, verb) == ("fusion", "controls"):
+    if (stage, verb) == ("probe", "controls"):
         options = [option for option in options if not option.startswith("probe=")]
         options.append("probe=profile=debug pictures=0 resamples=20")
     return [stage, verb, *options]

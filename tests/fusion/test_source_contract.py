@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -68,18 +69,20 @@ def test_it_says_what_it_is_and_holds(source: FeatureSource, lab: Lab) -> None:
 
 def test_unknown_names_are_refused_with_the_closest(source: FeatureSource) -> None:
     name = next(iter(source.arrays))
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: source.array(f"{name}x"),
         lambda: source.committed(f"{name}x"),
         lambda: source.missing([f"{name}x"]),
         lambda: source.read([("clip0", f"{name}x", [0])]),
         lambda: source.nbytes([("clip0", f"{name}x", [0])]),
         lambda: source.statistics(f"{name}x", ["clip0"]),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(MissingError, match=f"the {source.noun} has no array") as caught:
             call()
         assert f"did you mean {name}" in str(caught.value)
-    for call in (lambda: source.clip_index("clip9"), lambda: source.entry("clip9")):
+    calls = [lambda: source.clip_index("clip9"), lambda: source.entry("clip9")]
+    for call in calls:
         with pytest.raises(MissingError, match=f"the {source.noun} has no clip 'clip9'"):
             call()
     for item in (("clip9", name, [0]), ("clip0", name, [20]), ("clip0", name, [-1])):
@@ -94,7 +97,7 @@ def test_values_land_where_they_are_asked_for(source: FeatureSource) -> None:
         assert new.shape == (2, 2, *array.shape[1:]) and str(new.dtype) == f"torch.{array.dtype}"
         out = torch.zeros(source.nbytes(items), dtype=torch.uint8)
         kept = source.read(items, out)
-        tensors = kept.features if isinstance(kept, Unfused) else [kept]
+        tensors: Sequence[Any] = kept.features if isinstance(kept, Unfused) else [kept]
         assert all(out.data_ptr() <= tensor.data_ptr() < out.data_ptr() + len(out) for tensor in tensors)
         assert torch.equal(fused(kept), new)  # type: ignore[arg-type]
         assert torch.equal(fused(source.read([("clip0", name, [5])]))[0, 0], new[0, 1])  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from PIL import Image
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import geometry_targets
 from probe import pictures
-from probe.tasks.geometry.metrics.alignment import align_similarity
+from probe.tasks.geometry.metrics.points import align_similarity
 
 
 def draw_clip(dataset: PreparedDataset, prediction: dict[str, Any], folder: Path) -> None:

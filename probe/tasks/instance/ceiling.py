@@ -8,11 +8,8 @@ from numpy.typing import NDArray
 from data.dataset.ceilings import cells, votes
 from probe.metrics.arrays import BoolArray, IntArray, require_array
 from probe.metrics.score import ClipScore, Variant
-from probe.tasks.instance.clustering import NOISE, upsample_labels
-from probe.tasks.instance.metrics import Background, instance_score, match_objects
-from probe.tasks.instance.overlap import compact
-
-__all__ = ["grid_ceiling", "majority_labels"]
+from probe.tasks.instance.clustering import upsample_labels
+from probe.tasks.instance.metrics import NOISE, Background, compact, instance_score, match_objects
 
 
 def majority_labels(

@@ -44,7 +44,7 @@ def test_file_agrees_with_the_published_table(kit: Any, name: str) -> None:
         offer = spec.check(Tap(name="llm", block=model.paper_blocks[task]))
     assert (offer.blocks, offer.channels, offer.grid) == (blocks, width, grid)
     assert spec.taps["vision"].grid == grid
-    assert tuple(model.probe_grid) == grid
+    assert tuple(model.paper_grid) == grid
     assert spec.rows == 20
     assert spec.store_dtype == "bfloat16"
     assert model.licence

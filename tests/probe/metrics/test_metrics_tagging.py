@@ -11,10 +11,11 @@ from sklearn.metrics import average_precision_score, f1_score
 
 from configs.errors import ConfigError, DatasetError, MissingError, NonFiniteError
 from probe.metrics.aggregate import mid_ratio_over_models
-from probe.tasks.tagging.f1 import best_thresholds, f1_scores
 from probe.tasks.tagging.metrics import (
     average_precision,
+    best_thresholds,
     bucket_means,
+    f1_scores,
     frequency_buckets,
     presence_labels,
     tagging_score,
