@@ -205,7 +205,7 @@ def measure(options: Options, task: str, fast: bool, parent: Connection) -> None
     chosen = setting(task, options.size)
     device = torch.device(options.device)
     if fast and device.type == "cpu":
-        keep_freed_memory()  # as `probe.train.fitting` does
+        keep_freed_memory()  # as `probe.train.loop` does
     profile = chosen.fast_profile if fast else chosen.profile
     probe = network(task, options.channels, chosen, profile)
     if not fast:

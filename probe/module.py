@@ -18,7 +18,6 @@ from probe.metrics.scores import Scores
 from probe.net.loss_terms import require_finite
 from probe.net.trunk import Trunk
 from probe.task import TaskOptions, load_task, task_file
-from probe.train.optim import build_optimizer, build_schedule
 
 Batch = dict[str, Any]
 Options = TypeVar("Options", bound=TaskOptions)
@@ -89,7 +88,7 @@ class Evaluator(Protocol):
 
 
 class ProbeModule(nn.Module, Generic[Options]):
-    """Base of the tasks' modules; several train side by side in a `ProbePass`.
+    """Base of the tasks' modules; several train side by side in `probe.train.loop`.
 
     Args:
         options: the task's part of the configuration.
@@ -160,12 +159,6 @@ class ProbeModule(nn.Module, Generic[Options]):
         require_finite({"features": features, **floating}, ", ".join(targets["clip_id"]))
         outputs = self(features, targets["views"])
         return outputs, self.loss(outputs, targets)
-
-    def configure_optimizers(self) -> Any:
-        """Return AdamW and the schedule of the recipe."""
-        optimizer = build_optimizer(self.probe, self.options.recipe)
-        schedule = build_schedule(optimizer, self.options.recipe, self.total_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def usable(targets: Mapping[str, Any]) -> list[int]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 
@@ -72,17 +71,7 @@ class SideBySide:
 SLOT = {position: slot for slot, position in enumerate(QUERY_POSITIONS)}
 
 
-class RoundLoader(FeatureLoader):
-    """A loader whose epochs are rounds: those of a resumed run don't begin at 0 although the trainer's epochs do."""
-
-    first_round = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the round of the next pass, counted from `first_round`."""
-        super().set_epoch(self.first_round + epoch)
-
-
-class ProbeData(L.LightningDataModule):  # type: ignore[misc]
+class ProbeData:
     """Training batches in rounds, and evaluation batches over frozen views.
 
     A batch is a dict: `features`, one tensor (B, V, h, w, C) per array (an `Unfused` for fused ones), and `targets`;
@@ -104,22 +93,17 @@ class ProbeData(L.LightningDataModule):  # type: ignore[misc]
         targets: Targets,
         donors: dict[str, str] | None = None,
     ) -> None:
-        super().__init__()
         self.store, self.arrays, self.schedule = store, list(arrays), schedule
         self.targets, self.donors = targets, donors
         self._samples = lru_cache(maxsize=2)(schedule.samples)
-        self._loader = RoundLoader(
+        self._loader = FeatureLoader(
             deferred(store), self._items, schedule.batch, shuffle=False, attach=self._attach, pin_memory=None
         )
 
-    def train_dataloader(self) -> FeatureLoader:
-        """Return the loader; called once per round, before the trainer sets its epoch."""
-        return self._loader
-
-    def start_at(self, round_: int) -> None:
-        """Make the trainer's first epoch this round."""
-        self._loader.first_round = round_
-        self._loader.set_epoch(0)
+    def round(self, round_: int) -> Iterator[Batch]:
+        """Return the training batches of a round."""
+        self._loader.set_epoch(round_)
+        return iter(self._loader)
 
     def evaluation(self, clip_ids: Sequence[str], targets: Targets, donors: dict[str, str] | None, draws: int) -> Any:
         """Return a loader over the frozen views of some clips, all draws of a clip one after another."""

@@ -21,7 +21,7 @@ from probe.metrics.scores import Scores
 from probe.results import results
 from probe.results.write import draw, write_tables
 from probe.task import load_task
-from probe.train.fitting import resolve_device
+from probe.train.device import resolve_device
 from probe.train.member import Member
 from probe.train.plan import RunPlan
 from probe.train.run_folder import folder_of, load_checkpoint

@@ -58,7 +58,7 @@ def import_checkpoint(config: Any) -> dict[str, Any]:
     from probe.results import results
     from probe.results.checkpoint_import import load_published
     from probe.results.write import write_run
-    from probe.train.fitting import resolve_device
+    from probe.train.device import resolve_device
     from probe.train.session import Session
     from probe.train.train import plan_runs
 

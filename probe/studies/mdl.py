@@ -27,8 +27,8 @@ from probe.inputs.inputs import Inputs, donors, open_inputs, prefix
 from probe.metrics.scores import Scores
 from probe.results import results
 from probe.task import load_task
-from probe.train.fitting import fit, resolve_device
-from probe.train.loop import ProbePass
+from probe.train.device import resolve_device
+from probe.train.loop import Learner, train_pass, training
 from probe.train.plan import RunPlan
 from probe.train.schedule import Schedule
 from probe.train.session import Session
@@ -110,13 +110,15 @@ def _nats(plan: RunPlan, inputs: Inputs, everyone: Sequence[str]) -> float:
     best: dict[str, Tensor] = {}
     least, gain = math.inf, 0.0
 
-    def keep_best(training: ProbePass) -> None:
+    def keep_best(round_: int, learners: Sequence[Learner]) -> None:
         nonlocal best, least, gain
         trusted, loss = _calibrated(_margins(session.evaluate_select([member], data)[0]))
         if loss < least:
             least, gain, best = loss, trusted, {name: value.clone() for name, value in member.weights().items()}
 
-    fit(ProbePass([member], [None], keep_best), data, plan.config, session.schedule.rounds)
+    with training(plan.config, session.device) as fabric:
+        learner = Learner(member, None, fabric.device)
+        train_pass(fabric, [learner], data, range(session.schedule.rounds), keep_best)
     member.module.probe.load_state_dict(best)
     sent = session.scores([member], data, inputs.report, full=False, among=everyone)[0]
     return float(np.logaddexp(0, -gain * _margins(sent)).sum())

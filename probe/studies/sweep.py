@@ -152,7 +152,7 @@ def _workers_of(cluster: str) -> int:
 
 def _gpus(device: str) -> list[str]:
     """Return the GPUs that `device=` leaves to choose from."""
-    from probe.train.fitting import resolve_device
+    from probe.train.device import resolve_device
 
     found = resolve_device(device)
     if found.type != "cuda" or ":" in str(found):
@@ -202,7 +202,7 @@ def run_job(runs: Any, ids: dict[str, list[str]], gpus: Sequence[str], threads: 
 
 
 def _free_gib(device: str) -> float:
-    from probe.train.fitting import resolve_device
+    from probe.train.device import resolve_device
     from probe.train.memory import GIB, SHARE, free_memory
 
     return SHARE * free_memory(resolve_device(device)) / GIB

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -22,8 +21,7 @@ from probe.module import Facts, TargetOptions, load_module
 from probe.results.results import result_file
 from probe.results.write import write_all, write_run
 from probe.train.evaluate import evaluate_members
-from probe.train.fitting import fit
-from probe.train.loop import ProbePass
+from probe.train.loop import Learner, Recorder, train_pass, training
 from probe.train.member import Member
 from probe.train.plan import RunPlan
 from probe.train.progress import StepBar
@@ -99,13 +97,16 @@ class Session:
             write_run(member, self.inputs)
         first = members[0].rounds_done
         data = self.data_of(members)
-        data.start_at(first)
         started = time.perf_counter()
         bar.skip(self.schedule.first_step(first) * len(members))
         if first < self.schedule.rounds:
-            after = _AfterRound(self, data, bar)
-            training = ProbePass(members, states, after, lambda: bar.advance(len(members)))
-            fit(training, data, self.config, self.schedule.rounds - first)
+            with training(self.config, self.device) as fabric:
+                learners = [
+                    Learner(member, state, fabric.device) for member, state in zip(members, states, strict=True)
+                ]
+                record = Recorder(fabric, self.schedule, lambda: self.evaluate_select(members, data), bar.note)
+                rounds = range(first, self.schedule.rounds)
+                train_pass(fabric, learners, data, rounds, record, lambda: bar.advance(len(members)))
         seconds = time.perf_counter() - started
         for member in members:
             member.load_best()
@@ -193,48 +194,3 @@ class Session:
         # The best weights may be a round ahead: they are kept first.
         best = load_checkpoint(member.folder / "best.ckpt", member.run_id) if state["best"] else {}
         return state | {"best": {key: best[key] for key in state["best"]}}
-
-
-class _AfterRound:
-    """Looks at the selection split, keeps the best weights and writes the `last` checkpoints."""
-
-    def __init__(self, session: Session, data: ProbeData, bar: StepBar) -> None:
-        self.session, self.data, self.bar = session, data, bar
-
-    def __call__(self, training: ProbePass) -> None:
-        members = training.members
-        round_ = members[0].rounds_done
-        schedule = self.session.schedule
-        due = (round_ + 1) % members[0].plan.config.recipe.select_every == 0 or round_ + 1 == schedule.rounds
-        scores = self.session.evaluate_select(members, self.data) if due else [None] * len(members)
-        for i, (member, found, rate) in enumerate(zip(members, scores, training.rates(), strict=True)):
-            row: dict[str, Any] = {"round": round_, "step": schedule.first_step(round_ + 1), "lr": rate}
-            row |= training.averages(i)
-            if found is not None:
-                keys = [*found.pooled, *dict.fromkeys(key for clip in found.per_clip for key in clip.values)]
-                row |= {f"select/{key}": found.value(key) for key in keys}
-                score = member.selected(found)
-                if member.is_better(score):
-                    member.save_best(round_, score)
-                self.bar.note(f"{member.select} {score:.4g}")
-            member.log.add(row)
-            for logger in training.trainer.loggers:
-                values = {f"{member.run_id}/{k}": v for k, v in row.items() if isinstance(v, (int, float))}
-                logger.log_metrics(values, step=row["step"])
-            member.rounds_done = round_ + 1
-        training.save_last()
-
-
-def by_progress(root: str | None, plans: Sequence[RunPlan], force: bool) -> list[list[RunPlan]]:
-    """Group runs by how far they are, the furthest first: those in a group train side by side.
-
-    A run is saved before its twin, so that after an interrupt in between it also ends before it.
-    """
-
-    def rounds_done(plan: RunPlan) -> int:
-        path = folder_of(root, plan.run_id) / "last.ckpt"
-        return 0 if force or not path.is_file() else int(load_checkpoint(path, plan.run_id)["rounds_done"])
-
-    done = {plan.run_id: rounds_done(plan) for plan in plans}
-    ordered = sorted(plans, key=lambda plan: -done[plan.run_id])
-    return [list(group) for _, group in itertools.groupby(ordered, key=lambda plan: done[plan.run_id])]

@@ -5,6 +5,7 @@ What is finished already is found without loading what trains: this module impor
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from probe.config import finish
 from probe.inputs.inputs import Inputs, donors, inputs_identity, open_inputs
 from probe.results import results
 from probe.task import load_task
+from probe.train.device import resolve_device, resolve_precision
 from probe.train.plan import RunPlan, variants
 
 log = get_logger("probe.train.train")
@@ -63,9 +65,7 @@ def plan_runs(config: Any, *, many: bool = False) -> Planned:
     if config.mdl and task.name != "tagging":
         raise ConfigError("mdl=true measures the code length of tags", found=f"task={task.name}", fix="task=tagging")
     if config.recipe.precision == "auto":  # told by the hardware, and part of what a run is
-        from probe.train.fitting import resolve_device, resolve_precision
-
-        config.recipe.precision = resolve_precision("auto", resolve_device(config.device))
+        config.recipe.precision = resolve_precision("auto", config.device)
     planned = []
     files = config.contents()
     for inputs in open_inputs(config, task, many=many):
@@ -101,10 +101,9 @@ def train_planned(
     """
     if not pending:
         return {}, {}
-    from probe.train.fitting import resolve_device
     from probe.train.memory import split_passes
     from probe.train.progress import StepBar
-    from probe.train.session import Session, by_progress
+    from probe.train.session import Session
 
     device = resolve_device(config.device)
     passes: list[tuple[Session, list[RunPlan]]] = []
@@ -134,3 +133,20 @@ def train_planned(
                 else:
                     failed |= {plan.run_id: str(error) for plan in plans}
     return done, failed
+
+
+def by_progress(root: str | None, plans: Sequence[RunPlan], force: bool) -> list[list[RunPlan]]:
+    """Group runs by how far they are, the furthest first: those in a group train side by side.
+
+    A run is saved before its twin, so that after an interrupt in between it also ends before it.
+    """
+
+    from probe.train.run_folder import folder_of, load_checkpoint
+
+    def rounds_done(plan: RunPlan) -> int:
+        path = folder_of(root, plan.run_id) / "last.ckpt"
+        return 0 if force or not path.is_file() else int(load_checkpoint(path, plan.run_id)["rounds_done"])
+
+    done = {plan.run_id: rounds_done(plan) for plan in plans}
+    ordered = sorted(plans, key=lambda plan: -done[plan.run_id])
+    return [list(group) for _, group in itertools.groupby(ordered, key=lambda plan: done[plan.run_id])]

@@ -216,20 +216,20 @@ def test_sweep_equals_single_runs_and_is_not_repeated(
 
 
 def test_interrupted_sweep_continues(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from probe.train.loop import ProbePass
+    from probe.train.loop import Learner
 
     whole, broken = fresh(toy, tmp_path / "whole"), fresh(toy, tmp_path / "broken")
     expected = swept(whole, model="deep")
-    original, calls = ProbePass.training_step, []
+    original, calls = Learner.step, []
 
-    def interrupted(self: ProbePass, batch: Any, index: int) -> None:
-        calls.append(index)
+    def interrupted(self: Learner, fabric: Any, batch: Any) -> None:
+        calls.append(self)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        original(self, batch, index)
+        original(self, fabric, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ProbePass, "training_step", interrupted)
+        patch.setattr(Learner, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             swept(broken, model="deep")
     assert not (broken / "results").exists()

@@ -106,18 +106,18 @@ def test_resumed_run_ends_bit_identical(
     options = {"trunk__dropout": 0.2, "recipe__length": 5}
     (whole,) = train(configure(artifacts, task, **options))
 
-    from probe.train.loop import ProbePass
+    from probe.train.loop import Learner
 
-    original, calls = ProbePass.training_step, []
+    original, calls = Learner.step, []
 
-    def interrupted(self: ProbePass, batch: Any, index: int) -> None:
-        calls.append(index)
+    def interrupted(self: Learner, fabric: Any, batch: Any) -> None:
+        calls.append(self)
         if len(calls) == 4:
             raise _Stop
-        original(self, batch, index)
+        original(self, fabric, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ProbePass, "training_step", interrupted)
+        patch.setattr(Learner, "step", interrupted)
         with pytest.raises(_Stop):
             train(configure(other, task, **options))
     assert not (other / "results").exists()
@@ -131,17 +131,17 @@ def test_resumed_run_ends_bit_identical(
 
 
 def _stop_at(call: int, patch: pytest.MonkeyPatch) -> None:
-    from probe.train.loop import ProbePass
+    from probe.train.loop import Learner
 
-    original, calls = ProbePass.training_step, []
+    original, calls = Learner.step, []
 
-    def interrupted(self: ProbePass, batch: Any, index: int) -> None:
-        calls.append(index)
+    def interrupted(self: Learner, fabric: Any, batch: Any) -> None:
+        calls.append(self)
         if len(calls) == call:
             raise KeyboardInterrupt
-        original(self, batch, index)
+        original(self, fabric, batch)
 
-    patch.setattr(ProbePass, "training_step", interrupted)
+    patch.setattr(Learner, "step", interrupted)
 
 
 def test_forced_run_that_is_interrupted_is_not_finished(
@@ -261,7 +261,7 @@ def test_first_step_waits_for_its_own_batches_only(
     artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cache.store import FeatureStore
-    from probe.train.loop import ProbePass
+    from probe.train.loop import Learner
     from probe.train.train import plan_runs
 
     original, read = FeatureStore.read, []
@@ -270,11 +270,11 @@ def test_first_step_waits_for_its_own_batches_only(
         read.append(len(items))
         return original(self, items, *args, **kwargs)
 
-    def stop(self: ProbePass, batch: Any, index: int) -> None:
+    def stop(self: Learner, fabric: Any, batch: Any) -> None:
         raise _Stop
 
     monkeypatch.setattr(FeatureStore, "read", counted)
-    monkeypatch.setattr(ProbePass, "training_step", stop)
+    monkeypatch.setattr(Learner, "step", stop)
     plan_runs(configure(artifacts, "tagging", model="deep", layers="all"))
     assert not read  # nothing is read to find out what to do
     with pytest.raises(_Stop):
