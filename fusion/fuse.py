@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cache.care.describe import draw
+from cache.printing import verify_store
 from cache.source import FeatureSource
 from cache.store import FeatureStore
 from configs import commands
-from configs.console import format_bytes, print_table, progress
+from configs.console import Progress, format_bytes, print_table
 from configs.errors import ConfigError, SpatialprobeError
 from configs.names import NOISE, read_models
 from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, choices_of, recipe_of
+from fusion.materialise import materialise
 from fusion.opening import open_source, resolve_aliases, training_clips, view_by_name
 from fusion.recipe import Choices, Recipe
 from fusion.record import ENDING, find_views, load_record, record_of, save_record, view_entry
@@ -19,10 +22,10 @@ from fusion.views.view import FusedView
 
 
 def fuse(config: FuseConfig) -> int:
-    """Make a view and record it, so that probes find it by name; materialise it if asked. Returns the exit code.
+    """Make a view and record it, so that probes find it by name; write it out if asked to. Returns the exit code.
 
     Raises:
-        ConfigError: one model with nothing done to it, which is no fusion.
+        ConfigError: a single model with nothing done to it.
         SpatialprobeError: see `fusion.opening.view_by_name`.
     """
     recipe = recipe_of(config)
@@ -45,9 +48,7 @@ def fuse(config: FuseConfig) -> int:
         command = commands.probe("train", task="instance", model=view.source, dataset=view.dataset, root=config.root)
         print(f"probe: {command}")
         return 0
-    from fusion.materialise import materialise
-
-    with progress(len(view.clips), "materialise") as bar:
+    with Progress(len(view.clips), "materialise") as bar:
         store = materialise(view, config.root, bar.advance)
     print(f"store: {store.where}")
     missing = store.missing(quarantined=True)
@@ -81,8 +82,6 @@ def list_views(config: ListConfig) -> int:
 
 def inspect(config: InspectConfig) -> int:
     """Print what a fused source is made of; a fusion that can't be opened is listed with its reason."""
-    from cache.care.describe import draw
-
     name = str(resolve_aliases(config.root, config.dataset, read_models(config.models)))
     paths = [p for p in find_views(config.root, config.dataset, name) if p.name.startswith(config.store or "")]
     if len(paths) < 2:
@@ -105,8 +104,6 @@ def inspect(config: InspectConfig) -> int:
 
 def verify(config: ViewConfig) -> int:
     """Check that a fused source is up to date and every byte of it, or of its parents, is as written."""
-    from cache.printing import verify_store
-
     source = open_source(config.root, config.dataset, str(read_models(config.models)), config.store)
     stores = [source] if isinstance(source, FeatureStore) else list(getattr(source, "parents", []))
     codes = []

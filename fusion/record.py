@@ -109,7 +109,7 @@ def load_record(path: Path) -> ViewRecord:
     except CorruptionError as error:
         raise CorruptionError(error.problem, where=path, fix=again) from None
     except (KeyError, TypeError) as error:
-        raise CorruptionError(f"this record of a view lacks something: {error!r}", where=path, fix=again) from None
+        raise CorruptionError(f"incomplete record of a view: {error!r}", where=path, fix=again) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +147,7 @@ def view_entry(path: Path) -> ViewEntry:
         pairs = zip(record.fingerprint["parents"], record.stores, strict=True)
         parents = tuple(f"{parent['source']}/{store}" for parent, store in pairs if store)
     except (KeyError, TypeError, ValueError) as error:
-        raise CorruptionError(f"this record of a view lacks something: {error!r}", where=path) from error
+        raise CorruptionError(f"incomplete record of a view: {error!r}", where=path) from error
     gone = tuple(parent for parent in parents if not (path.parent.parent / parent / layout.STORE).is_file())
     return ViewEntry(path.parts[-3], path.parts[-2], path.name.removesuffix(ENDING), parents, gone)
 
@@ -169,7 +169,7 @@ def stale(record: ViewRecord, path: Path, found: str) -> SpatialprobeError:
         f"the parents of {record.name} are not those it was made from",
         found=found,
         where=path,
-        fix=f"{fuse_command(record)} makes it anew; rm {shlex.quote(str(path))} forgets the old one",
+        fix=f"{fuse_command(record)} makes it again; rm {shlex.quote(str(path))} removes the old record",
     )
 
 

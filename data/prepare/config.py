@@ -21,9 +21,9 @@ Schema = TypeVar("Schema")
 
 @dataclasses.dataclass
 class PrepareConfig(RootConfig):
-    """Options that every kind of dataset has. A kind's own options dataclass derives from this and adds `name`."""
+    """Options that every kind of dataset has. A kind's own options dataclass derives from this and adds `dataset`."""
 
-    dataset: str = option("rooms", "kind of dataset to prepare: rooms, scannet, dl3dv or video")
+    kind: str = option("rooms", "what to prepare it from: rooms, scannet, dl3dv or video")
     workers: int = option(0, "processes; 0 = one per core", minimum=0)
     cluster: str = option("local", "where clips are made: local, or tcp://host:port of a running Dask scheduler")
     allowed_failures: int = option(0, "clips that may fail without failing the command", minimum=0)
@@ -38,10 +38,10 @@ class PrepareConfig(RootConfig):
 
 @dataclasses.dataclass
 class ImportConfig(PrepareConfig):
-    """Options of every importer; derive from it and give `name` a default of your own."""
+    """Options of every importer; derive from it and give `dataset` a default of your own."""
 
     raw: str = option(help="folder (or file) of the raw data; nothing outside it is read")
-    name: str = option("imported", "name of the prepared dataset")
+    dataset: str = option("imported", "name of the prepared dataset")
 
     def raw_path(self) -> Path:
         """Return the absolute path of the raw data.
@@ -67,7 +67,7 @@ class Kind:
     """How to make one kind of dataset.
 
     Attributes:
-        layers: from the raw `key=value` arguments to the options dataclass (a `PrepareConfig` with a key `name`) and
+        layers: from the raw `key=value` arguments to the options dataclass (a `PrepareConfig` with a key `dataset`) and
             the YAML values below them.
         source: from the filled options to the source of clips. Raise here what is wrong with the raw data as a whole.
         finish: called with the dataset's folder once all clips and tables are there; must be repeatable.

@@ -19,7 +19,7 @@ from data.rooms.source import RoomsSource
 
 @dataclasses.dataclass
 class PrepareRooms(RoomsConfig, PrepareConfig):
-    """Options of `prepare dataset=rooms`."""
+    """Options of `prepare kind=rooms`."""
 
     preset: str = option("ci", "named set of values in configs/dataset/rooms/")
 

@@ -20,7 +20,7 @@ EXAMPLES = 3
 
 @dataclasses.dataclass
 class PrepareScannet(ScannetConfig, ImportConfig):
-    """Options of `prepare dataset=scannet`."""
+    """Options of `prepare kind=scannet`."""
 
     preset: str = option("standard", "named set of values in configs/dataset/scannet/")
 

@@ -156,14 +156,16 @@ def test_open_by_name(toy_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "command"),
     [
-        ("rooms", commands.data("prepare", dataset="rooms")),
-        ("rooms-nano", commands.data("prepare", dataset="rooms", preset="nano")),
-        ("scannet", commands.data("prepare", dataset="scannet") + " raw=<folder of the recordings>"),
-        ("rooms-mine", "name=rooms-mine"),
-        ("kitchen", "name=kitchen"),
+        ("rooms", commands.data("prepare", kind="rooms")),
+        ("rooms-nano", commands.data("prepare", kind="rooms", preset="nano")),
+        ("scannet", commands.data("prepare", kind="scannet") + " raw=<folder of the recordings>"),
+        ("rooms-mine", "raw=... dataset=rooms-mine"),
+        ("kitchen", "raw=... dataset=kitchen"),
     ],
 )
-def test_missing_datasets_are_told_with_the_command_that_makes_them(name: str, command: str, tmp_path: Path) -> None:
+def test_missing_datasets_are_reported_with_the_command_that_makes_them(
+    name: str, command: str, tmp_path: Path
+) -> None:
     with pytest.raises(MissingError) as caught:
         PreparedDataset.open(name, tmp_path)
     assert command in " ".join(str(caught.value).split())

@@ -93,7 +93,7 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "other size": (picture_bytes(SMOOTH[:-1]), "another size"),
     "exif": (saved(RGB, "JPEG", exif=exif(6)), "orientation 6"),
     "animated": (saved(RGB, "PNG", save_all=True, append_images=[RGB.rotate(90)]), "animated"),
-    "absurd": (flipped(PNG[:16], 0)[:0] + PNG[:16] + b"\x00\x10\x00\x00" * 2 + PNG[24:], "absurd|damaged"),
+    "too large": (flipped(PNG[:16], 0)[:0] + PNG[:16] + b"\x00\x10\x00\x00" * 2 + PNG[24:], "too large|damaged"),
 }
 
 

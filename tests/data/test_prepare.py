@@ -116,7 +116,7 @@ def test_changed_parameters_are_refused(tmp_path: Path) -> None:
     before = file_digests(tmp_path / "d")
     with pytest.raises(StaleError, match=r"parameters\.seed: 0 -> 1") as caught:
         prepare(ToySource(SMALL, seed=1), tmp_path / "d", workers=1)
-    assert "name=" in str(caught.value)
+    assert "dataset=" in str(caught.value)
     with pytest.raises(StaleError, match=r"splits\.select: 0\.1 -> 0\.2"):
         prepare(ToySource(SMALL), tmp_path / "d", select=0.2, workers=1)
     assert file_digests(tmp_path / "d") == before
@@ -143,7 +143,7 @@ def test_repeated_clip_ids_are_refused(tmp_path: Path) -> None:
         prepare(Twice({"a": Shape(), "b": Shape()}), tmp_path / "d", workers=1)
 
 
-def test_clips_that_leave_the_index_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_clips_that_leave_the_index_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shapes = {"a_00": Shape(20), "b_00": Shape(20)}
     prepare(ToySource(shapes), tmp_path / "d", workers=1)
     assert "made earlier" not in caplog.text
@@ -163,7 +163,7 @@ def test_plans_that_fit_no_clip_are_named_together(tmp_path: Path) -> None:
 def test_an_unfinished_dataset_is_told_with_the_command_that_finishes_it(tmp_path: Path) -> None:
     prepare(ToySource({"a_00": Shape(20)}), tmp_path / "mine", workers=1)
     (tmp_path / "mine/manifest.json").unlink()
-    with pytest.raises(MissingError, match="data prepare dataset=toy name=mine"):
+    with pytest.raises(MissingError, match="data prepare kind=toy dataset=mine"):
         PreparedDataset(tmp_path / "mine")
 
 

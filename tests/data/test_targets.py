@@ -25,7 +25,7 @@ def test_label_threshold_is_inclusive_and_scaled() -> None:
 
 
 def test_labels_follow_the_sampled_views(toy: PreparedDataset) -> None:
-    samples = ClipSamples(toy, ["plain_00"], SampleOptions(task="tagging"), n_views=4)
+    samples = ClipSamples(toy, ["plain_00"], SampleOptions(target="labels"), n_views=4)
     for epoch in range(5):
         samples.set_epoch(epoch)
         item = samples[0]
@@ -138,7 +138,7 @@ def test_unusable_clips_are_flagged_not_crashed(case: str) -> None:
 
 
 def test_geometry_samples(toy: PreparedDataset) -> None:
-    samples = ClipSamples(toy, ["plain_00", "invalid_00"], SampleOptions(task="geometry", size=(8, 10)), n_views=4)
+    samples = ClipSamples(toy, ["plain_00", "invalid_00"], SampleOptions(target="geometry", size=(8, 10)), n_views=4)
     item = samples[0]
     assert item["points"].shape == (4, 8, 10, 3) and item["usable"] and item["world2cam"].dtype == torch.float32
     assert "frames" not in item and "ids" not in item and "labels" not in item
@@ -147,7 +147,7 @@ def test_geometry_samples(toy: PreparedDataset) -> None:
 
 
 def test_confidence_is_that_of_the_teacher(toy: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = SampleOptions(task="geometry")
+    wanted = SampleOptions(target="geometry")
     assert (ClipSamples(toy, ["plain_00"], wanted, n_views=4)[0]["confidence"] == 1).all()
     depth = toy.depth
 
@@ -175,24 +175,23 @@ def test_only_what_is_asked_for(toy: PreparedDataset, monkeypatch: pytest.Monkey
 
     for name in ("frames", "depth", "confidence"):
         monkeypatch.setattr(toy, name, refuse)
-    item = ClipSamples(toy, ["plain_00"], SampleOptions(task="instance", pixels=64), n_views=4)[0]
+    item = ClipSamples(toy, ["plain_00"], SampleOptions(target="instances", pixels=64), n_views=4)[0]
     assert set(item) == {"clip_id", "views", "coordinates", "ids", "valid"} and item["coordinates"].shape == (64, 3)
     monkeypatch.setattr(toy, "instance_maps", refuse)
-    ClipSamples(toy, ["plain_00"], SampleOptions(task="tagging"), n_views=4)[0]
+    ClipSamples(toy, ["plain_00"], SampleOptions(target="labels"), n_views=4)[0]
 
 
-def test_maps_and_frames_on_request(toy: PreparedDataset) -> None:
-    options = SampleOptions(task="instance", pixels=16, with_maps=True, with_frames=True)
+def test_maps_on_request(toy: PreparedDataset) -> None:
+    options = SampleOptions(target="instances", pixels=16, with_maps=True)
     item = ClipSamples(toy, ["portrait_00"], options, plan=load_plan(toy, "paper-4"))[0]
     assert item["maps"].shape == (4, 48, 32) and item["maps"].dtype == torch.int32
     assert item["things"].tolist() == [False, False, True, False]
-    assert item["frames"].shape == (4, 48, 32, 3) and item["frames"].dtype == torch.uint8
     assert item["views"].tolist() == list(load_plan(toy, "paper-4").of("portrait_00"))
 
 
 def test_workers_do_not_matter(toy: PreparedDataset) -> None:
     clips = ["plain_00", "plain_01", "portrait_00", "invalid_00"]
-    samples = ClipSamples(toy, clips, SampleOptions(task="instance", pixels=8), n_views=4, seed=3)
+    samples = ClipSamples(toy, clips, SampleOptions(target="instances", pixels=8), n_views=4, seed=3)
     samples.set_epoch(2)
     here = [samples[i] for i in range(4)]
     loader = torch.utils.data.DataLoader(samples, batch_size=None, num_workers=2)
@@ -203,19 +202,19 @@ def test_workers_do_not_matter(toy: PreparedDataset) -> None:
 def test_restricted_positions(toy: PreparedDataset) -> None:
     positions = [0, 5, 13, 21, 29, 37]
     samples = ClipSamples(
-        toy, ["plain_00"], SampleOptions(task="tagging"), sampler="uniform", n_views=3, positions=positions
+        toy, ["plain_00"], SampleOptions(target="labels"), sampler="uniform", n_views=3, positions=positions
     )
     assert set(samples.views("plain_00", 0)) <= set(positions)
     with pytest.raises(MissingError, match="views without features"):
         ClipSamples(
-            toy, ["plain_00"], SampleOptions(task="tagging"), plan=load_plan(toy, "paper-4"), positions=[0, 1, 5, 9]
+            toy, ["plain_00"], SampleOptions(target="labels"), plan=load_plan(toy, "paper-4"), positions=[0, 1, 5, 9]
         )
 
 
 def test_start_up_check(toy: PreparedDataset) -> None:
-    with pytest.raises(ConfigError, match="did you mean instance"):
-        ClipSamples(toy, ["plain_00"], SampleOptions(task="instances"))
+    with pytest.raises(ConfigError, match="did you mean instances"):
+        ClipSamples(toy, ["plain_00"], SampleOptions(target="instance"))
     with pytest.raises(MissingError, match="1 clips are not in the dataset"):
-        ClipSamples(toy, ["plain_00", "ghost"], SampleOptions(task="tagging"))
+        ClipSamples(toy, ["plain_00", "ghost"], SampleOptions(target="labels"))
     with pytest.raises(MissingError, match="leaves out"):
-        ClipSamples(toy, ["short_00"], SampleOptions(task="tagging"), plan=load_plan(toy, "paper-8"))
+        ClipSamples(toy, ["short_00"], SampleOptions(target="labels"), plan=load_plan(toy, "paper-8"))

@@ -232,7 +232,7 @@ def test_a_view_whose_parent_was_extracted_anew(lab: Lab) -> None:
     old.rename(old.parent.parent.parent.parent / "gone")
     with pytest.raises(StaleError, match=r"is gone; there: none") as caught:
         open_source(lab.root, "toy", "vgm+vlm")
-    assert f"{FUSE} models=vgm+vlm dataset=toy makes it anew" in str(caught.value)
+    assert f"{FUSE} models=vgm+vlm dataset=toy makes it again" in str(caught.value)
     lab.store("vlm", spec_of("llm", block=22, channels=8), version=2)
     with pytest.raises(StaleError, match="is gone"):
         open_source(lab.root, "toy", "vgm+vlm")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from data.dl3dv.agreement import agreement
+from data.dl3dv.geometry import agreement
 
 
 def path(count: int = 30, line: bool = False) -> np.ndarray:

@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from data.dl3dv.windows import Window, paper_start, windows
+from data.dl3dv.scenes import Window, paper_start, windows
 
 SCENES = [hashlib.sha256(bytes([n])).hexdigest() for n in range(200)]
 

@@ -67,14 +67,14 @@ def test_the_stored_digest_is_that_of_the_exact_arrays(make: Callable[..., Clip]
 
 
 def test_more_clips_leave_the_first_ones_as_they_were(small: RoomsConfig) -> None:
-    few, many = RoomsSource(small), RoomsSource(replace(small, clips=30, name="other"))
+    few, many = RoomsSource(small), RoomsSource(replace(small, clips=30, dataset="other"))
     assert few.info.parameters == many.info.parameters
     assert make_fingerprint(few, "room00001") == make_fingerprint(many, "room00001")
 
 
 def test_parameters_hold_every_key_that_changes_a_value(small: RoomsConfig) -> None:
     parameters = RoomsSource(small).info.parameters
-    assert set(parameters) == set(small.__dict__) - {"name", "clips"}
+    assert set(parameters) == set(small.__dict__) - {"dataset", "clips"}
     assert canonical_json(parameters)
     assert RoomsSource(small).info.maker_version == GENERATOR_VERSION
 

@@ -10,7 +10,7 @@ import pytest
 
 from configs.errors import DatasetError
 from data.dataset.taxonomy import SCANNET20, SCANNET200
-from data.emit.annotation import LABEL_IDS, labels_table
+from data.emit.scannet_scan import LABEL_IDS, labels_table
 from data.scannet.annotation import Votes, disagreements
 from data.scannet.cameras import camera_matrix, parse_matrix, register, scaled
 from data.scannet.labels import SceneObject, as_instances, labels_by_name, parse_aggregation, read_labels
@@ -41,7 +41,7 @@ def test_columns_go_by_name(table: Path) -> None:
     assert read_labels(table, SCANNET20).classes == {name: i for i, name in enumerate(SCANNET20.names)}
 
 
-def test_later_lines_win_and_are_told(table: Path) -> None:
+def test_later_lines_win_and_are_reported(table: Path) -> None:
     table.write_text(TSV + "\t".join(["2", "wall", *[""] * 2, "5", *[""] * 12]) + "\n")
     labels = read_labels(table, SCANNET20)
     assert labels.class_of("wall") == SCANNET20.index("chair") and labels.ambiguous == {"wall"}

@@ -12,12 +12,11 @@ import pytest
 from configs.errors import ConfigError, DatasetError, MissingError
 from data.dataset.clip import ClipRefused
 from data.dataset.reader import PreparedDataset
-from data.emit.faults import FAULTS
 from data.emit.scannet import EmitScannet, emit_scannet
 from data.emit.scannet_scan import RawScan
 from data.prepare.prepare import prepare
-from data.scannet.config import ScannetConfig
 from data.scannet.source import ScannetSource
+from tests.data.scannet.faults import FAULTS
 
 Release = Callable[..., ScannetSource]
 NAME = "scene0000_00"
@@ -117,12 +116,8 @@ def test_emit_refuses_what_it_cannot_write(tmp_path: Path) -> None:
     def emit(**options: object) -> None:
         emit_scannet(EmitScannet(format="scannet", out=str(tmp_path / "raw"), **options))  # type: ignore[arg-type]
 
-    with pytest.raises(ConfigError, match=r"unknown fault[^$]*cut_sens"):
-        emit(broken=["cut_sense"])
     with pytest.raises(ConfigError, match="clips_per_room=1"):
         emit(clips_per_room=2)
-    with pytest.raises(ConfigError, match="need one"):
-        emit(layout="exported", broken=["cut_sens"])
     assert not list(tmp_path.iterdir())
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/thesis.tex").touch()
@@ -141,14 +136,8 @@ def test_emitted_bytes_depend_on_options_only(tmp_path: Path, raw: Path) -> None
     assert again == {name: first[name] for name in again} and len(again) > 240
 
 
-def test_single_faults_by_name(tmp_path: Path) -> None:
-    config = EmitScannet(
-        format="scannet", out=str(tmp_path / "raw"), broken=["frames_19"], clips=1, rescans=0, height=48, width=64,
-        frames=22, min_visible=0, workers=1, layout="sens",
-    )  # fmt: skip
-    done = emit_scannet(config)
-    assert done.broken == {"scene0001_00": FAULTS["frames_19"].about} and done.recordings == 2
-    source = ScannetSource(ScannetConfig(), tmp_path / "raw")
+def test_scans_that_are_too_short_are_refused(release: Release, brief: RawScan) -> None:
+    source = release({NAME: None, "scene0001_00": "frames_19"}, brief, "sens")
     assert source.make(NAME).frame_dup.sum() == 81 - 22
     with pytest.raises(ClipRefused):
         source.make("scene0001_00")

@@ -9,20 +9,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from configs import commands
 from configs.cli import main
 from configs.errors import StaleError
 from configs.files import file_digests
 from data.__main__ import VERBS
 from data.dataset.reader import PreparedDataset
+from data.emit.scannet_scan import RawScan
 from data.look.verify import verify
 from data.prepare.prepare import prepare
 from data.scannet.config import ScannetConfig
 from data.scannet.sens import SensFile, SensIndex
 from data.scannet.source import ScannetSource
+from tests.data.scannet.faults import write_broken
 
 
 def run(*words: str) -> int:
@@ -66,7 +70,7 @@ def test_interrupted_imports_end_in_the_same_bytes(
 def test_killed_imports_end_in_the_same_bytes(tmp_path: Path, raw: Path, undisturbed: Path) -> None:
     rng, hits = random.Random(0), 0
     path = tmp_path / "datasets/scannet"
-    command = [sys.executable, "-m", "data", "prepare", "dataset=scannet", f"raw={raw}", f"root={tmp_path}", "plans=[]"]
+    command = [sys.executable, "-m", "data", "prepare", "kind=scannet", f"raw={raw}", f"root={tmp_path}", "plans=[]"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for _ in range(6):
         process = subprocess.Popen(
@@ -98,14 +102,16 @@ def test_other_options_on_the_same_name_are_refused(tmp_path: Path, raw: Path, u
         prepare(ScannetSource(ScannetConfig(taxonomy="scannet200"), raw), tmp_path / "d", workers=1)
 
 
-def test_from_emit_to_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One command writes a raw dataset with two broken scans, the next one imports what is sound."""
+def test_from_emit_to_inspect(tmp_path: Path, brief: RawScan, capsys: pytest.CaptureFixture[str]) -> None:
+    """One command writes a raw dataset; two of its scans break, and the next command imports what is sound."""
     out, root = tmp_path / "raw", f"root={tmp_path}"
     small = ["clips=2", "height=32", "width=40", "frames=24", "min_visible=0", "rescans=0", "workers=1"]
-    assert run("emit", "format=scannet", f"out={out}", "broken=cut_sens,frames_19", "layout=sens", *small) == 0
+    assert run("emit", "format=scannet", f"out={out}", "layout=sens", *small) == 0
     shown = capsys.readouterr().out
-    assert "4 recordings, 2 of them broken" in shown and f"prepare dataset=scannet raw={out}" in shown
-    words = ("prepare", "dataset=scannet", f"raw={out}", root, "workers=1", "plans=[]")
+    assert "2 recordings" in shown and commands.data("prepare", kind="scannet", raw=out) in shown
+    for name, fault in (("scene0002_00", "cut_sens"), ("scene0003_00", "frames_19")):
+        write_broken(out / "scans" / name, replace(brief, name=name), "sens", fault)
+    words = ("prepare", "kind=scannet", f"raw={out}", root, "workers=1", "plans=[]")
     assert run(*words) == 1
     told = capsys.readouterr().err
     assert "1 of 4 clips could not be made" in told and "allowed_failures=" in told
@@ -118,10 +124,10 @@ def test_from_emit_to_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_help_lists_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("emit", "format=scannet", "--help") == 0
     assert "rescans" in capsys.readouterr().out
-    assert run("prepare", "dataset=scannet", "--help") == 0
+    assert run("prepare", "kind=scannet", "--help") == 0
     shown = capsys.readouterr().out
     assert "taxonomy" in shown and "clips=all" in shown
     for preset in ("standard", "paper", "all", "scannet200"):
-        assert run("prepare", "dataset=scannet", f"preset={preset}", "raw=/nowhere", "--show") == 0
+        assert run("prepare", "kind=scannet", f"preset={preset}", "raw=/nowhere", "--show") == 0
     assert run("emit", "format=scannett", "out=x") == 2
     assert "did you mean scannet" in capsys.readouterr().err

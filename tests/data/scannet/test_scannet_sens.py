@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from configs.errors import DatasetError
-from data.emit.scannet_scan import RawScan
-from data.emit.sens import pack_depth, write_sens
+from data.emit.scannet_scan import RawScan, pack_depth, write_sens
 from data.scannet.frames import SensFrames
 from data.scannet.sens import SensFile
 

@@ -18,9 +18,7 @@ from configs.errors import ConfigError, DatasetError, MissingError, StaleError
 from data.dataset.clip import ClipRefused
 from data.dataset.reader import PreparedDataset
 from data.dataset.splits import halve
-from data.emit.annotation import write_zip
-from data.emit.scannet_scan import RawScan
-from data.emit.sens import pack_depth, write_sens
+from data.emit.scannet_scan import RawScan, pack_depth, write_sens, write_zip
 from data.prepare.prepare import prepare
 from data.raw.images import encode_jpeg
 from data.rooms.source import RoomsSource
@@ -310,7 +308,7 @@ def test_options_that_fit_nothing(release: Release, brief: RawScan, tmp_path: Pa
 def test_parameters_hold_what_changes_values(release: Release, brief: RawScan) -> None:
     source = release(film=brief, layout="sens")
     root, before = source.raw.root, source.info.parameters
-    assert ScannetSource(ScannetConfig(name="x", scenes=["scene0000_00"]), root).info.parameters == before
+    assert ScannetSource(ScannetConfig(dataset="x", scenes=["scene0000_00"]), root).info.parameters == before
     ours = ScannetSource(ScannetConfig(licence="recorded at home"), root).info
     assert ours.parameters == before and ours.licence == "recorded at home"
     assert "non-commercial" in source.info.licence

@@ -82,12 +82,12 @@ def test_labelled_videos_keep_their_truth(dataset: PreparedDataset) -> None:
     assert [len(dataset.split(s)) for s in ("train", "select", "report")] == [3, 1, 1]
 
 
-@pytest.mark.parametrize("task", ["tagging", "instance", "geometry"])
-def test_labelled_videos_train_every_task(dataset: PreparedDataset, task: str) -> None:
-    samples = ClipSamples(dataset, dataset.split("train"), SampleOptions(task=task), n_views=4)
+@pytest.mark.parametrize("target", ["labels", "instances", "geometry"])
+def test_labelled_videos_train_every_task(dataset: PreparedDataset, target: str) -> None:
+    samples = ClipSamples(dataset, dataset.split("train"), SampleOptions(target=target), n_views=4)
     sample = samples[0]
-    assert {"tagging": lambda: sample["labels"].sum() == 2, "instance": lambda: bool(sample["valid"].all()),
-            "geometry": lambda: sample["usable"]}[task]()  # fmt: skip
+    assert {"labels": lambda: sample["labels"].sum() == 2, "instances": lambda: bool(sample["valid"].all()),
+            "geometry": lambda: sample["usable"]}[target]()  # fmt: skip
 
 
 def test_inspect_says_what_can_be_probed(
@@ -96,9 +96,11 @@ def test_inspect_says_what_can_be_probed(
     root = f"root={dataset.path.parents[1]}"
     assert main("data", "about", VERBS, ["inspect", "dataset=own", root]) == 0
     shown = capsys.readouterr().out
-    assert all(f"{task.ljust(8)}      3       1       1  yes" in shown for task in ("tagging", "instance", "geometry"))
+    assert all(
+        f"{target.ljust(9)}      3       1       1  yes" in shown for target in ("labels", "instances", "geometry")
+    )
     film(tmp_path / "plain.mp4", 20)
-    words = ["prepare", "dataset=video", f"raw={tmp_path / 'plain.mp4'}", f"root={tmp_path}", "frames=20", "workers=1",
+    words = ["prepare", "kind=video", f"raw={tmp_path / 'plain.mp4'}", f"root={tmp_path}", "frames=20", "workers=1",
              "plans=paper-2"]  # fmt: skip
     assert main("data", "about", VERBS, words) == 0
     capsys.readouterr()
@@ -169,7 +171,7 @@ def test_broken_recordings_do_not_stop_the_rest(tmp_path: Path, capsys: pytest.C
     (damaged / "30.jpg").write_bytes(whole[:-200])
     odd = pictures(raw / "odd", 20)
     (odd / "7.jpg").write_bytes(picture_bytes(numbered(7)[:47]))
-    words = ["prepare", "dataset=video", f"raw={raw}", f"root={tmp_path}", "name=mixed", "frames=20", "workers=1",
+    words = ["prepare", "kind=video", f"raw={raw}", f"root={tmp_path}", "dataset=mixed", "frames=20", "workers=1",
              "plans=paper-2"]  # fmt: skip
     assert main("data", "about", VERBS, words) == 1
     assert "5 of 10 clips could not be made" in capsys.readouterr().err
@@ -312,7 +314,7 @@ def test_dry_run_keeps_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str
     pictures(tmp_path / "raw", 60)
     words = [
         "prepare",
-        "dataset=video",
+        "kind=video",
         f"raw={tmp_path / 'raw'}",
         f"root={tmp_path / 'home'}",
         "frames=20",

@@ -80,7 +80,7 @@ def test_right_stream(tmp_path: Path) -> None:
     assert "video stream of number" in str(caught.value) and str(path) in str(caught.value)
 
 
-def test_gap_is_told(tmp_path: Path) -> None:
+def test_gap_is_reported(tmp_path: Path) -> None:
     stamps = [i * 40 + (3000 if i >= 10 else 0) for i in range(20)]
     (warning,) = index_video(film(tmp_path / "a.mkv", 20, stamps=stamps)).warnings
     assert re.fullmatch(r"nothing was recorded for 3\.0 s after 0\.4 s", warning)

@@ -4,25 +4,51 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cache.locate import find_stores
 from configs import commands
+from configs.cli import RootConfig
 from configs.console import print_table
 from configs.errors import ConfigError, SpatialprobeError
 from configs.files import write_atomic
+from configs.loader import parse_overrides, resolve
 from configs.names import NOISE, BranchName, FusionName, model_kind, read_models, read_source, untrained_twin
+from configs.options import option
 from configs.paths import features_path
-from fusion.config import ControlsConfig
 from fusion.fuse import save_view
 from fusion.opening import open_parent, resolve_aliases, training_clips, view_by_name
-from fusion.recipe import Choices, make_recipe, variant_values
+from fusion.recipe import UPSAMPLING, Choices, make_recipe, variant_values
 from fusion.views.grids import layer_arrays
+from probe.config import train_layers
+from probe.results.runs import print_results
+from probe.train.train import train
 
 KINDS = ("vlm", "vgm")
+
+
+@dataclasses.dataclass
+class ControlsConfig(RootConfig):
+    """Options of `controls`."""
+
+    models: str = option(help='the pair, such as "wan-t2v-14b qwen3-vl-8b"')
+    dataset: str = option("rooms", "name of the prepared dataset")
+    others: list[str] = option(
+        help="further models to join with those of their kind; default: all that have features", factory=list
+    )
+    variants: list[str] = option(
+        help="other ways to fuse the pair", factory=lambda: ["concat", "zscore", "l2", "pca", "sum", "gated"]
+    )
+    task: list[str] = option(help="tasks to write the probe commands for", factory=lambda: ["instance", "geometry"])
+    layers: list[str] = option(help="for each model a block, an array name, or all", factory=list)
+    grid: str = option("last", "where branches meet: rows x columns, first, last, or a model's name")
+    upsample: str = option("native", "see fuse", choices=UPSAMPLING)
+    seed: int = option(0, "of noise and random projections", minimum=0)
+    probe: str = option("", 'further options of every probe, such as "profile=cpu seeds=0,1"')
+    run: bool = option(False, "also train the probes, one after the other")
 
 
 @dataclasses.dataclass
@@ -30,7 +56,7 @@ class Row:
     """One line of the table.
 
     Attributes:
-        role: what it tells.
+        role: what it controls for.
         name: what a probe is to be trained on.
         layers: source -> layer, for sources that are not read whole.
         width: channels; None where it can't be made yet.
@@ -51,7 +77,7 @@ class Row:
 
 
 def controls(config: ControlsConfig) -> int:
-    """Make the views of the table, write its commands down, and run them if asked; returns the exit code.
+    """Make the views of the table, write its commands down and, with `run`, train its probes. Returns the exit code.
 
     Raises:
         SpatialprobeError: the pair itself can't be fused, or no such variant.
@@ -61,13 +87,13 @@ def controls(config: ControlsConfig) -> int:
         raise ConfigError(
             "the control table is made for a pair of models",
             found=config.models,
-            fix=commands.fusion("controls", models="wan-t2v-14b qwen3-vl-8b"),
+            fix=commands.probe("controls", models="wan-t2v-14b qwen3-vl-8b"),
         )
     for variant in config.variants:
         variant_values(variant)
     rows = table(config, name)
     ready = [row for row in rows if not row.problem]
-    probes = [probe_command(config, row, task) for task in config.task for row in ready]
+    probes = [probe_options(config, row, task) for task in config.task for row in ready]
     script = write_script(config, name, rows, probes)
     columns = ["role", "model", "channels", "state"]
     cells = [[row.role, str(row.name), row.width, row.problem or "ready"] for row in rows]
@@ -82,7 +108,7 @@ def controls(config: ControlsConfig) -> int:
 def table(config: ControlsConfig, name: FusionName) -> list[Row]:
     """Return all rows; views are recorded, so that probes find them by name.
 
-    All fused rows meet on the grid of the pair, so that they differ in what they hold and in nothing else.
+    All fused rows meet on the grid of the pair, so that they differ only in what they hold.
 
     Raises:
         SpatialprobeError: the pair itself can't be fused.
@@ -135,36 +161,62 @@ def partners(config: ControlsConfig, name: FusionName) -> list[tuple[BranchName,
     ]
 
 
-def probe_command(config: ControlsConfig, row: Row, task: str) -> list[str]:
-    """Return the words of the command that probes one row for one task."""
-    words = ["-m", "probe", "train", f"task={task}", f"model={row.name}", f"dataset={config.dataset}"]
-    words += [f"root={config.root}"] if config.root else []
-    words.append(f"layers={','.join(row.arrays)}")
-    return [*words, *shlex.split(config.probe)]
+def probe_options(config: ControlsConfig, row: Row, task: str) -> dict[str, str]:
+    """Return key -> value of the command that probes one row for one task.
+
+    Raises:
+        ConfigError: `probe=` can't be read.
+    """
+    given = {"task": task, "model": str(row.name), "dataset": config.dataset, "layers": ",".join(row.arrays)}
+    given |= parse_overrides(shlex.split(config.probe))
+    return given | ({"root": config.root} if config.root else {})
 
 
 def write_script(
-    config: ControlsConfig, name: FusionName, rows: Sequence[Row], probes: Sequence[Sequence[str]]
+    config: ControlsConfig, name: FusionName, rows: Sequence[Row], probes: Sequence[Mapping[str, str]]
 ) -> Path:
     """Write the commands as a shell script next to the pair's views and return its path."""
     path = features_path(config.root, config.dataset, str(name)) / "controls.sh"
     lines = ["#!/bin/sh", f"# Probes of the control table of {name} on {config.dataset}.", "set -e"]
-    lines += [f"# lacking: {row.name} ({row.role}): {row.fix or row.problem}" for row in rows if row.problem]
-    lines += [shlex.join(["python", *words]) for words in probes]
-    write_atomic(path, ("\n".join(lines) + "\n").encode())
+    lines += [f"# missing: {row.name} ({row.role}): {row.fix or row.problem}" for row in rows if row.problem]
+    lines += [commands.probe("train", **options) for options in probes]
+    write_atomic(path, (commands.portable("\n".join(lines)) + "\n").encode())
     return path
 
 
-def run_all(probes: Sequence[Sequence[str]]) -> int:
-    """Run probe commands one after the other; one that fails doesn't stop the others. Returns 1 if any failed."""
+def run_all(probes: Sequence[Mapping[str, str]]) -> int:
+    """Train probes one after the other in this process; one that fails doesn't stop the others.
+
+    All options are checked before the first one trains. If the process ends early nothing is lost: finished runs are
+    found by the next call, and an interrupted one continues.
+
+    Args:
+        probes: key -> value of each one's command.
+
+    Returns:
+        1 if any failed.
+
+    Raises:
+        ConfigError: options that can't be read.
+    """
+    resolved = [_resolved(options) for options in probes]
     failed = []
-    for number, words in enumerate(probes, 1):
-        print(f"\n[{number}/{len(probes)}] python {shlex.join(words)}", flush=True)
-        if subprocess.run([sys.executable, *words], check=False).returncode:
-            failed.append(words)
-    for words in failed:
-        print(f"failed: python {shlex.join(words)}", file=sys.stderr)
+    for number, (options, run) in enumerate(zip(probes, resolved, strict=True), 1):
+        command = commands.probe("train", **options)
+        print(f"\n[{number}/{len(probes)}] {command}", flush=True)
+        try:
+            print_results(train(run), run.root)
+        except SpatialprobeError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed.append(command)
+    for command in failed:
+        print(f"failed: {command}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _resolved(options: Mapping[str, str]) -> Any:
+    layers = train_layers(options)
+    return resolve(layers.start, layers.values, options)
 
 
 def _single(config: ControlsConfig, row: Row) -> Row:

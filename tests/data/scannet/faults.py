@@ -1,4 +1,4 @@
-"""Faults that can be built into a ScanNet recording: what importers must refuse, or flag and live with.
+"""Faults for ScanNet recordings: what importers must refuse, or flag and live with.
 
 A fault changes the recording before it is written, or the files afterwards. Those of the exported folder remove the
 `.sens` file, so that importers look at the folder.
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.emit.annotation import png, write_zip
-from data.emit.scannet_scan import RawScan
+from data.emit.scannet_scan import RawScan, write_scan, write_zip
+from data.raw.images import encode_png
 
 CUT = 200
 """Bytes that are left of a file that is cut off."""
@@ -66,6 +66,10 @@ def _flip(path: Path, offset: int, bits: int = 0x40) -> None:
 
 def _cut(path: Path, share: float) -> None:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def _shorten(path: Path, count: int) -> None:
+    path.write_bytes(path.read_bytes()[:-count])
 
 
 def _second_frame(path: Path) -> tuple[int, int, int]:
@@ -190,7 +194,7 @@ FAULTS: dict[str, Fault] = {
     "flipped_size": Fault("one bit of a size in the .sens file is flipped", after=_flip_size),
     "flipped_depth": Fault("one bit of a compressed depth image is flipped", after=_flip_depth),
     "cut_image": Fault("a colour image in the .sens file is cut off", before=_cut_image),
-    "no_imu_tail": Fault("the list of IMU records is missing", before=lambda s: replace(s, imu_tail=False)),
+    "no_imu_tail": Fault("the list of IMU records is missing", after=lambda f: _shorten(_sens(f), 8)),
     "frames_19": Fault("19 frames, one too few for a clip", before=_first_frames(19)),
     "frames_50": Fault("50 frames, so that positions repeat", before=_first_frames(50)),
     "nan_poses": Fault("tracking lost in two frames", before=_nan_poses),
@@ -206,7 +210,7 @@ FAULTS: dict[str, Fault] = {
     ),
     "small_mask": Fault(
         "an instance image of another size",
-        after=_members(lambda m: m.update({"instance-filt/1.png": png(np.ones((8, 8), np.uint8))})),
+        after=_members(lambda m: m.update({"instance-filt/1.png": encode_png(np.ones((8, 8), np.uint8))})),
     ),
     "nan_aggregation": Fault("NaN in the aggregation", after=_aggregation(lambda t: t.replace('"id": 0', '"id": NaN'))),
     "contradiction": Fault("an object described twice, differently", after=_aggregation(_contradict)),
@@ -218,7 +222,7 @@ FAULTS: dict[str, Fault] = {
     "turned_image": Fault("an exported colour image asks to be turned", after=_colour(_quarter_turned)),
     "small_depth": Fault(
         "an exported depth image of another size",
-        after=lambda f: _exported(f, "depth", "1.png").write_bytes(png(np.ones((8, 8), np.uint16))),
+        after=lambda f: _exported(f, "depth", "1.png").write_bytes(encode_png(np.ones((8, 8), np.uint16))),
     ),
     "missing_pose": Fault("an exported pose is missing", after=lambda f: _exported(f, "pose", "1.txt").unlink()),
     "odd_pose": Fault(
@@ -227,3 +231,10 @@ FAULTS: dict[str, Fault] = {
     ),
 }
 """Name -> fault; frame 1 is the damaged one, since it is a query position of every clip."""
+
+
+def write_broken(folder: Path, scan: RawScan, layout: str = "both", fault: str | None = None) -> None:
+    """Write a scan as `write_scan` does, with a fault by name, or without one."""
+    broken = FAULTS[fault] if fault else Fault("nothing is wrong")
+    write_scan(folder, broken.before(scan), layout)
+    broken.after(folder)

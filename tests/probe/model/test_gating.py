@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
-from fusion.gate import BranchGate, gated_widths
 from fusion.opening import open_source
+from probe.net.gating import BranchGate, gated_widths
 from tests.fusion.lab import Lab
 
 
-def test_weights_are_equal_at_first_and_sum_to_1(lab: Lab) -> None:
+def test_weights_are_equal_at_first_and_sum_to_1(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
     lab.pair()
     (array,) = open_source(lab.root, "toy", "vgm+vlm@gated").arrays.values()
     assert gated_widths(array) == (12, 8)
@@ -38,7 +41,8 @@ def test_it_learns_which_branch_to_trust_cell_by_cell() -> None:
     assert loss < 0.1  # the best linear map of all five channels reaches 0.5
 
 
-def test_concatenated_arrays_have_no_gate(lab: Lab) -> None:
+def test_concatenated_arrays_have_no_gate(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
     lab.pair()
     for name in ("vgm+vlm", "vgm"):
         (array,) = open_source(lab.root, "toy", name).arrays.values()

@@ -1,8 +1,9 @@
-"""Faults that can be built into a DL3DV scene: each breaks the files of one scene as they break in practice."""
+"""Faults for DL3DV scenes: each breaks the files of one scene as they break in practice."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.dl3dv.oracle import CAMERAS
 from data.dl3dv.scenes import ORACLE
+from data.dl3dv.teachers import CAMERAS
 from data.dl3dv.transforms import NAME
 
 CUT = 200
@@ -154,3 +155,10 @@ FAULTS: dict[str, Fault] = {
     ),
 }
 """Name of each fault; `short` is refused by a rule of the importer, the last two matter only to `teacher=oracle`."""
+
+
+def broken_copy(scene: Path, name: str, fault: str) -> None:
+    """Copy a scene beside itself under another name, and build a fault into the copy."""
+    copy = scene.with_name(name)
+    shutil.copytree(scene, copy)
+    FAULTS[fault].break_(copy)

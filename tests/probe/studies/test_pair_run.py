@@ -1,22 +1,16 @@
-"""The control table with its probes trained, on stores and ground truth small enough that a probe takes a second.
-
-Probes run in this process, through the same command line; the long version starts them as `controls` does.
-"""
+"""The control table with its probes trained, on stores and ground truth small enough that a probe takes a second."""
 
 from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from configs.cli import main
 from data.prepare.prepare import prepare
-from fusion.__main__ import VERBS
-from probe.__main__ import VERBS as PROBE_VERBS
+from probe.__main__ import VERBS
 from probe.inputs.inputs import RememberingDataset
 from tests.data.toy import Shape, ToySource
 from tests.probe.train.feature_stores import make_store, noise_maps, position_maps
@@ -44,15 +38,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def in_process(words: list[str], check: bool) -> SimpleNamespace:
-    """Stands in for `subprocess.run`: what `python -m probe train ...` does, without starting Python."""
-    assert words[1:3] == ["-m", "probe"]
-    return SimpleNamespace(returncode=main("probe", "", PROBE_VERBS, words[3:]))
-
-
 def controls(root: Path, *words: str) -> int:
     options = [f"models={PAIR.replace('+', ' ')}", "dataset=toy", "task=instance", f"root={root}", f"probe={PROBE}"]
-    return main("fusion", "", VERBS, ["controls", *options, *words])
+    return main("probe", "", VERBS, ["controls", *options, *words])
 
 
 def trained(root: Path) -> dict[str, float]:
@@ -78,7 +66,7 @@ def check(root: Path, variants: str, capfd: pytest.CaptureFixture[str]) -> None:
     asked = [word.removeprefix("model=") for word in shlex.split(script, comments=True) if word.startswith("model=")]
     assert len(asked) == len(set(asked)) and set(first) == set(asked) - {broken}
     assert f"controls of {PAIR} on toy" in printed and f"{len(asked)} probe commands" in printed
-    assert all(f"{name} " in printed for name in asked) and "lacking" not in script
+    assert all(f"{name} " in printed for name in asked) and "missing" not in script
     roles = ["noise for", "position for", "untrained for", "two VLMs", "two VGMs", "fusion's width", "half width"]
     assert all(role in printed for role in roles)
 
@@ -89,13 +77,10 @@ def check(root: Path, variants: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert set(second) == set(asked) and {name: second[name] for name in first} == first
 
 
-def test_every_row_trains_and_one_that_fails_loses_no_other(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(subprocess, "run", in_process)
+def test_every_row_trains_and_one_that_fails_loses_no_other(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     check(root, "zscore", capfd)
 
 
 @pytest.mark.full
-def test_the_same_as_processes_with_every_variant(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_same_with_every_variant(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     check(root, "concat,zscore,l2,pca,sum,gated", capfd)
