@@ -10,7 +10,7 @@ from configs import commands
 from configs.console import Progress, format_bytes, print_table
 from configs.errors import ConfigError, SpatialprobeError
 from configs.names import read_models
-from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, choices_of, recipe_of
+from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig
 from fusion.materialise import materialise
 from fusion.opening import open_source, resolve_aliases, training_clips, view_by_name
 from fusion.record import ENDING, find_views, load_record, save_view, view_entry
@@ -21,10 +21,11 @@ def fuse(config: FuseConfig) -> int:
     """Make a view and record it, so that probes find it by name; write it out if asked to. Returns the exit code.
 
     Raises:
-        ConfigError: a single model with nothing done to it.
+        ConfigError: a single model with nothing done to it, or options that contradict each other.
         SpatialprobeError: see `fusion.opening.view_by_name`.
     """
-    recipe = recipe_of(config)
+    recipe, choices = config.recipe, config.choices
+    recipe.check()
     name = read_models(config.models, config.variant, recipe.width)
     name = resolve_aliases(config.root, config.dataset, name)
     if not name.joined:
@@ -33,7 +34,6 @@ def fuse(config: FuseConfig) -> int:
             expected="two models or more, or a variant of one",
             fix=f'write models="{name} <another>", or models={name}@zscore',
         )
-    choices = choices_of(config)
     given = config.train_clips or None
     train = training_clips(config.root, config.dataset, given) if recipe.fitted else []
     view = view_by_name(config.root, config.dataset, name, config.stores, recipe, choices, train_clips=train)

@@ -38,7 +38,7 @@ from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
 from probe.config import train_layers
 from probe.inputs.inputs import RememberingDataset
-from probe.metrics.statistics import paired_difference
+from probe.metrics.comparison import paired_difference
 from probe.train.train import train
 from tests.probe.train.feature_stores import make_store, oracle_maps
 
