@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from configs.loader import known_names, load_named
+from probe.config import NOT_IDENTITY
 from probe.metrics.correction import holm
 from probe.metrics.statistics import paired_difference, paired_statistic
 from probe.report.build import build
 from probe.report.contract import ReportData
 from probe.report.runs.settings import NOT_COMPARED
 from probe.tasks.tagging.metrics import tagging_score
-from probe.train.plan import NOT_IDENTITY
 
 VLM, VGM, ORACLE = "qwen3-vl-2b-tiny-random", "wan-t2v-1.3b-tiny-random", "oracle"
 RATES = np.array((0.9, 0.5, 0.1))
