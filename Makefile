@@ -20,6 +20,7 @@ FILE       ?=
 ARGS       ?=
 
 PY         := $(VENV)/bin/python
+RUN        := $(VENV)/bin/spatialprobe
 TORCH_any  := torch==2.13.0
 TORCH_cpu  := torch==2.13.0+cpu
 TORCH_cuda := torch==2.13.0
@@ -40,16 +41,16 @@ heading      = @printf '\n\033[1m%s\033[0m\n' "$(1)"
 
 demo: setup ## first result: no data, weights or GPU needed; 5 to 9 minutes on two cores the first time, seconds after that
 	$(call heading,1 of 4: procedural rooms with exact ground truth)
-	$(PY) -m data prepare dataset=rooms preset=$(or $(PRESET),ci) workers=$(WORKERS)
+	$(RUN) data prepare kind=rooms preset=$(or $(PRESET),ci) workers=$(WORKERS)
 	$(call heading,2 of 4: features of two untrained models$(comma) of pixels and positions$(comma) and of ground truth in two halves)
-	$(PY) -m extract run model=cogvideox,qwen3-vl dataset=$(DEMO) weights=random size=tiny layers=all workers=2
-	$(PY) -m extract run model=pixels,position,oracle-code-classes,oracle-depth-rays dataset=$(DEMO)
+	$(RUN) extract run model=cogvideox,qwen3-vl dataset=$(DEMO) weights=random size=tiny layers=all workers=2
+	$(RUN) extract run model=pixels,position,oracle-code-classes,oracle-depth-rays dataset=$(DEMO)
 	$(call heading,3 of 4: small probes on each$(comma) and on both halves of the ground truth fused)
-	$(PY) -m probe sweep task=tagging layers=even4 $(DEMO_PROBES) $(ARGS)
-	$(PY) -m probe sweep task=instance layers=paper $(DEMO_PROBES) $(ARGS)
-	$(PY) -m probe sweep task=geometry layers=paper $(DEMO_PROBES) $(ARGS)
+	$(RUN) probe sweep task=tagging layers=even4 $(DEMO_PROBES) $(ARGS)
+	$(RUN) probe sweep task=instance layers=paper $(DEMO_PROBES) $(ARGS)
+	$(RUN) probe sweep task=geometry layers=paper $(DEMO_PROBES) $(ARGS)
 	$(call heading,4 of 4: report)
-	$(PY) -m probe report
+	$(RUN) probe report
 	@printf '\n%s\n' "Next, for example, all layers of one model: make sweep TASK=geometry MODEL=qwen3-vl-2b-tiny-random DATASET=$(DEMO) ARGS=profile=smoke"
 
 help: ## this page
@@ -61,10 +62,10 @@ help: ## this page
 	@echo "  DATASET=$(DATASET)    which dataset          PRESET=    its named set of values (rooms: nano, ci, query, tutorial)"
 	@echo "  RAW=             folder or file of the raw recordings, for DATASET=scannet, dl3dv or video"
 	@echo "  WORKERS=$(WORKERS)        processes, 0 = one per core; extract: one per GPU"
-	@echo "  MODEL=  MODELS=  backbones; python -m extract models lists them"
+	@echo "  MODEL=  MODELS=  backbones; spatialprobe extract models lists them"
 	@echo "  TASK=            tagging, instance or geometry"
 	@echo "  LAYERS=$(LAYERS)       sweep: all that the store has, even4, paper, or blocks such as 19,21    NOISE= levels, default all"
-	@echo "  ARGS=\"key=value ...\"  any further options; python -m <stage> <command> --help lists them"
+	@echo "  ARGS=\"key=value ...\"  any further options; spatialprobe <stage> <command> --help lists them"
 	@echo "  TORCH=$(TORCH)        any: what pip finds, cpu: the build without CUDA, cuda: the build with CUDA"
 	@echo "  TORCH_INDEX=     address of a package index with that build of PyTorch, if the default has none"
 	@echo "  TEST_JOBS=$(TEST_JOBS)   test processes; auto: one per core"
@@ -72,6 +73,7 @@ help: ## this page
 	@echo "  SPATIALPROBE_HOME  where everything produced goes, default ./artifacts"
 
 setup: $(SETUP_KEY) ## virtual environment with all dependencies, versions from constraints.txt
+	@$(if $(filter setup,$(MAKECMDGOALS)),printf '%s\n' "source $(VENV)/bin/activate   # makes spatialprobe a command of this shell",:)
 
 $(SETUP_KEY): pyproject.toml constraints.txt
 	@test -x $(PY) || $(PYTHON) -c 'import sys; sys.exit("spatialprobe needs Python 3.11 or newer, found " + sys.version.split()[0] + ": make setup PYTHON=python3.11") if sys.version_info < (3, 11) else None'
@@ -83,30 +85,30 @@ $(SETUP_KEY): pyproject.toml constraints.txt
 	@touch $@
 
 data: setup ## prepare a dataset: DATASET=rooms PRESET=nano|ci|query|tutorial, DATASET=scannet|dl3dv|video RAW=/path
-	@$(PY) -m data prepare dataset=$(DATASET) $(call given,preset,$(PRESET)) $(if $(RAW),raw="$(RAW)") workers=$(WORKERS) $(ARGS)
+	@$(RUN) data prepare kind=$(DATASET) $(call given,preset,$(PRESET)) $(if $(RAW),raw="$(RAW)") workers=$(WORKERS) $(ARGS)
 
 extract: setup ## features of a frozen backbone into a store: MODEL=cogvideox DATASET=rooms
 	$(call need,MODEL,extract MODEL=cogvideox)
-	@$(PY) -m extract run model="$(MODEL)" dataset=$(DATASET) workers=$(WORKERS) $(ARGS)
+	@$(RUN) extract run model="$(MODEL)" dataset=$(DATASET) workers=$(WORKERS) $(ARGS)
 
 probe: setup ## train and evaluate a probe on stored features: TASK=tagging|instance|geometry MODEL=
 	$(call need,TASK,probe TASK=geometry)
-	@$(PY) -m probe train task=$(TASK) dataset=$(DATASET) $(call given,model,$(MODEL)) $(ARGS)
+	@$(RUN) probe train task=$(TASK) dataset=$(DATASET) $(call given,model,$(MODEL)) $(ARGS)
 
 sweep: setup ## layer and noise curves from stored features: TASK=geometry MODEL=cogvideox LAYERS=all|even4|paper
 	$(call need,TASK,sweep TASK=geometry MODEL=cogvideox)
-	@$(PY) -m probe sweep task=$(TASK) dataset=$(DATASET) $(call given,model,"$(or $(MODEL),$(MODELS))") layers=$(LAYERS) $(call given,noise,$(NOISE)) workers=$(WORKERS) $(ARGS)
+	@$(RUN) probe sweep task=$(TASK) dataset=$(DATASET) $(call given,model,"$(or $(MODEL),$(MODELS))") layers=$(LAYERS) $(call given,noise,$(NOISE)) workers=$(WORKERS) $(ARGS)
 
 report: setup ## tables, curves and pictures of all finished probes: artifacts/report/index.html
-	@$(PY) -m probe report $(ARGS)
+	@$(RUN) probe report $(ARGS)
 
 controls: setup ## what a fusion must beat: MODELS="wan-t2v-14b qwen3-vl-8b"
 	$(call need,MODELS,controls MODELS="wan qwen3-vl")
-	@$(PY) -m fusion controls models="$(MODELS)" dataset=$(DATASET) $(ARGS)
+	@$(RUN) probe controls models="$(MODELS)" dataset=$(DATASET) $(ARGS)
 
 fuse: setup ## join stores into one source: MODELS="wan-t2v-14b qwen3-vl-8b"
 	$(call need,MODELS,fuse MODELS="wan qwen3-vl")
-	@$(PY) -m fusion fuse models="$(MODELS)" dataset=$(DATASET) $(ARGS)
+	@$(RUN) fusion fuse models="$(MODELS)" dataset=$(DATASET) $(ARGS)
 
 test: setup ## all tests that run in minutes on two cores, without GPU, weights or network
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --maxprocesses 8 --dist loadfile $(ARGS)

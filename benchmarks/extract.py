@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from configs.console import print_table
+from configs.console import Progress, print_table
 from configs.errors import SpatialprobeError
 from configs.loader import parse_overrides, resolve
 from configs.options import option
@@ -84,15 +84,8 @@ class Pass:
 
 
 def weight_bytes(adapter: Any) -> int:
-    """Add up the loaded parameters of an adapter and of the networks it holds."""
-    from torch import nn
-
-    network = getattr(adapter, "_network", None)
-    found = {id(network): network} if isinstance(network, nn.Module) else {}
-    for owner in (adapter, network):
-        if owner is not None and not isinstance(owner, nn.Module):
-            found |= {id(value): value for value in vars(owner).values() if isinstance(value, nn.Module)}
-    return sum(p.numel() * p.element_size() for module in found.values() for p in module.parameters())
+    """Add up the loaded parameters of an adapter."""
+    return sum(p.numel() * p.element_size() for module in adapter.modules() for p in module.parameters())
 
 
 def savings(name: str, options: Options, cache: str) -> list[object]:
@@ -130,7 +123,7 @@ def jobs(options: Options, root: str, answers: Any) -> None:
     """Extract a small dataset with each model in this process, on one core; answers what happened between clips."""
     import torch
 
-    from extract.job.forward import visible_devices
+    from configs.machine import visible_devices
 
     if options.device == "cpu" and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -144,23 +137,21 @@ def jobs(options: Options, root: str, answers: Any) -> None:
 def job(name: str, device: str, options: Options, root: str, answers: Any) -> list[object]:
     """Run one extraction; answers "watch" after its first clip and "rest" after its last."""
     from extract.job.config import RunConfig
-    from extract.job.progress import rates
     from extract.job.request import resolve_request
-    from extract.job.runner import Record, Runner
+    from extract.job.runner import Runner, rates
 
     request = resolve_request(RunConfig(model=name, weights="random", size=options.size, root=root), device)
     marks: list[tuple[float, float]] = []
-    records: list[Record] = []
 
-    def done(record: Record) -> None:
-        if not marks:
-            answers.put(("watch", None))
-        marks.append((time.perf_counter(), time.process_time()))
-        records.append(record)
+    class Marks(Progress):
+        def advance(self, count: int = 1) -> None:
+            if not marks:
+                answers.put(("watch", None))
+            marks.append((time.perf_counter(), time.process_time()))
 
-    runner = Runner(request, request.store(root, {}), readers=2)
-    runner.done = done
-    runner.run()
+    runner = Runner(request, request.store({}), readers=2)
+    runner.run(Marks(None, name, "clips"))
+    records = runner.records
     answers.put(("rest", None))
     if failed := [record.reason for record in records if record.status != "done"]:
         raise SystemExit(f"{name}: {failed[0]}")

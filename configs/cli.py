@@ -68,13 +68,13 @@ class Verb:
 def main(stage: str, about: str, verbs: Sequence[Verb], words: Sequence[str] | None = None) -> int:
     """Run one verb of a stage and return the exit code.
 
+    0 done, 1 failed, 2 wrong arguments, 130 interrupted. Expected errors print one message without a traceback.
+
     Args:
         stage: its name; empty for the verbs of the program itself.
         about: what the stage does, one line.
         verbs: its commands.
         words: arguments behind the name of the stage; default those of this process.
-
-    0 done, 1 failed, 2 wrong arguments, 130 interrupted. Expected errors print one message without a traceback.
     """
     arguments = list(sys.argv[1:] if words is None else words)
     try:

@@ -6,22 +6,27 @@ tried once more, then reported with its reason, while the others go on.
 
 from __future__ import annotations
 
+import functools
 import logging
 import signal
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from configs.errors import ConfigError, DatasetError
+from configs.errors import ConfigError, SpatialprobeError
 from configs.machine import available_cores
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, WorkerPlugin
 
 Result = TypeVar("Result")
 CONNECT_S = 20.0
 """How long to wait for a Dask scheduler to answer."""
+
+_SHARED: dict[str, Callable[[str], Any]] = {}
+"""In a worker process: the functions that it has been given."""
 
 
 def run_jobs(
@@ -46,12 +51,11 @@ def run_jobs(
         for item in items:
             yield item, _caught(function, item)
         return
-    from configs.job_plugin import share, withdraw
-
     with ExitStack() as stack:
         client = _client(stack, count, cluster)
-        handle = share(client, function)
-        stack.callback(withdraw, client, handle)
+        handle = f"spatialprobe-{uuid.uuid4().hex}"
+        client.register_plugin(_plugin(handle, function), name=handle)
+        stack.callback(client.unregister_worker_plugin, handle)
         slots = count if cluster == "local" else max(1, sum(client.nthreads().values()))
         yield from _run(client, handle, items, slots)
 
@@ -95,11 +99,51 @@ def local_processes(count: int) -> Iterator[Client]:
         yield client
 
 
+def _plugin(handle: str, function: Callable[[str], Any]) -> WorkerPlugin:
+    """Return what hands a function to all processes once, also to those that start later in place of dead ones.
+
+    Importers carry lists of frames and poses; sending these with every clip would cost more than some clips do.
+    """
+    plugin: WorkerPlugin = _plugin_type()(handle, function)
+    return plugin
+
+
+@functools.cache
+def _plugin_type() -> Any:
+    """Define the class of such plug-ins, which takes Dask's; workers get it by value, the functions below by name."""
+    from distributed import WorkerPlugin
+
+    class Holder(WorkerPlugin):  # type: ignore[misc]
+        def __init__(self, handle: str, function: Callable[[str], Any]) -> None:
+            self.name, self.function = handle, function
+
+        def setup(self, worker: object) -> None:
+            keep(self.name, self.function)
+
+        def teardown(self, worker: object) -> None:
+            drop(self.name)
+
+    return Holder
+
+
+def keep(handle: str, function: Callable[[str], Any]) -> None:
+    """Take a function to call by its handle; runs in a worker as it joins."""
+    _SHARED[handle] = function
+
+
+def drop(handle: str) -> None:
+    """Forget a function; runs in a worker."""
+    _SHARED.pop(handle, None)
+
+
+def call(handle: str, item: str) -> Any:
+    """Call a function that was kept; runs in a worker."""
+    return _SHARED[handle](item)
+
+
 def _run(client: Client, handle: str, items: Sequence[str], slots: int) -> Iterator[tuple[str, Any]]:
     """Keep every slot busy, and no more than that: an item that kills its process takes no waiting ones with it."""
     from distributed import KilledWorker, as_completed
-
-    from configs.job_plugin import call
 
     todo = iter(items)
     running = {client.submit(call, handle, item, pure=False): item for item in islice(todo, slots)}
@@ -107,10 +151,11 @@ def _run(client: Client, handle: str, items: Sequence[str], slots: int) -> Itera
     for future in finished:
         item, error = running.pop(future), future.exception()
         if isinstance(error, KilledWorker):
-            error = DatasetError(
-                "the process that worked on this died twice; out of memory, or a crash in a decoder", where=item,
-                fix="run again with fewer workers=, then look at the raw data of this clip",
-            )  # fmt: skip
+            error = SpatialprobeError(
+                "the process that worked on this died twice: out of memory, or a crash in a library",
+                where=item,
+                fix="run again with fewer workers=; if it dies again, look at what it worked on",
+            )
         result = future.result() if error is None else error
         following = next(todo, None)
         if following is not None:

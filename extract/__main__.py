@@ -1,16 +1,11 @@
-"""`spatialprobe extract run|plan|models|doctor|download`: frozen backbones to feature stores."""
+"""The command `spatialprobe extract`: frozen backbones to feature stores."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-
-if __name__ == "__main__":  # files of the working directory don't take the place of the project's
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dataclasses import dataclass
 
 from configs.cli import RootConfig, Verb, main
-from configs.commands import STAGES
 from configs.options import option
 from extract.job.config import RunConfig
 from extract.job.doctor import DoctorConfig
@@ -26,26 +21,24 @@ class ModelsConfig(RootConfig):
 
 def _run(config: RunConfig) -> int:
     """Extract one model after the other: the libraries are loaded once."""
+    from configs.machine import visible_devices
     from extract.job.config import each_model
     from extract.job.extraction import run
-    from extract.job.forward import visible_devices
     from extract.job.request import resolve_request
 
-    configs = each_model(config)
-    if len(configs) > 1:  # what is wrong with one of them is told before hours are spent on the others
-        for each in configs:
-            resolve_request(each, visible_devices(each.device)[0])
-    return max(run(each) for each in configs)
+    # all of them first: what is wrong with one is reported before hours are spent on the others
+    requests = [resolve_request(each, visible_devices(each.device)[0]) for each in each_model(config)]
+    return max(run(request) for request in requests)
 
 
 def _plan(config: RunConfig) -> int:
+    from configs.machine import visible_devices
     from extract.job.config import each_model
-    from extract.job.forward import visible_devices
     from extract.job.plan import make_plan
     from extract.job.request import resolve_request
 
     for each in each_model(config):
-        plan = make_plan(resolve_request(each, visible_devices(each.device)[0]), each, measure=True)
+        plan = make_plan(resolve_request(each, visible_devices(each.device)[0]), measure=True)
         print(plan.describe())
         plan.check_disk()
     return 0
@@ -53,19 +46,20 @@ def _plan(config: RunConfig) -> int:
 
 def _models(config: ModelsConfig) -> int:
     from configs.console import print_table
-    from extract.model import alias_names, load_model, model_names
+    from configs.names import alias_names
+    from extract.families import usable_models
 
-    models = [load_model(name) for name in model_names()]
+    models, problems = usable_models()
     rows = [
         [
             m.name, m.kind, m.blocks or None, _blocks(m.paper_blocks), m.width or None, _grid(m.grid),
-            _grid(m.probe_grid), m.hub_id,
+            _grid(m.paper_grid), m.hub_id,
         ]
         for m in models
         if config.kind in ("all", m.kind)
     ]  # fmt: skip
-    notes = [f"{alias} stands for {name}" for alias, name in sorted(alias_names().items())]
-    columns = ["model", "kind", "blocks", "paper reads", "width", "grid", "probe grid", "repository"]
+    notes = [f"{alias} stands for {name}" for alias, name in sorted(alias_names().items())] + problems
+    columns = ["model", "kind", "blocks", "paper reads", "width", "grid", "paper grid", "repository"]
     print_table("models and sources", columns, rows, notes=notes)
     return 0
 
@@ -111,4 +105,4 @@ VERBS = (
 )
 
 if __name__ == "__main__":
-    sys.exit(main("extract", STAGES["extract"], VERBS))
+    sys.exit(main("extract", "Features of frozen backbones: computed once, kept in a store.", VERBS))

@@ -1,14 +1,15 @@
 """The contract between the job runner and a source of features: what it is, what it eats, what it returns.
 
-One module of `extract/backbones/` holds one family and offers `build(model, variant) -> Adapter`. The runner calls
+The module of a family offers `build(model, variant) -> Adapter`, see `extract.families`. The runner calls
 `preprocess` in CPU threads, stacks and moves its result, and calls `forward` on the device in one thread; pooling to
-the probe's grid, finite checks, dtype of the store and writing are the runner's business.
+the grid asked for, finite checks, dtype of the store and writing are the runner's business.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -16,12 +17,11 @@ from numpy.typing import NDArray
 
 from configs.errors import ConfigError
 from extract.frames import FramePlan
+from extract.model import ModelConfig
 from extract.noise import NoiseLevel, NoiseSchedule
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from extract.model import ModelConfig
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Tap:
     block: int | None = None
     noise: NoiseLevel | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Name without the grid, for example `dit.b21.s0502`, `llm.b22` or `vae`."""
         parts = [self.name]
@@ -72,7 +72,7 @@ class BackboneSpec:
 
     Attributes:
         name: name of the model, as in `configs/model/`.
-        family: module of `extract/backbones/` that runs it.
+        family: name of the family that runs it.
         frames: windows it is fed and rows it keeps.
         input_size: (height, width) in pixels that a frame is resized to; (0, 0) where frames are taken as they come.
         taps: tap name -> what it offers; the first one is the default.
@@ -193,11 +193,10 @@ class Batch:
 
 
 class Adapter(Protocol):
-    """One model in one variant."""
+    """One model in one variant; families inherit from it what they have nothing to add to."""
 
-    @property
-    def spec(self) -> BackboneSpec:
-        """What is true of it; known without weights."""
+    spec: BackboneSpec
+    """What is true of it; known without weights."""
 
     def identity(self) -> Mapping[str, Any]:
         """Everything that changes a value, as JSON types: weights, input, frames, noise rule, prompt, dtype, version.
@@ -218,9 +217,24 @@ class Adapter(Protocol):
     def forward(self, batch: Batch) -> Mapping[str, Tensor]:
         """Run to the deepest tap loaded: `Tap.key` -> (B, rows, y, x, C), native grid, compute dtype."""
 
+    def modules(self) -> Sequence[nn.Module]:
+        """Return the networks that are loaded, each once: without blocks that no tap needs; none for controls."""
+        return ()
+
+    def flops(self) -> int | None:
+        """Count the floating-point operations of one clip's forward; a multiplication and an addition are two.
+
+        Called on an adapter that was built on the device "meta" with random weights at full size, and loaded: what is
+        counted is what its taps make it run.
+
+        Returns:
+            Matrix products, convolutions and attention; None where they are not counted.
+        """
+        return None
+
 
 class Build(Protocol):
-    """The function `build` of every module in `extract/backbones/` and `extract/sources/`."""
+    """The function `build` of every family and control."""
 
     def __call__(self, model: ModelConfig, variant: Variant) -> Adapter:
         """Make the adapter of one model. Loads nothing yet."""

@@ -58,44 +58,10 @@ class FramePlan:
         place = {position: index for index, position in enumerate(self.positions)}
         return tuple(tuple(place[position] for position in window) for window in self.windows)
 
-    def decode(self, length: int) -> tuple[int, ...]:
-        """Return the positions to read from a clip of `length` frames, one per entry of `positions`.
-
-        A clip shorter than the window is continued by its last frame (published protocol); every slot keeps its own
-        frame, so a view inside the clip is never answered by a shifted one.
-
-        Raises:
-            DatasetError: the clip has no frames.
-        """
-        if length < 1:
-            raise DatasetError("the clip has no frames", expected="at least 1", found=length)
-        return tuple(min(position, length - 1) for position in self.positions)
-
-    def row_of_frame(self, position: int) -> int:
-        """Return the row that answers the query frame at `position`.
-
-        Raises:
-            MissingError: the position is not one of the 20 query frames.
-        """
-        return self.row_of_slot[slot_of_frame(position)]
-
     def rows_of_window(self, window: int) -> tuple[list[int], list[int]]:
         """Return (stored rows, tokens of the backbone's temporal axis) that come from one window."""
         chosen = [(index, row.token) for index, row in enumerate(self.rows) if row.window == window]
         return [index for index, _ in chosen], [token for _, token in chosen]
-
-
-def slot_of_frame(position: int) -> int:
-    """Return the query slot of a position.
-
-    Raises:
-        MissingError: the position is not a query frame.
-    """
-    if position not in QUERY_POSITIONS:
-        raise MissingError(
-            "no features are stored for this frame", expected=f"one of {list(QUERY_POSITIONS)}", found=position
-        )
-    return QUERY_POSITIONS.index(position)
 
 
 def latent_frames(frames: int) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from configs.loader import known_names, load_named, resolve
+from configs.loader import load_named, resolve
+from configs.names import resolve_alias
 from configs.options import option
 
 
@@ -16,7 +16,7 @@ class ModelConfig:
 
     name: str = option(help="name of the model, as in tables and store paths")
     alias_of: str | None = option(None, "this file is only another name (a family's default) for that model")
-    family: str = option("", "module of extract/families.py that runs it")
+    family: str = option("", "folder in extract/ that runs it")
     kind: str = option("vgm", "what it is", choices=["vgm", "vlm", "encoder", "control"])
     title: str = option("", "name as the paper's table writes it")
     hub_id: str | None = option(None, "repository on the hub that holds the weights")
@@ -34,7 +34,7 @@ class ModelConfig:
     noise: list[str] = option(help="noise levels by default; empty for models without noise", factory=list)
     input_size: list[int] = option(help="height and width in pixels that frames are resized to", factory=list)
     grid: list[int] = option(help="rows and columns of the native token grid", factory=list)
-    probe_grid: list[int] = option(help="rows and columns that the paper's probes read", factory=list)
+    paper_grid: list[int] = option(help="rows and columns that the paper's probes read", factory=list)
     settings: dict[str, Any] = option(help="what only its family reads: prompt, text length, schedule", factory=dict)
     architecture: dict[str, Any] = option(
         help="part -> constructor arguments, for random weights at full size and for checks without weights",
@@ -48,26 +48,5 @@ def load_model(name: str) -> ModelConfig:
     Raises:
         ConfigError: no such model; the message names the closest known ones.
     """
-    values = _values(name)
-    target = values.get("alias_of")
-    if target:
-        values = _values(str(target))
-        name = str(target)
-    return resolve(ModelConfig, [{**values, "name": name}], {})
-
-
-def model_names() -> list[str]:
-    """Return the names of all models and sources, without aliases, sorted."""
-    return [name for name in known_names("model") if not _values(name).get("alias_of")]
-
-
-def alias_names() -> dict[str, str]:
-    """Return the family aliases and the model that each stands for."""
-    aliases = {name: _values(name).get("alias_of") for name in known_names("model")}
-    return {name: str(target) for name, target in aliases.items() if target}
-
-
-@cache
-def _values(name: str) -> dict[str, Any]:
-    """Content of a YAML file; read once, and never changed (`resolve` copies it)."""
-    return load_named("model", name)
+    target = resolve_alias(name)
+    return resolve(ModelConfig, [{**load_named("model", target), "name": target}], {})

@@ -64,7 +64,7 @@ class Recipe:
         return values | {"seed": self.seed}
 
     def check(self) -> None:
-        """Refuse what has no meaning.
+        """Refuse options that contradict each other.
 
         Raises:
             ConfigError: a width without a projection, or a sum of branches that have different widths.

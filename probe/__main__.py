@@ -1,4 +1,4 @@
-"""`spatialprobe probe train|sweep|import|evaluate|predict|runs|compare|report`: probes on cached features."""
+"""`spatialprobe probe train|sweep|import|evaluate|predict|runs|compare|controls|report`: probes on cached features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if __name__ == "__main__":  # files of the working directory don't take the plac
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from collections.abc import Mapping
 
-from configs.cli import Verb, main
+from configs.cli import Layers, Verb, main
 from configs.commands import STAGES
 from probe.config import (
     EvaluateConfig,
@@ -78,6 +78,18 @@ def _runs(config: RunsConfig) -> int:
     return 0
 
 
+def _controls_layers(overrides: Mapping[str, str]) -> Layers:
+    from probe.studies.pair import ControlsConfig
+
+    return Layers(ControlsConfig)
+
+
+def _controls(config: Any) -> int:
+    from probe.studies.pair import controls
+
+    return controls(config)
+
+
 def _compare(config: CompareConfig) -> int:
     from probe.studies.compare import compare, print_comparison
 
@@ -118,6 +130,9 @@ VERBS = (
     Verb("predict", "Write a finished run's predictions and pictures.", PredictConfig, _predict, writes=True),
     Verb("runs", "List finished or interrupted runs.", RunsConfig, _runs),
     Verb("compare", "Test two runs against each other on the same clips.", CompareConfig, _compare, words=("a", "b")),
+    Verb(
+        "controls", "Make what the gain of a pair's fusion is read against.", _controls_layers, _controls, writes=True
+    ),
     Verb("report", "Make tables and page from all finished runs.", ReportConfig, _report, writes=True),
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-STAGES = ("configs", "data", "cache", "extract", "probe", "fusion")
+STAGES = ("configs", "data", "cache", "extract", "probe", "fusion", "spatialprobe")
 ALLOWED = {
     "configs": set(),
     "data": {"configs"},
@@ -18,6 +18,7 @@ ALLOWED = {
     "extract": {"configs", "data", "cache"},
     "fusion": {"configs", "cache", "data"},
     "probe": {"configs", "data", "cache", "fusion"},
+    "spatialprobe": {"configs", "data", "cache", "extract", "fusion", "probe"},
 }
 BACKBONE_LIBRARIES = {"diffusers", "transformers"}
 
@@ -44,7 +45,7 @@ def test_arrows(stage: str) -> None:
         assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
 
 
-@pytest.mark.parametrize("stage", ["configs", "data", "cache", "probe", "fusion"])
+@pytest.mark.parametrize("stage", ["configs", "data", "cache", "probe", "fusion", "spatialprobe"])
 def test_backbone_libraries_stay_in_extract(stage: str) -> None:
     for path in modules(stage):
         assert not imported(path) & BACKBONE_LIBRARIES, path
@@ -77,7 +78,14 @@ def test_text_is_read_as_utf8(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_starts_another(stage: str) -> None:
+    """Whoever needs another stage's work imports it, as far as the arrows allow; nothing runs commands."""
+    starts = [path for path in modules(stage) if "subprocess" in imported(path)]
+    assert {str(path.relative_to(ROOT)) for path in starts} <= {"fusion/controls.py"}
+
+
+@pytest.mark.parametrize("stage", [*STAGES, "configs.jobs", "configs.cli", "configs.names", "spatialprobe.command"])
 def test_stages_import_lightly(stage: str) -> None:
-    heavy = {"torch", "zarr", "pandas", "lightning", "transformers", "diffusers", "dask"}
+    heavy = {"torch", "zarr", "pandas", "lightning", "transformers", "diffusers", "dask", "distributed", "omegaconf"}
     code = f"import {stage}, sys; found = {heavy!r} & set(sys.modules); assert not found, found"
     subprocess.run([sys.executable, "-c", code], check=True)

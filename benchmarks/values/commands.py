@@ -22,7 +22,7 @@ SWEPT = f"pixels position {PARTS} {FUSED} {VLM} pixels+{VLM}"
 # Written as in a shell. {run} is the smoke geometry probe's id.
 COMMANDS = (
     # 24 clips: 18 to learn from, 3 to select, 3 to report, so that intervals and differences exist.
-    "data prepare dataset=rooms preset=nano clips=24 workers=1",
+    "data prepare kind=rooms preset=nano clips=24 workers=1",
     # One model per family, and the settings that take other paths. Only what probes read needs every clip.
     f"extract run model=qwen3-vl-2b layers=all {TINY}",
     f"extract run model=wan-t2v-1.3b,cogvideox-t2v-2b,opensora,aether layers=all limit=2 {TINY}",

@@ -1,4 +1,4 @@
-"""How much disk a store will take, known before the first forward pass."""
+"""How much disk space a store will take, estimated before the first forward pass."""
 
 from __future__ import annotations
 
@@ -91,6 +91,6 @@ def check_free_space(
             expected=f"at most {SHARE:.0%} of the free {format_bytes(free)}",
             found=f"{format_bytes(needed)} for {', '.join(spec.name for spec in specs)}",
             where=Path(path),
-            fix="choose fewer blocks (layers=...), the probe grid instead of native, or another disk (root=...)",
+            fix="choose fewer blocks (layers=...), grid=paper instead of native, or another disk (root=...)",
         )
     return needed, free

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import ConfigError
-from extract.adapter import BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
+from extract.adapter import Adapter, BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
 from extract.frames import image_plan
 from extract.model import ModelConfig
 
@@ -26,7 +26,7 @@ def grid_of(variant: Variant) -> tuple[int, int]:
     return int(rows), int(columns)
 
 
-class MapSource:
+class MapSource(Adapter):
     """A source whose features are a function of the clip, one map per query frame."""
 
     def __init__(

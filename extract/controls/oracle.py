@@ -1,6 +1,6 @@
 """Features made of ground truth: the ceiling of every probe score, group by group.
 
-Lengths and directions are in the camera frame of position 0, the one in which the probes predict geometry.
+Lengths and directions are in the camera frame of position 0, that of the geometry ground truth.
 """
 
 from __future__ import annotations

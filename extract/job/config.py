@@ -1,11 +1,11 @@
-"""What a user can choose about an extraction: `python -m extract run key=value ...`."""
+"""What a user can choose about an extraction, and the command that repeats it."""
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from configs import commands
 from configs.cli import RootConfig
 from configs.errors import ConfigError
 from configs.names import SourceName, read_source
@@ -20,8 +20,8 @@ class RunConfig(RootConfig):
     """Options of `run` and `plan`."""
 
     model: str = option(
-        help="one or several: models, family aliases, sources that are no models (`extract models` lists), or sources "
-        "as stores call them: oracle-depth-rays, qwen3-vl-2b-random"
+        help="one or several: models, family aliases and controls, as `extract models` lists them, or sources as "
+        "stores call them: oracle-depth-rays, qwen3-vl-2b-random"
     )
     dataset: str = option("rooms", "name of the prepared dataset")
     layers: list[str] = option(
@@ -31,8 +31,8 @@ class RunConfig(RootConfig):
     noise: list[str] = option(help="noise levels: index:749, t:250 or a coefficient; default the model's", factory=list)
     tap: list[str] = option(help="where to read: dit, vae, llm, vision; default the model's first", factory=list)
     grid: list[str] = option(
-        help="grids to store: probe (the paper's for this model), native, or rows x columns such as 15x26",
-        factory=lambda: ["probe"],
+        help="grids to store: paper (the paper's for this model), native, or rows x columns such as 15x26",
+        factory=lambda: ["paper"],
     )
     weights: str = option("hub", "hub (the model's own), random, a local folder, or another hub id")
     size: str = option("full", "full, or tiny: the small untrained twin", choices=["full", "tiny"])
@@ -68,7 +68,6 @@ class RunConfig(RootConfig):
     noise_seed: int = option(0, "seed of all noise, together with the clip's id")
     init_seed: int = option(0, "seed of random weights")
     cache_latents: bool = option(False, "keep VAE latents, shared by models with the same VAE and input")
-    retry: bool = option(True, "also try clips again that failed in an earlier run")
     verify_writes: bool = option(False, "read every shard back and compare it before its clip counts")
 
     def check(self) -> None:
@@ -122,7 +121,7 @@ def each_model(config: RunConfig) -> list[RunConfig]:
     """
     names = config.model.replace(",", " ").split()
     if not names:
-        raise ConfigError("no model is named", fix="python -m extract models lists them")
+        raise ConfigError("no model is named", fix=f"{commands.extract('models')} lists them")
     return [_named(config, read_source(name)) for name in names]
 
 
@@ -140,25 +139,16 @@ def _named(config: RunConfig, name: SourceName) -> RunConfig:
     return replace(config, **changes)
 
 
-def command(verb: str, config: RunConfig) -> str:
+def run_command(config: RunConfig) -> str:
     """Return the command line that repeats a configuration, for messages."""
     default = RunConfig(model="")
-    words = [f"python -m extract {verb}"]
-    for field in sorted(fields(config), key=lambda field: field.name == "root"):
-        value = getattr(config, field.name)
-        if field.name in ("model", "dataset") or value != getattr(default, field.name):
-            words.append(shlex.quote(f"{field.name}={_written(value)}"))
-    return " ".join(words)
+    changed = {field.name: getattr(config, field.name) for field in fields(config)}
+    kept = {"model", "dataset"} | {key for key, value in changed.items() if value != getattr(default, key)}
+    return commands.extract("run", **{key: value for key, value in changed.items() if key in kept})
 
 
 def untrained(config: RunConfig) -> RunConfig:
     """Return the configuration of the small untrained twin; blocks and grids that it doesn't have are left to it."""
     layers = [word for word in config.layers if not word.isdigit()]
-    grid = [word for word in config.grid if word in ("probe", "native")]
-    return replace(config, weights="random", size="tiny", layers=layers or ["paper"], grid=grid or ["probe"])
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, list):
-        return ",".join(str(item) for item in value)
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    grid = [word for word in config.grid if word in ("paper", "native")]
+    return replace(config, weights="random", size="tiny", layers=layers or ["paper"], grid=grid or ["paper"])

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
 
+from configs import commands
 from configs.cli import RootConfig
 from configs.console import format_bytes, print_table
 from configs.errors import ModelError
 from configs.files import free_bytes
+from configs.machine import package_version
 from configs.options import option
 from configs.paths import artifact_root
 from extract.adapter import Variant
-from extract.families import build_adapter
-from extract.model import load_model, model_names
-
-if TYPE_CHECKING:
-    from extract.model import ModelConfig
+from extract.families import build_adapter, usable_models
+from extract.model import ModelConfig, load_model
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "zarr", "dask", "huggingface-hub")
 
@@ -31,7 +28,7 @@ class DoctorConfig(RootConfig):
 
 def doctor(config: DoctorConfig) -> int:
     """Print the checks; returns 1 if something that every extraction needs is missing."""
-    rows = [[name, _version(name)] for name in PACKAGES]
+    rows = [[name, package_version(name)] for name in PACKAGES]
     print_table("libraries", ["package", "version"], rows)
     missing = [str(name) for name, found in rows if found is None]
     print()
@@ -39,23 +36,20 @@ def doctor(config: DoctorConfig) -> int:
         _print_devices()
     root = artifact_root(config.root)
     print(f"disk     {format_bytes(free_bytes(root))} free at {root}\n")
-    names = config.model or [name for name in model_names() if load_model(name).hub_id]
+    models, problems = usable_models()
+    models = [load_model(name) for name in config.model] or [model for model in models if model.hub_id]
     print_table(
         "weights",
         ["model", "repository", "licence", "here"],
-        [[name, load_model(name).hub_id, load_model(name).licence, _present(load_model(name))] for name in names],
-        notes=["python -m extract download model=... fetches them; weights=random size=tiny needs none"],
+        [[model.name, model.hub_id, model.licence, _present(model)] for model in models],
+        notes=[
+            f"{commands.extract('download', model=commands.ANY)} fetches them; weights=random size=tiny needs none",
+            *problems,
+        ],
     )
     if missing:
         print(f"\nmissing: {', '.join(missing)}\n  fix:      pip install -e '.[extract]'")
     return 1 if missing else 0
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _print_devices() -> None:

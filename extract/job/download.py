@@ -19,6 +19,7 @@ from extract.families import build_adapter
 from extract.job.request import chosen_blocks
 from extract.model import ModelConfig, load_model
 from extract.weights.checkpoint import INDEX_SUFFIX
+from extract.weights.snapshot import untrained_twin
 
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.md", "LICENSE*")
 NEVER = ("assets/", "examples/", "original/", ".git")
@@ -167,5 +168,5 @@ def _offline(model: ModelConfig, error: Exception) -> ModelError:
         expected=f"a network, and access to {model.hub_id}",
         found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
         fix="run this where there is a network and copy the folder, then weights=/path/to/folder;\n"
-        f"            or the untrained twin: python -m extract run model={model.name} weights=random size=tiny",
+        f"            or the untrained twin: {untrained_twin(model.name)}",
     )

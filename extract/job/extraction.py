@@ -1,27 +1,42 @@
-"""A whole extraction: plan, processes, interrupts, summary."""
+"""A whole extraction: plan, processes, interrupts, summary.
+
+Several processes on one machine are started through Dask: one per GPU, or as many as asked for on CPU. They share
+nothing but the store: each goes through the same list of clips from another place on and claims what it takes, so a
+killed one costs the clip in its hands and nobody waits for a slow one.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cache.care.seal import seal_complete
 from cache.format.layout import STORE
-from configs.console import get_logger
-from configs.errors import SpatialprobeError
-from extract.job.config import RunConfig, command
-from extract.job.forward import visible_devices
+from cache.store import FeatureStore
+from configs import commands
+from configs.console import Progress, get_logger
+from configs.errors import ModelError, SpatialprobeError
+from configs.files import atomic_file
+from configs.jobs import local_processes
+from configs.machine import available_cores, package_version, visible_devices
+from configs.paths import logs_path
+from extract.job.config import RunConfig, run_command
 from extract.job.plan import Plan, make_plan
-from extract.job.progress import Tracker, rates, save_log
-from extract.job.request import resolve_request
-from extract.job.runner import Record, Runner
-from extract.size import count_parameters
+from extract.job.request import Request
+from extract.job.runner import Record, Runner, rates
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+POLL_SECONDS = 1.0
 
 
 @dataclass
@@ -44,88 +59,124 @@ class Outcome:
         return [record for record in self.records if record.status == "failed"]
 
 
-def run(config: RunConfig) -> int:
+def run(request: Request) -> int:
     """Extract; returns 1 if any clip failed or is left to another process, else 0.
 
     Raises:
         KeyboardInterrupt: after an interrupt, once the clips in hand are committed.
         SpatialprobeError: nothing can be done; the message says why.
     """
-    devices = visible_devices(config.device)
-    count = config.workers or (len(devices) if devices[0].startswith("cuda") else 1)
-    request = resolve_request(config, devices[0])
-    plan = make_plan(request, config)
+    devices = visible_devices(request.config.device)
+    count = request.config.workers or (len(devices) if devices[0].startswith("cuda") else 1)
+    plan = make_plan(request)
     print(plan.describe(), flush=True)
     if not plan.clips:
         _seal(plan)  # an earlier job may have been killed between its last commit and this
         return 0
     plan.check_disk()
-    request.store(config.root, recorded(devices[0]))
+    request.store(recorded(devices[0]))
     started = time.perf_counter()
     try:
         with interruptible() as stop_file:
             if count == 1:
-                outcome = run_process(config, devices[0], stop_file=stop_file)
+                outcome = run_process(request, devices[0], stop_file=stop_file)
             else:
-                from extract.job.workers import run_workers
-
-                outcome = run_workers(config, devices, count, plan, stop_file)
+                outcome = run_workers(request, devices, count, plan, stop_file)
             interrupted = Path(stop_file).exists()
         seconds = time.perf_counter() - started
         _seal(plan)
-        _summarise(outcome, config, plan, count, seconds)
+        _summarise(outcome, request.config, plan, count, seconds)
         if interrupted:
             raise KeyboardInterrupt
-        left = _left_to_others(plan, config)
+        left = _left_to_others(plan, request.config)
     except KeyboardInterrupt:  # asked for once, or twice, which comes from anywhere inside
-        raise KeyboardInterrupt(f"to continue: {command('run', config)}") from None
+        raise KeyboardInterrupt(f"to continue: {run_command(request.config)}") from None
     return 1 if outcome.failed or left else 0
 
 
-def run_process(
-    config: RunConfig, device: str, index: int = 0, count: int = 1, stop_file: str = "", quiet: bool = False
-) -> Outcome:
+def run_process(request: Request, device: str, index: int = 0, count: int = 1, stop_file: str = "") -> Outcome:
     """Do one process's work: all groups of the job's part, beginning at another place than its siblings."""
     import torch
 
+    config = request.config
     torch.set_num_threads(config.threads)
     if device.startswith("cuda"):
         torch.cuda.set_device(device)  # events and allocations that name no device belong to this one
-    request = resolve_request(config, device)
-    store = request.store(config.root, recorded(device))
-
-    def stop() -> bool:
-        return bool(stop_file) and os.path.exists(stop_file)  # noqa: PTH110  (asked between all clips)
-
     runner = Runner(
-        request, store, batch=config.batch_size(), readers=config.readers or reader_threads(count),
-        share=config.share(), start=index / count, stop=stop, retry=config.retry, verify_writes=config.verify_writes,
+        request, FeatureStore.open(request.path), device=device, batch=config.batch_size(),
+        readers=config.readers or reader_threads(count), share=config.share(), start=index / count,
+        stop_file=stop_file, verify_writes=config.verify_writes,
     )  # fmt: skip
     todo = sum(len(group) for group in runner.todo())
-    with Tracker(todo, request.source) as tracker:
-        runner.done = tracker.add
+    with Progress(todo, request.source, log=get_logger("extract"), warmup=1) as bar:
         started = time.perf_counter()
-        runner.run()
+        runner.run(bar)
         working = time.perf_counter() - started - runner.loading
-        return Outcome(tracker.records, working, count_parameters(request.adapter))
+        parameters = sum(value.numel() for module in runner.adapter.modules() for value in module.parameters())
+        return Outcome(runner.records, working, parameters)
+
+
+def run_workers(request: Request, devices: Sequence[str], count: int, plan: Plan, stop_file: str) -> Outcome:
+    """Run `count` processes to the end and add up what they did.
+
+    Args:
+        request: what is computed.
+        devices: devices that the processes take in turn.
+        count: processes.
+        plan: for the progress bar.
+        stop_file: once it exists, all processes finish the clips in hand and end.
+
+    Raises:
+        SpatialprobeError: what the first failing process raised, after all have ended; or it died several times.
+    """
+    from distributed import KilledWorker
+
+    with local_processes(count) as client:
+        client.run(_ignore_termination)
+        futures = [
+            client.submit(run_process, request, devices[index % len(devices)], index, count, stop_file, pure=False)
+            for index in range(count)
+        ]
+        _watch(client, futures, plan)
+        try:
+            outcomes: list[Outcome] = client.gather(futures)
+        except KilledWorker as error:
+            raise ModelError(
+                "a process died again and again: out of memory, or a crash in a library",
+                fix="fewer workers=, or a smaller batch=; the same command continues",
+            ) from error
+    records = [record for outcome in outcomes for record in outcome.records]
+    working = max(outcome.working for outcome in outcomes)
+    return Outcome(records, working, max(outcome.parameters for outcome in outcomes))
+
+
+def _ignore_termination() -> None:
+    """Batch systems send SIGTERM to all processes of a job; the parent passes it on by the stop file."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _watch(client: Client, futures: Sequence[Future], plan: Plan) -> None:
+    """Show how many clips have been committed until all processes have ended."""
+    store = FeatureStore.open(plan.path)
+    with Progress(plan.clips, plan.source, log=get_logger("extract"), warmup=1) as bar:
+        shown = 0
+        while not all(future.done() for future in futures):
+            time.sleep(POLL_SECONDS)
+            store.refresh()
+            done = min((len(store.committed(spec.name)) for spec in plan.arrays), default=0) - plan.complete
+            bar.advance(max(0, done - shown))
+            shown = max(done, shown)
 
 
 def reader_threads(processes: int) -> int:
     """Return how many threads of each process should decode and resize: the cores, fairly shared, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores // processes))
+    return max(1, min(8, available_cores() // processes))
 
 
 def recorded(device: str) -> dict[str, Any]:
     """Return what is noted of the circumstances of a store's first run; changes no value's meaning."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    versions = {}
-    for package in ("torch", "diffusers", "transformers", "numpy", "pillow"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    packages = ("torch", "diffusers", "transformers", "numpy", "pillow")
+    versions = {package: found for package in packages if (found := package_version(package)) is not None}
     return {"versions": versions, "device": device.partition(":")[0]}
 
 
@@ -157,20 +208,16 @@ def interruptible() -> Iterator[str]:
 
 def _seal(plan: Plan) -> None:
     """Seal the store once it holds all it was made for; a failure costs later readers a second, so it is only told."""
-    from cache.care.seal import seal_complete
-    from cache.store import FeatureStore
-
     try:
         if (plan.path / STORE).is_file():  # a part may have no clips at all
             seal_complete(FeatureStore.open(plan.path))
     except SpatialprobeError as error:
-        get_logger("extract").warning("%s\n  all clips are committed; python -m cache seal store=%s", error, plan.path)
+        again = commands.cache("seal", store=plan.path)
+        get_logger("extract").warning("%s\n  all clips are committed; to seal the store: %s", error, again)
 
 
 def _left_to_others(plan: Plan, config: RunConfig) -> int:
     """Return how many clips of this job were held by other processes to the end, and say by whom."""
-    from cache.store import FeatureStore
-
     store = FeatureStore.open(plan.path)
     names = [spec.name for spec in plan.arrays]
     numbers = [store.clip_index(clip) for clip in store.missing(names) if clip in plan.asked]
@@ -192,5 +239,22 @@ def _summarise(outcome: Outcome, config: RunConfig, plan: Plan, count: int, seco
     if len(outcome.failed) > 10:
         print(f"... and {len(outcome.failed) - 10} more; {plan.path}/quarantine holds all reasons")
     if outcome.failed:
-        print(f"to try them again: {command('run', config)}")
+        print(f"to try them again: {run_command(config)}")
     print(f"store: {plan.path}" + (f"\nlog:   {log}" if log else ""))
+
+
+def save_log(records: list[Record], root: str | None, name: str, parameters: int) -> Path | None:
+    """Write extract_log.parquet of one run: a row per clip with stage timings and the size of the loaded network.
+
+    Returns:
+        Where it is; None if nothing was done.
+    """
+    if not records:
+        return None
+    import pandas as pd
+
+    path = logs_path(root) / "extract" / name / "extract_log.parquet"
+    table = pd.DataFrame([dataclasses.asdict(record) for record in records]).assign(parameters=parameters)
+    with atomic_file(path) as temporary:
+        table.to_parquet(temporary, index=False)
+    return path

@@ -1,50 +1,112 @@
-"""One device: choosing it, moving a batch there, running the adapter, pooling, and bringing the result back."""
+"""From clips on disk to pooled features on the CPU: read, preprocess, batch, run, pool, fetch."""
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cache.format.spec import ArraySpec
-from configs.errors import ConfigError, ModelError
-from configs.machine import without_gpu
-from extract.adapter import Adapter, Batch, Tap
-from extract.job.reader import Prepared
+from configs.errors import DatasetError, MissingError, ModelError
+from data.dataset.clip import QUERY_POSITIONS
+from data.dataset.reader import PreparedDataset
+from extract.adapter import Adapter, Batch, ClipInput, Tap
 from extract.readout import pool_to_grid
-from extract.weights.parts import torch_dtype
+from extract.weights.libraries import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def visible_devices(choice: str) -> list[str]:
-    """Return the torch devices that `device=` means: all visible GPUs for `auto` and `cuda`, else the one named.
+class Prepared(NamedTuple):
+    """One clip, ready for the device, with the seconds it took to read and to preprocess."""
+
+    clip_id: str
+    inputs: Mapping[str, Tensor]
+    frames: int
+    read_seconds: float
+    preprocess_seconds: float
+
+
+def read_clip(dataset: PreparedDataset, adapter: Adapter, clip_id: str) -> ClipInput:
+    """Read the frames that the adapter's windows need; a short clip is continued by its last frame.
 
     Raises:
-        ConfigError: there is no such device here, or nothing here knows the name.
+        DatasetError: the clip has no frames, or lacks frames inside its length that the model needs.
+        CorruptionError: a file can't be decoded.
     """
-    if choice not in ("auto", "cpu", "cuda") and not re.fullmatch(r"cuda:\d+", choice):
-        raise ConfigError(f"can't read device={choice}", expected="auto, cpu, cuda, or one GPU such as cuda:1")
-    if without_gpu():
-        count = 0
-    else:
-        import torch
-
-        count = torch.cuda.device_count()
-    if choice in ("auto", "cuda"):
-        if count:
-            return [f"cuda:{index}" for index in range(count)]
-        if choice == "cuda":
-            raise ConfigError("no GPU is visible to PyTorch", fix="device=cpu, or install a PyTorch build for your GPU")
-        return ["cpu"]
-    if choice.startswith("cuda:") and int(choice[5:]) >= count:
-        raise ConfigError(
-            f"no GPU {choice[5:]} is visible to PyTorch", expected=f"0 to {count - 1}" if count else "device=cpu"
+    spec = adapter.spec
+    present = dataset.positions(clip_id).tolist()
+    if not present:
+        raise DatasetError("the clip has no frames", where=f"{dataset.name}/{clip_id}", expected="at least 1", found=0)
+    length = present[-1] + 1
+    wanted = tuple(min(position, length - 1) for position in spec.frames.positions)
+    absent = sorted(set(wanted) - set(present))
+    if absent:
+        raise DatasetError(
+            f"{spec.name} needs frames that this clip was prepared without",
+            where=f"{dataset.name}/{clip_id}",
+            expected=f"{len(set(wanted))} positions from {wanted[0]} to {wanted[-1]}",
+            found=f"{len(absent)} of them are missing, the first is {absent[0]}",
+            fix="prepare the dataset with all frames; only image models can use the query frames alone",
         )
-    return [choice]
+    unique = sorted(set(wanted))
+    decoded = dataset.frames(clip_id, unique)
+    frames = decoded if len(unique) == len(wanted) else decoded[np.searchsorted(unique, wanted)]
+    truth = _ground_truth(dataset, clip_id, wanted, spec.ground_truth) if spec.ground_truth else {}
+    return ClipInput(clip_id=clip_id, frames=frames, length=length, ground_truth=truth)
+
+
+def prepare(dataset: PreparedDataset, adapter: Adapter, clip_id: str, *, pin: bool) -> Prepared:
+    """Read and preprocess one clip; called in reader threads."""
+    started = time.perf_counter()
+    clip = read_clip(dataset, adapter, clip_id)
+    read = time.perf_counter()
+    inputs = adapter.preprocess(clip)
+    if pin:
+        inputs = {name: tensor.pin_memory() for name, tensor in inputs.items()}
+    return Prepared(clip_id, inputs, len(clip.frames), read - started, time.perf_counter() - read)
+
+
+def _ground_truth(
+    dataset: PreparedDataset, clip_id: str, wanted: tuple[int, ...], kinds: tuple[str, ...]
+) -> dict[str, NDArray[Any]]:
+    """Read what is asked for at query frames; the last one that the clip has serves the padding."""
+    have = dataset.query_positions(clip_id)
+    at = [
+        max((p for p in have if p <= position), default=have[0]) for position in wanted if position in QUERY_POSITIONS
+    ]
+    if len(at) != len(wanted):
+        at = [max(p for p in have if p <= position) for position in wanted]
+    truth: dict[str, NDArray[Any]] = {}
+    try:
+        if "depth" in kinds:
+            truth["depth"] = dataset.depth(clip_id, at)
+        if "instance" in kinds:
+            truth["instance"] = dataset.instance_maps(clip_id, at)
+    except MissingError as error:
+        raise MissingError(
+            f"{error.problem}, from which the oracle makes features", where=f"{dataset.name}/{clip_id}",
+            fix="choose groups= without it: normal, depth and rays need depth and cameras, code and classes instances",
+        ) from error  # fmt: skip
+    if "cam2world" in kinds:
+        cameras = dataset.cameras(clip_id, at)
+        if not cameras.valid.all():
+            raise MissingError(
+                "the oracle needs the camera of every query frame", where=f"{dataset.name}/{clip_id}",
+                fix="leave out normal and rays (groups=...), or the clip",
+            )  # fmt: skip
+        truth |= {"intrinsics": cameras.intrinsics, "cam2world": cameras.cam2world}
+    if "class_of_instance" in kinds:
+        table = dataset.instances(clip_id)
+        classes = np.full(int(table["instance"].max() if len(table) else 0) + 1, -1, np.int64)
+        classes[table["instance"].to_numpy(np.int64)] = table["class_index"].to_numpy(np.int64)
+        truth["class_of_instance"] = classes
+    return truth
 
 
 @dataclass
@@ -148,3 +210,27 @@ def _to_cpu(tensor: Tensor, cuda: bool) -> Tensor:
         return tensor.contiguous()
     target = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     return target.copy_(tensor, non_blocking=True)
+
+
+def seats(numbers: Sequence[int], size: int) -> tuple[list[int], list[int]]:
+    """Seat some clips of one group in a batch of fixed size.
+
+    A clip's seat follows from its number in the store alone, whichever neighbours are there: arithmetic in a batch of
+    another size, or in another place of it, differs in the last bits. Empty seats go to copies of the first clip.
+
+    Args:
+        numbers: numbers of the clips on the store's clip axis, of one group of `size` neighbours.
+        size: clips per batch.
+
+    Returns:
+        For every seat the index in `numbers` of who sits there, and for every clip its seat.
+    """
+    taken = [number % size for number in numbers]
+    return [taken.index(seat) if seat in taken else 0 for seat in range(size)], taken
+
+
+def rows(results: Sequence[Result]) -> Iterator[tuple[Result, int]]:
+    """Yield (result, index in its batch) seat by seat."""
+    for result in results:
+        for row in range(result.batch):
+            yield result, row

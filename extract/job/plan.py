@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cache.care.forecast import bytes_needed, check_free_space, store_bytes
+from cache.format.layout import STORE
 from cache.format.spec import ArraySpec
+from cache.store import FeatureStore
 from configs.console import format_bytes
 from configs.errors import StaleError
 from configs.files import free_bytes
-from extract.job.config import RunConfig
-from extract.job.request import Request, feature_folder
+from extract.families import build_adapter
+from extract.job.request import Request
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from cache.store import FeatureStore
+    pass
 
 ASSUMED_SPEED = 200e12
 """FLOP per second behind the hours of a plan: a round number for bfloat16 on a current data-centre GPU, not a
@@ -41,7 +41,7 @@ class Plan:
         depth: deepest block read, blocks loaded, blocks of the whole network; None for sources that are no model.
         frames: frames read per clip.
         weight_bytes: memory of the loaded weights; None where it was not asked for, or for a tiny twin.
-        flops: arithmetic of one clip (see `extract.compute`); None where it was not asked for.
+        flops: arithmetic of one clip (see `Adapter.flops`); None where it was not asked for.
         device, dtype: where and in what the arithmetic runs.
     """
 
@@ -93,25 +93,21 @@ class Plan:
         check_free_space(self.path, self.arrays, self.clips, self.new_bytes)
 
 
-def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> Plan:
+def make_plan(request: Request, *, measure: bool = False) -> Plan:
     """Find out what is left to do.
 
     Args:
         request: what was asked for.
-        config: the options, for the job's share.
         measure: build the network without memory to add up its weights; takes some seconds.
 
     Raises:
         StaleError: the store has given the name of an array to another one.
     """
-    from cache.format.layout import STORE
-    from cache.store import FeatureStore
-
-    path = feature_folder(config.root, request)
+    path = request.path
     ids = [entry.clip_id for entry in request.clips]
     place = {clip: index for index, clip in enumerate(ids)}
     done: dict[str, set[str]] = {}
-    identity = {"source": request.source, "dataset": request.dataset.name, "fingerprint": request.fingerprint()}
+    identity = {"source": request.source, "dataset": request.dataset, "fingerprint": request.fingerprint}
     beginning = 0
     if (path / STORE).is_file():
         store = FeatureStore.open(path)
@@ -120,7 +116,7 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
         _refuse_namesakes(store, request.specs)
     else:
         beginning = store_bytes(identity, {}, request.clips, request.specs)
-    mine = [clip for clip in ids if config.mine(place[clip])]
+    mine = [clip for clip in ids if request.config.mine(place[clip])]
     absent = Counter(tuple(spec.name for spec in request.specs if clip not in done.get(spec.name, ())) for clip in mine)
     lacking = sum(count for names, count in absent.items() if names)
     by_name = {spec.name: spec for spec in request.specs}
@@ -128,12 +124,12 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
     depth, weights, flops = None, None, None
     if deepest := [(tap.block, spec.blocks_total or 0) for tap, spec in request.arrays.values() if tap.block]:
         read, total = max(deepest)
-        depth = read, total if request.adapter.spec.whole_network else read, total
+        depth = read, total if request.spec.whole_network else read, total
     if measure and depth and request.variant.size != "tiny":
         weights, flops = measure_network(request)
     return Plan(
         source=request.source,
-        dataset=request.dataset.name,
+        dataset=request.dataset,
         path=path,
         clips=lacking,
         complete=len(mine) - lacking,
@@ -141,11 +137,11 @@ def make_plan(request: Request, config: RunConfig, *, measure: bool = False) -> 
         asked=frozenset(ids),
         new_bytes=beginning + clip_bytes,
         depth=depth,
-        frames=len(request.adapter.spec.frames.positions),
+        frames=len(request.spec.frames.positions),
         weight_bytes=weights,
         flops=flops,
         device=request.variant.device,
-        dtype=request.adapter.spec.compute_dtype,
+        dtype=request.spec.compute_dtype,
     )
 
 
@@ -168,18 +164,9 @@ def _refuse_namesakes(store: FeatureStore, specs: Sequence[ArraySpec]) -> None:
 
 def measure_network(request: Request) -> tuple[int, int | None]:
     """Return (bytes of the weights, FLOP of one clip) that the taps need at full size, from networks without memory."""
-    from dataclasses import replace
-
-    from extract.compute import clip_flops
-    from extract.families import build_adapter
-    from extract.size import network_modules
-
-    dtype = request.adapter.spec.compute_dtype
+    dtype = request.spec.compute_dtype
     variant = replace(request.variant, device="meta", weights="random", size="full", dtype=dtype, cache=None)
     adapter = build_adapter(request.model, variant)
     adapter.load([tap for tap, _ in request.arrays.values()])
-    return sum(_bytes(module) for module in network_modules(adapter)), clip_flops(adapter)
-
-
-def _bytes(module: nn.Module) -> int:
-    return sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
+    parameters = [parameter for module in adapter.modules() for parameter in module.parameters()]
+    return sum(parameter.numel() * parameter.element_size() for parameter in parameters), adapter.flops()

@@ -5,48 +5,51 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cache.format.clips import ClipEntry
 from cache.format.spec import ArraySpec
 from cache.locate import store_path
-from configs.blocks import even_blocks, scaled_block
-from configs.errors import ConfigError, MissingError
+from cache.store import FeatureStore
+from configs.errors import ConfigError, MissingError, StaleError
 from configs.loader import closest
-from configs.names import SourceName
+from configs.names import SourceName, even_blocks, scaled_block
 from configs.paths import artifact_root
+from data.dataset.reader import PreparedDataset
 from extract.adapter import Adapter, BackboneSpec, Tap, Variant
 from extract.families import build_adapter
-from extract.job.config import RunConfig, command, untrained
+from extract.job.config import RunConfig, run_command, untrained
 from extract.model import ModelConfig, load_model
 from extract.noise import NoiseLevel, levels
-
-if TYPE_CHECKING:
-    from cache.store import FeatureStore
-    from data.dataset.reader import PreparedDataset
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One extraction, resolved.
+    """One extraction, resolved once: plain data, which goes to the processes that do the work.
 
     Attributes:
+        config: the options that it was resolved from.
         model: the model.
-        adapter: it, in the chosen variant; nothing loaded.
         variant: how it is run.
         source: name of the source in paths and tables; says when weights are random.
+        spec: what is true of the model in this variant.
         arrays: array name -> the tap that yields it, and what the store needs to know.
         clips: the clips asked for.
-        dataset: where they come from.
+        dataset: name of the dataset that they come from.
+        fingerprint: everything that changes a value.
+        path: folder of the store, which may not exist yet.
     """
 
+    config: RunConfig
     model: ModelConfig
-    adapter: Adapter
     variant: Variant
     source: str
+    spec: BackboneSpec
     arrays: Mapping[str, tuple[Tap, ArraySpec]]
-    clips: Sequence[ClipEntry]
-    dataset: PreparedDataset
+    clips: tuple[ClipEntry, ...]
+    dataset: str
+    fingerprint: Mapping[str, Any]
+    path: Path
 
     @property
     def specs(self) -> list[ArraySpec]:
@@ -57,25 +60,32 @@ class Request:
         """Return the taps that yield some arrays, each once."""
         return list(dict.fromkeys(self.arrays[name][0] for name in names))
 
-    def fingerprint(self) -> dict[str, Any]:
-        """Return everything that changes a value."""
-        return {
-            "adapter": dict(self.adapter.identity()),
-            "dataset": {"name": self.dataset.name, "parameters": self.dataset.fingerprint},
-            "store_dtype": self.specs[0].dtype,
-            "pooling": "adaptive average in float32",
-        }
+    def adapter(self, device: str | None = None) -> Adapter:
+        """Make the adapter, on another device of the same kind if one is given; loads no weights."""
+        return build_adapter(self.model, replace(self.variant, device=device or self.variant.device))
 
-    def store(self, root: str | None, recorded: Mapping[str, Any]) -> FeatureStore:
-        """Create the store, or add the arrays and clips that it lacks."""
-        from cache.store import FeatureStore
+    def open_dataset(self) -> PreparedDataset:
+        """Open the dataset.
 
-        fingerprint = self.fingerprint()
+        Raises:
+            StaleError: it has been prepared anew since the request was resolved.
+        """
+        dataset = PreparedDataset.open(self.config.dataset, self.config.root)
+        if dataset.fingerprint != self.fingerprint["dataset"]["parameters"]:
+            raise StaleError(
+                f"the dataset {self.dataset} was prepared anew while its features were being extracted",
+                where=dataset.path,
+                fix=f"start again: {run_command(self.config)}",
+            )
+        return dataset
+
+    def store(self, recorded: Mapping[str, Any]) -> FeatureStore:
+        """Create the store, or add the arrays and clips that it lacks; `recorded` notes the first run's machine."""
         return FeatureStore.create(
-            store_path(root, self.dataset.name, self.source, fingerprint),
+            self.path,
             source=self.source,
-            dataset=self.dataset.name,
-            fingerprint=fingerprint,
+            dataset=self.dataset,
+            fingerprint=dict(self.fingerprint),
             recorded=recorded,
             clips=self.clips,
             arrays=self.specs,
@@ -90,8 +100,6 @@ def resolve_request(config: RunConfig, device: str) -> Request:
         MissingError: no such dataset or clip.
         ModelError: the weights are not on this machine.
     """
-    from data.dataset.reader import PreparedDataset
-
     config.check()
     model = load_model(config.model)
     dataset = PreparedDataset.open(config.dataset, config.root)
@@ -101,14 +109,24 @@ def resolve_request(config: RunConfig, device: str) -> Request:
         usual = build_adapter(model, replace(variant, temporal="paper"))
         if usual.identity() == adapter.identity():
             raise ConfigError(f"{model.name} has only one way to cut windows", fix="leave temporal= out")
+    source, arrays = source_name(model, variant), _arrays(config, model, adapter.spec, variant)
+    fingerprint = {
+        "adapter": dict(adapter.identity()),
+        "dataset": {"name": dataset.name, "parameters": dataset.fingerprint},
+        "store_dtype": next(iter(arrays.values()))[1].dtype,
+        "pooling": "adaptive average in float32",
+    }
     return Request(
+        config=config,
         model=model,
-        adapter=adapter,
         variant=variant,
-        source=source_name(model, variant),
-        arrays=_arrays(config, model, adapter.spec, variant),
+        source=source,
+        spec=adapter.spec,
+        arrays=arrays,
         clips=_clips(config, dataset),
-        dataset=dataset,
+        dataset=dataset.name,
+        fingerprint=fingerprint,
+        path=store_path(config.root, dataset.name, source, fingerprint),
     )
 
 
@@ -120,7 +138,7 @@ def variant_of(config: RunConfig, model: ModelConfig, device: str) -> Variant:
         raise ConfigError(f"groups= and oracle_noise= mean nothing for {model.name}", expected="model=oracle")
     if model.kind == "control":
         weights, size = "hub", "full"  # it has none; `weights=random size=tiny` is for the models of the same command
-        grids = [_parse_grid(text) for text in config.grid if text not in ("probe", "native")]
+        grids = [_parse_grid(text) for text in config.grid if text not in ("paper", "native")]
         if len(grids) > 1:
             raise ConfigError(
                 f"{model.name} is made for one grid at a time",
@@ -132,7 +150,7 @@ def variant_of(config: RunConfig, model: ModelConfig, device: str) -> Variant:
         weights=weights, size=size, protocol=config.protocol, temporal=config.temporal,
         init_seed=config.init_seed, noise_seed=config.noise_seed, device=device, dtype=config.dtype,
         cache=str(artifact_root(config.root) / "extract-cache"), cache_latents=config.cache_latents, extra=extra,
-        twin=command("run", untrained(config)),
+        twin=run_command(untrained(config)),
     )  # fmt: skip
 
 
@@ -229,11 +247,11 @@ def _array(tap: Tap, grid: tuple[int, int], config: RunConfig, spec: BackboneSpe
 
 
 def _grid(text: str, native: tuple[int, int], model: ModelConfig) -> tuple[int, int]:
-    """Return a grid; `probe` keeps the paper's ratio to the native one, so that it works for tiny twins and any tap."""
-    if text == "native" or model.kind == "control" or (text == "probe" and not model.probe_grid):
+    """Return a grid; `paper` keeps the paper's ratio to the native one, so that it works for tiny twins and any tap."""
+    if text == "native" or model.kind == "control" or (text == "paper" and not model.paper_grid):
         return native
-    if text == "probe":
-        full = (model.probe_grid[0], model.probe_grid[1])
+    if text == "paper":
+        full = (model.paper_grid[0], model.paper_grid[1])
         if native[0] >= full[0] and native[1] >= full[1]:
             return full
         return max(1, native[0] * full[0] // model.grid[0]), max(1, native[1] * full[1] // model.grid[1])
@@ -243,11 +261,11 @@ def _grid(text: str, native: tuple[int, int], model: ModelConfig) -> tuple[int, 
 def _parse_grid(text: str) -> tuple[int, int]:
     rows, cross, columns = text.partition("x")
     if not cross or not rows.isdigit() or not columns.isdigit() or not int(rows) * int(columns):
-        raise ConfigError(f"can't read grid={text}", expected="probe, native, or rows x columns such as 15x26")
+        raise ConfigError(f"can't read grid={text}", expected="paper, native, or rows x columns such as 15x26")
     return int(rows), int(columns)
 
 
-def _clips(config: RunConfig, dataset: PreparedDataset) -> list[ClipEntry]:
+def _clips(config: RunConfig, dataset: PreparedDataset) -> tuple[ClipEntry, ...]:
     index = dataset.clips
     chosen = list(dict.fromkeys(config.clips)) or [str(name) for name in index["clip_id"]]
     unknown = [name for name in chosen if name not in index.index]
@@ -258,9 +276,4 @@ def _clips(config: RunConfig, dataset: PreparedDataset) -> list[ClipEntry]:
     chosen = chosen[: config.limit] if config.limit else chosen
     rows = index.loc[chosen]
     columns = zip(rows["clip_id"], rows["group_id"], rows["clip_sha256"], strict=True)
-    return [ClipEntry(str(clip), str(group), str(sha)) for clip, group, sha in columns]
-
-
-def feature_folder(root: str | None, request: Request) -> Path:
-    """Return where the request's store lies or will lie."""
-    return store_path(root, request.dataset.name, request.source, request.fingerprint())
+    return tuple(ClipEntry(str(clip), str(group), str(sha)) for clip, group, sha in columns)

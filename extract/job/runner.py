@@ -8,26 +8,23 @@ clip counts when its commit record exists.
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from configs.console import get_logger
+from cache.lease import Lease
+from cache.store import FeatureStore
+from configs.console import Progress, format_bytes, get_logger
 from configs.errors import CorruptionError, ModelError, SpatialprobeError
-from extract.batch import Finished, Group, rows, seats
 from extract.job.config import AUTO_BATCH
-from extract.job.forward import Device
-from extract.job.reader import Prepared, prepare
+from extract.job.forward import Device, Prepared, Result, prepare, rows, seats
 from extract.job.request import Request
-
-if TYPE_CHECKING:
-    from cache.lease import Lease
-    from cache.store import FeatureStore
 
 GROUPS_AHEAD = 3
 """Groups that are read ahead of the device."""
@@ -55,22 +52,43 @@ class Record:
     finished_at: float = 0.0
 
 
+@dataclass
+class Group:
+    """Clips that are claimed and being read: (clip id, lease, arrays that it lacks), and what the readers will give."""
+
+    clips: list[tuple[str, Lease, list[str]]]
+    futures: list[Future[Prepared]] = field(default_factory=list)
+
+
+class Finished(NamedTuple):
+    """One clip on its way to the disk: `row` of `result`, whose time `sharing` clips share."""
+
+    clip: Prepared
+    lease: Lease
+    names: list[str]
+    result: Result
+    row: int
+    sharing: int
+    waited: float
+
+
 class Runner:
     """Works on one share of the clips of a request until none is left to claim.
 
     Attributes:
-        done: called with the record of every clip, from several threads; set it before `run`.
+        records: what happened to each clip so far; written by several threads.
+        adapter: the model on this process's device.
         loading: seconds that it took to load the network.
 
     Args:
-        request: what is computed; its adapter runs on this process's device.
+        request: what is computed.
         store: where it goes; arrays and clips exist.
+        device: torch device of this process; None for the one that the request was resolved for.
         batch: clips per forward; 0 = found out.
         readers: reader threads.
         share: (index, count): groups whose number is `index` modulo `count`.
         start: where in the list of groups to begin, as a fraction; processes that share a list begin apart.
-        stop: asked between groups; True ends the work after the clips in hand.
-        retry: whether to try clips again that have failed before.
+        stop_file: once it exists, the clips in hand are the last ones; "" for none.
         verify_writes: whether to read every shard back before its clip counts.
     """
 
@@ -79,29 +97,34 @@ class Runner:
         request: Request,
         store: FeatureStore,
         *,
+        device: str | None = None,
         batch: int = 1,
         readers: int = 2,
         share: tuple[int, int] = (0, 1),
         start: float = 0.0,
-        stop: Callable[[], bool] = lambda: False,
-        retry: bool = True,
+        stop_file: str = "",
         verify_writes: bool = False,
     ) -> None:
-        self._request, self._store, self._readers, self._stop = request, store, readers, stop
-        self.done: Callable[[Record], None] = lambda record: None
+        self._request, self._store, self._readers, self._stop_file = request, store, readers, stop_file
+        self._device = device or request.variant.device
+        self.adapter = request.adapter(self._device)
+        self._dataset = request.open_dataset()
+        self.records: list[Record] = []
         self._batch, self._automatic, self._share, self._start = batch or AUTO_BATCH, batch == 0, share, start
         self.loading = 0.0
         self._names = [spec.name for spec in request.specs]
-        self._retry, self._verify_writes = retry, verify_writes
+        self._verify_writes = verify_writes
         self._failed: set[str] = set()
         self._succeeded = 0
         self._fatal: BaseException | None = None
         self._lock = threading.Lock()
+        self._bar: Progress | None = None
+        self._started = 0.0
 
     def todo(self) -> list[list[str]]:
         """Return the groups of clips of this share that still lack an array."""
         wanted = {entry.clip_id for entry in self._request.clips}
-        lacking = set(self._store.missing(self._names, quarantined=self._retry)) & wanted - self._failed
+        lacking = set(self._store.missing(self._names, quarantined=True)) & wanted - self._failed
         groups: dict[int, list[str]] = {}
         for index, clip_id in enumerate(self._store.clips):
             if clip_id in lacking and (index // self._batch) % self._share[1] == self._share[0]:
@@ -110,8 +133,11 @@ class Runner:
         first = int(self._start * len(ordered))
         return ordered[first:] + ordered[:first]
 
-    def run(self) -> None:
+    def run(self, bar: Progress | None = None) -> None:
         """Do all that can be claimed.
+
+        Args:
+            bar: shows every finished clip, and how fast they come.
 
         Raises:
             ModelError, StorageError: nothing further can be done; what is committed stays.
@@ -119,9 +145,9 @@ class Runner:
         groups = self.todo()
         if not groups:
             return
-        started = time.perf_counter()
+        self._bar, self._started = bar, time.perf_counter()
         device = self._load(groups)
-        self.loading = time.perf_counter() - started
+        self.loading = time.perf_counter() - self._started
         writes: queue.Queue[list[Finished] | None] = queue.Queue(WRITES_AHEAD)
         writer = threading.Thread(target=self._write_all, args=(writes,), name="extract-writer")
         writer.start()
@@ -145,10 +171,9 @@ class Runner:
             for name in self._names
             if set(self._store.missing([name], quarantined=True)) & {c for g in groups for c in g}
         ]
-        adapter = self._request.adapter
-        adapter.load(self._request.taps(lacking))
+        self.adapter.load(self._request.taps(lacking))
         arrays = {name: self._request.arrays[name] for name in lacking}
-        return Device(adapter, self._request.variant.device, arrays, self._automatic)
+        return Device(self.adapter, self._device, arrays, self._automatic)
 
     def _pass(
         self, groups: list[list[str]], device: Device, pool: ThreadPoolExecutor, writes: queue.Queue[Any]
@@ -162,7 +187,7 @@ class Runner:
                 while len(ahead) < GROUPS_AHEAD and (group := next(source, None)) is not None:
                     pin = device.name.startswith("cuda")
                     group.futures = [
-                        pool.submit(prepare, self._request.dataset, device.adapter, clip_id, pin=pin)
+                        pool.submit(prepare, self._dataset, self.adapter, clip_id, pin=pin)
                         for clip_id, _, _ in group.clips
                     ]
                     ahead.append(group)
@@ -245,7 +270,7 @@ class Runner:
         busy = result.wait() / sharing
         started = time.perf_counter()
         size = 0
-        facts = {"device": self._request.variant.device, "batch": result.batch}
+        facts = {"device": self._device, "batch": result.batch}
         with self._store.writer(clip_id, lease, run=facts, verify_writes=self._verify_writes) as writer:
             for name in names:
                 features = result.arrays[name][row]
@@ -266,7 +291,7 @@ class Runner:
         )
         with self._lock:
             self._succeeded += 1
-        self.done(record)
+        self._note(record)
 
     def _fail(self, clip_id: str, lease: Lease, error: Exception) -> None:
         """Set a clip aside with the reason; the next run tries it again."""
@@ -280,7 +305,7 @@ class Runner:
         with self._lock:
             self._failed.add(clip_id)
             hopeless = self._succeeded == 0 and len(self._failed) >= GIVE_UP_AFTER
-        self.done(Record(clip_id=clip_id, status="failed", reason=reason, finished_at=time.time()))
+        self._note(Record(clip_id=clip_id, status="failed", reason=reason, finished_at=time.time()))
         if hopeless and self._fatal is None:
             self._fatal = ModelError(
                 f"the first {GIVE_UP_AFTER} clips have all failed",
@@ -289,4 +314,24 @@ class Runner:
             )
 
     def _halted(self) -> bool:
-        return self._fatal is not None or self._stop()
+        return self._fatal is not None or (bool(self._stop_file) and os.path.exists(self._stop_file))  # noqa: PTH110
+
+    def _note(self, record: Record) -> None:
+        """Keep the record of a clip and show it."""
+        with self._lock:
+            self.records.append(record)
+            if self._bar is not None:
+                self._bar.note(rates(self.records, time.perf_counter() - self._started))
+                self._bar.advance()
+
+
+def rates(records: list[Record], seconds: float, processes: int = 1) -> str:
+    """Return clips, frames and bytes per second and the share of the time that the devices were busy."""
+    done = [record for record in records if record.status == "done"]
+    seconds = max(seconds, 1e-9)
+    busy = sum(record.device_seconds for record in done) / seconds / processes
+    written = sum(record.bytes for record in done)
+    return (
+        f"{len(done) / seconds:.2f} clips/s, {sum(r.frames for r in done) / seconds:.0f} frames/s, "
+        f"{format_bytes(written / seconds)}/s, device busy {busy:.0%}"
+    )

@@ -10,19 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from extract.adapter import BackboneSpec, Batch, ClipInput, Tap, Variant
-from extract.noise import NoiseLevel, gaussian_batch
-from extract.video.kept import LatentCache
-from extract.video.preprocess import resize_clip, unit_range
+from extract.adapter import Adapter, BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
+from extract.frames import FramePlan
+from extract.model import ModelConfig
+from extract.noise import NoiseLevel, NoiseSchedule, gaussian_batch
+from extract.video.kept import kept
+from extract.weights.libraries import compute_dtype, model_dtype
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 NOISE_RULE = "sha256(seed/clip/role), float32 normal on the CPU"
 
@@ -80,19 +83,23 @@ class VideoNetwork(Protocol):
         """Run noisy latents (B, C, t, y, x) float32 up to the deepest block: block -> (B, t * y * x tokens, width)."""
 
 
-class VideoAdapter:
-    """A video generation model behind the adapter contract."""
+class VideoAdapter(Adapter):
+    """A video generation model behind the adapter contract.
+
+    Attributes:
+        network: the networks of its family.
+    """
 
     def __init__(
         self, spec: BackboneSpec, network: VideoNetwork, identity: Mapping[str, Any], variant: Variant
     ) -> None:
         self.spec = spec
-        self._network = network
+        self.network = network
         self._identity = identity
         self._variant = variant
         self._taps: tuple[Tap, ...] = ()
         self._vae = ""
-        self._latents = LatentCache(variant.cache if variant.cache_latents else None)
+        self._kept = Path(variant.cache) / "latents" if variant.cache and variant.cache_latents else None
 
     def identity(self) -> Mapping[str, Any]:
         """Return everything that changes a value."""
@@ -101,10 +108,10 @@ class VideoAdapter:
             "protocol": self._variant.protocol,
             "windows": [list(window) for window in self.spec.frames.windows],
             "short_clips": "last frame repeated",
-            "input": {"size": list(self.spec.input_size), "resize": f"PIL {self._network.resample.name.lower()}"},
+            "input": {"size": list(self.spec.input_size), "resize": f"PIL {self.network.resample.name.lower()}"},
             "noise": {"seed": self._variant.noise_seed, "rule": NOISE_RULE},
             "compute_dtype": self.spec.compute_dtype,
-            "vae": self._network.vae_identity(),
+            "vae": self.network.vae_identity(),
             **self._identity,
         }
 
@@ -112,9 +119,9 @@ class VideoAdapter:
         """Resize the frames: `pixels` (n, h, w, 3) uint8, and whatever the family needs of the first frame."""
         import torch
 
-        pixels = torch.from_numpy(resize_clip(clip.frames, self.spec.input_size, self._network.resample))
-        inputs = {"pixels": pixels, **self._network.prepare(clip.frames[0])}
-        if self._latents.folder:
+        pixels = torch.from_numpy(resize_clip(clip.frames, self.spec.input_size, self.network.resample))
+        inputs = {"pixels": pixels, **self.network.prepare(clip.frames[0])}
+        if self._kept:
             inputs["pixels_digest"] = torch.frombuffer(
                 bytearray(sha256(pixels.numpy().tobytes()).digest()), dtype=torch.uint8
             )
@@ -125,8 +132,12 @@ class VideoAdapter:
         for tap in taps:
             self.spec.check(tap)
         self._taps = tuple(taps)
-        self._network.load(max((tap.block or 0 for tap in taps), default=0))
-        self._vae = self._network.vae_digest() if self._latents.folder else ""
+        self.network.load(max((tap.block or 0 for tap in taps), default=0))
+        self._vae = self.network.vae_digest() if self._kept else ""
+        frames = self.spec.frames
+        self._windows = [
+            (window, list(chosen), frames.rows_of_window(window)[1]) for window, chosen in enumerate(frames.gather)
+        ]
 
     def forward(self, batch: Batch) -> Mapping[str, Tensor]:
         """Encode every window once, then run the transformer once per noise level."""
@@ -134,15 +145,14 @@ class VideoAdapter:
 
         parts: dict[str, list[Tensor]] = {tap.key: [] for tap in self._taps}
         with torch.inference_mode():
-            for window, frames in enumerate(self.spec.frames.gather):
+            for window, frames, tokens in self._windows:
                 draws = Draws(self._variant.noise_seed, batch.clip_ids, window, self._variant.device)
-                for key, rows in self._window(batch, window, frames, draws).items():
+                for key, rows in self._window(batch, frames, tokens, draws).items():
                     parts[key].append(rows)
             return {key: torch.cat(rows, dim=1) for key, rows in parts.items()}
 
-    def _window(self, batch: Batch, window: int, frames: Sequence[int], draws: Draws) -> dict[str, Tensor]:
-        _, tokens = self.spec.frames.rows_of_window(window)
-        video = unit_range(batch.inputs["pixels"][:, list(frames)])
+    def _window(self, batch: Batch, frames: list[int], tokens: list[int], draws: Draws) -> dict[str, Tensor]:
+        video = unit_range(batch.inputs["pixels"][:, frames])
         latents = self._encode(batch, video, draws)
         found: dict[str, Tensor] = {}
         for tap in self._taps:
@@ -150,12 +160,12 @@ class VideoAdapter:
                 channels = self.spec.taps["vae"].channels
                 found[tap.key] = latents[:, :channels, tokens].permute(0, 2, 3, 4, 1)
         levels = {tap.noise.label: tap.noise for tap in self._taps if tap.noise is not None}
-        condition = self._network.condition(video, latents, batch.inputs, draws) if levels else None
+        condition = self.network.condition(video, latents, batch.inputs, draws) if levels else None
         for level in levels.values():
             noise = draws("noise", latents.shape[1:])
             noisy = level.signal * latents + level.noise * noise
             wanted = {tap.block: tap for tap in self._taps if tap.noise == level and tap.block is not None}
-            for block, states in self._network.hidden(noisy, level, condition, sorted(wanted)).items():
+            for block, states in self.network.hidden(noisy, level, condition, sorted(wanted)).items():
                 grid = self.spec.taps[wanted[block].name].grid
                 maps = states.view(len(states), self.spec.frames.tokens, *grid, -1)
                 found[wanted[block].key] = maps[:, tokens]
@@ -167,10 +177,92 @@ class VideoAdapter:
         encoded = []
         for index in range(len(video)):
             one = video[index : index + 1]
-            pixels = batch.inputs["pixels_digest"][index] if self._latents.folder else None
-            seen = [] if pixels is None else pixels.tolist()
+            encode = partial(self.network.encode, one, draws.one(index))
+            if self._kept is None:
+                encoded.append(encode())
+                continue
+            seen = batch.inputs["pixels_digest"][index].tolist()
             # the clip too: some latents hold noise of its own, which another clip with the same pixels must not get
-            key = [self._vae, self._network.vae_identity(), seen, draws.window, batch.clip_ids[index]]
-            encode = partial(self._network.encode, one, draws.one(index))
-            encoded.append(self._latents.get(key, encode, one.device))
+            key = [self._vae, self.network.vae_identity(), seen, draws.window, batch.clip_ids[index]]
+            encoded.append(kept(self._kept, key, encode, one.device, spread=True))
         return torch.cat(encoded)
+
+    def modules(self) -> Sequence[nn.Module]:
+        """See `Adapter.modules`."""
+        from torch import nn
+
+        return [value for value in vars(self.network).values() if isinstance(value, nn.Module)]
+
+    def flops(self) -> int:
+        """See `Adapter.flops`; the VAE is included."""
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        height, width = self.spec.input_size
+        frames = len(self.spec.frames.positions)
+        pixels = torch.empty(1, frames, height, width, 3, dtype=torch.uint8, device="meta")
+        inputs = {"pixels": pixels, "condition": pixels[:, 0], "clip": torch.empty(1, 3, 224, 224, device="meta")}
+        with FlopCounterMode(display=False) as counter:
+            self.forward(Batch(clip_ids=["clip"], inputs=inputs))
+        return int(counter.get_total_flops())
+
+
+def video_spec(
+    model: ModelConfig,
+    variant: Variant,
+    frames: FramePlan,
+    schedule: NoiseSchedule,
+    latent_channels: int,
+    *,
+    whole_network: bool = False,
+) -> BackboneSpec:
+    """Return the specification of a model with a VAE of factor 8 and patches of 2x2 latents.
+
+    Args:
+        model, variant: the model and how it is run.
+        frames: its windows.
+        schedule: its noise levels.
+        latent_channels: channels of the tap `vae`.
+        whole_network: whether all blocks run whatever the tap.
+    """
+    height, width = model.input_size
+    return BackboneSpec(
+        name=model.name,
+        family=model.family,
+        frames=frames,
+        input_size=(height, width),
+        taps={
+            "dit": TapSpec(blocks=model.blocks, grid=(height // 16, width // 16), channels=model.width, noisy=True),
+            "vae": TapSpec(blocks=0, grid=(height // 8, width // 8), channels=latent_channels),
+        },
+        compute_dtype=compute_dtype(model, variant),
+        store_dtype=model_dtype(model, variant),
+        schedule=schedule,
+        whole_network=whole_network,
+    )
+
+
+def without_decoder(vae: nn.Module) -> Sequence[str]:
+    """Leave the VAE's decoder out; returns the prefixes of its tensors."""
+    vae.decoder = vae.post_quant_conv = None  # type: ignore[assignment]
+    return ["decoder.", "post_quant_conv."]
+
+
+def resize(frame: NDArray[np.uint8], size: tuple[int, int], method: Image.Resampling) -> NDArray[np.uint8]:
+    """Resize one (H, W, 3) uint8 frame to `size` = (height, width); its aspect is not kept (published protocol)."""
+    if frame.shape[:2] == size:
+        return frame
+    return np.asarray(Image.fromarray(frame).resize((size[1], size[0]), method))
+
+
+def resize_clip(frames: NDArray[np.uint8], size: tuple[int, int], method: Image.Resampling) -> NDArray[np.uint8]:
+    """Resize (n, H, W, 3) uint8 frames to (n, *size, 3)."""
+    out = np.empty((len(frames), *size, 3), np.uint8)
+    for index, frame in enumerate(frames):
+        out[index] = resize(frame, size, method)
+    return out
+
+
+def unit_range(pixels: Tensor) -> Tensor:
+    """Turn (..., n, h, w, 3) uint8 pixels into (..., 3, n, h, w) float32 in [-1, 1]."""
+    return pixels.movedim(-1, -4).float().div(255.0).mul(2.0).sub(1.0)

@@ -1,4 +1,4 @@
-"""VAE latents kept on disk and shared by models that have the same VAE and see the same pixels of a clip."""
+"""Tensors computed once and kept on disk: latents of clips, embeddings of the empty prompt."""
 
 from __future__ import annotations
 
@@ -14,27 +14,34 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class LatentCache:
-    """A folder of latents, one small file per clip and window, named by a digest of pixels and VAE.
+def kept(
+    folder: Path | None,
+    key: Any,
+    compute: Callable[[], Tensor],
+    device: str | torch.device = "cpu",
+    *,
+    spread: bool = False,
+) -> Tensor:
+    """Return `compute()`, or what an earlier call with the same key left in a folder: the same bits.
 
-    They are kept in float32, so that a run with the cache gives the same bits as one without.
+    Args:
+        folder: holds one small file per tensor; None keeps nothing.
+        key: everything that the tensor depends on, as JSON types.
+        compute: makes the tensor.
+        device: where a tensor from the folder goes.
+        spread: spread the files over sub-folders, for thousands of them.
     """
+    if folder is None:
+        return compute()
+    from safetensors.torch import load_file, save_file
 
-    def __init__(self, cache: str | None) -> None:
-        self.folder = Path(cache) / "latents" if cache else None
-
-    def get(self, key: Any, compute: Callable[[], Tensor], device: torch.device) -> Tensor:
-        """Return the latents of `key`, computing and keeping them if they aren't there yet."""
-        if self.folder is None:
-            return compute()
-        from safetensors.torch import load_file, save_file
-
-        name = digest(key)[:32]
-        path = self.folder / name[:2] / f"{name}.safetensors"
-        if path.is_file():
-            found: Tensor = load_file(path, device=str(device))["latents"]
-            return found
-        latents = compute()
-        with atomic_file(path) as temporary:
-            save_file({"latents": latents.contiguous().cpu()}, temporary)
-        return latents
+    name = digest(key)[:20]
+    path = (folder / name[:2] if spread else folder) / f"{name}.safetensors"
+    if path.is_file():
+        found: Tensor
+        (found,) = load_file(path, device=str(device)).values()
+        return found
+    tensor = compute()
+    with atomic_file(path) as temporary:
+        save_file({"kept": tensor.contiguous().cpu()}, temporary)
+    return tensor

@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from configs.errors import ModelError
-from configs.files import atomic_file
-from configs.identity import digest
 from extract.noise import gaussian
-from extract.weights.parts import quiet_libraries, torch_dtype
+from extract.video.kept import kept
+from extract.weights.libraries import load_library_model, torch_dtype
+from extract.weights.parts import WeightSource
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from extract.weights.parts import WeightSource
 
 
 def empty_prompt(
@@ -61,9 +58,8 @@ def empty_prompt(
             kept_rows: Tensor = states * mask[..., None] if masked else states
             return kept_rows.float().clone()
 
-    return kept(
-        compute, cache, {"weights": source.identity, "part": part, "length": length, "masked": masked, "dtype": dtype}
-    )
+    known = {"weights": source.identity, "part": part, "length": length, "masked": masked, "dtype": dtype}
+    return kept(_folder(cache), known, compute)
 
 
 def empty_prompt_pooled(
@@ -87,42 +83,8 @@ def empty_prompt_pooled(
             pooled: Tensor = model(ids).pooler_output
             return pooled.float().clone()
 
-    return kept(compute, cache, {"weights": source.identity, "part": part, "length": length, "pooled": True})
+    return kept(_folder(cache), {"weights": source.identity, "part": part, "length": length, "pooled": True}, compute)
 
 
-def kept(compute: Any, cache: str | None, identity: dict[str, Any]) -> Tensor:
-    """Return `compute()`, or what an earlier call with the same identity left in the cache folder."""
-    from safetensors.torch import load_file, save_file
-
-    if cache is None:
-        result: Tensor = compute()
-        return result
-    path = Path(cache) / "prompts" / f"{digest(identity)[:20]}.safetensors"
-    if not path.is_file():
-        embedding = compute().contiguous()
-        with atomic_file(path) as temporary:
-            save_file({"embedding": embedding}, temporary)
-    found: Tensor = load_file(path)["embedding"]
-    return found
-
-
-def load_library_model(cls: Any, folder: Path, **options: Any) -> Any:
-    """Load a whole transformers model from local safetensors files; refuses a snapshot that lacks tensors.
-
-    Raises:
-        ModelError: files or tensors are missing.
-    """
-    try:
-        with quiet_libraries():
-            model, info = cls.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
-            )
-    except OSError as error:
-        raise ModelError(f"can't load {cls.__name__}: {error}", where=folder, fix="download the model again") from error
-    if info["missing_keys"]:
-        raise ModelError(
-            f"the weights of {cls.__name__} are incomplete", where=folder,
-            found=f"{len(info['missing_keys'])} tensors missing, first {sorted(info['missing_keys'])[:3]}",
-            fix="download the model again",
-        )  # fmt: skip
-    return model.eval().requires_grad_(False)
+def _folder(cache: str | None) -> Path | None:
+    return Path(cache) / "prompts" if cache else None

@@ -1,6 +1,6 @@
 """What all vision-language backbones do alike: 20 frames as images of one prompt, one forward, features at the images.
 
-A family (one module of `extract/backbones/`) says how pixels become inputs and how tensors are called; the rest is
+A family says how pixels become inputs and how tensors are called; the rest is
 here. Tap `llm` is the language model's residual stream at the visual tokens after block k; tap `vision` is what the
 vision tower and its projector hand to the language model, the control that has seen neither text nor other frames.
 """
@@ -8,36 +8,37 @@ vision tower and its projector hand to the language model, the control that has 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import ConfigError
 from configs.identity import digest
-from extract.adapter import BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
+from extract.adapter import Adapter, BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
 from extract.frames import SLOTS, image_plan
 from extract.model import ModelConfig
-from extract.vlm import network as vlm_weights
+from extract.readout import Pick, reading
 from extract.vlm.family import Family
+from extract.vlm.network import INIT_VERSION, check_family, check_snapshot, load_network, untrained_network
 from extract.vlm.preprocess import PREPROCESS_VERSION, normalise, resize_frames
 from extract.vlm.text import chat_text, load_tokenizer, read_prompt, token_sequence
-from extract.vlm.tokenizer import byte_tokenizer
-from extract.vlm.twin import VERSION as TINY_VERSION
-from extract.vlm.twin import save_snapshot
-from extract.weights import checkpoint as weights
-from extract.weights.parts import compute_dtype, model_dtype, quiet_libraries, torch_dtype
+from extract.vlm.twin import TINY_VERSION as TINY_VERSION
+from extract.vlm.twin import byte_tokenizer, save_snapshot
+from extract.weights.libraries import compute_dtype, model_dtype, quiet_libraries, torch_dtype
+from extract.weights.snapshot import find_weights, identity_of
 from extract.weights.twins import tiny_snapshot
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+PATCHES_PER_TOKEN = 4
+"""All these language models merge 2 x 2 patches into one visual token."""
 VERSION = 1
 """Raised when the code shared by the families would give other values."""
 
 
-class VisionLanguageAdapter:
+class VisionLanguageAdapter(Adapter):
     """One vision-language model in one variant; see `extract.adapter.Adapter`."""
 
     def __init__(self, model: ModelConfig, variant: Variant, family: Family) -> None:
@@ -93,9 +94,11 @@ class VisionLanguageAdapter:
         self._depth = max(tap.block or 0 for tap in taps)
         self._network: Any = None  # an earlier one must go before the next one comes
         if self._folder:
-            vlm_weights.check_family(self._folder, self._family.model_types)
+            check_family(self._folder, self._family.model_types, self._model.name)
         with quiet_libraries():
-            tokenizer = load_tokenizer(self._folder) if self._folder else byte_tokenizer(self._family.markup)
+            tokenizer = (
+                load_tokenizer(self._folder, self._model.name) if self._folder else byte_tokenizer(self._family.markup)
+            )
             self._network = self._build(self._folder, tokenizer)
         rows, columns = grid = self._layout.grid
         text = chat_text(self._prompt, self._family.markup, SLOTS)
@@ -113,7 +116,7 @@ class VisionLanguageAdapter:
 
         pixels = batch.inputs["pixels"]
         clips, images = pixels.shape[:2]
-        with torch.inference_mode(), _collect(self._readers) as seen:
+        with torch.inference_mode(), reading(self._readers) as seen:
             normal = normalise(pixels.flatten(0, 1), self._family.mean, self._family.std)
             inputs = self._family.image_arguments(normal.to(torch_dtype(self.spec.compute_dtype)))
             if self._depth == 0:
@@ -133,7 +136,29 @@ class VisionLanguageAdapter:
         """Length of one clip's prompt, visual tokens included; known once loaded."""
         return int(self._ids.shape[1])
 
-    def _reader(self, tap: Tap) -> _Reader:
+    def modules(self) -> Sequence[nn.Module]:
+        """See `Adapter.modules`."""
+        return [self._network]
+
+    def flops(self) -> int:
+        """See `Adapter.flops`: two per weight and token, plus the decoder's attention.
+
+        The attention of the vision tower, a few per cent, is left out.
+        """
+        tokens = self.tokens
+        rows, columns = self._layout.grid
+        patches = SLOTS * PATCHES_PER_TOKEN * rows * columns
+        weights: dict[str, int] = {
+            name: value.numel()
+            for name, value in self._network.named_parameters()
+            if not name.endswith("embed_tokens.weight")
+        }
+        decoder = sum(count for name, count in weights.items() if name.startswith("language_model."))
+        blocks = self._network.language_model.layers
+        attention: int = sum(4 * tokens**2 * int(block.self_attn.q_proj.out_features) for block in blocks)
+        return 2 * patches * (sum(weights.values()) - decoder) + 2 * tokens * decoder + attention
+
+    def _reader(self, tap: Tap) -> tuple[nn.Module, Pick]:
         if tap.block is None:
             return self._family.vision_end(self._network), self._family.vision_tokens
         block = self._network.language_model.layers[tap.block - 1]
@@ -145,11 +170,11 @@ class VisionLanguageAdapter:
         if folder is None:
             architecture = family.architecture(self._model, tiny=self._tiny)
             config = family.config(architecture, tokenizer.convert_tokens_to_ids)
-            return vlm_weights.untrained_network(config, depth=self._depth, seed=self._variant.init_seed, **place)
+            return untrained_network(config, depth=self._depth, seed=self._variant.init_seed, **place)
         config = family.read_config(folder)
-        vlm_weights.check_snapshot(folder, config, layout.blocks, layout.width, family.mean, family.std)
+        check_snapshot(folder, config, layout.blocks, layout.width, family.mean, family.std)
         config.image_token_id = tokenizer.convert_tokens_to_ids(family.markup.image)  # not stated in every layout
-        return vlm_weights.load_network(config, family.checkpoint(folder), family.rename, depth=self._depth, **place)
+        return load_network(config, family.checkpoint(folder), family.rename, depth=self._depth, **place)
 
     @property
     def _untrained(self) -> bool:
@@ -160,7 +185,7 @@ class VisionLanguageAdapter:
         """Snapshot to load, made first for a tiny twin; None for untrained weights at full size."""
         model, variant = self._model, self._variant
         if not self._untrained:
-            return weights.find(variant.weights, model.hub_id, model.revision, model=model.name, twin=variant.twin)
+            return find_weights(variant.weights, model.hub_id, model.revision, model=model.name, twin=variant.twin)
         if not self._tiny:
             return None
         write = partial(save_snapshot, self._family, model, seed=variant.init_seed)
@@ -172,28 +197,7 @@ class VisionLanguageAdapter:
 
     def _weights_identity(self) -> Mapping[str, Any]:
         if not self._untrained and self._folder:
-            return weights.identity_of(self._folder)
-        init, version = ("fan-in", TINY_VERSION) if self._tiny else ("library", vlm_weights.INIT_VERSION)
+            return identity_of(self._folder)
+        init, version = ("fan-in", TINY_VERSION) if self._tiny else ("library", INIT_VERSION)
         known = {"random": init, "version": version, "architecture": self._architecture}
         return {**known, "size": self._variant.size, "seed": self._variant.init_seed}
-
-
-_Reader = tuple["nn.Module", "Callable[[Any], Tensor]"]
-
-
-@contextmanager
-def _collect(readers: Mapping[str, _Reader]) -> Iterator[dict[str, Tensor]]:
-    """Keep what the readers pick from the outputs of their modules while the network runs."""
-    seen: dict[str, Tensor] = {}
-    handles = []
-    for key, (module, pick) in readers.items():
-
-        def keep(_module: nn.Module, _inputs: Any, output: Any, key: str = key, pick: Any = pick) -> None:
-            seen[key] = pick(output)
-
-        handles.append(module.register_forward_hook(keep))
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()

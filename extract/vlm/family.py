@@ -37,7 +37,7 @@ class Family(Protocol):
 
     @property
     def name(self) -> str:
-        """Module of `extract/backbones/`."""
+        """Name of the family, or of one generation of it, in fingerprints."""
 
     @property
     def version(self) -> int:

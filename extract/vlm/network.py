@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from configs import commands
 from configs.errors import ModelError
 from configs.identity import digest
 from extract.weights.checkpoint import Checkpoint, fill, on_meta, seeded
@@ -124,8 +125,8 @@ def initialise(network: nn.Module, seed: int, *, dtype: torch.dtype, device: str
     return network.to(device).eval()
 
 
-def check_family(folder: Path, model_types: Sequence[str]) -> None:
-    """Refuse a folder that is no snapshot of one of these types of model.
+def check_family(folder: Path, model_types: Sequence[str], model: str) -> None:
+    """Refuse a folder that is not a snapshot of one of these types of model; `model` is its name.
 
     Raises:
         ModelError: config.json is missing, unreadable, or of another type.
@@ -137,7 +138,7 @@ def check_family(folder: Path, model_types: Sequence[str]) -> None:
         raise ModelError(
             "the folder holds no readable config.json",
             where=folder,
-            fix="give the folder of a complete snapshot, or fetch it: python -m extract download model=<name>",
+            fix=f"give the folder of a complete snapshot, or fetch it: {commands.extract('download', model=model)}",
         ) from error
     if found not in model_types:
         raise ModelError(

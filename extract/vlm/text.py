@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
+from configs import commands
 from configs.errors import ConfigError, ModelError
 
 
@@ -124,8 +125,8 @@ def token_sequence(tokenizer: Tokenizer, text: str, markup: Markup, tokens_per_i
     return TokenSequence(ids=tuple(ids), visual=tuple(visual))
 
 
-def load_tokenizer(folder: Path) -> Tokenizer:
-    """Load the tokenizer of a snapshot, from local files and without remote code.
+def load_tokenizer(folder: Path, model: str) -> Tokenizer:
+    """Load the tokenizer of a model's snapshot, from local files and without remote code.
 
     Raises:
         ModelError: the files are missing or unreadable.
@@ -137,6 +138,6 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(
             "the tokenizer of the snapshot can't be loaded", found=str(error).splitlines()[0], where=folder,
-            fix="fetch the snapshot's tokenizer files again: python -m extract download model=<name>",
+            fix=f"fetch the snapshot's tokenizer files again: {commands.extract('download', model=model)}",
         ) from error  # fmt: skip
     return tokenizer

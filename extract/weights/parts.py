@@ -1,62 +1,26 @@
-"""Building networks with just the blocks that are needed, and reading hidden states while they run."""
+"""The parts of a model: where the weights of each come from, and networks with just the blocks that are needed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from configs import commands
 from configs.errors import ModelError
 from configs.identity import digest
-from extract.weights import checkpoint as weights
+from extract.adapter import Variant
+from extract.model import ModelConfig
+from extract.weights.checkpoint import Checkpoint, fill, on_meta, seeded
+from extract.weights.snapshot import content_hash, find_weights, identity_of
+from extract.weights.twins import tiny_snapshot
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
-
-    from extract.adapter import Variant
-    from extract.model import ModelConfig
-
-
-class _Reached(Exception):
-    """The deepest tap has been read; nothing after it needs to run."""
-
-
-@contextmanager
-def reading(
-    blocks: Sequence[nn.Module] | nn.ModuleList,
-    wanted: Sequence[int],
-    pick: Callable[[Any], Tensor] = lambda output: output,
-) -> Iterator[dict[int, Tensor]]:
-    """Collect the output of the wanted blocks (counted from 1) of whatever runs inside, and stop after the deepest.
-
-    Args:
-        blocks: the transformer blocks.
-        wanted: numbers of blocks that have run when a hidden state is read.
-        pick: takes the hidden state of the visual tokens from a block's output.
-    """
-    found: dict[int, Tensor] = {}
-    deepest = max(wanted)
-
-    def hook(number: int) -> Callable[..., None]:
-        def read(_module: object, _inputs: object, output: Any) -> None:
-            found[number] = pick(output)
-            if number == deepest:
-                raise _Reached
-
-        return read
-
-    handles = [blocks[number - 1].register_forward_hook(hook(number)) for number in wanted]
-    try:
-        with suppress(_Reached):
-            yield found
-    finally:
-        for handle in handles:
-            handle.remove()
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -77,7 +41,7 @@ class WeightSource:
     def part_digest(self, part: str, architecture: Mapping[str, Any]) -> str:
         """Return what identifies one part by content, so that siblings with the same VAE are seen to share it."""
         if part in self.folders:
-            return weights.content_hash(self.folders[part])[:20]
+            return content_hash(self.folders[part])[:20]
         drawn_on = self.identity.get("drawn_on")
         return digest({"seed": self.seed, "drawn_on": drawn_on, "part": part, "architecture": architecture})[:20]
 
@@ -94,8 +58,6 @@ def find_parts(model: ModelConfig, variant: Variant, tiny: Callable[[Path], None
     Raises:
         ModelError: the weights are not on this machine.
     """
-    from extract.weights.twins import tiny_snapshot
-
     if variant.random:
         init = "fan-in" if variant.size == "tiny" else "library"
         identity = {"random": init, "size": variant.size, "seed": variant.init_seed, "version": version}
@@ -108,9 +70,9 @@ def find_parts(model: ModelConfig, variant: Variant, tiny: Callable[[Path], None
         return WeightSource(
             {part: folder / _place(model, part) for part in model.architecture}, identity, variant.init_seed
         )
-    find = partial(weights.find, model=model.name, twin=variant.twin)
+    find = partial(find_weights, model=model.name, twin=variant.twin)
     main = find(variant.weights, model.hub_id, model.revision)
-    folders, known = {}, {"main": weights.identity_of(main)}
+    folders, known = {}, {"main": identity_of(main)}
     for part in model.architecture:
         other = model.parts.get(part)
         place = _place(model, part)
@@ -123,10 +85,10 @@ def find_parts(model: ModelConfig, variant: Variant, tiny: Callable[[Path], None
                 expected=place,
                 fix=f"weights= must be a copy of the whole repository, like {model.hub_id}"
                 if variant.weights != "hub"
-                else f"python -m extract download model={model.name}",
+                else commands.extract("download", model=model.name),
             )
         if root != main:
-            known[part] = weights.identity_of(root)
+            known[part] = identity_of(root)
     return WeightSource(folders, known)
 
 
@@ -170,7 +132,7 @@ def load_part(
 
     folder = source.folders.get(part)
     if folder is None:
-        with weights.seeded(source.seed), torch.device(device):
+        with seeded(source.seed), torch.device(device):
             module: nn.Module = cls(**{**architecture, **trim})
         prune(module)
         for name, parameter in module.named_parameters():
@@ -190,7 +152,7 @@ def load_part(
             found=different,
             fix="check that weights= names this model",
         )
-    with weights.on_meta():
+    with on_meta():
         module = cls.from_config(config, **trim)
     present = set(module.state_dict())
     left_out = tuple(prune(module))
@@ -198,9 +160,7 @@ def load_part(
     def dropped(name: str) -> bool:
         return name.startswith(left_out) or (name not in present and _trimmed_block(name, present))
 
-    return weights.fill(
-        module, weights.Checkpoint(folder), dropped=dropped, dtype=dtype, float32=stays_float32, device=device
-    )
+    return fill(module, Checkpoint(folder), dropped=dropped, dtype=dtype, float32=stays_float32, device=device)
 
 
 def _is_size(key: str, value: Any) -> bool:
@@ -223,49 +183,8 @@ def check_scheduler(source: WeightSource, expected: Mapping[str, Any]) -> None:
                 raise ModelError("this snapshot has another noise schedule", where=file, expected=expected, found=wrong)
 
 
-@contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Keep diffusers and transformers from drawing bars and printing lists while they load or save."""
-    import diffusers
-    import transformers
-
-    before = diffusers.logging.get_verbosity(), transformers.logging.get_verbosity()
-    bars = transformers.logging.is_progress_bar_enabled(), diffusers.logging.is_progress_bar_enabled()
-    for library in (diffusers, transformers):
-        library.logging.set_verbosity_error()
-        library.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        diffusers.logging.set_verbosity(before[0])
-        transformers.logging.set_verbosity(before[1])
-        if bars[0]:
-            transformers.logging.enable_progress_bar()
-        if bars[1]:
-            diffusers.logging.enable_progress_bar()
-
-
 def _trimmed_block(name: str, present: set[str]) -> bool:
     """Whether `blocks.27.attn.weight` is the like of a `blocks.0.attn.weight` that the trimmed network has."""
     words = name.split(".")
     numbers = [index for index, word in enumerate(words) if word.isdigit()]
     return bool(numbers) and ".".join(["0" if i == numbers[0] else word for i, word in enumerate(words)]) in present
-
-
-def torch_dtype(name: str) -> torch.dtype:
-    """Return the dtype called "float32", "bfloat16" or "float16"."""
-    import torch
-
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
-
-
-def model_dtype(model: ModelConfig, variant: Variant) -> str:
-    """Return the dtype in which the model is meant to run, and its features to be stored."""
-    return model.paper_dtype if variant.protocol == "paper" and model.paper_dtype else model.dtype
-
-
-def compute_dtype(model: ModelConfig, variant: Variant) -> str:
-    """Return the dtype of the arithmetic: as asked for, else float32 on CPU and the model's own on an accelerator."""
-    if variant.dtype != "auto":
-        return variant.dtype
-    return "float32" if variant.device.startswith("cpu") else model_dtype(model, variant)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import math
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -12,10 +11,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from configs.files import atomic_folder
+from extract.adapter import Variant
+from extract.weights.libraries import quiet_libraries
+
 if TYPE_CHECKING:
     from torch import nn
-
-    from extract.adapter import Variant
 
 
 @cache
@@ -34,23 +35,12 @@ def tiny_snapshot(name: str, architecture: str, version: int, variant: Variant, 
         variant: gives the cache folder and the seed.
         write: writes the parts into an empty folder.
     """
-    from extract.weights.parts import quiet_libraries
-
     home = Path(variant.cache) / "tiny" if variant.cache else _session_folder()
     final = home / f"{name}-{architecture}-v{version}-seed{variant.init_seed}"
     if final.is_dir():
         return final
-    home.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=home))
-    with quiet_libraries():
+    with atomic_folder(final, durable=False) as work, quiet_libraries():
         write(work)
-    try:
-        work.rename(final)
-    except OSError:  # another process was faster; its result is the same
-        shutil.rmtree(work, ignore_errors=True)
-        if not final.is_dir():
-            raise
-    os.chmod(final, 0o755)  # noqa: PTH101  (mkdtemp makes private folders; caches are shared)
     return final
 
 

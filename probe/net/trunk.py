@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from configs.errors import ConfigError
-from fusion.gate import BranchGate
 from probe.net.attention import Block, rotary_tables
 from probe.net.config import TrunkConfig
+from probe.net.gating import BranchGate
 
 NORM_FLOOR = 0.1
 """Least standard deviation of a channel, over the mean of all channels': silent channels aren't blown up."""

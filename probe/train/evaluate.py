@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusion.views.deferred import Unfused
+from fusion.views.view import Unfused
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores
 from probe.module import Batch, Evaluator, pick, usable

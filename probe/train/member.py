@@ -11,7 +11,7 @@ from torch import Tensor
 
 from configs.errors import ConfigError, StaleError
 from configs.loader import closest
-from fusion.views.deferred import fused
+from fusion.views.view import fused
 from probe.inputs.matching import Match
 from probe.metrics.scores import Scores
 from probe.module import Batch, Facts, ProbeModule, load_module

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from data.dataset.reader import PreparedDataset
-from fusion.gate import gated_widths
 from probe.config import RunConfig
 from probe.inputs.batches import ProbeData, SideBySide
 from probe.inputs.inputs import Inputs, Layer, donors
 from probe.inputs.matching import Match, build_match, refuse_matched_gate
 from probe.metrics.scores import Scores
 from probe.module import Facts, TargetOptions, load_module
+from probe.net.gating import gated_widths
 from probe.results.results import result_file
 from probe.results.write import write_all, write_run
 from probe.train.evaluate import evaluate_members
@@ -194,7 +194,7 @@ class Session:
         """Return the batches of some layers, with targets for twins if asked."""
         given = donors(self.inputs.train, self.config.how.data_seed) if twins else None
         source = SideBySide(layers)
-        return ProbeData(source, source.arrays, self.schedule, self.train_targets, given)  # type: ignore[arg-type]
+        return ProbeData(source, list(source.arrays.values()), self.schedule, self.train_targets, given)
 
     def _state(self, member: Member) -> dict[str, Any] | None:
         if self.config.where.force:

@@ -24,15 +24,18 @@ def blocks(text: str) -> list[str]:
 
 
 def run_all(commands: Iterable[str], given: Mapping[str, str]) -> None:
-    """Run commands with this interpreter; each must succeed. An `export` holds for those after it, unless `given`."""
-    env = {**os.environ, **given}
+    """Run commands as they stand, with the script of this environment on the path; each must succeed.
+
+    An `export` holds for the commands after it, unless its variable is `given`.
+    """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, **given}
     for command in commands:
         if command.startswith("export "):
             name, _, value = shlex.split(command, comments=True)[1].partition("=")
             env[name] = given.get(name, value)
             continue
-        line = command.replace(".venv/bin/python", shlex.quote(sys.executable), 1)
         done = subprocess.run(
-            ["bash", "-c", line], cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False
+            ["bash", "-c", command], cwd=REPOSITORY, env=env, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

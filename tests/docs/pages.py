@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
@@ -47,6 +46,7 @@ def code_blocks(page: Path) -> Iterator[Block]:
 PLACEHOLDERS = (
     (r"\b(model|MODEL)=\.\.\.", r"\1=wan-t2v-1.3b"),
     (r"\bdataset=\.\.\.", "dataset=rooms"),
+    (r"\bkind=\.\.\.", "kind=rooms"),
     (r"\btask=\.\.\.", "task=geometry"),
     (r"\btcp://\.\.\.", "tcp://localhost:8786"),
 )
@@ -58,7 +58,7 @@ def inline_commands(page: Path) -> Iterator[Block]:
     prose = re.sub(
         r"^```.*?^```", lambda block: "\n" * block[0].count("\n"), page.read_text(encoding="utf-8"), flags=re.S | re.M
     )
-    for found in re.finditer(r"`((?:make|python|\.venv/bin/python) [^`]+)`", prose):
+    for found in re.finditer(r"`((?:make|python|spatialprobe) [^`]+)`", prose):
         text = found[1]
         for pattern, instead in PLACEHOLDERS:
             text = re.sub(pattern, instead, text)
@@ -72,11 +72,8 @@ def environment_of_make() -> dict[str, str]:
     }
 
 
-def run_verb(stage: str, *words: str) -> int:
-    """Run `python -m <stage> <words>` in this process."""
-    import importlib
+def run_verb(*words: str) -> int:
+    """Run `spatialprobe <words>` in this process."""
+    from spatialprobe.command import main
 
-    from configs.cli import main
-
-    verbs: Any = importlib.import_module(f"{stage}.__main__").VERBS
-    return main(stage, "", verbs, list(words))
+    return main(words)

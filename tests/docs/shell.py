@@ -29,20 +29,20 @@ NOT_RUN = {
     r"README: make (test|check|test-full)": TESTS,
     r"README: make setup": INSTALLS,
     r"README: make data DATASET=scannet": RECORDINGS,
-    r".*: (\S+ -m extract|python -m extract) download": NETWORK,
+    r".*: spatialprobe extract download": NETWORK,
     r"benchmarks: make (bench-|baseline)": MINUTES,
     r"import-dl3dv: .*/data/DL3DV": RECORDINGS,
-    r"import-scannet: python -m data prepare dataset=scannet raw=/data/scannet": RECORDINGS,
+    r"import-scannet: spatialprobe data prepare kind=scannet raw=/data/scannet": RECORDINGS,
     r"README: .*livingroom": RECORDINGS,  # tests/docs/test_readme.py where there are recordings
-    r"README: .*cluster=tcp": CLUSTER,  # tests/data/test_jobs.py starts one for what both use
+    r"README: .*cluster=tcp": CLUSTER,  # tests/configs/test_jobs.py starts one for what both use
     r"import-scannet: .*livingroom": RECORDINGS,  # tests/data/scannet run these on a room of their own
     r"import-scannet: .*/tmp/scannet-rooms": MINUTES,  # the rooms at full size; tests/data/emit import the nano ones
     r"use-your-own-clips: .*(kitchen|flats)": RECORDINGS,  # tests/data/video run these on videos of their own
     r"published-vs-reproduced: make data DATASET=scannet": RECORDINGS,
     r"published-vs-reproduced: .*profile=paper": MINUTES,
-    r"probe: python -m probe import": CHECKPOINT,
+    r"probe: spatialprobe probe import": CHECKPOINT,
     r"rooms: make data": MINUTES,  # 40 rooms
-    r"rooms: python -m data prepare dataset=rooms preset=tunnel": MINUTES,
+    r"rooms: spatialprobe data prepare kind=rooms preset=tunnel": MINUTES,
     r"sweep: .*cluster=tcp": CLUSTER,
 }
 """Commands, as `page: command`, that no test of the documentation runs, and the reason. Each must still be there."""
@@ -95,7 +95,7 @@ def scaled(words: list[str], place: Path, runs: list[str]) -> list[str]:
         options += ["profile=debug", "pictures=0", "resamples=20"]
     if (stage, verb) == ("probe", "report"):
         options = ["profile=debug" if option.startswith("profile=") else option for option in options]
-    if (stage, verb) == ("fusion", "controls"):
+    if (stage, verb) == ("probe", "controls"):
         options = [option for option in options if not option.startswith("probe=")]
         options.append("probe=profile=debug pictures=0 resamples=20")
     return [stage, verb, *options]
@@ -109,13 +109,13 @@ def commands(block: Block) -> list[str]:
     )
     for raw in block.text.replace("\\\n", " ").splitlines():
         line = re.sub(r"\s+#.*$", "", raw.strip().removeprefix("$ ").removeprefix("srun "))
-        if re.match(r"(make|python|\.venv/bin/python)\s", line + " "):
+        if re.match(r"(make|python|spatialprobe)\s", line + " "):
             found.append(re.sub(r"\$(\w+)", lambda name: given.get(name[1], name[0]), line))
     return found
 
 
 def python_commands(line: str) -> list[list[str]]:
-    """Return the `<stage> <verb> ...` words that a command stands for; those of a make target by asking make."""
+    """Return the words behind `spatialprobe`, or behind `python -m`, of a command; of a make target by asking make."""
     words = shlex.split(line)
     if words[0] == "make":
         call = ["make", "-n", f"VENV={sys.prefix}", *words[1:]]
@@ -124,7 +124,8 @@ def python_commands(line: str) -> list[list[str]]:
         )
         assert done.returncode == 0, f"{line}: {done.stderr}"
         lines = done.stdout.replace("\\\n", " ").splitlines()
-        inner = [shlex.split(found) for found in lines if re.search(r"^\S*python\S* -m \w", found)]
+        inner = [shlex.split(found) for found in lines if re.search(r"^\S*(python\S* -m|spatialprobe) \w", found)]
     else:
         inner = [words]
-    return [found[found.index("-m") + 1 :] for found in inner if "-m" in found]
+    inner = [found for found in inner if "-m" in found or Path(found[0]).name == "spatialprobe"]
+    return [found[found.index("-m") + 1 if "-m" in found else 1 :] for found in inner]

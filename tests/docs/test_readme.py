@@ -27,15 +27,17 @@ def section(heading: str) -> str:
 def test_every_command_is_there() -> None:
     """The block `Every command` names all verbs of all stages."""
     named = {}
-    for stage, verb, more in re.findall(r"^\S+ -m (\w+) (\w+) .*?# (.*)$", section("Every command"), re.MULTILINE):
+    for stage, verb, more in re.findall(
+        r"^spatialprobe (\w+) (\w+) .*?# (.*)$", section("Every command"), re.MULTILINE
+    ):
         named[stage] = {verb, *re.findall(r"\w+", more.rpartition("also:")[2])}
     modules: dict[str, Any] = {stage: importlib.import_module(f"{stage}.__main__") for stage in STAGES}
     assert named == {stage: {verb.name for verb in module.VERBS} for stage, module in modules.items()}
 
 
 def test_commands_inside_sentences_are_seen() -> None:
-    assert "make help" in COMMANDS and "python -m probe compare RUN RUN" in COMMANDS
-    assert len(COMMANDS) == len(re.findall(r"(?:^|`)(?:make|python|\.venv/bin/python) \S", TEXT, re.MULTILINE))
+    assert "make help" in COMMANDS and "spatialprobe probe compare RUN RUN" in COMMANDS
+    assert len(COMMANDS) == len(re.findall(r"(?:^|`)(?:make|python|spatialprobe) \S", TEXT, re.MULTILINE))
 
 
 def test_make_help_lists_the_targets() -> None:
@@ -66,7 +68,7 @@ def test_the_table_of_costs_is_there() -> None:
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact root with the nano rooms."""
     root = tmp_path_factory.mktemp("rooms")
-    assert run_verb("data", "prepare", "dataset=rooms", "preset=nano", "workers=1", f"root={root}") == 0
+    assert run_verb("data", "prepare", "kind=rooms", "preset=nano", "workers=1", f"root={root}") == 0
     return root
 
 

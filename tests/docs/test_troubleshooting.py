@@ -9,7 +9,7 @@ import pytest
 from tests.docs.pages import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "troubleshooting.md"
-STAGES = ("configs", "data", "extract", "cache", "fusion", "probe")
+STAGES = ("spatialprobe", "configs", "data", "extract", "cache", "fusion", "probe")
 SECTIONS_OF_MESSAGES = re.findall(r"\| message \|.*?(?=\n\n|\Z)", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
 MESSAGES = [
     message

@@ -14,7 +14,7 @@ from PIL import Image
 from configs.identity import plain
 from extract.adapter import Adapter, Batch, Build, ClipInput, Tap, Variant
 from extract.model import ModelConfig
-from extract.weights.parts import torch_dtype
+from extract.weights.libraries import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor

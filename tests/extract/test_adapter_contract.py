@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from configs.names import model_names
 from extract.adapter import Variant
 from extract.families import build_adapter
-from extract.model import load_model, model_names
+from extract.model import load_model
 from tests.extract.contract import check_contract
 
 QUICK = ("pixels", "position", "oracle")

@@ -82,7 +82,7 @@ def test_it_is_listed_and_runs(copy: Path, toy_dataset: Path, tmp_path: Path) ->
     assert done.returncode == 0 and "dinov2-base" in done.stdout, done.stderr
     (tmp_path / "datasets").mkdir()
     (tmp_path / "datasets" / "toy").symlink_to(toy_dataset)
-    words = re.findall(r"^python -m extract run +(.* weights=random size=tiny)$", DOCUMENT, re.MULTILINE)
+    words = re.findall(r"^spatialprobe extract run +(.* weights=random size=tiny)$", DOCUMENT, re.MULTILINE)
     options = words[0].replace("dataset=rooms", "dataset=toy").split()
     done = python(copy, "-m", "extract", "run", *options, "limit=2", f"root={tmp_path}")
     assert done.returncode == 0, done.stderr

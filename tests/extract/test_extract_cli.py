@@ -1,4 +1,4 @@
-"""`python -m extract`: help without heavy imports, models, plan, and messages that say what to do."""
+"""`spatialprobe extract`: help without heavy imports, models, plan, and messages that say what to do."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from configs import commands
 from configs.cli import main
 from configs.loader import load_named
+from configs.names import model_names
 from extract.__main__ import VERBS
-from extract.model import load_model, model_names
+from extract.model import load_model
 
 
 def call(*words: str) -> int:
@@ -77,15 +78,15 @@ def test_absent_weights_name_the_untrained_twin(root, capsys, monkeypatch, tmp_p
     words = ["model=cogvideox", "dataset=toy", "layers=21", "temporal=aligned", "limit=2", f"root={root}"]
     assert call("run", *words) == 1
     err = capsys.readouterr().err
-    assert "python -m extract download model=cogvideox-t2v-2b" in err
+    assert commands.extract("download", model="cogvideox-t2v-2b") in err
     twin = f"model=cogvideox dataset=toy weights=random size=tiny temporal=aligned limit=2 root={root}"
-    assert f"python -m extract run {twin}\n" in err
+    assert f"{commands.extract('run')} {twin}\n" in err
     assert "Traceback" not in err
 
 
 def test_absent_datasets_say_how_to_make_one(tmp_path, capsys):
     assert call("run", "model=pixels", "dataset=rooms", f"root={tmp_path}") == 1
-    assert commands.data("prepare", dataset="rooms", root=tmp_path) in capsys.readouterr().err
+    assert commands.data("prepare", kind="rooms", root=tmp_path) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_an_interrupt_is_one_line_with_the_command_that_continues(root, capsys, 
     monkeypatch.setattr("extract.job.extraction.run_process", interrupted)
     words = ["model=pixels", "dataset=toy", "grid=4x5", f"root={root}"]
     assert call("run", *words) == 130
-    assert capsys.readouterr().err == f"interrupted; to continue: python -m extract run {' '.join(words)}\n"
+    assert capsys.readouterr().err == f"interrupted; to continue: {commands.extract('run')} {' '.join(words)}\n"
 
 
 def test_a_folder_without_the_parts_of_a_model_is_refused(root, capsys):

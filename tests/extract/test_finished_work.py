@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from configs.machine import without_gpu
+from configs.machine import visible_devices, without_gpu
 from data.prepare.prepare import prepare
-from extract.job.forward import visible_devices
 from tests.data.toy import Shape, ToySource
 from tests.docs.pages import run_verb
 from tests.skips import MAYBE_CUDA

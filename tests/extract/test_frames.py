@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from configs.errors import DatasetError, MissingError
 from data.dataset.clip import QUERY_POSITIONS
-from extract.frames import aligned, consecutive, image_plan, interleaved, latent_frames, slot_of_frame, video_plan
+from extract.frames import aligned, consecutive, image_plan, interleaved, latent_frames, video_plan
+from extract.job.forward import read_clip
 
 ONE_EACH = tuple(range(20))
 SHARED = (0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10)
@@ -28,11 +32,8 @@ def test_query_map(plan, rows, tokens):
     assert plan.row_of_slot == rows
     assert plan.tokens == tokens
     for slot, position in enumerate(QUERY_POSITIONS):
-        row = plan.rows[plan.row_of_frame(position)]
+        row = plan.rows[plan.row_of_slot[slot]]
         assert position in row.source_frames
-        assert plan.row_of_frame(position) == rows[slot]
-    with pytest.raises(MissingError, match="no features are stored for this frame"):
-        plan.row_of_frame(2)
 
 
 def test_wan_latents_cover_the_frames_that_follow_a_query_frame():
@@ -68,19 +69,36 @@ def test_latent_frames():
 def test_a_window_must_hold_every_query_frame():
     with pytest.raises(MissingError, match="no window holds"):
         video_plan([range(41)])
-    with pytest.raises(MissingError):
-        slot_of_frame(74)
+
+
+class Counting:
+    """A dataset whose frames hold their own position."""
+
+    name = "counting"
+
+    def __init__(self, length):
+        self.length = length
+
+    def positions(self, clip_id):
+        return np.arange(self.length)
+
+    def frames(self, clip_id, positions):
+        return np.array(positions, np.uint8)[:, None, None, None]
+
+
+def read(plan, length):
+    adapter = SimpleNamespace(spec=SimpleNamespace(name="model", frames=plan, ground_truth=()))
+    return tuple(read_clip(Counting(length), adapter, "clip").frames.ravel().tolist())
 
 
 def test_short_clips_repeat_their_last_frame_and_shift_nothing():
-    plan = consecutive(81)
-    read = plan.decode(30)
-    assert read[:30] == tuple(range(30))
-    assert set(read[30:]) == {29}
-    assert image_plan().decode(75) == QUERY_POSITIONS
-    assert image_plan().decode(60)[:15] == QUERY_POSITIONS[:15]
-    with pytest.raises(DatasetError):
-        plan.decode(0)
+    seen = read(consecutive(81), 30)
+    assert seen[:30] == tuple(range(30))
+    assert set(seen[30:]) == {29} and len(seen) == 81
+    assert read(image_plan(), 75) == QUERY_POSITIONS
+    assert read(image_plan(), 60)[:15] == QUERY_POSITIONS[:15]
+    with pytest.raises(DatasetError, match="no frames"):
+        read(image_plan(), 0)
 
 
 def test_gather_restores_the_windows():

@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from configs.errors import ModelError
 from extract.model import load_model
+from extract.readout import block_readers, reading
 from extract.video.opensora import tiny
 from extract.video.opensora.adapter import packed
 from extract.video.opensora.conversion import load_transformer
-from extract.weights.parts import reading
 
 ARCHITECTURE = tiny.shrink(load_model("opensora")).architecture["transformer"]
 HEADS, AXES = ARCHITECTURE["num_attention_heads"], ARCHITECTURE["axes_dims_rope"]
@@ -123,7 +123,7 @@ def test_every_block_is_the_published_one(path):
     chain = [*network.transformer_blocks, *network.single_transformer_blocks]
     with torch.inference_mode():
         expected = Plain(load_file(path))(picture, condition, text, pooled, time, places, 2, 4)
-        with reading(chain, range(1, 7), pick=lambda output: output[1]) as found:
+        with reading(block_readers(chain, range(1, 7), lambda output: output[1]), 6) as found:
             network(
                 hidden_states=torch.cat([picture, condition], -1), encoder_hidden_states=text, timestep=time,
                 pooled_projections=pooled, img_ids=places, txt_ids=torch.zeros(8, 3), return_dict=False,

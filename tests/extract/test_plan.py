@@ -26,8 +26,8 @@ def test_the_plan_is_right_about_the_disk(root, tiny_cache, monkeypatch, name, l
         model=name, dataset="toy", weights="random", size="tiny", grid=["probe", "native"], limit=limit, root=str(root)
     )
     request = resolve_request(config, "cpu")
-    plan = make_plan(request, config)
-    store = request.store(str(root), recorded("cpu"))
+    plan = make_plan(request)
+    store = request.store(recorded("cpu"))
     for clip_id in store.clips:
         with store.writer(clip_id, run={"device": "cpu", "batch": 1}) as writer:
             for spec in request.specs:
@@ -35,4 +35,4 @@ def test_the_plan_is_right_about_the_disk(root, tiny_cache, monkeypatch, name, l
     assert seal_complete(store)
     taken = sum(path.stat().st_size for path in Path(store.where).rglob("*") if path.is_file())
     assert taken == pytest.approx(plan.new_bytes, rel=0.05)
-    assert make_plan(request, config).new_bytes == 0
+    assert make_plan(request).new_bytes == 0

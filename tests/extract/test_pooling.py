@@ -1,4 +1,4 @@
-"""Pooling to the probe's grid."""
+"""Pooling to a coarser grid."""
 
 from __future__ import annotations
 

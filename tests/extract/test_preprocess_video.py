@@ -7,8 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from extract.model import load_model, model_names
-from extract.video.preprocess import area_limited_size, clip_image, resize_clip, unit_range
+from configs.names import model_names
+from extract.model import load_model
+from extract.video.base import resize_clip, unit_range
+from extract.video.wan.first_frame import area_limited_size, clip_image
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -43,7 +45,7 @@ def test_area_limited_sizes_are_the_published_ones():
 
 
 def test_resize_targets_are_the_published_ones():
-    targets = {"wan": (480, 832), "cogvideox": (480, 720), "aether": (480, 720), "opensora": (480, 848)}
+    targets = {"wan": (480, 832), "cogvideox": (480, 720), "opensora": (480, 848)}
     models = [load_model(name) for name in model_names()]
     video = [model for model in models if model.kind == "vgm" and model.family in targets]
     assert len(video) == 8

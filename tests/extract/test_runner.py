@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -19,14 +20,12 @@ import torch
 
 from cache.care.verify import verify
 from cache.store import FeatureStore
+from configs import commands
 from configs.errors import ConfigError, CorruptionError, DatasetError, ModelError, StaleError, StorageError
-from extract.batch import seats
 from extract.job import extraction as job
-from extract.job import workers
-from extract.job.config import RunConfig, command
-from extract.job.extraction import run, run_process
+from extract.job.config import RunConfig, run_command
+from extract.job.forward import seats
 from extract.job.plan import make_plan
-from extract.job.progress import FirstEstimate, format_seconds
 from extract.job.request import chosen_blocks, resolve_request
 from extract.job.runner import Runner
 
@@ -39,8 +38,19 @@ def config(root: Path, **options) -> RunConfig:
     )  # fmt: skip
 
 
+def run(settings: RunConfig) -> int:
+    return job.run(resolve_request(settings, "cpu"))
+
+
+def work(settings: RunConfig, index: int = 0, count: int = 1) -> None:
+    """What one process of a job does."""
+    request = resolve_request(settings, "cpu")
+    request.store({})
+    job.run_process(request, "cpu", index, count)
+
+
 def store_of(settings: RunConfig) -> FeatureStore:
-    return FeatureStore.open(make_plan(resolve_request(settings, "cpu"), settings).path)
+    return FeatureStore.open(make_plan(resolve_request(settings, "cpu")).path)
 
 
 def checksums(store: FeatureStore) -> dict[str, object]:
@@ -69,12 +79,25 @@ def test_a_run_stores_what_the_adapter_gives(root, undisturbed):
     assert store.coverage() == {"pixels.4x5": 1.0}
     assert checksums(store) == undisturbed
     request = resolve_request(config(root), "cpu")
-    from extract.job.reader import read_clip
+    from extract.job.forward import read_clip
 
-    expected = request.adapter.preprocess(read_clip(request.dataset, request.adapter, "short_00"))["features"]
+    expected = request.adapter().preprocess(read_clip(request.open_dataset(), request.adapter(), "short_00"))[
+        "features"
+    ]
     assert torch.equal(store.read([("short_00", "pixels.4x5", list(range(20)))])[0], expected)  # type: ignore[index]
     assert store.array("pixels.4x5").row_of_slot == tuple(range(20))
     assert store.fingerprint["adapter"]["family"] == "pixels"
+
+
+def test_a_request_is_plain_data_and_knows_its_dataset(root, toy_dataset, monkeypatch):
+    """Processes get it as it is; none of them may read another dataset than the one that its fingerprint names."""
+    request = resolve_request(config(root), "cpu")
+    sent = pickle.loads(pickle.dumps(request))
+    assert sent == request and sent.adapter().identity() == request.adapter().identity()
+    request.store({})
+    monkeypatch.setattr("data.dataset.reader.PreparedDataset.fingerprint", "prepared anew")
+    with pytest.raises(StaleError, match="prepared anew while"):
+        job.run_process(sent, "cpu")
 
 
 def test_a_complete_store_is_sealed_and_can_still_grow(root, undisturbed):
@@ -101,9 +124,9 @@ def test_a_store_that_cannot_be_sealed_is_complete_all_the_same(root, undisturbe
     def refuse(store):
         raise StorageError("no space left")
 
-    monkeypatch.setattr("cache.care.seal.seal_complete", refuse)
+    monkeypatch.setattr("extract.job.extraction.seal_complete", refuse)
     assert run(config(root)) == 0
-    assert "no space left" in caplog.text and "python -m cache seal" in caplog.text
+    assert "no space left" in caplog.text and commands.cache("seal", store=store_of(config(root)).where) in caplog.text
     assert checksums(store_of(config(root))) == undisturbed
 
 
@@ -150,7 +173,7 @@ def test_the_plan_of_a_part_is_about_its_own_clips(root):
 
 
 def planned(settings: RunConfig):
-    return make_plan(resolve_request(settings, "cpu"), settings)
+    return make_plan(resolve_request(settings, "cpu"))
 
 
 @pytest.mark.parametrize("batch", ["0", "many", "-1", "1.5"])
@@ -169,7 +192,7 @@ def test_bad_parts_are_refused(part):
 def test_two_processes_at_once_share_the_work(root, undisturbed):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.extract.test_runner", "zarr", "pandas"])
-    jobs = [context.Process(target=run_process, args=(config(root), "cpu", i, 2)) for i in range(2)]
+    jobs = [context.Process(target=work, args=(config(root), i, 2)) for i in range(2)]
     for each in jobs:
         each.start()
     for each in jobs:
@@ -224,7 +247,7 @@ def run_slowly(settings: RunConfig) -> None:
         time.sleep(0.05)
 
     runner.prepare, ClipWriter._commit = slow_prepare, slow_commit  # type: ignore[method-assign, assignment]
-    run_process(settings, "cpu")
+    work(settings)
 
 
 def test_kill_and_resume(root, undisturbed):
@@ -252,11 +275,11 @@ def fail_once(monkeypatch, owner, name, clip_of, error):
 def test_a_failing_clip_is_set_aside_and_tried_again(root, undisturbed, monkeypatch, capsys, stage):
     from cache.clip_writer import ClipWriter
     from extract.controls.maps import MapSource
-    from extract.job import reader
+    from extract.job import forward
 
     with monkeypatch.context() as patch:
         if stage == "read":
-            fail_once(patch, reader, "read_clip", lambda d, a, c: c, DatasetError("the frame is torn"))
+            fail_once(patch, forward, "read_clip", lambda d, a, c: c, DatasetError("the frame is torn"))
         elif stage == "preprocess":
             fail_once(patch, MapSource, "preprocess", lambda s, c: c.clip_id, DatasetError("the frame is torn"))
         elif stage == "forward":
@@ -270,7 +293,7 @@ def test_a_failing_clip_is_set_aside_and_tried_again(root, undisturbed, monkeypa
     assert "the frame is torn" in store.quarantined()["clip_02"]
     out = capsys.readouterr().out
     assert "failed: clip_02" in out
-    assert "python -m extract run model=pixels" in out
+    assert commands.extract("run", model="pixels") in out
     assert run(config(root)) == 0
     assert checksums(store_of(config(root))) == undisturbed
     assert not store_of(config(root)).quarantined()
@@ -309,24 +332,24 @@ def test_a_full_disk_stops_the_job_and_leaves_a_resumable_store(root, undisturbe
 
 def test_writes_are_read_back_on_request(root, undisturbed, monkeypatch):
     """A disk that returns other bytes than it was given is found out before the clip counts, and stops the job."""
-    from cache import clip_writer
+    from cache.care import verify as checks
 
     settings = config(root, verify_writes=True)
-    check, seen = clip_writer.check_shard, []
+    check, seen = checks.check_shard, []
 
     def lying(backend, key, spec, shard):
         seen.append(key)
         return "row 3: other bytes" if len(seen) == 3 else check(backend, key, spec, shard)
 
     with monkeypatch.context() as patch:
-        patch.setattr(clip_writer, "check_shard", lying)
+        patch.setattr(checks, "check_shard", lying)
         with pytest.raises(CorruptionError, match="reads back differently"):
             run(settings)
     store = store_of(settings)
     assert len(store.committed("pixels.4x5")) == 2
     assert not store.quarantined()  # the disk is to blame, not the clip
     with monkeypatch.context() as patch:
-        patch.setattr(clip_writer, "check_shard", lying)
+        patch.setattr(checks, "check_shard", lying)
         assert run(settings) == 0
     assert len(seen) == 3 + len(CLIPS) - 2
     assert checksums(store_of(settings)) == undisturbed
@@ -359,7 +382,7 @@ def test_an_interrupt_finishes_the_clip_in_hand(root, undisturbed, monkeypatch):
         patch.setattr(MapSource, "forward", interrupted)
         with pytest.raises(KeyboardInterrupt) as interrupt:
             run(config(root))
-    assert str(interrupt.value) == f"to continue: {command('run', config(root))}"
+    assert str(interrupt.value) == f"to continue: {run_command(config(root))}"
     done = store_of(config(root)).committed("pixels.4x5")
     assert "clip_02" in done
     assert len(done) < len(CLIPS)
@@ -403,13 +426,14 @@ def test_layers_and_levels_are_added_with_the_same_noise(root, tiny_cache, monke
     store = store_of(both)
     assert sorted(store.arrays) == [f"dit.b{block}.{level}.6x9" for block in (2, 4) for level in ("s0302", "s0782")]
     request = resolve_request(both, "cpu")
-    request.adapter.load([tap for tap, _ in request.arrays.values()])
+    adapter = request.adapter()
+    adapter.load([tap for tap, _ in request.arrays.values()])
     from extract.adapter import Batch
-    from extract.job.reader import prepare
+    from extract.job.forward import prepare
 
-    ready = prepare(request.dataset, request.adapter, "clip_00", pin=False)
+    ready = prepare(request.open_dataset(), adapter, "clip_00", pin=False)
     inputs = {name: value[None] for name, value in ready.inputs.items()}
-    expected = request.adapter.forward(Batch(clip_ids=["clip_00"], inputs=inputs))
+    expected = adapter.forward(Batch(clip_ids=["clip_00"], inputs=inputs))
     for name, (tap, spec) in request.arrays.items():
         stored = store.read([("clip_00", name, list(range(spec.rows)))])[0]  # type: ignore[index]
         assert torch.equal(stored, expected[tap.key][0].half())
@@ -431,15 +455,14 @@ def test_chosen_blocks():
 
 def test_commands_repeat_a_configuration(root):
     settings = config(root, layers=["2", "4"], cache_latents=True)
-    assert command("run", settings) == (
-        f"python -m extract run model=pixels dataset=toy layers=2,4 grid=4x5 device=cpu cache_latents=true root={root}"
-    )
+    words = f"model=pixels dataset=toy layers=2,4 grid=4x5 device=cpu cache_latents=true root={root}"
+    assert run_command(settings) == f"{commands.extract('run')} {words}"
 
 
 def test_the_reader_window_is_bounded(root):
     """No more groups are claimed ahead than the queues hold."""
     request = resolve_request(config(root), "cpu")
-    store = request.store(str(root), {})
+    store = request.store({})
     runner = Runner(request, store, batch=1)
     most = 0
     claim = store.claim
@@ -466,18 +489,13 @@ def test_job_is_quiet_about_nothing_to_do(root, capsys):
     assert job.recorded("cpu")["versions"]["torch"]
 
 
-def test_the_time_left_is_told_once_after_the_first_clips(caplog, monkeypatch):
-    clock = iter(range(0, 100, 10))
-    monkeypatch.setattr("extract.job.progress.time.perf_counter", lambda: next(clock))
+def test_a_log_without_bars_gets_an_estimate_after_the_first_clips(root, caplog, monkeypatch):
+    """The first clip waits for weights and says nothing about the others."""
+    clock = iter(range(0, 10_000, 10))
+    monkeypatch.setattr("configs.console.time.monotonic", lambda: next(clock))
     caplog.set_level(logging.INFO, "spatialprobe.extract")
-    estimate, short = FirstEstimate(40), FirstEstimate(5)
-    for done in range(1, 8):
-        estimate.count(done)
-    clock = iter(range(100, 200, 10))
-    for done in range(1, 6):
-        short.count(done)  # 10 seconds left: not worth a line
-    assert [record.getMessage() for record in caplog.records] == ["4 of 40 clips done, 10.00 s each; about 6 min left"]
-    assert [format_seconds(value) for value in (45, 600, 11100)] == ["45 s", "10 min", "3 h 05 min"]
+    assert run(config(root)) == 0
+    assert any("clips done, about" in record.getMessage() for record in caplog.records)
 
 
 def test_a_clips_bits_do_not_depend_on_who_else_is_in_its_batch(root, monkeypatch):
@@ -515,7 +533,7 @@ def test_seats_follow_from_numbers(numbers, seated, places):
 def test_clips_that_others_hold_are_told(root, undisturbed, capsys):
     assert run(config(root, limit=1)) == 0
     settings = config(root)
-    resolve_request(settings, "cpu").store(str(root), {})
+    resolve_request(settings, "cpu").store({})
     store = store_of(settings)
     lease = store.claim("clip_03")
     assert run(settings) == 1
@@ -542,13 +560,13 @@ def test_only_what_a_store_lacks_must_fit_on_the_disk(root, monkeypatch):
         model="qwen3-vl-2b", dataset="toy", weights="random", size="tiny", layers=["1", "2", "3"], root=str(root)
     )
     request = resolve_request(settings, "cpu")
-    store = request.store(str(root), {})
+    store = request.store({})
     *done, last = request.specs
     for clip_id in store.clips:
         with store.writer(clip_id) as writer:
             for spec in done:
                 writer.put(spec.name, torch.zeros(spec.shape))
-    plan = make_plan(request, settings)
+    plan = make_plan(request)
     assert plan.new_bytes == bytes_needed([last], len(store.clips))
     usage = shutil.disk_usage(root)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=int(plan.new_bytes * 1.5)))
@@ -563,11 +581,11 @@ def test_an_array_of_another_noise_does_not_count_as_done(root):
     settings = RunConfig(
         model="wan", dataset="toy", weights="random", size="tiny", noise=["0.5"], layers=["1"], root=str(root)
     )
-    resolve_request(settings, "cpu").store(str(root), {})
-    make_plan(resolve_request(settings, "cpu"), settings)
+    resolve_request(settings, "cpu").store({})
+    make_plan(resolve_request(settings, "cpu"))
     other = replace(settings, noise=["0.5002"])
     with pytest.raises(StaleError, match=r"dit\.b1\.s0500"):
-        make_plan(resolve_request(other, "cpu"), other)
+        make_plan(resolve_request(other, "cpu"))
 
 
 def test_processes_that_keep_dying_are_told(root, monkeypatch):
@@ -575,7 +593,7 @@ def test_processes_that_keep_dying_are_told(root, monkeypatch):
 
     class Client:
         def run(self, function):
-            assert function is workers._ignore_termination  # a batch system's SIGTERM is the parent's business
+            assert function is job._ignore_termination  # a batch system's SIGTERM is the parent's business
 
         def submit(self, *args, **kwargs):
             return None
@@ -583,7 +601,7 @@ def test_processes_that_keep_dying_are_told(root, monkeypatch):
         def gather(self, futures):
             raise KilledWorker("run_process", None, 3)
 
-    monkeypatch.setattr(workers, "local_processes", lambda count: nullcontext(Client()))
-    monkeypatch.setattr(workers, "_watch", lambda *args: None)
+    monkeypatch.setattr(job, "local_processes", lambda count: nullcontext(Client()))
+    monkeypatch.setattr(job, "_watch", lambda *args: None)
     with pytest.raises(ModelError, match="died again and again"):
         run(config(root, workers=2))

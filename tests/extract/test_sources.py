@@ -9,7 +9,7 @@ from configs.errors import ConfigError
 from data.dataset.reader import PreparedDataset
 from extract.adapter import Batch, Tap, Variant
 from extract.families import build_adapter
-from extract.job.reader import prepare, read_clip
+from extract.job.forward import prepare, read_clip
 from extract.model import load_model
 
 GRID = (4, 5)
@@ -112,8 +112,9 @@ def test_sources_without_weights_are_never_called_untrained(root):
     from cache.locate import locate_store
     from extract.job.config import RunConfig
     from extract.job.extraction import run
+    from extract.job.request import resolve_request
 
     random = RunConfig(model="pixels", dataset="toy", grid=["4x5"], weights="random", size="tiny", root=str(root))
-    assert run(random) == 0
+    assert run(resolve_request(random, "cpu")) == 0
     store = FeatureStore.open(locate_store(str(root), dataset="toy", source="pixels"))
     assert not any(spec.extra["untrained"] for spec in store.arrays.values())

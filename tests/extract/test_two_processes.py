@@ -26,7 +26,7 @@ def features(name: str, init_seed: int = 7) -> torch.Tensor:
     adapter = build_adapter(model, Variant(weights="random", size="tiny", init_seed=init_seed))
     adapter.load(taps(adapter, (2,)))
     if isinstance(adapter, VideoAdapter) and name != WHOLE:
-        adapter._network.encode = seeded_latents(adapter)  # type: ignore[method-assign]
+        adapter.network.encode = seeded_latents(adapter)  # type: ignore[method-assign]
     (found,) = run(adapter, [clip(adapter)]).values()
     return found
 

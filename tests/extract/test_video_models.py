@@ -16,7 +16,7 @@ from extract.adapter import Adapter, Tap, Variant
 from extract.families import build_adapter
 from extract.model import load_model
 from extract.video.base import VideoAdapter
-from extract.video.prompt import load_library_model
+from extract.weights.libraries import load_library_model
 from tests.extract.pictures import clip, run, taps
 
 MODELS = ["wan-t2v-1.3b", "cogvideox-t2v-2b", "cogvideox-i2v-5b", "aether", "opensora"]
@@ -95,7 +95,7 @@ def test_truncated_equals_full(tiny, single, name):
     (key,) = block_keys(adapter, (2,))
     assert torch.equal(run(adapter, [clip(adapter)])[key], full[key])
     if name not in ("aether", "opensora"):
-        network = vars(adapter._network)["_transformer"]
+        network = vars(adapter.network)["_transformer"]
         blocks = network.blocks if hasattr(network, "blocks") else network.transformer_blocks
         assert len(blocks) == 2
         assert network.proj_out is None
@@ -106,13 +106,13 @@ def test_the_librarys_own_full_forward_gives_the_same(tiny, name):
     """The same inputs through the library's own loader, all blocks, to the very end."""
     adapter = tiny(name)
     adapter.load(taps(adapter, (3,)))
-    mine = vars(adapter._network)["_transformer"]
+    mine = vars(adapter.network)["_transformer"]
     calls: list[Any] = []
     handle = mine.register_forward_pre_hook(lambda module, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
     (key,) = block_keys(adapter, (3,))
     features = run(adapter, [clip(adapter)])[key]
     handle.remove()
-    theirs = type(mine).from_pretrained(vars(adapter._network)["_source"].folders["transformer"]).eval()
+    theirs = type(mine).from_pretrained(vars(adapter.network)["_source"].folders["transformer"]).eval()
     blocks = theirs.blocks if hasattr(theirs, "blocks") else theirs.transformer_blocks
     seen: list[Any] = []
     blocks[2].register_forward_hook(lambda module, args, output: seen.append(output))
@@ -167,7 +167,7 @@ def test_grid_is_row_major(tiny, name):
     adapter.load(taps(adapter, (1,)))
     (key,) = block_keys(adapter, (1,))
     before = run(adapter, [clip(adapter)])[key]
-    network = adapter._network
+    network = adapter.network
     row, y, x = 7, 4, 2
     token = adapter.spec.frames.rows[row].token
     hidden = network.hidden
@@ -227,7 +227,7 @@ def test_text_beyond_a_tap_changes_nothing_before_it(tiny, single, name):
         seen.append(True)
         return (), given
 
-    handle = chain(vars(adapter._network)["_transformer"])[2].register_forward_pre_hook(other_text, with_kwargs=True)
+    handle = chain(vars(adapter.network)["_transformer"])[2].register_forward_pre_hook(other_text, with_kwargs=True)
     try:
         after = run(adapter, [clip(adapter)])
     finally:
@@ -253,11 +253,11 @@ def test_aligned_windows_have_a_row_per_slot(tiny_cache, monkeypatch):
     assert isinstance(adapter, VideoAdapter)
     wide = adapter.spec.taps["vae"].channels
     monkeypatch.setattr(
-        adapter._network, "encode", lambda video, draws: video[:, :1, ::4, ::8, ::8].expand(-1, wide, -1, -1, -1)
+        adapter.network, "encode", lambda video, draws: video[:, :1, ::4, ::8, ::8].expand(-1, wide, -1, -1, -1)
     )
     picture = clip(adapter, size=adapter.spec.input_size)
     maps = run(adapter, [picture])["vae"][0, ..., 0]
-    assert [adapter.spec.frames.row_of_frame(position) for position in QUERY_POSITIONS] == list(range(20))
+    assert adapter.spec.frames.row_of_slot == tuple(range(20))
     last = [0, *(position + 3 for position in QUERY_POSITIONS[1:])]  # of the four frames that begin with the slot's
     at = [adapter.spec.frames.positions.index(position) for position in last]
     expected = torch.from_numpy(picture.frames[at, ::8, ::8, 0].copy()).float() / 127.5 - 1
@@ -305,15 +305,15 @@ def test_published_encoders_ran_in_float16(tmp_path):
 
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("extract.video.prompt.load_library_model", spy)
-                patch.setattr("extract.video.parts.load_library_model", spy)
+                patch.setattr("extract.video.wan.first_frame.load_library_model", spy)
                 adapter.load(taps(adapter, (1,)))
             assert ((part, torch.float16) in seen) == (protocol == "paper")
 
 
 def test_siblings_share_latents(tiny, tiny_cache):
     one, other = tiny("wan-t2v-1.3b"), tiny("wan-t2v-14b")
-    assert one._network.vae_digest() == other._network.vae_digest()
-    assert one._network.vae_identity() == other._network.vae_identity()
+    assert one.network.vae_digest() == other.network.vae_digest()
+    assert one.network.vae_identity() == other.network.vae_identity()
 
 
 @pytest.mark.parametrize(("name", "protocol"), [("aether", "standard"), ("opensora", "paper")])
@@ -356,7 +356,7 @@ def test_full_size_geometry(name, monkeypatch):
     assert isinstance(adapter, VideoAdapter)
     height, width = adapter.spec.input_size
     latent = (adapter.spec.frames.tokens, height // 8, width // 8)
-    monkeypatch.setattr(adapter._network, "encode", lambda video, draws: video.new_empty(1, channels(adapter), *latent))
+    monkeypatch.setattr(adapter.network, "encode", lambda video, draws: video.new_empty(1, channels(adapter), *latent))
     level = adapter.spec.schedule.level(model.noise[0])
     assert set(model.paper_blocks.values()) <= set(range(1, adapter.spec.taps["dit"].blocks + 1))
     adapter.load([Tap(name="dit", block=1, noise=level)])
@@ -375,7 +375,7 @@ def test_full_size_geometry(name, monkeypatch):
 
 def channels(adapter: VideoAdapter) -> int:
     """Channels of the clean latents: Aether generates disparity and rays beside the picture."""
-    return 56 if adapter.spec.family == "aether" else adapter.spec.taps["vae"].channels
+    return 56 if adapter.spec.name == "aether" else adapter.spec.taps["vae"].channels
 
 
 @pytest.mark.parametrize("name", ["wan-t2v-1.3b", "cogvideox-t2v-2b", "opensora"])

@@ -9,13 +9,14 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from configs import commands
 from configs.errors import ModelError
-from extract.weights import checkpoint as weights
-from extract.weights.checkpoint import Checkpoint, content_hash, fill, find, identity_of
+from extract.weights.checkpoint import Checkpoint, fill, on_meta, seeded
+from extract.weights.snapshot import content_hash, find_weights, identity_of
 
 
 def network(blocks: int) -> nn.Module:
-    with weights.on_meta():
+    with on_meta():
         module = nn.Module()
         module.stem = nn.Linear(3, 4)
         module.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(blocks))
@@ -99,14 +100,14 @@ def test_cut_files_are_refused(sharded):
 def test_absent_weights_say_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError) as caught:
-        find("hub", "someone/absent-model", "0" * 40, model="wan-t2v-1.3b")
+        find_weights("hub", "someone/absent-model", "0" * 40, model="wan-t2v-1.3b")
     text = str(caught.value)
-    assert "python -m extract download model=wan-t2v-1.3b" in text
+    assert commands.extract("download", model="wan-t2v-1.3b") in text
     assert "weights=/path/to/folder" in text
-    assert "python -m extract run model=wan-t2v-1.3b weights=random size=tiny" in text
+    assert commands.extract("run", model="wan-t2v-1.3b", weights="random", size="tiny") in text
     with pytest.raises(ModelError, match="no folder /no"):
-        find("/no/such/folder", None, None, model="wan-t2v-1.3b")
-    assert find(str(tmp_path), None, None, model="wan-t2v-1.3b") == tmp_path
+        find_weights("/no/such/folder", None, None, model="wan-t2v-1.3b")
+    assert find_weights(str(tmp_path), None, None, model="wan-t2v-1.3b") == tmp_path
 
 
 def test_content_identifies_weights(sharded):
@@ -159,8 +160,8 @@ def test_download_takes_the_shards_of_the_blocks_asked_for():
 def test_random_weights_leave_the_global_state_alone():
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    with weights.seeded(1):
+    with seeded(1):
         one = torch.randn(3)
     assert torch.equal(torch.get_rng_state(), before)
-    with weights.seeded(1):
+    with seeded(1):
         assert torch.equal(torch.randn(3), one)

@@ -18,10 +18,12 @@ from PIL import Image
 from extract.adapter import Adapter, Variant
 from extract.model import ModelConfig
 from extract.noise import NoiseLevel
+from extract.readout import block_readers, reading
 from extract.video.base import Draws, VideoAdapter
-from extract.video.cogvideox import tiny
+from extract.video.cogvideox import aether, tiny
 from extract.video.cogvideox.components import cogvideox_spec, first_frame_latents, load_text, load_vae, rotary_tables
-from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part, reading, torch_dtype
+from extract.weights.libraries import torch_dtype
+from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +36,9 @@ FRAMES = 49
 
 
 def build(model: ModelConfig, variant: Variant) -> Adapter:
-    """Make the adapter of one CogVideoX model."""
+    """Make the adapter of one CogVideoX model, or of Aether, whose YAML has `settings.geometry_steps`."""
+    if "geometry_steps" in model.settings:
+        return aether.build(model, variant)
     if variant.size == "tiny":
         model = tiny.shrink(model)
     source = find_parts(model, variant, partial(tiny.write, model, variant.init_seed), tiny.VERSION)
@@ -121,7 +125,8 @@ class CogVideoX:
         timestep = torch.full((len(noisy),), int(level.timestep), device=noisy.device)
         rotary = rotary_tables(self._transformer.config, noisy.shape[2:], noisy.device)
         text = self._text.expand(len(noisy), -1, -1)
-        with reading(self._transformer.transformer_blocks, blocks, pick=lambda output: output[0]) as found:
+        readers = block_readers(self._transformer.transformer_blocks, blocks, lambda output: output[0])
+        with reading(readers, max(blocks)) as found:
             self._transformer(sequence, text, timestep, image_rotary_emb=rotary, return_dict=False)
         return found
 

@@ -18,10 +18,12 @@ from PIL import Image
 from extract.adapter import Adapter, Variant
 from extract.model import ModelConfig
 from extract.noise import NoiseLevel, seed_for
+from extract.readout import block_readers, reading
 from extract.video.base import Draws, VideoAdapter
 from extract.video.cogvideox import tiny
 from extract.video.cogvideox.components import cogvideox_spec, first_frame_latents, load_text, load_vae, rotary_tables
-from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part, reading, torch_dtype
+from extract.weights.libraries import torch_dtype
+from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +45,7 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     spec = cogvideox_spec(model, variant, FRAMES, whole_network=True)
     network = Aether(model, variant, source, torch_dtype(spec.compute_dtype))
     identity = {
+        "family": "aether",
         "adapter_version": VERSION,
         "weights": source.identity,
         "prompt": "",
@@ -150,7 +153,8 @@ class Aether:
         """Run up to the deepest block and take the video half of its two outputs."""
         import torch
 
-        with reading(self._transformer.transformer_blocks, blocks, pick=lambda output: output[0]) as found:
+        readers = block_readers(self._transformer.transformer_blocks, blocks, lambda output: output[0])
+        with reading(readers, max(blocks)) as found:
             self._run(torch.cat([noisy, condition], dim=1), int(level.timestep))
         return found
 

@@ -9,8 +9,7 @@ from extract.adapter import BackboneSpec, Variant
 from extract.frames import aligned, interleaved
 from extract.model import ModelConfig
 from extract.noise import CogVideoXSchedule
-from extract.video.base import Draws
-from extract.video.parts import video_spec, without_decoder
+from extract.video.base import Draws, video_spec, without_decoder
 from extract.video.prompt import empty_prompt
 from extract.weights.parts import WeightSource, load_part
 

@@ -33,7 +33,7 @@ def shrink(model: ModelConfig) -> ModelConfig:
         "feed_forward_proj": "gated-gelu", "is_encoder_decoder": False,
     }  # fmt: skip
     return replace(
-        model, blocks=6, width=32, input_size=[96, 144], grid=[6, 9], probe_grid=[3, 4],
+        model, blocks=6, width=32, input_size=[96, 144], grid=[6, 9], paper_grid=[3, 4],
         paper_blocks=dict.fromkeys(model.paper_blocks, 4),
         architecture={"transformer": transformer, "vae": vae, "text_encoder": text_encoder},
         settings={**model.settings, "text_dtype": "float32"},

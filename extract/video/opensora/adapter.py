@@ -18,12 +18,13 @@ from extract.adapter import Adapter, Variant
 from extract.frames import consecutive
 from extract.model import ModelConfig
 from extract.noise import NoiseLevel, OpenSoraSchedule
-from extract.video.base import Draws, VideoAdapter
+from extract.readout import block_readers, reading
+from extract.video.base import Draws, VideoAdapter, video_spec, without_decoder
 from extract.video.opensora import tiny
 from extract.video.opensora.conversion import load_transformer
-from extract.video.parts import video_spec, without_decoder
 from extract.video.prompt import empty_prompt, empty_prompt_pooled
-from extract.weights.parts import WeightSource, find_parts, load_part, reading, torch_dtype
+from extract.weights.libraries import torch_dtype
+from extract.weights.parts import WeightSource, find_parts, load_part
 
 if TYPE_CHECKING:
     import torch
@@ -148,7 +149,7 @@ class OpenSora:
         places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3).float()
         timestep = torch.full((count,), level.timestep, device=noisy.device)
         chain = [*self._transformer.transformer_blocks, *self._transformer.single_transformer_blocks]
-        with reading(chain, blocks, pick=lambda output: output[1]) as found:
+        with reading(block_readers(chain, blocks, lambda output: output[1]), max(blocks)) as found:
             self._transformer(
                 hidden_states=sequence, encoder_hidden_states=self._text.expand(count, -1, -1),
                 pooled_projections=self._pooled.expand(count, -1), timestep=timestep, img_ids=places,

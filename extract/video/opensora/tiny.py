@@ -40,7 +40,7 @@ def shrink(model: ModelConfig) -> ModelConfig:
         },
     }  # fmt: skip
     return replace(
-        model, blocks=6, width=32, input_size=[80, 96], grid=[5, 6], probe_grid=[2, 3], architecture=architecture,
+        model, blocks=6, width=32, input_size=[80, 96], grid=[5, 6], paper_grid=[2, 3], architecture=architecture,
         paper_blocks=dict.fromkeys(model.paper_blocks, 4),
         settings={**model.settings, "text_tokens": 16, "clip_tokens": 16, "text_dtype": "float32"},
     )  # fmt: skip

@@ -18,12 +18,13 @@ from extract.adapter import Adapter, Variant
 from extract.frames import consecutive
 from extract.model import ModelConfig
 from extract.noise import FlowSchedule, NoiseLevel
-from extract.video.base import Draws, VideoAdapter
-from extract.video.parts import load_image_encoder, video_spec, without_decoder
-from extract.video.preprocess import area_limited_size, clip_image, resize, unit_range
+from extract.readout import block_readers, reading
+from extract.video.base import Draws, VideoAdapter, unit_range, video_spec, without_decoder
 from extract.video.prompt import empty_prompt
 from extract.video.wan import tiny
-from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part, reading, torch_dtype
+from extract.video.wan.first_frame import first_frame_inputs, load_image_encoder
+from extract.weights.libraries import torch_dtype
+from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part
 
 if TYPE_CHECKING:
     import torch
@@ -81,21 +82,12 @@ class Wan:
         return self._source.part_digest("vae", self._model.architecture["vae"])
 
     def prepare(self, first_frame: NDArray[np.uint8]) -> Mapping[str, Tensor]:
-        """For image-to-video: `condition` (h, w, 3) uint8 and `clip` (3, s, s) float32.
-
-        The frame is first resized to the model's area at its own aspect; CLIP gets that picture, the VAE gets it
-        squeezed to the video's size (published protocol: resized twice).
-        """
-        import torch
-
+        """For image-to-video: see `first_frame_inputs`."""
         if not self.image:
             return {}
         size = (self._model.input_size[0], self._model.input_size[1])
-        limited = area_limited_size(first_frame.shape[:2], size[0] * size[1], 16)
-        picture = resize(first_frame, limited, Image.Resampling.BICUBIC)
-        condition = torch.from_numpy(resize(picture, size, self.resample).copy())
         side = int(self._model.architecture["image_encoder"]["image_size"])
-        return {"condition": condition, "clip": torch.from_numpy(clip_image(picture, side))}
+        return first_frame_inputs(first_frame, size, self.resample, side)
 
     def load(self, depth: int) -> None:
         """Load VAE encoder, empty prompt, `depth` blocks and, for image-to-video, the CLIP image encoder."""
@@ -164,7 +156,7 @@ class Wan:
             extra["encoder_hidden_states_image"] = condition[1]
         timestep = torch.full((len(noisy),), int(level.timestep), device=noisy.device)
         text = self._text.expand(len(noisy), -1, -1)
-        with reading(self._transformer.blocks, blocks) as found:
+        with reading(block_readers(self._transformer.blocks, blocks), max(blocks)) as found:
             self._transformer(noisy.to(self.dtype), timestep, text, return_dict=False, **extra)
         return found
 

@@ -37,7 +37,7 @@ def shrink(model: ModelConfig) -> ModelConfig:
             "image_size": 32, "patch_size": 8, "projection_dim": 32,
         }  # fmt: skip
     return replace(
-        model, blocks=6, width=32, input_size=[96, 160], grid=[6, 10], probe_grid=[3, 5], architecture=architecture,
+        model, blocks=6, width=32, input_size=[96, 160], grid=[6, 10], paper_grid=[3, 5], architecture=architecture,
         paper_blocks=dict.fromkeys(model.paper_blocks, 4), settings={**model.settings, "text_tokens": 16},
     )  # fmt: skip
 

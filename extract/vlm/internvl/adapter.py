@@ -19,7 +19,7 @@ from extract.adapter import Variant
 from extract.model import ModelConfig
 from extract.vlm.base import VisionLanguageAdapter
 from extract.vlm.family import Layout
-from extract.vlm.internvl import original as internvl_original
+from extract.vlm.internvl import original
 from extract.vlm.internvl.tiny import TILE, internvl
 from extract.vlm.text import INTERNVL_MARKUP, Markup
 from extract.weights.checkpoint import Checkpoint
@@ -71,18 +71,17 @@ class InternVLFamily:
         """See `Family.read_config`."""
         from transformers import InternVLConfig
 
-        if internvl_original.is_original(folder):
-            return internvl_original.read_config(folder)
+        if original.is_original(folder):
+            return original.read_config(folder)
         return InternVLConfig.from_pretrained(folder, local_files_only=True)
 
     def checkpoint(self, folder: Path) -> Checkpoint:
         """See `Family.checkpoint`."""
-        original = internvl_original.is_original(folder)
-        return internvl_original.OriginalCheckpoint(folder) if original else Checkpoint(folder)
+        return original.OriginalCheckpoint(folder) if original.is_original(folder) else Checkpoint(folder)
 
     def rename(self, name: str) -> str:
         """Map three published layouts: `model.*`, its forerunner without that prefix, and the first release."""
-        name = internvl_original.rename(name).removeprefix("model.")
+        name = original.rename(name).removeprefix("model.")
         if name.startswith("language_model.lm_head."):
             return name.removeprefix("language_model.")
         return name.replace("language_model.model.", "language_model.", 1)

@@ -1,4 +1,17 @@
-"""What Qwen2.5-VL and Qwen3-VL share: frames as separate images, patches in merge cells, three-axis positions."""
+"""Qwen2.5-VL and Qwen3-VL: the 20 query frames as 20 images of one chat turn; features at the visual tokens.
+
+Frames are squeezed to 960x540 and then to multiples of a visual token: 28 pixels for Qwen2.5-VL (952x532, a map of
+19x34 at full size), 32 for Qwen3-VL (960x544, 17x30). Published protocol: images one by one, no merging in time,
+Pillow's bicubic filter.
+
+Block k is the output of decoder layer k, which transformers calls `hidden_states[k]`, except for the last one, whose
+entry there is normalised and whose map here is not. The DeepStack of Qwen3-VL adds features of the vision tower to the
+visual tokens *after* layers 1, 2 and 3. As in the published protocol, the maps of these blocks are the layers' own
+outputs, before that addition, which is part of what the next block starts from.
+
+The time axis of Qwen2.5-VL's positions is the place of the image in the sequence; one release of transformers (5.3)
+multiplied it by two for images, so features made with it differ.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +21,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import ConfigError
+from extract.adapter import Variant
 from extract.frames import SLOTS
+from extract.model import ModelConfig
+from extract.vlm.base import VisionLanguageAdapter
 from extract.vlm.family import Layout
 from extract.vlm.preprocess import patchify, smart_resize
-from extract.vlm.qwen.tiny import TARGET
+from extract.vlm.qwen.tiny import QWEN2_5_VL, QWEN3_VL, TARGET
 from extract.vlm.text import QWEN_MARKUP, Markup
 from extract.weights.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from extract.model import ModelConfig
 
 MERGE = 2
 """Patches per side of a visual token."""
@@ -27,11 +41,28 @@ TEMPORAL = 2
 """Frames per patch in time; a still image fills them with copies of itself, so time is never merged."""
 
 
+def build(model: ModelConfig, variant: Variant) -> VisionLanguageAdapter:
+    """Make the adapter of one model; `settings.generation` of its YAML names the generation.
+
+    Raises:
+        ConfigError: it names none.
+    """
+    generation = model.settings.get("generation")
+    if generation not in GENERATIONS:
+        raise ConfigError(
+            f"settings.generation of {model.name} must name a generation of Qwen-VL",
+            expected=" or ".join(GENERATIONS),
+            found=generation,
+        )
+    return VisionLanguageAdapter(model, variant, GENERATIONS[generation])
+
+
 @dataclass(frozen=True, kw_only=True)
 class QwenFamily:
     """One generation of Qwen-VL; see `extract.vlm.base.Family`.
 
     Attributes:
+        name: in fingerprints.
         model_types: its name in config.json.
         config_class: name of its configuration class in transformers.
         patch: side of a vision patch in pixels.
@@ -133,3 +164,28 @@ class QwenFamily:
         """See `Family.vision_tokens`; features that Qwen3-VL adds in deeper blocks (DeepStack) are not part of it."""
         tokens: Tensor = output.pooler_output
         return tokens
+
+
+_FAMILIES = (
+    QwenFamily(
+        name="qwen2_5_vl",
+        version=1,
+        model_types=("qwen2_5_vl",),
+        config_class="Qwen2_5_VLConfig",
+        patch=14,
+        mean=(0.48145466, 0.4578275, 0.40821073),
+        std=(0.26862954, 0.26130258, 0.27577711),
+        tiny_architecture=QWEN2_5_VL,
+    ),
+    QwenFamily(
+        name="qwen3_vl",
+        version=1,
+        model_types=("qwen3_vl",),
+        config_class="Qwen3VLConfig",
+        patch=16,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        tiny_architecture=QWEN3_VL,
+    ),
+)
+GENERATIONS = {family.name: family for family in _FAMILIES}

@@ -46,7 +46,7 @@ class Module(ProbeModule[GeometryOptions]):
         return ClipSamples(
             dataset,
             wanted.clip_ids,
-            SampleOptions(task="geometry", size=size),
+            SampleOptions(target="geometry", size=size),
             plan=wanted.plan,
             sampler=wanted.sampler,
             n_views=wanted.n_views,

@@ -34,7 +34,7 @@ class Module(ProbeModule[InstanceOptions]):
             dataset,
             wanted.clip_ids,
             SampleOptions(
-                task="instance",
+                target="instances",
                 pixels=options.loss.pixels,
                 balanced=options.loss.balance == "instance",
                 with_maps=evaluation,

@@ -41,7 +41,7 @@ class Module(ProbeModule[TaggingOptions]):
         return ClipSamples(
             dataset,
             wanted.clip_ids,
-            SampleOptions(task="tagging"),
+            SampleOptions(target="labels"),
             plan=wanted.plan,
             sampler=wanted.sampler,
             n_views=wanted.n_views,

@@ -60,7 +60,7 @@ class Kit:
     def clip(self, seed: int = 0, size: tuple[int, int] = (128, 128), length: int = 81) -> ClipInput:
         """A clip of coloured squares as the reader hands it over, determined by seed and position."""
         frames = []
-        for position in image_plan().decode(length):
+        for position in (min(each, length - 1) for each in image_plan().positions):
             rng = np.random.default_rng([seed, position])
             squares = rng.integers(0, 256, (size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
             frames.append(squares.repeat(8, 0).repeat(8, 1))
@@ -97,7 +97,7 @@ class Library:
         assert not report["missing_keys"]
         self.adapter, self.folder, self.clip, self.network = adapter, folder, clip, whole.model.eval()
         self.qwen = hasattr(self.network, "visual")
-        self.tokenizer: Any = load_tokenizer(folder)
+        self.tokenizer: Any = load_tokenizer(folder, "model")
 
     def pixels(self) -> dict[str, Any]:
         """Arguments of the network, from the frames of `clip` squeezed to the first target size.

@@ -132,7 +132,7 @@ def test_tokenizer_files_of_the_first_release_load_without_its_code(tmp_path: Pa
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
     (tmp_path / "config.json").write_text(json.dumps(remote))
     text = chat_text(Prompt(system="", preface="", label="Frame{k}: ", separator="\n"), INTERNVL_MARKUP, 2)
-    sequence = token_sequence(load_tokenizer(tmp_path), text, INTERNVL_MARKUP, [3, 3])
+    sequence = token_sequence(load_tokenizer(tmp_path, "model"), text, INTERNVL_MARKUP, [3, 3])
     assert len(sequence.visual) == 6
     assert sequence.ids.count(256) == 2  # "Fr" is merged
 

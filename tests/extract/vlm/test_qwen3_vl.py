@@ -157,7 +157,7 @@ def test_a_grid_that_the_file_does_not_state_is_refused(kit: Any) -> None:
     """The silent catastrophe of a wrong pixel budget: frames of 4x8 tokens."""
     from configs.errors import ConfigError
     from extract.adapter import Variant
-    from extract.vlm.qwen.qwen3 import build
+    from extract.vlm.qwen.adapter import build
 
     model = load_model(NAME)
     model.settings["pixel_budget"] = [204, 40000]
@@ -168,10 +168,12 @@ def test_a_grid_that_the_file_does_not_state_is_refused(kit: Any) -> None:
 def test_untrained_weights_do_not_depend_on_depth() -> None:
     """A block added later sees the same network: every module has a seed of its own name."""
     from extract.vlm.network import untrained_network
-    from extract.vlm.qwen.qwen3 import FAMILY
+    from extract.vlm.qwen.adapter import GENERATIONS
+
+    family = GENERATIONS["qwen3_vl"]
 
     def network(depth: int, seed: int) -> dict[str, Any]:
-        config = FAMILY.config(FAMILY.tiny_architecture, lambda token: 261)
+        config = family.config(family.tiny_architecture, lambda token: 261)
         made = untrained_network(config, depth=depth, seed=seed, dtype=torch.float32, device="cpu")
         return dict(made.named_parameters())
 

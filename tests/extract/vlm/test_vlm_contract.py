@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from configs.errors import ConfigError, MissingError
+from configs.errors import ConfigError
 from configs.identity import digest
 from data.dataset.clip import QUERY_POSITIONS
 from extract.adapter import Batch, ClipInput, Tap
@@ -84,11 +84,9 @@ def test_each_slot_has_its_own_image(kit: Any, name: str, slot: int) -> None:
     assert same["llm.b3"].tolist() == [row < slot for row in range(20)]
 
 
-def test_query_frames_find_their_rows_and_others_raise(kit: Any, name: str) -> None:
+def test_every_query_frame_has_a_row_of_its_own(kit: Any, name: str) -> None:
     frames = kit.make(name).spec.frames
-    assert [frames.row_of_frame(position) for position in QUERY_POSITIONS] == list(range(20))
-    with pytest.raises(MissingError, match="no features are stored"):
-        frames.row_of_frame(2)
+    assert frames.row_of_slot == tuple(range(20))
 
 
 def test_maps_are_row_major(kit: Any, name: str) -> None:

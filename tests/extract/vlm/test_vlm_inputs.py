@@ -145,7 +145,7 @@ def test_an_incomplete_prompt_is_refused(change: dict[str, Any]) -> None:
 
 
 def test_visual_tokens_stand_where_the_placeholders_were() -> None:
-    from extract.vlm.tokenizer import byte_tokenizer
+    from extract.vlm.twin import byte_tokenizer
 
     tokenizer = byte_tokenizer(QWEN_MARKUP)
     text = chat_text(Prompt(system="", preface="", label="a", separator="b"), QWEN_MARKUP, 2)
@@ -163,7 +163,7 @@ def test_visual_tokens_stand_where_the_placeholders_were() -> None:
 
 
 def test_a_tokenizer_of_another_family_is_refused() -> None:
-    from extract.vlm.tokenizer import byte_tokenizer
+    from extract.vlm.twin import byte_tokenizer
 
     text = chat_text(Prompt(system="", preface="", label="", separator=""), QWEN_MARKUP, 1)
     with pytest.raises(ModelError, match="placeholders"):

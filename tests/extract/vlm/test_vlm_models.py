@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from configs.loader import load_named
+from configs.names import alias_names, model_names
 from extract.adapter import Tap
-from extract.model import alias_names, load_model, model_names
+from extract.model import load_model
 
 # name -> block of the paper, blocks in all, width, grid, parameters without language head in billions
 TABLE = {
@@ -43,7 +44,7 @@ def test_file_agrees_with_the_published_table(kit: Any, name: str) -> None:
         offer = spec.check(Tap(name="llm", block=model.paper_blocks[task]))
     assert (offer.blocks, offer.channels, offer.grid) == (blocks, width, grid)
     assert spec.taps["vision"].grid == grid
-    assert tuple(model.probe_grid) == grid
+    assert tuple(model.paper_grid) == grid
     assert spec.rows == 20
     assert spec.store_dtype == "bfloat16"
     assert model.licence

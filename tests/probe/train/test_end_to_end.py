@@ -44,7 +44,7 @@ def make_oracles(root: Path, dataset: RememberingDataset) -> None:
 
 
 def rooms(root: Path, clips: int, pixels: int, workers: int) -> RememberingDataset:
-    config = RoomsConfig(name="query", clips=clips, height=pixels, width=pixels, render="query")
+    config = RoomsConfig(dataset="query", clips=clips, height=pixels, width=pixels, render="query")
     path = root / "datasets" / "query"
     prepare(RoomsSource(config), path, plans=(), workers=workers)
     return RememberingDataset(path)
