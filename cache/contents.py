@@ -14,7 +14,7 @@ from cache.format.header import Header, load_covered, load_header
 from cache.format.manifest import preload
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from cache.storage.backend import Backend, put
+from cache.storage.backend import Backend
 from configs import commands
 from configs.errors import CorruptionError, MissingError
 from configs.files import sha256_bytes
@@ -135,12 +135,8 @@ class StoreContents(FeatureSource):
         """Quarantine a clip with a reason: it does not count as done, and a later commit clears it."""
         clip = self.clip_index(clip_id)
         values = {"clip": clip, "clip_id": clip_id, "reason": reason, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        put(self.backend, _quarantine_key(clip), records.render(values))
+        self.backend.replace(layout.quarantine_key(clip), records.render(values), durable=True)
 
     def clear_quarantine(self, clip_id: str) -> None:
         """End the quarantine of a clip, so that it is tried again."""
-        self.backend.delete(_quarantine_key(self.clip_index(clip_id)))
-
-
-def _quarantine_key(clip: int) -> str:
-    return f"{layout.QUARANTINE}/{clip:08d}.json"
+        self.backend.delete(layout.quarantine_key(self.clip_index(clip_id)))
