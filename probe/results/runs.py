@@ -8,6 +8,7 @@ from typing import Any
 
 from configs.console import print_table
 from configs.paths import results_path, runs_path
+from probe.config import RunsConfig
 from probe.results import results
 from probe.task import find_metric, load_task
 
@@ -39,7 +40,7 @@ def print_summary(found: Mapping[str, Any]) -> None:
     print_table(title, ["metric", "value", "low", "high", "clips", "undefined"], rows)
 
 
-def print_runs(config: Any) -> None:
+def print_runs(config: RunsConfig) -> None:
     """List the runs that `probe runs` asks for."""
     if config.unfinished:
         _print_unfinished(config)
@@ -50,12 +51,12 @@ def print_runs(config: Any) -> None:
     print_results(sorted(found, key=lambda r: (r["task"], r["source"], r["array"], r["depth"], r["seed"])), config.root)
 
 
-def _wanted(facts: Mapping[str, Any], config: Any) -> bool:
+def _wanted(facts: Mapping[str, Any], config: RunsConfig) -> bool:
     wanted = {"task": config.task, "source": config.model, "dataset": config.dataset}
     return all(value is None or facts[key] == value for key, value in wanted.items())
 
 
-def _print_unfinished(config: Any) -> None:
+def _print_unfinished(config: RunsConfig) -> None:
     rows = []
     for path in sorted(runs_path(config.root).glob("*/run.json")):
         run_id = path.parent.name

@@ -101,7 +101,7 @@ def test_documented_task_trains_and_is_reported(
     assert "brightness error" in capsys.readouterr().out
     assert call("compare", real["run_id"], deep[0]["run_id"], f"root={artifacts}") == 0
     assert re.search(r"abs_error .* lower", capsys.readouterr().out)
-    words_of_sweep = ["task=brightness", "profile=debug", "models=deep", "layers=all", "device=cpu", "resamples=20"]
+    words_of_sweep = ["task=brightness", "profile=debug", "model=deep", "layers=all", "device=cpu", "resamples=20"]
     assert call("sweep", *words_of_sweep, f"root={artifacts}") == 0
     (starred,) = [line for line in capsys.readouterr().out.splitlines() if re.match(r"\s*\* +deep ", line)]
     assert best["array"] in starred
