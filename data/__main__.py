@@ -108,8 +108,8 @@ def _prepare(config: Any) -> int:
     from data.prepare.status import print_statuses
 
     kind = load_kind(config.kind)
-    name = check_clip_id(config.dataset)
     source = kind.source(config)
+    name = check_clip_id(source.info.name)
     path = dataset_path(config.root, name)
     if config.dry_run:
         tried = forecast(source, path, workers=config.workers, select=config.select, report=config.report)
@@ -149,11 +149,8 @@ def _verify(config: VerifyConfig) -> int:
     from data.dataset.reader import PreparedDataset
     from data.look.verify import verify
 
-    return (
-        1
-        if verify(PreparedDataset.open(config.dataset, config.root), workers=config.workers, pairs=config.pairs)
-        else 0
-    )
+    problems = verify(PreparedDataset.open(config.dataset, config.root), workers=config.workers, pairs=config.pairs)
+    return 1 if problems else 0
 
 
 def _preview(config: PreviewConfig) -> int:

@@ -1,4 +1,4 @@
-"""Options of `python -m fusion`."""
+"""Options of `spatialprobe fusion`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from configs.cli import Layers, RootConfig
 from configs.errors import ConfigError
 from configs.names import DEFAULT_VARIANT, read_models
-from configs.options import option
+from configs.options import inline, option
 from fusion.recipe import Choices, Recipe, variant_values
 
 
@@ -37,7 +37,9 @@ class InspectConfig(ViewConfig):
 
 
 @dataclasses.dataclass
-class _FuseOptions(RootConfig):
+class FuseConfig(RootConfig):
+    """Options of `fuse`."""
+
     models: str = option(help='models to fuse, such as "wan-t2v-14b qwen3-vl-8b"; each may be written model~width')
     dataset: str = option("rooms", "name of the prepared dataset")
     variant: str = option(
@@ -50,11 +52,8 @@ class _FuseOptions(RootConfig):
         help="clips that fitted variants look at; default: split train of the dataset", factory=list
     )
     materialise: bool = option(False, "also write the fused features out as a store; without it nothing is copied")
-
-
-@dataclasses.dataclass
-class FuseConfig(Recipe, Choices, _FuseOptions):
-    """Options of `fuse`."""
+    choices: Choices = inline(Choices)
+    recipe: Recipe = inline(Recipe)
 
 
 def fuse_layers(overrides: Mapping[str, str]) -> Layers:
@@ -70,19 +69,3 @@ def fuse_layers(overrides: Mapping[str, str]) -> Layers:
             raise ConfigError("two variants", found=f"{name.variant} in models=, {variant} in variant=")
         return Layers(FuseConfig, [{**variant_values(name.variant, name.width), "variant": name.variant}])
     return Layers(FuseConfig, [variant_values(variant)])
-
-
-def recipe_of(config: FuseConfig) -> Recipe:
-    """Return the recipe in the options of `fuse`.
-
-    Raises:
-        ConfigError: options that contradict each other.
-    """
-    recipe = Recipe(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Recipe)})
-    recipe.check()
-    return recipe
-
-
-def choices_of(config: FuseConfig) -> Choices:
-    """Return the choices in the options of `fuse`."""
-    return Choices(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Choices)})

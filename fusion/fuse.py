@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from cache.care.describe import draw
 from cache.printing import verify_store
 from cache.source import FeatureSource
@@ -12,12 +9,11 @@ from cache.store import FeatureStore
 from configs import commands
 from configs.console import Progress, format_bytes, print_table
 from configs.errors import ConfigError, SpatialprobeError
-from configs.names import NOISE, read_models
-from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, choices_of, recipe_of
+from configs.names import read_models
+from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig
 from fusion.materialise import materialise
 from fusion.opening import open_source, resolve_aliases, training_clips, view_by_name
-from fusion.recipe import Choices, Recipe
-from fusion.record import ENDING, find_views, load_record, record_of, save_record, view_entry
+from fusion.record import ENDING, find_views, load_record, save_view, view_entry
 from fusion.views.view import FusedView
 
 
@@ -25,10 +21,11 @@ def fuse(config: FuseConfig) -> int:
     """Make a view and record it, so that probes find it by name; write it out if asked to. Returns the exit code.
 
     Raises:
-        ConfigError: a single model with nothing done to it.
+        ConfigError: a single model with nothing done to it, or options that contradict each other.
         SpatialprobeError: see `fusion.opening.view_by_name`.
     """
-    recipe = recipe_of(config)
+    recipe, choices = config.recipe, config.choices
+    recipe.check()
     name = read_models(config.models, config.variant, recipe.width)
     name = resolve_aliases(config.root, config.dataset, name)
     if not name.joined:
@@ -37,7 +34,6 @@ def fuse(config: FuseConfig) -> int:
             expected="two models or more, or a variant of one",
             fix=f'write models="{name} <another>", or models={name}@zscore',
         )
-    choices = choices_of(config)
     given = config.train_clips or None
     train = training_clips(config.root, config.dataset, given) if recipe.fitted else []
     view = view_by_name(config.root, config.dataset, name, config.stores, recipe, choices, train_clips=train)
@@ -55,12 +51,6 @@ def fuse(config: FuseConfig) -> int:
     if missing:
         print(f"{len(missing)} clips have no features in the parents yet; the same command adds them later")
     return 1 if missing else 0
-
-
-def save_view(root: str | None, view: FusedView, recipe: Recipe, choices: Choices, train: Sequence[str]) -> Path:
-    """Record a view below the artifact root and return the record's path."""
-    stores = tuple("" if parent.source == NOISE else Path(parent.where).name for parent in view.parents)
-    return save_record(root, record_of(view, stores, recipe, choices, tuple(train)))
 
 
 def list_views(config: ListConfig) -> int:

@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from configs.cli import Layers
-from configs.options import option
+from configs.options import inline, option
 from data.dataset.clip import ClipSource
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.source import ANSWERS, DL3DVSource
-from data.prepare.config import ImportConfig, Kind, only, preset_layers
+from data.prepare.config import ImportConfig, Kind, preset_layers
 
 
 @dataclasses.dataclass
-class PrepareDL3DV(DL3DVConfig, ImportConfig):
+class PrepareDL3DV(ImportConfig):
     """Options of `prepare kind=dl3dv`."""
 
+    dl3dv: DL3DVConfig = inline(DL3DVConfig)
     preset: str = option("default", "named set of values in configs/dataset/dl3dv/")
 
 
@@ -27,7 +28,7 @@ def _layers(overrides: Mapping[str, str]) -> Layers:
 
 
 def _source(config: PrepareDL3DV) -> ClipSource:
-    return DL3DVSource(only(DL3DVConfig, config), config.raw_path())
+    return DL3DVSource(config.dl3dv, config.raw_path())
 
 
 def _finish(dataset: Path) -> None:

@@ -9,27 +9,27 @@ from typing import Any
 
 from configs.cli import RootConfig
 from configs.errors import ConfigError
-from configs.options import option
+from configs.options import inline, option
 from data.rooms.config import RoomsConfig
 
 
 @dataclasses.dataclass
-class EmitConfig(RoomsConfig, RootConfig):
+class EmitConfig(RootConfig):
     """Options of `spatialprobe data emit`; a format's own options derive from this.
 
     All knobs of the rooms apply, except that every frame is rendered with depth and instances, since raw recordings
     hold them all: `render` and `dense` don't matter.
     """
 
+    rooms: RoomsConfig = inline(RoomsConfig)
     format: str = option(help="raw layout to write", choices=("scannet", "dl3dv"))
     out: str = option(help="folder to write; must not exist yet, or be empty")
     preset: str = option("nano", "named set of values in configs/dataset/rooms/")
     workers: int = option(0, "processes; 0 = one per core", minimum=0)
 
-    def rooms(self) -> RoomsConfig:
-        """Return the knobs of the rooms alone, with everything rendered."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(RoomsConfig)}
-        return RoomsConfig(**{**values, "render": "all", "dense": "all"})
+    def rendered(self) -> RoomsConfig:
+        """Return the knobs of the rooms, with everything rendered."""
+        return dataclasses.replace(self.rooms, render="all", dense="all")
 
     def folder(self) -> Path:
         """Return the absolute output folder.

@@ -66,12 +66,12 @@ def emit_dl3dv(config: EmitDL3DV) -> Emitted:
         atomic_folder(out, keep_other=False, durable=False) as folder,
         Progress(len(tasks), f"writing {out.name}") as bar,
     ):
-        write = functools.partial(write_task, folder / config.batch, config.rooms(), tasks)
+        write = functools.partial(write_task, folder / config.batch, config.rendered(), tasks)
         for _, result in run_jobs(write, list(tasks), config.workers):
             if isinstance(result, BaseException):
                 raise result
             bar.advance()
-    alike = f"{config.width}x{config.height}" if config.portrait else None  # what probes need
+    alike = f"{config.rooms.width}x{config.rooms.height}" if config.portrait else None  # what probes need
     return Emitted(
         out,
         len(tasks),
@@ -92,10 +92,10 @@ def plan(config: EmitDL3DV) -> dict[str, Task]:
         ),
         (config.fisheye, dataclasses.replace(plain, radial=(0.03, -0.01, 0.002, 0.0), fisheye=True), False),
     ]
-    odd = [(traits, upright) for count, traits, upright in sorts for _ in range(count)][: config.clips]
-    shapes = [(plain, False)] * (config.clips - len(odd)) + odd[::-1]
+    odd = [(traits, upright) for count, traits, upright in sorts for _ in range(count)][: config.rooms.clips]
+    shapes = [(plain, False)] * (config.rooms.clips - len(odd)) + odd[::-1]
     tasks = [Task(room, traits, upright) for room, (traits, upright) in enumerate(shapes)]
-    return {scene_hash(config.seed, number): task for number, task in enumerate(tasks)}
+    return {scene_hash(config.rooms.seed, number): task for number, task in enumerate(tasks)}
 
 
 def write_task(batch: Path, rooms: RoomsConfig, tasks: dict[str, Task], name: str) -> None:
@@ -107,17 +107,19 @@ def write_task(batch: Path, rooms: RoomsConfig, tasks: dict[str, Task], name: st
 
 
 def _check(config: EmitDL3DV) -> None:
-    config.check()
+    config.rooms.check()
     check_clip_id(config.batch)
-    if config.clips_per_room != 1 or config.mode == "tunnel_pair":
+    if config.rooms.clips_per_room != 1 or config.rooms.mode == "tunnel_pair":
         raise ConfigError(
             "a raw scene shows a room of its own", expected="clips_per_room=1, and no mode=tunnel_pair",
             fix="choose mode=room or mode=tunnel",
         )  # fmt: skip
-    if config.portrait > 0 and config.height == config.width:
+    if config.portrait > 0 and config.rooms.height == config.rooms.width:
         raise ConfigError(
-            "upright scenes need height and width to differ", found=f"{config.height} x {config.width}",
+            "upright scenes need height and width to differ", found=f"{config.rooms.height} x {config.rooms.width}",
             fix="add portrait=0, or for example height=96 width=128",
         )  # fmt: skip
-    if config.frames < 10:
-        raise ConfigError("a scene needs at least ten frames", found=f"frames={config.frames}", fix="raise frames=")
+    if config.rooms.frames < 10:
+        raise ConfigError(
+            "a scene needs at least ten frames", found=f"frames={config.rooms.frames}", fix="raise frames="
+        )

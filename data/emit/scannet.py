@@ -45,7 +45,7 @@ def emit_scannet(config: EmitScannet) -> Emitted:
         ConfigError: an output folder in use, or rooms that can't be written as scans.
         OSError: the disk is full; nothing is left behind.
     """
-    out, rooms = config.folder(), config.rooms()
+    out, rooms = config.folder(), config.rendered()
     _check(config)
     tasks = {task.name: task for task in _tasks(config)}
     splits: list[tuple[str, str | None]] = []
@@ -66,8 +66,8 @@ def emit_scannet(config: EmitScannet) -> Emitted:
 
 
 def _tasks(config: EmitScannet) -> list[_Task]:
-    tasks = [_Task(f"scene{room:04d}_00", room) for room in range(config.clips)]
-    tasks += [_Task(f"scene{room:04d}_01", room, again=True) for room in range(min(config.rescans, config.clips))]
+    tasks = [_Task(f"scene{room:04d}_00", room) for room in range(config.rooms.clips)]
+    tasks += [_Task(f"scene{room:04d}_01", room, again=True) for room in range(min(config.rescans, config.rooms.clips))]
     return tasks
 
 
@@ -87,11 +87,11 @@ def _write_task(
 
 
 def _check(config: EmitScannet) -> None:
-    config.check()
-    if config.clips_per_room != 1 or config.mode == "tunnel_pair":
+    config.rooms.check()
+    if config.rooms.clips_per_room != 1 or config.rooms.mode == "tunnel_pair":
         raise ConfigError(
             "a raw scan shows a room of its own", expected="clips_per_room=1, and no mode=tunnel_pair",
             fix="use rescans= for further scans of a room",
         )  # fmt: skip
-    if config.clips > 10_000:
-        raise ConfigError("scan names have four digits", expected="at most 10000 rooms", found=config.clips)
+    if config.rooms.clips > 10_000:
+        raise ConfigError("scan names have four digits", expected="at most 10000 rooms", found=config.rooms.clips)

@@ -8,20 +8,21 @@ from pathlib import Path
 
 from configs.cli import Layers
 from configs.loader import load_named
-from configs.options import option
+from configs.options import inline, option
 from data.dataset.clip import ClipSource
-from data.prepare.config import ImportConfig, Kind, only
+from data.prepare.config import ImportConfig, Kind
 from data.video.config import VideoConfig
 from data.video.discover import identifier
 from data.video.source import VideoSource
 
 
 @dataclasses.dataclass
-class PrepareVideo(VideoConfig, ImportConfig):
+class PrepareVideo(ImportConfig):
     """Options of `prepare kind=video`."""
 
     raw: str = option(help="a video, a folder of videos or pictures, or a folder with manifest.json")
     dataset: str = option("video", "name of the prepared dataset; default: the name of the raw file or folder")
+    video: VideoConfig = inline(VideoConfig)
     preset: str = option("default", "named set of values in configs/dataset/video/")
 
 
@@ -35,7 +36,7 @@ def _layers(overrides: Mapping[str, str]) -> Layers:
 
 
 def _source(config: PrepareVideo) -> ClipSource:
-    return VideoSource(only(VideoConfig, config), config.raw_path(), config.dataset)
+    return VideoSource(config.video, config.raw_path(), config.dataset)
 
 
 KIND = Kind(_layers, _source)

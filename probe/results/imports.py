@@ -132,7 +132,9 @@ def translate(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
             state[target] = tensor.flatten(1) if re.fullmatch(r"head\.proj[123]\.weight", target) else tensor
     if unknown:
         raise ConfigError(
-            "tensors with unexpected names", found=_few(unknown), fix="import a checkpoint of the published probes"
+            "tensors with unexpected names",
+            found=_few(unknown),
+            fix="import a checkpoint of one of the published probes",
         )
     for target, numbered in rows.items():
         if sorted(numbered) != list(range(len(numbered))):

@@ -60,7 +60,7 @@ def test_prepared_datasets_of_the_root(tmp_path: Path) -> None:
     (tmp_path / "datasets" / "mine" / "dataset.json").write_text("{}")
     (tmp_path / "datasets" / "unfinished").mkdir()
     assert complete("cache", "ls", f"root={tmp_path}", "dataset=") == ["dataset=mine"]
-    assert complete("data", "prepare", "dataset=r") == ["dataset=rooms"]
+    assert complete("data", "prepare", "kind=r") == ["kind=rooms"]
 
 
 def test_every_verb_can_be_completed() -> None:

@@ -31,7 +31,8 @@ def rooms() -> RoomsSource:
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same rooms as a raw dataset of three scans, the third a rescan of the first room; read only."""
     out = tmp_path_factory.mktemp("scannet") / "raw"
-    emit_scannet(EmitScannet(format="scannet", out=str(out), workers=1, **SMALL))  # type: ignore[arg-type]
+    rooms = RoomsConfig(**SMALL)  # type: ignore[arg-type]
+    emit_scannet(EmitScannet(format="scannet", out=str(out), workers=1, rooms=rooms))
     return out
 
 

@@ -15,6 +15,7 @@ from data.dataset.reader import PreparedDataset
 from data.emit.scannet import EmitScannet, emit_scannet
 from data.emit.scannet_scan import RawScan
 from data.prepare.prepare import prepare
+from data.rooms.config import RoomsConfig
 from data.scannet.source import ScannetSource
 from tests.data.scannet.faults import FAULTS
 
@@ -114,7 +115,8 @@ def test_the_rest_goes_on(tmp_path: Path, release: Release, brief: RawScan) -> N
 
 def test_emit_refuses_what_it_cannot_write(tmp_path: Path) -> None:
     def emit(**options: object) -> None:
-        emit_scannet(EmitScannet(format="scannet", out=str(tmp_path / "raw"), **options))  # type: ignore[arg-type]
+        rooms = RoomsConfig(**options)  # type: ignore[arg-type]
+        emit_scannet(EmitScannet(format="scannet", out=str(tmp_path / "raw"), rooms=rooms))
 
     with pytest.raises(ConfigError, match="clips_per_room=1"):
         emit(clips_per_room=2)
@@ -131,7 +133,8 @@ def test_emitted_bytes_depend_on_options_only(tmp_path: Path, raw: Path) -> None
     from tests.data.scannet.conftest import SMALL
 
     out = tmp_path / "again"
-    emit_scannet(EmitScannet(format="scannet", out=str(out), workers=1, **{**SMALL, "clips": 1}, rescans=0))  # type: ignore[arg-type]
+    rooms = RoomsConfig(**{**SMALL, "clips": 1})  # type: ignore[arg-type]
+    emit_scannet(EmitScannet(format="scannet", out=str(out), workers=1, rooms=rooms, rescans=0))
     again, first = file_digests(out / "scans"), file_digests(raw / "scans")
     assert again == {name: first[name] for name in again} and len(again) > 240
 
