@@ -132,7 +132,7 @@ class ImportConfig:
     checkpoint: str = option(help="file of the published probe, a Lightning checkpoint")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class RunsConfig(RootConfig):
     """Options of `runs`."""
 
@@ -142,7 +142,7 @@ class RunsConfig(RootConfig):
     unfinished: bool = option(False, "list interrupted runs instead")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class EvaluateConfig(RootConfig):
     """Options of `evaluate`."""
 
@@ -156,7 +156,7 @@ class EvaluateConfig(RootConfig):
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class PredictConfig(EvaluateConfig):
     """Options of `predict`."""
 

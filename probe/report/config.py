@@ -8,7 +8,7 @@ from configs.cli import RootConfig
 from configs.options import option
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ReportConfig(RootConfig):
     """Options of `report`."""
 
@@ -19,7 +19,7 @@ class ReportConfig(RootConfig):
     force: bool = option(False, "make it again although nothing that it is made from has changed")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class CompareConfig(RootConfig):
     """Options of `compare`."""
 

@@ -30,7 +30,7 @@ from probe.train.train import train
 KINDS = ("vlm", "vgm")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ControlsConfig(RootConfig):
     """Options of `controls`."""
 
