@@ -36,12 +36,12 @@ need         = @test -n "$($(1))" || { echo "error: $(1) must be given, for exam
 # The demo's dataset, sources and probes; no weights are fetched. Every command is printed before it runs.
 DEMO         = $(if $(filter-out ci,$(PRESET)),rooms-$(PRESET),rooms)
 DEMO_SOURCES = cogvideox-t2v-2b-tiny-random qwen3-vl-2b-tiny-random pixels position oracle-code-classes oracle-depth-rays oracle-code-classes+oracle-depth-rays
-DEMO_PROBES  = models="$(DEMO_SOURCES)" dataset=$(DEMO) seeds=0 profile=smoke workers=2
+DEMO_PROBES  = model="$(DEMO_SOURCES)" dataset=$(DEMO) seeds=0 profile=smoke workers=2
 heading      = @printf '\n\033[1m%s\033[0m\n' "$(1)"
 
 demo: setup ## first result: no data, weights or GPU needed; 5 to 9 minutes on two cores the first time, seconds after that
 	$(call heading,1 of 4: procedural rooms with exact ground truth)
-	$(RUN) data prepare dataset=rooms preset=$(or $(PRESET),ci) workers=$(WORKERS)
+	$(RUN) data prepare kind=rooms preset=$(or $(PRESET),ci) workers=$(WORKERS)
 	$(call heading,2 of 4: features of two untrained models$(comma) of pixels and positions$(comma) and of ground truth in two halves)
 	$(RUN) extract run model=cogvideox,qwen3-vl dataset=$(DEMO) weights=random size=tiny layers=all workers=2
 	$(RUN) extract run model=pixels,position,oracle-code-classes,oracle-depth-rays dataset=$(DEMO)
@@ -85,7 +85,7 @@ $(SETUP_KEY): pyproject.toml constraints.txt
 	@touch $@
 
 data: setup ## prepare a dataset: DATASET=rooms PRESET=nano|ci|query|tutorial, DATASET=scannet|dl3dv|video RAW=/path
-	@$(RUN) data prepare dataset=$(DATASET) $(call given,preset,$(PRESET)) $(if $(RAW),raw="$(RAW)") workers=$(WORKERS) $(ARGS)
+	@$(RUN) data prepare kind=$(DATASET) $(call given,preset,$(PRESET)) $(if $(RAW),raw="$(RAW)") workers=$(WORKERS) $(ARGS)
 
 extract: setup ## features of a frozen backbone into a store: MODEL=cogvideox DATASET=rooms
 	$(call need,MODEL,extract MODEL=cogvideox)
@@ -104,7 +104,7 @@ report: setup ## tables, curves and pictures of all finished probes: artifacts/r
 
 controls: setup ## what a fusion must beat: MODELS="wan-t2v-14b qwen3-vl-8b"
 	$(call need,MODELS,controls MODELS="wan qwen3-vl")
-	@$(RUN) fusion controls models="$(MODELS)" dataset=$(DATASET) $(ARGS)
+	@$(RUN) probe controls models="$(MODELS)" dataset=$(DATASET) $(ARGS)
 
 fuse: setup ## join stores into one source: MODELS="wan-t2v-14b qwen3-vl-8b"
 	$(call need,MODELS,fuse MODELS="wan qwen3-vl")

@@ -26,7 +26,6 @@ from configs.names import parse_name
 from configs.options import option
 from fusion.recipe import Choices, make_recipe
 from fusion.views.assemble import build
-from fusion.views.deferred import Deferred
 
 
 @dataclasses.dataclass
@@ -108,7 +107,7 @@ def measure(options: Options, folder: Path) -> None:
     parents = [
         torch.empty(store.nbytes(items[0]), dtype=torch.uint8) for store, items in zip(stores, plain, strict=True)
     ]
-    apart = Deferred(view)
+    apart = view.branch_reads()
     out = torch.empty(max(apart.nbytes(batches[0]), view.nbytes(batches[0])), dtype=torch.uint8)
 
     def read_parents(number: int) -> None:

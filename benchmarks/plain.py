@@ -25,11 +25,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from probe.net.attention import Attention, Block, Dropout
-from probe.net.config import InstanceLossConfig
 from probe.net.dpt import UV_BASE, UV_GAIN, DptHead, Fusion, UvEmbedding, output_size, resize
 from probe.net.trunk import Trunk
 from probe.tasks.geometry.head import GeometryProbe
 from probe.tasks.geometry.loss import camera_paper, gradient_term, normalised
+from probe.tasks.instance.config import InstanceLossConfig
 from probe.tasks.tagging.head import TaggingHead
 from probe.train.recipe import RecipeConfig
 

@@ -39,8 +39,8 @@ from configs.loader import parse_overrides, resolve
 from configs.machine import keep_freed_memory
 from configs.options import option
 from data.dataset.targets import geometry_targets, sample_pixels
-from probe.net.config import load_profile
-from probe.tasks.geometry.head import build_probe
+from probe.module import Facts, load_module
+from probe.task import load_task
 from probe.tasks.geometry.loss import geometry_loss
 from probe.tasks.instance.loss import instance_loss
 from probe.tasks.tagging.loss import tagging_loss
@@ -88,14 +88,15 @@ class Setting:
 
 def setting(task: str, size: str) -> Setting:
     """Return the same network twice: as published, and with what the project changes at equal size."""
-    words = {f"{task}.head.queries": "learned"} if task == "tagging" else {}
+    words = {"head.queries": "learned"} if task == "tagging" else {}
     if size == "reduced":
-        words |= {f"{task}.{key}": value for key, value in REDUCED[task].items()}
-    slow = getattr(load_profile("paper", words), task)
-    changed = {**words, f"{task}.trunk.checkpointing": "auto", f"{task}.heads_fp32": "false"}
+        words |= REDUCED[task]
+    declared = load_task(task)
+    slow = resolve(declared.options, [declared.values("paper")], words)
+    changed = {**words, "trunk.checkpointing": "auto", "heads_fp32": "false"}
     if task != "geometry":
-        changed |= {f"{task}.loss.form": "standard"}
-    fast = getattr(load_profile("paper", changed), task)
+        changed |= {"loss.form": "standard"}
+    fast = resolve(declared.options, [declared.values("paper")], changed)
     image = {"tagging": (210, 364), "instance": (540, 720), "geometry": (294, 518)}[task]
     if size == "reduced":
         image = {"tagging": (112, 196), "instance": (270, 360), "geometry": (112, 196)}[task]
@@ -192,15 +193,21 @@ def _geometry_rows(folder: Path, clip: int, frames: list[int], chosen: Setting) 
 # ---- measuring
 
 
+def network(task: str, channels: int, chosen: Setting, profile: Any) -> torch.nn.Module:
+    """Return the probe's network for 20 classes."""
+    facts = Facts(channels, chosen.grid, chosen.image, class_names=tuple(map(str, range(20))))
+    return load_module(task)(profile, facts, 1).probe
+
+
 def measure(options: Options, task: str, fast: bool, parent: Connection) -> None:
     """Train one step per number received and answer with seconds and CPU seconds; None ends it: the peak in bytes."""
     torch.manual_seed(0)
     chosen = setting(task, options.size)
     device = torch.device(options.device)
     if fast and device.type == "cpu":
-        keep_freed_memory()  # as `probe.train.fitting` does
+        keep_freed_memory()  # as `probe.train.loop` does
     profile = chosen.fast_profile if fast else chosen.profile
-    probe = build_probe(task, options.channels, chosen.grid, profile, num_classes=20, image_size=chosen.image)
+    probe = network(task, options.channels, chosen, profile)
     if not fast:
         make_plain(probe)
     probe.to(device).train()

@@ -24,9 +24,17 @@ from configs.errors import SpatialprobeError
 from configs.loader import parse_overrides, resolve
 from configs.options import option
 from data.dataset.clip import QUERY_POSITIONS
-from data.emit.annotation import aggregation, label_ids, labels_table, png, write_zip
-from data.emit.scannet_scan import RawScan, as_scan
-from data.emit.sens import pack_depth, write_sens
+from data.emit.scannet_scan import (
+    RawScan,
+    aggregation,
+    as_scan,
+    label_ids,
+    labels_table,
+    pack_depth,
+    png,
+    write_sens,
+    write_zip,
+)
 from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
 from data.scannet.config import ScannetConfig

@@ -125,7 +125,7 @@ VERBS = [
     Verb("ls", "list the feature stores with coverage, size and age", ListConfig, _ls),
     Verb("inspect", "show one store: identity, arrays, statistics", InspectConfig, _inspect),
     Verb("verify", "read every byte again and compare it with what was written", StoreConfig, _verify),
-    Verb("repair", "take broken clips out, so that extraction redoes just those", StoreConfig, _repair, writes=True),
+    Verb("repair", "remove broken clips, so that extraction redoes just those", StoreConfig, _repair, writes=True),
     Verb("seal", "compact the commit records into manifest.parquet", StoreConfig, _seal, writes=True),
     Verb("diff", "show how two stores differ", DiffConfig, _diff),
     Verb("prune", "remove leftovers of killed jobs, or whole arrays", PruneConfig, _prune, writes=True),

@@ -57,7 +57,7 @@ class ClipWriter:
             NonFiniteError: NaN, infinity, or a value that overflows the stored dtype.
             StoreError: wrong shape, or the array is already committed for this clip.
             MissingError: no such array.
-            StorageError: the disk refuses.
+            StorageError: the file system reports an error.
         """
         spec = self.store.array(array)
         if array in self._shards or self.store.index.shard(self.clip, array) is not None:
@@ -165,7 +165,7 @@ class ClipWriter:
         )
 
     def _overtaken(self) -> bool:
-        """Whether somebody else has committed the same values meanwhile.
+        """Return whether another process has committed the same values meanwhile.
 
         Raises:
             StoreError: other values were committed.
@@ -183,7 +183,7 @@ class ClipWriter:
         )
 
     def _settle(self, generation: int) -> None:
-        """After losing a race with shards already in place: withdraw a commit whose bytes are no longer its own.
+        """After losing a race with shards already in place: withdraw the winner's commit if its bytes were overwritten.
 
         Reached only by a holder that slept between its lease check and its commit for longer than the lease lasts.
         """

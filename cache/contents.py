@@ -73,7 +73,7 @@ class StoreContents(FeatureSource):
 
     @property
     def entries(self) -> Sequence[ClipEntry]:
-        """The clips with all that is known of them, in order of the clip axis."""
+        """The clips with their group, input digest and extra facts, in order of the clip axis."""
         return self._entries
 
     @property
@@ -101,7 +101,7 @@ class StoreContents(FeatureSource):
         return [self._entries[clip].clip_id for clip in self.index.committed(array)]
 
     def shard_record(self, clip: int, array: str) -> ShardRecord | None:
-        """Return the commit record of one shard; looks once more on the disk before it says None."""
+        """Return the commit record of one shard; if there is none, look for new ones first, at most once a second."""
         record = self.index.shard(clip, array)
         if record is None and time.monotonic() - self._looked_at > 1:
             self._looked_at = time.monotonic()
@@ -110,7 +110,7 @@ class StoreContents(FeatureSource):
         return record
 
     def check_array(self, name: str) -> None:
-        """Make sure, once per array, that its Zarr metadata is what was written."""
+        """Check, once per array, that its Zarr metadata has not changed since it was written."""
         if name not in self._checked:
             load_covered(self.backend, self.header, f"{layout.array_folder(name)}/zarr.json")
             self._checked.add(name)
@@ -119,7 +119,7 @@ class StoreContents(FeatureSource):
         """Return the statistics that were kept when a clip was written.
 
         Raises:
-            MissingError: it is not committed; CorruptionError: the statistics are not the written ones.
+            MissingError: it is not committed; CorruptionError: the statistics have changed since they were written.
         """
         found = self.index.statistics(clip, array)
         if found is None:
@@ -137,16 +137,16 @@ class StoreContents(FeatureSource):
             data = b""
         if sha256_bytes(data) != sha:
             raise CorruptionError(
-                "channel statistics are not the written ones",
+                "channel statistics have changed since they were written",
                 where=where,
                 fix=commands.repair(self.where),
             )
         return moments.from_bytes(data, array, where)
 
-    # ---- what was set aside
+    # ---- quarantine
 
     def quarantined(self) -> dict[str, str]:
-        """Return the clips that were set aside, with reasons."""
+        """Return the quarantined clips with the reasons."""
         found = {}
         for name in sorted(self.backend.names(layout.QUARANTINE)):
             key = f"{layout.QUARANTINE}/{name}"
@@ -158,13 +158,13 @@ class StoreContents(FeatureSource):
         return found
 
     def quarantine(self, clip_id: str, reason: str) -> None:
-        """Set a clip aside with a reason; it never counts as done, and a later commit clears it."""
+        """Quarantine a clip with a reason: it does not count as done, and a later commit clears it."""
         clip = self.clip_index(clip_id)
         values = {"clip": clip, "clip_id": clip_id, "reason": reason, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         put(self.backend, _quarantine_key(clip), records.render(values))
 
     def clear_quarantine(self, clip_id: str) -> None:
-        """Let a clip be tried again."""
+        """End the quarantine of a clip, so that it is tried again."""
         self.backend.delete(_quarantine_key(self.clip_index(clip_id)))
 
 

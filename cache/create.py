@@ -1,4 +1,4 @@
-"""Creating a store and growing it: done by one process while others wait; workers never touch metadata."""
+"""Creating a store and adding to it: done by one process while others wait; workers never touch metadata."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from configs.files import sha256_bytes
 from configs.identity import differences
 
 KNOWN_NAMES = {layout.STORE, layout.CLIPS, layout.MANIFEST, *layout.FOLDERS}
-"""Everything that may lie at the top of a store."""
+"""Everything that may exist at the top of a store."""
 
 
 @contextmanager
@@ -66,8 +66,8 @@ def initialise(
     opens as it was, and the next one completes it.
 
     Raises:
-        StaleError: the store was made with other parameters; the message lists them. Nothing is touched.
-        StoreError: the folder holds something else.
+        StaleError: the store was made with different parameters; the message lists them. Nothing is touched.
+        StoreError: the folder is in use by something else.
     """
     clips.check_unique(entries)
     by_name(arrays)
@@ -117,7 +117,7 @@ def _refuse_foreign(backend: Backend) -> None:
     foreign = [name for name in backend.names("") if name not in KNOWN_NAMES and not name.startswith(".")]
     if foreign and backend.size(layout.STORE) is None:
         raise StoreError(
-            "this folder holds something else",
+            "this folder is in use by something else",
             expected="an empty or missing folder, or a feature store",
             found=", ".join(sorted(foreign)[:6]),
             where=backend.where,
@@ -129,7 +129,7 @@ def _refuse_stale(backend: Backend, header: Header, source: str, dataset: str, f
     found = identity_differences(header, source, dataset, fingerprint)
     if found:
         raise StaleError(
-            "the store was made with other parameters",
+            "the store was made with different parameters",
             found="; ".join(found),
             where=backend.where,
             fix="keep the old parameters, or let the new ones have their own folder (`cache.store_path` names it)",
@@ -204,7 +204,7 @@ def _merged_arrays(old: Sequence[ArraySpec], new: Sequence[ArraySpec], where: st
         elif before.to_json() != spec.to_json():
             found = "; ".join(str(item) for item in differences(before.to_json(), spec.to_json()))
             raise StaleError(
-                f"array {spec.name} exists with other properties",
+                f"array {spec.name} exists with different properties",
                 found=found,
                 where=where,
                 fix="give the new array another name, or remove the old one: "

@@ -1,6 +1,6 @@
-"""Who works on what: one small file per claimed name, taken by exclusive creation and kept alive by a heartbeat.
+"""Leases on names: one small file per claimed name, created exclusively and kept alive by a heartbeat.
 
-No clock of two machines is ever compared. A lease ends when its process is known to be dead (same machine), or when
+Clocks of two machines are never compared. A lease ends when its process is known to be dead (same machine), or when
 its file has not changed for `timeout` seconds of the observer's own time. A lease only avoids double work; even a
 holder that slept through its timeout can't damage a committed clip (`cache.clip_writer`).
 """
@@ -45,7 +45,7 @@ class Lease:
         return _key(self.name, self.number)
 
     def holds(self) -> bool:
-        """Whether nobody else can have taken over by now."""
+        """Return whether it is certain that nobody else has taken over."""
         return not self.lost and _now() - self.beaten_at < 0.8 * self.board.timeout
 
     def release(self) -> None:
@@ -74,7 +74,7 @@ class LeaseBoard:
         self._thread: threading.Thread | None = None
 
     def take(self, name: str) -> Lease | None:
-        """Return a lease on a name, or None while somebody else holds one."""
+        """Return a lease on a name, or None while another holder has one."""
         if name in self._held:
             return None
         others = self._files(name)
@@ -83,7 +83,7 @@ class LeaseBoard:
         lease = Lease(self, name, max(others, default=-1) + 1)
         if not self.backend.create(lease.key, self._content(lease)):
             return None
-        # somebody may have come and gone, or come, since the files were listed: then both step back
+        # another process may have come and gone, or come, since the files were listed: then both step back
         if set(self._files(name)) - set(others) != {lease.number}:
             self.backend.delete(lease.key)
             return None

@@ -80,7 +80,7 @@ def verify_store(backend: Backend) -> int:
     for problem in problems:
         print(problem)
     if problems:
-        print(f"{len(problems)} problems; `{commands.repair(backend.where)}` takes the broken clips out")
+        print(f"{len(problems)} problems; `{commands.repair(backend.where)}` removes the broken clips")
         return 1
     print(f"{total} commit records, every byte as written")
     return 0
@@ -92,7 +92,7 @@ def verify_located(root: str | None, dataset: str | None, source: str | None, st
 
 
 def repair_located(root: str | None, dataset: str | None, source: str | None, store: str | None) -> None:
-    """Mend the one store that is meant, which may have lost its `store.json`, and print what was done."""
+    """Repair the one store that is meant, which may have lost its `store.json`, and print what was done."""
     backend = LocalBackend(locate_damaged(root, dataset, source, store))
     done = repair.repair(backend, LeaseBoard(backend))
     print("\n".join(done) if done else "nothing to repair")

@@ -181,7 +181,7 @@ def _fill(part: _Part, verify: bool) -> None:
 def _changed(part: _Part, row: int) -> CorruptionError:
     store = part.store
     return CorruptionError(
-        f"row {row} of clip {part.clip_id} is not what was written",
+        f"row {row} of clip {part.clip_id} has changed since it was written",
         where=f"{store.where}/{layout.shard_key(part.spec.name, store.clip_index(part.clip_id))}",
         fix=f"{commands.repair(store.where)}, then extract again",
     )

@@ -48,7 +48,7 @@ class FeatureSource(ABC):
     @property
     @abstractmethod
     def where(self) -> str:
-        """Where it lies, for messages."""
+        """Its location, for messages."""
 
     @property
     @abstractmethod
@@ -146,7 +146,7 @@ class FeatureSource(ABC):
         return [clip_id for clip_id in clips if clip_id not in complete and clip_id not in left_out]
 
     def quarantined(self) -> dict[str, str]:
-        """Return the clips that were set aside, with reasons."""
+        """Return the quarantined clips with the reasons."""
         return {}
 
     def refresh(self) -> None:  # noqa: B027  # nothing to do for a source that never changes
@@ -178,8 +178,8 @@ class FeatureSource(ABC):
 
         Raises:
             MissingError: unknown clip, array or row, or a clip that is not committed.
-            CorruptionError: the bytes on disk are not the written ones.
-            StorageError: the disk refuses.
+            CorruptionError: the bytes on disk have changed since they were written.
+            StorageError: the file system reports an error.
         """
         return self._read(items, out, verify, allow_partial) if items else []
 

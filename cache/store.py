@@ -1,4 +1,4 @@
-"""One feature store: the doors to reading and writing it."""
+"""One feature store, to be read and written."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FeatureStore(StoreContents):
             lease_timeout: seconds of silence after which another machine may take over a clip.
 
         Raises:
-            StaleError: the store was made with other parameters; nothing is touched.
+            StaleError: the store was made with different parameters; nothing is touched.
             StoreError, CorruptionError, VersionError, StorageError: the place can't be used.
         """
         backend = _backend(path)
@@ -159,7 +159,7 @@ class FeatureStore(StoreContents):
                 raise StoreError(
                     f"clip {clip_id} is being written by {self.board.holder(name) or 'another process'}",
                     where=self.where,
-                    fix="leave it to that process; `FeatureStore.claim` tells which clips are free",
+                    fix="leave it to that process; `FeatureStore.claim` returns a lease on a free clip",
                 )
             self.index.probe(self.clip_index(clip_id))
         elif lease.name != name:

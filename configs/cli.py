@@ -14,7 +14,7 @@ from configs import loader, plugins
 from configs.commands import PROGRAM, command
 from configs.console import get_logger, logging_to
 from configs.errors import DISK_FIXES, ConfigError, SpatialprobeError
-from configs.options import option, options_of
+from configs.options import as_typed, option, options_of
 from configs.paths import logs_path
 
 
@@ -27,9 +27,9 @@ class RootConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-    """The dataclass that a verb fills for given arguments, and the YAML values below the overrides."""
+    """What a verb fills for given arguments (a dataclass, or an instance of one), and the YAML values below them."""
 
-    schema: type
+    start: object
     values: Sequence[Mapping[str, Any]] = ()
 
 
@@ -68,13 +68,13 @@ class Verb:
 def main(stage: str, about: str, verbs: Sequence[Verb], words: Sequence[str] | None = None) -> int:
     """Run one verb of a stage and return the exit code.
 
+    0 done, 1 failed, 2 wrong arguments, 130 interrupted. Expected errors print one message without a traceback.
+
     Args:
         stage: its name; empty for the verbs of the program itself.
         about: what the stage does, one line.
         verbs: its commands.
         words: arguments behind the name of the stage; default those of this process.
-
-    0 done, 1 failed, 2 wrong arguments, 130 interrupted. Expected errors print one message without a traceback.
     """
     arguments = list(sys.argv[1:] if words is None else words)
     try:
@@ -103,7 +103,7 @@ def _dispatch(stage: str, about: str, verbs: Sequence[Verb], arguments: list[str
     if flags & {"--help", "-h"}:
         _print_verb(stage, verb, layers)
         return 0
-    config: Any = loader.resolve(layers.schema, layers.values, overrides)
+    config: Any = loader.resolve(layers.start, layers.values, overrides)
     if "--show" in flags:
         print(loader.to_yaml(config), end="")
         return 0
@@ -121,7 +121,7 @@ def _run(stage: str, verb: Verb, config: Any) -> int:
     if verb.writes:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         log = (
-            Path(logs_path(getattr(config, "root", None)))
+            Path(logs_path(as_typed(config).get("root")))
             / f"{stage or PROGRAM}-{verb.name}-{stamp}-{os.getpid()}.jsonl"
         )
     with logging_to(log):
@@ -167,7 +167,7 @@ def _print_verb(stage: str, verb: Verb, layers: Layers) -> None:
     typed = " ".join(filter(None, (PROGRAM, stage, verb.name)))
     print(f"{verb.help}\n\nusage: {typed} {plain}key=value ... [--show] [--help]\n")
     set_by_yaml: dict[str, Any] = {}
-    known = {item.key: item for item in options_of(layers.schema)}
+    known = {item.key: item for item in options_of(layers.start)}
     for values in layers.values:
         set_by_yaml.update(loader.layer_values(values, known))
     for item in known.values():

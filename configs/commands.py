@@ -24,7 +24,7 @@ PROGRAM = "spatialprobe"
 STAGES = {
     "data": "Prepared datasets: make them, look at them, check them.",
     "extract": "Features of frozen backbones: computed once, kept in a store.",
-    "cache": "Feature stores: list, check, mend, copy.",
+    "cache": "Feature stores: list, check, repair, copy.",
     "fusion": "Features of several models read as one.",
     "probe": "Probes: train them on cached features, score them, look at them.",
 }
@@ -131,10 +131,10 @@ def prepare_dataset(name: str, **options: Any) -> str:
     kinds = known_folders("dataset")
     kind, _, preset = name.partition("-")
     if kind not in kinds or (preset and preset not in known_names(f"dataset/{kind}")):
-        made = data("prepare", dataset=Blank("|".join(kinds)), raw=ANY, name=name, **options)
+        made = data("prepare", kind=Blank("|".join(kinds)), raw=ANY, dataset=name, **options)
         return f"correct dataset=, or make it: {made}"
     raw = None if kind == "rooms" else Blank("<folder of the recordings>")
-    return data("prepare", dataset=kind, preset=preset, raw=raw, **options)
+    return data("prepare", kind=kind, preset=preset, raw=raw, **options)
 
 
 def extract_source(source: str, dataset: str | None, *, verb: str = "run", **options: Any) -> str:

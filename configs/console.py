@@ -46,8 +46,8 @@ class _Console(logging.Handler):
 
 
 @contextmanager
-def logging_to(path: Path | None, *, quiet: bool = False) -> Iterator[None]:
-    """Send log records to `path` as JSON lines, and warnings (with `quiet=False` also notes) to the terminal.
+def logging_to(path: Path | None) -> Iterator[None]:
+    """Send log records to `path` as JSON lines, and notes and warnings to the terminal.
 
     A log file that can't be opened is reported once on the terminal and never stops the work.
     """
@@ -55,7 +55,7 @@ def logging_to(path: Path | None, *, quiet: bool = False) -> Iterator[None]:
     before = (logger.level, logger.propagate, list(logger.handlers))
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
-    console = _Console(logging.WARNING if quiet else logging.INFO)
+    console = _Console(logging.INFO)
     handlers: list[logging.Handler] = [console]
     if path is not None:
         try:
@@ -165,7 +165,7 @@ class Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        self._bar.close()  # which leaves it as it stands
 
     def advance(self, count: int = 1) -> None:
         """Count `count` more units as done; a negative number takes units back."""
@@ -185,10 +185,6 @@ class Progress:
         with self._lock:
             self._bar.set_postfix_str(text, refresh=False)
 
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        self._bar.close()
-
     def _tell(self) -> None:
         left = self.pace.left()
         if self._log is None or not left:
@@ -197,15 +193,8 @@ class Progress:
         early = self._early and self.pace.measured >= EARLY_UNITS
         if now - self._noted >= self._every or (early and left >= EARLY_LEFT_S):
             self._noted = now
-            self._log.info("%s: %s", self._description, self.pace)
+            self._log.info("%s: %s", self._description, str(self.pace))
         self._early = self._early and not early
-
-
-@contextmanager
-def progress(total: int | None, description: str, unit: str = "clips") -> Iterator[Progress]:
-    """Show a progress bar on standard error while the block runs; silent when that is not a terminal."""
-    with Progress(total, description, unit) as bar:
-        yield bar
 
 
 def format_seconds(seconds: float) -> str:

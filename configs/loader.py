@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from configs.errors import ConfigError
-from configs.options import Option, options_of
+from configs.options import Option, as_typed, options_of
 from configs.plugins import plugin_folders
 
 CONFIG_FOLDER = Path(__file__).parent
@@ -118,46 +118,78 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def resolve(schema: type[T], layers: Sequence[Mapping[str, Any]], overrides: Mapping[str, str]) -> T:
-    """Return an instance of `schema` filled by YAML layers, then overrides; all checked.
+def resolve(start: type[T] | T, layers: Sequence[Mapping[str, Any]], overrides: Mapping[str, str]) -> T:
+    """Return a configuration filled by YAML layers, then overrides; all checked.
+
+    Args:
+        start: the dataclass, or an instance whose values are the defaults and whose parts may be of subclasses.
+        layers: YAML values; later ones win.
+        overrides: `key=value` words of the command line; they win over the layers.
 
     Raises:
         ConfigError: unknown key, wrong type, value out of range, missing mandatory value, or an interpolation.
     """
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    known = {option.key: option for option in options_of(schema)}
-    config = OmegaConf.structured(schema)
+    first = start() if isinstance(start, type) else start
+    known = {option.key: option for option in options_of(first)}
     flat: dict[str, Any] = {}
     for layer in layers:
         flat.update(layer_values(layer, known))
     for key, text in overrides.items():
         flat[key] = _parse(text, _known_option(key, known))
     for key, value in flat.items():
-        option = _known_option(key, known)
+        _known_option(key, known)
         _refuse_interpolation(key, value)
+    config = _filled(OmegaConf.structured(first), flat, known)
+    missing = [option.key for option in known.values() if OmegaConf.is_missing(*_place(config, option.path))]
+    if missing:
+        missing.sort()
+        raise ConfigError(f"{', '.join(missing)} must be given", fix=f"add {' '.join(f'{key}=...' for key in missing)}")
+    for option in known.values():
+        _check(option, OmegaConf.select(config, option.path))
+    result = OmegaConf.to_object(config)
+    assert isinstance(result, type(first))
+    return result
+
+
+def _filled(config: Any, flat: Mapping[str, Any], known: Mapping[str, Option]) -> Any:
+    """Return a configuration with values in their places; if one doesn't fit, name it."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        return OmegaConf.merge(config, *(_nested(known[key].path, value) for key, value in flat.items()))
+    except OmegaConfBaseException:
+        pass
+    for key, value in flat.items():
+        option = known[key]
         try:
-            OmegaConf.update(config, key, value, merge=False)
+            OmegaConf.merge(config, _nested(option.path, value))
         except OmegaConfBaseException as error:
             raise ConfigError(
                 f"wrong type for {key}", expected=type_name(option.type), found=repr(value), fix=option.help or None
             ) from error
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise ConfigError(f"{', '.join(missing)} must be given", fix=f"add {' '.join(f'{key}=...' for key in missing)}")
-    for option in known.values():
-        _check(option, OmegaConf.select(config, option.key))
-    result = OmegaConf.to_object(config)
-    assert isinstance(result, schema)
-    return result
+    raise AssertionError("values that fit one by one must fit together")
+
+
+def _nested(path: str, value: Any) -> dict[str, Any]:
+    outer, _, inner = path.partition(".")
+    return {outer: _nested(inner, value) if inner else value}
+
+
+def _place(config: Any, path: str) -> tuple[Any, str]:
+    from omegaconf import OmegaConf
+
+    outer, _, name = path.rpartition(".")
+    return (OmegaConf.select(config, outer) if outer else config), name
 
 
 def to_yaml(config: object) -> str:
-    """Return a configuration object as YAML text, keys in declaration order."""
+    """Return a configuration object as YAML text under the keys that are typed, in declaration order."""
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
+    return OmegaConf.to_yaml(OmegaConf.create(as_typed(config)))
 
 
 def type_name(kind: Any) -> str:

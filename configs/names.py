@@ -53,14 +53,6 @@ class SourceName:
     def __str__(self) -> str:
         return "-".join([self.model, *self.groups]) + TINY * self.tiny + RANDOM * self.untrained
 
-    @property
-    def options(self) -> list[str]:
-        """The words of `extract run` that make this source, without the dataset."""
-        words = [f"model={self.model}"]
-        words += ["weights=random"] if self.untrained else []
-        words += ["size=tiny"] if self.tiny else []
-        return [*words, f"groups={','.join(self.groups)}"] if self.groups else words
-
 
 def read_source(name: str) -> SourceName:
     """Return the parts of a single source's name, e.g. of `wan-t2v-14b-random` or `oracle-depth-rays`."""

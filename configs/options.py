@@ -33,8 +33,20 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def inline(part: type) -> Any:
+    """Declare a field that holds another configuration dataclass whose keys are typed without a prefix.
+
+    Args:
+        part: the dataclass, or a base class of those that an instance may hold there.
+    """
+    return dataclasses.field(default_factory=part, metadata={"inline": True})
+
+
 class Option(NamedTuple):
-    """One leaf of a configuration: dotted key, type, default and what `option` recorded."""
+    """One leaf of a configuration: dotted key, type, default and what `option` recorded.
+
+    `path` says where the value is kept: the dotted names of attributes, which `key` leaves out for inline parts.
+    """
 
     key: str
     type: Any
@@ -43,18 +55,55 @@ class Option(NamedTuple):
     choices: tuple[str, ...] | None
     minimum: float | None
     maximum: float | None
+    path: str
 
 
-def options_of(schema: type, prefix: str = "") -> Iterator[Option]:
-    """Yield every leaf option of a configuration dataclass, nested dataclasses included, in declaration order."""
-    hints = get_type_hints(schema)
-    for field in dataclasses.fields(schema):
-        kind, key = hints[field.name], prefix + field.name
-        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            yield from options_of(kind, key + ".")
+def options_of(start: object) -> list[Option]:
+    """Return every leaf option of a configuration dataclass, nested dataclasses included, in declaration order.
+
+    Args:
+        start: the dataclass, or an instance whose values are the defaults and whose parts may be of subclasses.
+
+    Raises:
+        TypeError: two parts have the same key.
+    """
+    found = list(_options(start() if isinstance(start, type) else start, "", ""))
+    keys = [item.key for item in found]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise TypeError(f"several parts of {type(start).__name__} have the keys {', '.join(twice)}")
+    return found
+
+
+def as_typed(config: object) -> dict[str, Any]:
+    """Return a configuration as nested mappings under the keys that are typed, in declaration order."""
+    typed: dict[str, Any] = {}
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        if not dataclasses.is_dataclass(value):
+            typed[field.name] = value
+        elif field.metadata.get("inline"):
+            typed |= as_typed(value)
+        else:
+            typed[field.name] = as_typed(value)
+    return typed
+
+
+def _options(start: object, key_prefix: str, path_prefix: str) -> Iterator[Option]:
+    hints = get_type_hints(type(start))
+    for field in dataclasses.fields(start):  # type: ignore[arg-type]
+        default, meta = getattr(start, field.name), field.metadata
+        key, path = key_prefix + field.name, path_prefix + field.name
+        if dataclasses.is_dataclass(default):
+            yield from _options(default, key_prefix if meta.get("inline") else key + ".", path + ".")
             continue
-        default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-        meta = field.metadata
         yield Option(
-            key, kind, default, meta.get("help", ""), meta.get("choices"), meta.get("minimum"), meta.get("maximum")
+            key,
+            hints[field.name],
+            default,
+            meta.get("help", ""),
+            meta.get("choices"),
+            meta.get("minimum"),
+            meta.get("maximum"),
+            path,
         )

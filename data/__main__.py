@@ -81,12 +81,12 @@ def load_kind(name: str) -> Kind:
         ConfigError: there is no such kind.
     """
     if name not in KINDS:
-        raise ConfigError(f"unknown dataset {name!r}", fix=closest(name, KINDS))
+        raise ConfigError(f"unknown kind of dataset {name!r}", fix=closest(name, KINDS))
     return KINDS[name]()
 
 
 def _prepare_layers(overrides: Mapping[str, str]) -> Layers:
-    return load_kind(overrides.get("dataset", "rooms")).layers(overrides)
+    return load_kind(overrides.get("kind", "rooms")).layers(overrides)
 
 
 def _emit_layers(overrides: Mapping[str, str]) -> Layers:
@@ -107,9 +107,9 @@ def _prepare(config: Any) -> int:
     from data.prepare.prepare import prepare
     from data.prepare.status import print_statuses
 
-    kind = load_kind(config.dataset)
-    name = check_clip_id(config.name)
+    kind = load_kind(config.kind)
     source = kind.source(config)
+    name = check_clip_id(source.info.name)
     path = dataset_path(config.root, name)
     if config.dry_run:
         tried = forecast(source, path, workers=config.workers, select=config.select, report=config.report)
@@ -149,11 +149,8 @@ def _verify(config: VerifyConfig) -> int:
     from data.dataset.reader import PreparedDataset
     from data.look.verify import verify
 
-    return (
-        1
-        if verify(PreparedDataset.open(config.dataset, config.root), workers=config.workers, pairs=config.pairs)
-        else 0
-    )
+    problems = verify(PreparedDataset.open(config.dataset, config.root), workers=config.workers, pairs=config.pairs)
+    return 1 if problems else 0
 
 
 def _preview(config: PreviewConfig) -> int:
@@ -175,7 +172,7 @@ VERBS = (
         _prepare_layers,
         _prepare,
         writes=True,
-        selects={"dataset": lambda: list(KINDS)},
+        selects={"kind": lambda: list(KINDS)},
     ),
     Verb(
         "emit",

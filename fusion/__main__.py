@@ -1,4 +1,4 @@
-"""`spatialprobe fusion fuse|controls|ls|inspect|verify`: features of several models read as one."""
+"""`spatialprobe fusion fuse|ls|inspect|verify`: features of several models read as one."""
 
 from __future__ import annotations
 
@@ -10,19 +10,13 @@ if __name__ == "__main__":  # files of the working directory don't take the plac
 
 from configs.cli import Verb, main
 from configs.commands import STAGES
-from fusion.config import ControlsConfig, FuseConfig, InspectConfig, ListConfig, ViewConfig, fuse_layers
+from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, fuse_layers
 
 
 def _fuse(config: FuseConfig) -> int:
     from fusion.fuse import fuse
 
     return fuse(config)
-
-
-def _controls(config: ControlsConfig) -> int:
-    from fusion.controls import controls
-
-    return controls(config)
 
 
 def _ls(config: ListConfig) -> int:
@@ -45,7 +39,6 @@ def _verify(config: ViewConfig) -> int:
 
 VERBS = [
     Verb("fuse", "join models into one source that probes find by name", fuse_layers, _fuse, writes=True),
-    Verb("controls", "the control table of a pair: views and probe commands", ControlsConfig, _controls, writes=True),
     Verb("ls", "list the recorded views and the stores that they read", ListConfig, _ls),
     Verb("inspect", "show what a fused source is made of", InspectConfig, _inspect),
     Verb("verify", "check a fused source: up to date, every byte as written", ViewConfig, _verify),

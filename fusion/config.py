@@ -1,4 +1,4 @@
-"""Options of `python -m fusion`."""
+"""Options of `spatialprobe fusion`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from configs.cli import Layers, RootConfig
 from configs.errors import ConfigError
 from configs.names import DEFAULT_VARIANT, read_models
-from configs.options import option
-from fusion.recipe import UPSAMPLING, Choices, Recipe, variant_values
+from configs.options import inline, option
+from fusion.recipe import Choices, Recipe, variant_values
 
 
 @dataclasses.dataclass
@@ -22,11 +22,11 @@ class ListConfig(RootConfig):
 
 @dataclasses.dataclass
 class ViewConfig(RootConfig):
-    """Which fused source is meant."""
+    """Selects a fused source."""
 
     models: str = option(help='models to fuse, such as "wan-t2v-14b qwen3-vl-8b", or a name such as a+b@zscore')
     dataset: str = option("rooms", "name of the prepared dataset")
-    store: str | None = option(None, "first digits of the fusion's fingerprint, where there are several")
+    store: str | None = option(None, "first digits of the fusion's fingerprint, if there are several")
 
 
 @dataclasses.dataclass
@@ -37,45 +37,23 @@ class InspectConfig(ViewConfig):
 
 
 @dataclasses.dataclass
-class _FuseOptions(RootConfig):
+class FuseConfig(RootConfig):
+    """Options of `fuse`."""
+
     models: str = option(help='models to fuse, such as "wan-t2v-14b qwen3-vl-8b"; each may be written model~width')
     dataset: str = option("rooms", "name of the prepared dataset")
     variant: str = option(
         DEFAULT_VARIANT, "a file in configs/fusion: concat, lnconcat, zscore, l2, pca, sum, gated, ..."
     )
     stores: list[str] = option(
-        help="for each model the first digits of its store's fingerprint, where it has several", factory=list
+        help="for each model the first digits of its store's fingerprint, if it has several", factory=list
     )
     train_clips: list[str] = option(
         help="clips that fitted variants look at; default: split train of the dataset", factory=list
     )
     materialise: bool = option(False, "also write the fused features out as a store; without it nothing is copied")
-
-
-@dataclasses.dataclass
-class FuseConfig(Recipe, Choices, _FuseOptions):
-    """Options of `fuse`."""
-
-
-@dataclasses.dataclass
-class ControlsConfig(RootConfig):
-    """Options of `controls`."""
-
-    models: str = option(help='the pair, such as "wan-t2v-14b qwen3-vl-8b"')
-    dataset: str = option("rooms", "name of the prepared dataset")
-    others: list[str] = option(
-        help="further models to join with those of their kind; default: all that have features", factory=list
-    )
-    variants: list[str] = option(
-        help="other ways to fuse the pair", factory=lambda: ["concat", "zscore", "l2", "pca", "sum", "gated"]
-    )
-    task: list[str] = option(help="tasks to write the probe commands for", factory=lambda: ["instance", "geometry"])
-    layers: list[str] = option(help="for each model a block, an array name, or all", factory=list)
-    grid: str = option("last", "where branches meet: rows x columns, first, last, or a model's name")
-    upsample: str = option("native", "see fuse", choices=UPSAMPLING)
-    seed: int = option(0, "of noise and random projections", minimum=0)
-    probe: str = option("", 'further options of every probe, such as "profile=cpu seeds=0,1"')
-    run: bool = option(False, "also train the probes, one after the other")
+    choices: Choices = inline(Choices)
+    recipe: Recipe = inline(Recipe)
 
 
 def fuse_layers(overrides: Mapping[str, str]) -> Layers:
@@ -91,19 +69,3 @@ def fuse_layers(overrides: Mapping[str, str]) -> Layers:
             raise ConfigError("two variants", found=f"{name.variant} in models=, {variant} in variant=")
         return Layers(FuseConfig, [{**variant_values(name.variant, name.width), "variant": name.variant}])
     return Layers(FuseConfig, [variant_values(variant)])
-
-
-def recipe_of(config: FuseConfig) -> Recipe:
-    """Return the recipe in the options of `fuse`.
-
-    Raises:
-        ConfigError: options that contradict each other.
-    """
-    recipe = Recipe(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Recipe)})
-    recipe.check()
-    return recipe
-
-
-def choices_of(config: FuseConfig) -> Choices:
-    """Return the choices in the options of `fuse`."""
-    return Choices(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Choices)})

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
+from cache.care.describe import draw
+from cache.printing import verify_store
 from cache.source import FeatureSource
 from cache.store import FeatureStore
 from configs import commands
-from configs.console import format_bytes, print_table, progress
+from configs.console import Progress, format_bytes, print_table
 from configs.errors import ConfigError, SpatialprobeError
-from configs.names import NOISE, read_models
-from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig, choices_of, recipe_of
+from configs.names import read_models
+from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig
+from fusion.materialise import materialise
 from fusion.opening import open_source, resolve_aliases, training_clips, view_by_name
-from fusion.recipe import Choices, Recipe
-from fusion.record import ENDING, find_views, load_record, record_of, save_record, view_entry
+from fusion.record import ENDING, find_views, load_record, save_view, view_entry
 from fusion.views.view import FusedView
 
 
 def fuse(config: FuseConfig) -> int:
-    """Make a view and record it, so that probes find it by name; materialise it if asked. Returns the exit code.
+    """Make a view and record it, so that probes find it by name; write it out if asked to. Returns the exit code.
 
     Raises:
-        ConfigError: one model with nothing done to it, which is no fusion.
+        ConfigError: a single model with nothing done to it, or options that contradict each other.
         SpatialprobeError: see `fusion.opening.view_by_name`.
     """
-    recipe = recipe_of(config)
+    recipe, choices = config.recipe, config.choices
+    recipe.check()
     name = read_models(config.models, config.variant, recipe.width)
     name = resolve_aliases(config.root, config.dataset, name)
     if not name.joined:
@@ -34,7 +34,6 @@ def fuse(config: FuseConfig) -> int:
             expected="two models or more, or a variant of one",
             fix=f'write models="{name} <another>", or models={name}@zscore',
         )
-    choices = choices_of(config)
     given = config.train_clips or None
     train = training_clips(config.root, config.dataset, given) if recipe.fitted else []
     view = view_by_name(config.root, config.dataset, name, config.stores, recipe, choices, train_clips=train)
@@ -45,21 +44,13 @@ def fuse(config: FuseConfig) -> int:
         command = commands.probe("train", task="instance", model=view.source, dataset=view.dataset, root=config.root)
         print(f"probe: {command}")
         return 0
-    from fusion.materialise import materialise
-
-    with progress(len(view.clips), "materialise") as bar:
+    with Progress(len(view.clips), "materialise") as bar:
         store = materialise(view, config.root, bar.advance)
     print(f"store: {store.where}")
     missing = store.missing(quarantined=True)
     if missing:
         print(f"{len(missing)} clips have no features in the parents yet; the same command adds them later")
     return 1 if missing else 0
-
-
-def save_view(root: str | None, view: FusedView, recipe: Recipe, choices: Choices, train: Sequence[str]) -> Path:
-    """Record a view below the artifact root and return the record's path."""
-    stores = tuple("" if parent.source == NOISE else Path(parent.where).name for parent in view.parents)
-    return save_record(root, record_of(view, stores, recipe, choices, tuple(train)))
 
 
 def list_views(config: ListConfig) -> int:
@@ -81,8 +72,6 @@ def list_views(config: ListConfig) -> int:
 
 def inspect(config: InspectConfig) -> int:
     """Print what a fused source is made of; a fusion that can't be opened is listed with its reason."""
-    from cache.care.describe import draw
-
     name = str(resolve_aliases(config.root, config.dataset, read_models(config.models)))
     paths = [p for p in find_views(config.root, config.dataset, name) if p.name.startswith(config.store or "")]
     if len(paths) < 2:
@@ -105,8 +94,6 @@ def inspect(config: InspectConfig) -> int:
 
 def verify(config: ViewConfig) -> int:
     """Check that a fused source is up to date and every byte of it, or of its parents, is as written."""
-    from cache.printing import verify_store
-
     source = open_source(config.root, config.dataset, str(read_models(config.models)), config.store)
     stores = [source] if isinstance(source, FeatureStore) else list(getattr(source, "parents", []))
     codes = []

@@ -20,7 +20,7 @@ PATIENCE = 600.0
 def materialise(
     view: FusedView, root: str | os.PathLike[str] | None, advance: Callable[[int], None] = lambda count: None
 ) -> FeatureStore:
-    """Write all clips that the view can read and the store lacks; killed at any point, the next call continues.
+    """Write all clips that the view can read and the store lacks; if it is killed, the next call continues.
 
     Any number of processes may do so at once: a clip is claimed before it is computed.
 

@@ -32,7 +32,6 @@ def open_source(
     store: str | None = None,
     *,
     train_clips: Sequence[str] | None = None,
-    io_threads: int = 1,
 ) -> FeatureSource:
     """Open a source by name.
 
@@ -46,7 +45,6 @@ def open_source(
         store: beginning of the fingerprint, or folder of a store, where several fit.
         train_clips: clips that fitted variants may look at; default: split `train` of the dataset's index. A recorded
             view has its own.
-        io_threads: as in `FeatureStore.open`, for every parent.
 
     Raises:
         ConfigError: the name can't be read.
@@ -54,15 +52,15 @@ def open_source(
     """
     given_folder = store is not None and (Path(store).expanduser() / layout.STORE).is_file()
     if name is None or given_folder:
-        return FeatureStore.open(locate_store(root, dataset, name, store), io_threads=io_threads)
+        return FeatureStore.open(locate_store(root, dataset, name, store))
     parsed = resolve_aliases(root, dataset, parse_name(name))
     if not parsed.joined:
         place = locate_store(root, dataset, parsed.branches[0].source, store)
-        return FeatureStore.open(place, io_threads=io_threads)
+        return FeatureStore.open(place)
     dataset = dataset or _only_dataset(root, parsed)
     path = _chosen(root, dataset, str(parsed), store)
     if path is None:
-        view = view_by_name(root, dataset, parsed, train_clips=train_clips, io_threads=io_threads)
+        view = view_by_name(root, dataset, parsed, train_clips=train_clips)
         if not view.fingerprint_digest.startswith(store or ""):
             raise MissingError(
                 f"no fusion {parsed} with fingerprint {store}",
@@ -73,10 +71,10 @@ def open_source(
         return view
     if path.name.endswith(ENDING):
         record = load_record(path)
-        view = open_record(root, record, path, io_threads)
-        finished = _materialised(features_path(root, dataset, str(parsed)) / record.short, view, io_threads)
+        view = open_record(root, record, path)
+        finished = _materialised(features_path(root, dataset, str(parsed)) / record.short, view)
         return finished or view
-    return FeatureStore.open(path, io_threads=io_threads)
+    return FeatureStore.open(path)
 
 
 def view_by_name(
@@ -88,12 +86,11 @@ def view_by_name(
     choices: Choices | None = None,
     *,
     train_clips: Sequence[str] | None = None,
-    io_threads: int = 1,
 ) -> FusedView:
     """Make a view from the stores of its branches.
 
     Args:
-        root, dataset, train_clips, io_threads: see `open_source`.
+        root, dataset, train_clips: see `open_source`.
         name: of the view.
         stores: beginnings of the branches' fingerprints, "" where there is only one store.
         recipe: default: the variant's.
@@ -113,7 +110,7 @@ def view_by_name(
         )
     try:
         parents = [
-            None if branch.source == NOISE else open_parent(root, dataset, branch, store, io_threads)
+            None if branch.source == NOISE else open_parent(root, dataset, branch, store)
             for branch, store in zip(name.branches, chosen, strict=True)
         ]
     except StoreError as error:  # several stores of one branch
@@ -130,7 +127,7 @@ def view_by_name(
     return build(name, parents, recipe, choices, train_clips=train, root=root)
 
 
-def open_parent(root: Root, dataset: str, branch: BranchName, store: str, io_threads: int = 1) -> FeatureStore:
+def open_parent(root: Root, dataset: str, branch: BranchName, store: str) -> FeatureStore:
     """Open the store of one branch.
 
     Raises:
@@ -141,10 +138,10 @@ def open_parent(root: Root, dataset: str, branch: BranchName, store: str, io_thr
     except MissingError as error:
         command = commands.extract_source(branch.source, dataset, root=root)
         raise MissingError(error.problem, found=error.found, where=error.where, fix=command) from None
-    return FeatureStore.open(place, io_threads=io_threads)
+    return FeatureStore.open(place)
 
 
-def open_record(root: Root, record: ViewRecord, path: Path, io_threads: int = 1) -> FusedView:
+def open_record(root: Root, record: ViewRecord, path: Path) -> FusedView:
     """Open a recorded view.
 
     Raises:
@@ -160,7 +157,7 @@ def open_record(root: Root, record: ViewRecord, path: Path, io_threads: int = 1)
             raise stale(record, path, f"store {branch.source}/{store} is gone; there: {there}")
     view = view_by_name(
         root, record.dataset, name, record.stores, record.recipe, record.choices,
-        train_clips=record.train_clips, io_threads=io_threads,
+        train_clips=record.train_clips,
     )  # fmt: skip
     check_fresh(record, view, path)
     return view
@@ -212,7 +209,7 @@ def resolve_aliases(root: Root, dataset: str | None, name: FusionName) -> Fusion
 
 
 def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | None:
-    """Return the record or the store that is meant by a joined name, None if there is neither."""
+    """Return the record or the store of a joined name, None if there is neither."""
     found = {path.name.removesuffix(ENDING): path for path in find_stores(root, dataset, name)}
     found |= {path.name.removesuffix(ENDING): path for path in find_views(root, dataset, name)}
     fitting = [path for short, path in found.items() if short.startswith(store or "")]
@@ -234,10 +231,10 @@ def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | No
     return fitting[0] if fitting else None
 
 
-def _materialised(folder: Path, view: FusedView, io_threads: int) -> FeatureStore | None:
+def _materialised(folder: Path, view: FusedView) -> FeatureStore | None:
     if not (folder / layout.STORE).is_file():
         return None
-    store = FeatureStore.open(folder, io_threads=io_threads)
+    store = FeatureStore.open(folder)
     same = store.fingerprint_digest == view.fingerprint_digest and store.clips == view.clips
     if not same or any(store.arrays.get(name) != spec for name, spec in view.arrays.items()):
         return None

@@ -64,7 +64,7 @@ class Recipe:
         return values | {"seed": self.seed}
 
     def check(self) -> None:
-        """Refuse what has no meaning.
+        """Refuse options that contradict each other.
 
         Raises:
             ConfigError: a width without a projection, or a sum of branches that have different widths.
@@ -118,4 +118,4 @@ def unchecked_recipe(variant: str, width: int = 0, values: Mapping[str, Any] | N
     Raises:
         ConfigError: unknown variant or option.
     """
-    return resolve(Recipe, [variant_values(variant, width), values or {}], {})
+    return resolve(Recipe(), [variant_values(variant, width), values or {}], {})

@@ -1,14 +1,13 @@
-"""One probe as a LightningModule: network, loss, optimiser; the tasks' modules fill in what differs."""
+"""Base of the tasks' modules: network, loss, targets and evaluation of one probe."""
 
 from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Generic, Protocol, TypeVar
 
-import lightning as L
 import torch
 from torch import Tensor, nn
 
@@ -18,9 +17,10 @@ from data.dataset.reader import PreparedDataset
 from probe.metrics.scores import Scores
 from probe.net.loss_terms import require_finite
 from probe.net.trunk import Trunk
-from probe.train.optim import build_optimizer, build_schedule
+from probe.task import TaskOptions, load_task, task_file
 
 Batch = dict[str, Any]
+Options = TypeVar("Options", bound=TaskOptions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +87,8 @@ class Evaluator(Protocol):
         ...
 
 
-class ProbeModule(L.LightningModule):  # type: ignore[misc]
-    """Base of the tasks' modules. Trains alone with a Lightning `Trainer`, or several side by side in a `ProbePass`.
+class ProbeModule(nn.Module, Generic[Options]):
+    """Base of the tasks' modules; several train side by side in `probe.train.loop`.
 
     Args:
         options: the task's part of the configuration.
@@ -104,7 +104,7 @@ class ProbeModule(L.LightningModule):  # type: ignore[misc]
 
     cheap_metrics: tuple[str, ...] = ()
 
-    def __init__(self, options: Any, facts: Facts, total_steps: int) -> None:
+    def __init__(self, options: Options, facts: Facts, total_steps: int) -> None:
         super().__init__()
         self.options, self.facts, self.total_steps = options, facts, total_steps
         self.probe = self.build()
@@ -125,18 +125,17 @@ class ProbeModule(L.LightningModule):  # type: ignore[misc]
 
     @classmethod
     @abstractmethod
-    def targets(cls, dataset: PreparedDataset, options: Any, wanted: TargetOptions, *, evaluation: bool) -> Targets:
+    def targets(cls, dataset: PreparedDataset, options: Options, wanted: TargetOptions, *, evaluation: bool) -> Targets:
         """Return what makes the targets; with `evaluation` also what only the metrics need."""
 
     @abstractmethod
     def evaluator(self, variant: str, *, full: bool) -> Evaluator:
         """Return what scores predictions; without `full` only what is cheap, for picking checkpoints."""
 
-    def draw_split(self, scores: Scores, folder: Path) -> None:
-        """Draw what there is to see of a split as a whole, below `folder`; nothing by default."""
-
-    def draw_clip(self, dataset: PreparedDataset, prediction: Batch, folder: Path) -> None:
-        """Draw one clip from its row of `Scores.predictions`, below `folder`; nothing by default."""
+    @classmethod
+    def rates(cls, dataset: PreparedDataset, clip_ids: Sequence[str]) -> tuple[float, ...]:
+        """Return the share of training clips that show each class, for tasks that learn classes; () by default."""
+        return ()
 
     def forward(self, features: Tensor, views: Tensor | None = None) -> Batch:
         """Map features (B, V, h, w, C) to the network's predictions; with `trunk.view_time` views (B, V) tell when."""
@@ -161,16 +160,6 @@ class ProbeModule(L.LightningModule):  # type: ignore[misc]
         outputs = self(features, targets["views"])
         return outputs, self.loss(outputs, targets)
 
-    def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Return the loss of one batch."""
-        return self.compute(batch["features"], batch["targets"])[1]["loss"]
-
-    def configure_optimizers(self) -> Any:
-        """Return AdamW and the schedule of the recipe."""
-        optimizer = build_optimizer(self.probe, self.options.recipe)
-        schedule = build_schedule(optimizer, self.options.recipe, self.total_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
 
 def usable(targets: Mapping[str, Any]) -> list[int]:
     """Return the samples of a batch that can be learned from."""
@@ -189,3 +178,26 @@ def pick(values: Batch, samples: Sequence[int]) -> Batch:
         else [value[i] for i in index]
         for name, value in values.items()
     }
+
+
+def heads_precision(stage: Tensor, fp32: bool) -> AbstractContextManager[object]:
+    """Leave autocast for the heads that read `stage`, as published, or stay in it."""
+    return torch.autocast(stage.device.type, enabled=False) if fp32 else nullcontext()
+
+
+def load_module(name: str) -> type[ProbeModule[Any]]:
+    """Return the module of a task, the class `Module` of its `module.py`.
+
+    Raises:
+        ConfigError: there is no such class.
+    """
+    found = getattr(load_task(name).part("module"), "Module", None)
+    if not (isinstance(found, type) and issubclass(found, ProbeModule)):
+        raise ConfigError(
+            f"task {name!r} has no module",
+            expected="class Module(ProbeModule)",
+            found=repr(found),
+            where=task_file(name).with_name("module.py"),
+            fix="write it as docs/add-a-task.md shows",
+        )
+    return found

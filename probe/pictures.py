@@ -6,16 +6,13 @@ import colorsys
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from configs.files import write_atomic
-
-if TYPE_CHECKING:
-    pass
 
 Colours = NDArray[np.uint8]
 CELL, MARGIN, TEXT = 200, 6, 13

@@ -118,7 +118,7 @@ def _options(verb: Verb, overrides: dict[str, str]) -> list[Option]:
     firsts = {key: values()[0] for key, values in verb.selects.items()}
     for given in (overrides, {**firsts, **overrides}, firsts):
         try:
-            return list(options_of(verb.layers(given).schema))
+            return list(options_of(verb.layers(given).start))
         except SpatialprobeError:
             continue
     return []

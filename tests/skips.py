@@ -16,11 +16,12 @@ MAYBE_CUDA = "needs a machine without GPU"
 NO_REALDATA = "SPATIALPROBE_REALDATA is not set"
 NO_LINUX = "needs Linux"
 NO_BROWSER = "needs a browser: apt-get install chromium chromium-driver"
+NO_SHELLS = "needs the shells that are completed in: apt-get install zsh fish"
 
 ALLOWED = (LONG, NO_CUDA, MAYBE_CUDA, NO_REALDATA, NO_LINUX)
 """What a machine can't help: its hardware and system, recordings that aren't there, and the long versions."""
 
-INSTALLABLE = {"browser": NO_BROWSER}
+INSTALLABLE = {"browser": NO_BROWSER, "shells": NO_SHELLS}
 """What whoever runs the tests can install; `--could-not-install` allows their absence by these names."""
 
 

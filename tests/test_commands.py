@@ -104,7 +104,7 @@ def keys_of(verb: Verb) -> set[str]:
     found = set()
     for values in product(*(verb.selects[name]() for name in names)):
         layers = verb.layers(dict(zip(names, values, strict=True)))
-        found |= {item.key for item in options_of(layers.schema)}
+        found |= {item.key for item in options_of(layers.start)}
     return found
 
 
@@ -147,7 +147,7 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-NOT_YET = ("data", "extract", "probe")
+NOT_YET = ("probe",)
 """Stages that still spell commands themselves."""
 
 

@@ -22,7 +22,7 @@ SWEPT = f"pixels position {PARTS} {FUSED} {VLM} pixels+{VLM}"
 # Written as in a shell. {run} is the smoke geometry probe's id.
 COMMANDS = (
     # 24 clips: 18 to learn from, 3 to select, 3 to report, so that intervals and differences exist.
-    "data prepare dataset=rooms preset=nano clips=24 workers=1",
+    "data prepare kind=rooms preset=nano clips=24 workers=1",
     # One model per family, and the settings that take other paths. Only what probes read needs every clip.
     f"extract run model=qwen3-vl-2b layers=all {TINY}",
     f"extract run model=wan-t2v-1.3b,cogvideox-t2v-2b,opensora,aether layers=all limit=2 {TINY}",
@@ -39,9 +39,9 @@ COMMANDS = (
     f"probe train task=instance model=oracle dataset={DATASET} profile=smoke seeds=0",
     f"probe train task=geometry model=oracle dataset={DATASET} profile=smoke seeds=0",
     "probe evaluate run={run} plan=paper-2-d3 split=select",
-    f'probe sweep task=tagging models="{SWEPT}" layers=even4 dataset={DATASET} profile=debug seeds=0,1 workers=1',
-    f'probe sweep task=instance models="{SWEPT}" layers=paper dataset={DATASET} profile=debug seeds=0 workers=1',
-    f'probe sweep task=geometry models="{SWEPT}" layers=paper dataset={DATASET} profile=debug seeds=0 workers=1',
+    f'probe sweep task=tagging model="{SWEPT}" layers=even4 dataset={DATASET} profile=debug seeds=0,1 workers=1',
+    f'probe sweep task=instance model="{SWEPT}" layers=paper dataset={DATASET} profile=debug seeds=0 workers=1',
+    f'probe sweep task=geometry model="{SWEPT}" layers=paper dataset={DATASET} profile=debug seeds=0 workers=1',
     f"probe train task=tagging model=oracle dataset={DATASET} profile=debug seeds=0 control=true mdl=true",
     f"probe train task=instance model={FUSED}@zscore dataset={DATASET} profile=debug seeds=0",
     f"probe train task=geometry model=pixels+position@gated dataset={DATASET} profile=debug seeds=0",

@@ -11,7 +11,7 @@ def compare(first: FeatureStore, second: FeatureStore) -> list[str]:
     """Return one line per difference; an empty list for stores with the same values and the same identity.
 
     Values are compared by the checksums taken when they were written, so nothing is read again. Compression, places
-    and run facts are no differences.
+    and run facts don't count as differences.
     """
     lines = identity_differences(first.header, second.source, second.dataset, second.fingerprint)
     one, two = first.arrays, second.arrays
@@ -34,7 +34,7 @@ def compare(first: FeatureStore, second: FeatureStore) -> list[str]:
 def _compare_clip(first: FeatureStore, second: FeatureStore, clip_id: str, arrays: list[str]) -> list[str]:
     lines = []
     if first.entry(clip_id).input_sha256 != second.entry(clip_id).input_sha256:
-        lines.append(f"clip {clip_id}: other input frames")
+        lines.append(f"clip {clip_id}: different input frames")
     for name in arrays:
         one = first.index.shard(first.clip_index(clip_id), name)
         two = second.index.shard(second.clip_index(clip_id), name)
@@ -44,5 +44,5 @@ def _compare_clip(first: FeatureStore, second: FeatureStore, clip_id: str, array
             lines.append(f"clip {clip_id}, array {name}: only committed in the {'second' if one is None else 'first'}")
         elif one.crc32c != two.crc32c:
             rows = [row for row, pair in enumerate(zip(one.crc32c, two.crc32c, strict=False)) if pair[0] != pair[1]]
-            lines.append(f"clip {clip_id}, array {name}: other values in {len(rows)} rows")
+            lines.append(f"clip {clip_id}, array {name}: different values in {len(rows)} rows")
     return lines

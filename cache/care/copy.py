@@ -65,7 +65,7 @@ def copy_store(
     problems = verify(copy.backend)
     if problems:
         raise CorruptionError(
-            "the copy is not what was written",
+            "the copy differs from what was written",
             found="; ".join(map(str, problems[:4])),
             where=copy.where,
             fix=f"check the disk, then {commands.repair(copy.where)}, and copy again",
@@ -99,7 +99,7 @@ def _copy_clip(source: FeatureStore, copy: FeatureStore, clip_id: str, arrays: S
 
 
 def remove_store(store: FeatureStore, copy: FeatureStore) -> None:
-    """Remove a store of which a verified copy exists.
+    """Remove a store after checking that a copy of it is complete.
 
     Raises:
         StoreError: the copy lacks something, or a job is writing; nothing is removed.

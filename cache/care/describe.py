@@ -1,4 +1,4 @@
-"""What a person wants to know of a store: size, coverage, age, and how its values are distributed."""
+"""Summaries of a store: size, coverage, age, warnings, and the distribution of its values."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def age_days(store: FeatureStore) -> float:
 
 
 def flags(store: FeatureStore) -> str:
-    """Return what a table should not hide about a store: random weights, clips set aside."""
+    """Return warnings about a store for one cell of a table: random weights, quarantined clips."""
     words = []
     if any(spec.extra.get("untrained") for spec in store.arrays.values()):
         words.append("untrained")

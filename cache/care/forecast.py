@@ -1,4 +1,4 @@
-"""How much disk a store will take, known before the first forward pass."""
+"""How much disk space a store will take, estimated before the first forward pass."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def prune(backend: Backend, board: LeaseBoard) -> tuple[int, int]:
         for clip in sorted(_uncommitted(backend)):
             lease = board.take(f"{clip:08d}")
             if lease is not None:
-                with lease:  # nobody can commit this clip now; look again, for somebody may have a moment ago
+                with lease:  # nobody can commit this clip now; look again, another process may have a moment ago
                     for key in _uncommitted(backend, clip).get(clip, ()):
                         remove(key)
         for key in [*board.dead(), *_abandoned(backend)]:

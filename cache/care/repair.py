@@ -1,4 +1,4 @@
-"""Takes broken clips out of the committed set, so that extraction redoes just those, and mends metadata."""
+"""Removes broken clips from the committed set, so that extraction redoes just those, and restores metadata."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from configs.files import sha256_bytes
 
 
 def repair(backend: Backend, board: LeaseBoard, problems: Sequence[Problem] | None = None) -> list[str]:
-    """Mend what `verify` found; return what was done, one line each.
+    """Repair what `verify` found; return what was done, one line each.
 
     Broken arrays lose their commit, metadata is written again from `store.json`, `store.json` and the clip table come
     back from their spare copies. Intact arrays are never touched, and no features are deleted.
@@ -51,7 +51,7 @@ def repair(backend: Backend, board: LeaseBoard, problems: Sequence[Problem] | No
             done.append(_rewrite_metadata(backend, header, problem))
         for problem in kinds["commit"]:
             backend.delete(problem.key)
-            done.append(f"{problem.key}: removed, it can't be trusted")
+            done.append(f"{problem.key}: removed, it is not valid")
         broken = defaultdict(list)
         for problem in [*kinds["shard"], *kinds["statistics"]]:
             broken[problem.clip, problem.generation].append(problem)
@@ -136,7 +136,7 @@ def _reduce(backend: Backend, header: Header, clip: int, generation: int, found:
     rewrite_commit(backend, record, kept, moments)
     if not lost:
         return f"clip {record.clip_id}: channel statistics computed again from its features"
-    return f"clip {record.clip_id}: {', '.join(sorted(lost))} taken out ({found[0].message}); extraction will redo it"
+    return f"clip {record.clip_id}: {', '.join(sorted(lost))} removed ({found[0].message}); extraction will redo it"
 
 
 def _moments(backend: Backend, clip: int, spec: ArraySpec, shard: ShardRecord) -> Moments:

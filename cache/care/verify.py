@@ -18,7 +18,7 @@ from configs.files import sha256_bytes
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-    """One thing that is not as written.
+    """One file that is not as written, or that does not belong to the store.
 
     Attributes:
         kind: `header`, `metadata`, `clips`, `manifest`, `backup`, `commit`, `statistics`, `shard`, `quarantine` or
@@ -41,7 +41,7 @@ class Problem:
 
 
 def verify(backend: Backend, advance: Callable[[int], None] = lambda count: None) -> list[Problem]:
-    """Return all that is wrong with a store; an empty list if every byte is as written.
+    """Return all problems of a store; an empty list if every byte is as written.
 
     Args:
         backend: the store.
@@ -91,7 +91,7 @@ def _metadata(backend: Backend, header: Header) -> tuple[list[Problem], list[Cli
             problems.append(Problem(kind, key, "is missing"))
             continue
         if sha256_bytes(data) not in header.files.get(key, ()):
-            problems.append(Problem(kind, key, "is not the file that was written"))
+            problems.append(Problem(kind, key, "has changed since it was written"))
         elif key == layout.CLIPS:
             entries = from_parquet(data, key)
     for name in (layout.STORE, layout.CLIPS):
@@ -113,13 +113,15 @@ def _commit(
 ) -> Iterator[Problem]:
     clip, generation = record.clip, record.generation
     if entries is not None and (clip >= len(entries) or entries[clip].clip_id != record.clip_id):
-        yield Problem("commit", record.key, "names a clip that the clip table does not have there", clip, generation)
+        yield Problem("commit", record.key, "names a clip that has another index in the clip table", clip, generation)
         return
     key = layout.statistics_key(clip, generation)
     try:
         data = backend.read(key)
         if sha256_bytes(data) != record.statistics_sha256:
-            yield Problem("statistics", key, "channel statistics are not the written ones", clip, generation)
+            yield Problem(
+                "statistics", key, "channel statistics have changed since they were written", clip, generation
+            )
     except MissingError:
         yield Problem("statistics", key, "channel statistics are missing", clip, generation)
     specs = {spec.name: spec for spec in header.arrays}
@@ -139,13 +141,13 @@ def _manifest(backend: Backend, header: Header, shas: dict[str, str]) -> Iterato
     except MissingError:
         return
     if sha256_bytes(data) not in header.files.get(layout.MANIFEST, ()):
-        yield Problem("manifest", layout.MANIFEST, "is not the file that was written")
+        yield Problem("manifest", layout.MANIFEST, "has changed since it was written")
         return
     for name, sha in record_digests(data, layout.MANIFEST).items():
         if name not in shas:
             yield Problem("manifest", layout.MANIFEST, f"names the commit {name}, which is gone")
         elif shas[name] != sha:
-            yield Problem("manifest", layout.MANIFEST, f"was made from another version of {name}")
+            yield Problem("manifest", layout.MANIFEST, f"was made from a different version of {name}")
 
 
 def _quarantine(backend: Backend) -> Iterator[Problem]:

@@ -45,7 +45,7 @@ def merged(old: Sequence[ClipEntry], new: Iterable[ClipEntry], where: str) -> li
     """Return `old` followed by those of `new` that it does not hold.
 
     Raises:
-        StaleError: a clip is known with other input frames.
+        StaleError: a clip is known with different input frames.
     """
     known = {entry.clip_id: entry for entry in old}
     result = list(old)
@@ -55,7 +55,7 @@ def merged(old: Sequence[ClipEntry], new: Iterable[ClipEntry], where: str) -> li
             result.append(entry)
         elif before.input_sha256 != entry.input_sha256:
             raise StaleError(
-                f"clip {entry.clip_id} has other input frames than when its features were made",
+                f"clip {entry.clip_id} has different input frames than when its features were made",
                 expected=before.input_sha256 or "(none)",
                 found=entry.input_sha256 or "(none)",
                 where=where,

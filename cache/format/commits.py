@@ -15,7 +15,7 @@ from configs.files import sha256_bytes
 
 
 class ShardRecord(NamedTuple):
-    """What a commit record says about one shard.
+    """One shard as a commit record describes it.
 
     Attributes:
         bytes: size of the file.
@@ -81,7 +81,7 @@ class CommitRecord:
             del values["schema"]
             return cls(arrays=arrays, **values)
         except (KeyError, TypeError, AttributeError) as error:
-            raise CorruptionError(f"a commit record lacks what it needs: {error!r}", where=where) from error
+            raise CorruptionError(f"incomplete or malformed commit record: {error!r}", where=where) from error
 
 
 def _shard(values: Mapping[str, Any]) -> ShardRecord:

@@ -78,7 +78,7 @@ class Header:
                 files={key: tuple(shas) for key, shas in values["files"].items()},
             )
         except (KeyError, TypeError, AttributeError) as error:
-            raise CorruptionError(f"store.json lacks what a store needs: {error!r}", where=where) from error
+            raise CorruptionError(f"incomplete or malformed store.json: {error!r}", where=where) from error
         if header.fingerprint_digest != values.get("fingerprint_sha256"):
             raise CorruptionError("fingerprint digest mismatch in store.json", where=where)
         return header
@@ -118,7 +118,7 @@ def load_covered(backend: Backend, header: Header, key: str) -> tuple[Header, by
     A store may grow between the two reads; then `store.json` is read again.
 
     Raises:
-        CorruptionError: the file is missing or its bytes are not the written ones.
+        CorruptionError: the file is missing or has changed since it was written.
     """
     found = None
     for attempt in range(3):
@@ -132,7 +132,7 @@ def load_covered(backend: Backend, header: Header, key: str) -> tuple[Header, by
         if found in header.files.get(key, ()):
             return header, data
     raise CorruptionError(
-        f"{key} is missing" if found is None else f"{key} is not the file that was written",
+        f"{key} is missing" if found is None else f"{key} has changed since it was written",
         expected="SHA-256 " + " or ".join(sha[:12] for sha in header.files.get(key, ("(none listed)",))),
         found=None if found is None else f"SHA-256 {found[:12]}",
         where=f"{backend.where}/{key}",

@@ -1,4 +1,4 @@
-"""Where everything of a store lies, and the exact bytes of its Zarr metadata."""
+"""Where every file of a store lies, and the exact bytes of its Zarr metadata."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cache.format.spec import CODECS, ITEM_BYTES, ArraySpec
 from cache.storage.backend import TEMPORARY
 
 SCHEMA = "featurecache/1"
-"""Name and version of the format. A reader refuses any other version."""
+"""Name and version of the format. Readers reject any other version."""
 
 STORE = "store.json"
 CLIPS = "clips.parquet"

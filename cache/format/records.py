@@ -1,4 +1,4 @@
-"""Small JSON records that end with a digest of their own bytes, so that any changed byte is noticed."""
+"""Small JSON records that end with a digest of their own bytes, so that any changed byte is detected."""
 
 from __future__ import annotations
 

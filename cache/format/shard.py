@@ -174,17 +174,17 @@ def read_row(handle: Handle, spec: ArraySpec, record: ShardRecord, row: int) -> 
         data = bytearray(size)
         handle.read_into(offset, [memoryview(data)])
         if crc32c(bytes(data)) != crc:
-            raise CorruptionError(f"row {row} is not what was written")
+            raise CorruptionError(f"row {row} has changed since it was written")
         decompress_row(bytes(data), out.data, spec)
     if crc32c(out) != record.crc32c[row]:
-        raise CorruptionError(f"row {row} is not what was written")
+        raise CorruptionError(f"row {row} has changed since it was written")
     return out
 
 
 def _check_index(handle: Handle, expected: bytes) -> str:
     found = bytearray(len(expected))
     handle.read_into(handle.size - len(expected), [memoryview(found)])
-    return "" if bytes(found) == expected else "the shard index is not what was written"
+    return "" if bytes(found) == expected else "the shard index has changed since it was written"
 
 
 # ---- index, checksums and compression

@@ -34,7 +34,7 @@ class Handle(Protocol):
 
         Raises:
             CorruptionError: the object ends before the buffers are full.
-            StorageError: the storage refuses.
+            StorageError: the storage reports an error.
         """
         ...
 
@@ -91,7 +91,7 @@ class Backend(Protocol):
 
         Raises:
             MissingError: there is no such key.
-            StorageError: the storage refuses.
+            StorageError: the storage reports an error.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Storage on a local or network file system: staged, made durable, renamed; folders are never created on the way.
 
 Bytes are staged in `tmp/<session>/` of the same store, made durable, and renamed to their final name; a crash leaves
-only files there. Since no folder is created on the way, a vanished mount is noticed and never filled.
+only files there. Since no folder is created on the way, a vanished mount is an error and never filled.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class LocalBackend:
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
-        """Turn system errors into messages that say what to do."""
+        """Turn system errors into messages with advice."""
         try:
             yield
         except (CorruptionError, MissingError, StorageError):
@@ -102,12 +102,12 @@ class LocalBackend:
                 if self.root.is_dir():
                     raise MissingError("no such file", where=path) from error
                 raise StorageError(
-                    "the folder of the feature store is not there (any more)",
+                    "the folder of the feature store does not exist (any more)",
                     where=self.where,
                     fix="mount the disk again, or check the path; nothing is recreated in its place",
                 ) from error
             raise StorageError(
-                f"the file system refuses: {error.strerror}", where=path, fix=DISK_FIXES.get(error.errno or 0)
+                f"the file system reports an error: {error.strerror}", where=path, fix=DISK_FIXES.get(error.errno or 0)
             ) from error
 
     def stage(self, key: str) -> _LocalStage:

@@ -1,4 +1,4 @@
-"""Which process holds something, and whether it still lives: decided without comparing clocks of machines."""
+"""Identity of a process, and whether it still lives: decided without comparing clocks of machines."""
 
 from __future__ import annotations
 

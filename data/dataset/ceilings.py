@@ -6,7 +6,7 @@ knows the best single answer for every cell; what is missing to 1 is the grid's 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +32,26 @@ class DepthFloor(NamedTuple):
     rmse: float
 
 
-def cells(height: int, width: int, grid: int) -> NDArray[np.int64]:
-    """Return the number of the cell that each pixel lies in, (H, W), for a grid of `grid` x `grid` cells."""
-    row = np.arange(height) * grid // height
-    column = np.arange(width) * grid // width
-    return np.asarray(row[:, None] * grid + column[None, :])
+def cells(size: tuple[int, int], grid: tuple[int, int]) -> NDArray[np.int64]:
+    """Return the number of the cell that each pixel lies in, (H, W), row by row, for a grid of (h, w) cells."""
+    row = np.arange(size[0]) * grid[0] // size[0]
+    column = np.arange(size[1]) * grid[1] // size[1]
+    return np.asarray(row[:, None] * grid[1] + column[None, :])
+
+
+def votes(
+    ids: NDArray[np.integer[Any]], count: int, cell: NDArray[np.int64], grid: tuple[int, int]
+) -> NDArray[np.int64]:
+    """Return how many pixels of each cell have each id, (h * w, count).
+
+    Args:
+        ids: (H, W) integers in 0..count - 1.
+        count: number of ids.
+        cell: (H, W) of `cells`.
+        grid: (h, w) cells.
+    """
+    number = grid[0] * grid[1]
+    return np.bincount((cell * count + ids).ravel(), minlength=number * count).reshape(number, count)
 
 
 def perfect_cells(instance: NDArray[np.uint16], grid: int) -> NDArray[np.int64]:
@@ -49,12 +64,12 @@ def perfect_cells(instance: NDArray[np.uint16], grid: int) -> NDArray[np.int64]:
     Returns:
         (S, H, W) int64: the id of the pixel's cell, the lowest on ties, -1 where the cell has mostly none.
     """
-    cell = cells(instance.shape[1], instance.shape[2], grid)
+    square = (grid, grid)
+    cell = cells((instance.shape[1], instance.shape[2]), square)
     ids = int(instance.max()) + 1
     result = np.empty(instance.shape, np.int64)
     for view, seen in enumerate(instance):
-        votes = np.bincount((cell * ids + seen).ravel(), minlength=grid * grid * ids).reshape(-1, ids)
-        winner = votes.argmax(axis=1)
+        winner = votes(seen, ids, cell, square).argmax(axis=1)
         result[view] = np.where(winner == 0, -1, winner)[cell]
     return result
 
@@ -97,7 +112,7 @@ def depth_floor(depth: NDArray[np.float32], grid: int) -> DepthFloor:
         depth: (S, H, W) metres, 0 = unknown.
         grid: cells along each axis.
     """
-    cell = cells(depth.shape[1], depth.shape[2], grid).ravel()
+    cell = cells((depth.shape[1], depth.shape[2]), (grid, grid)).ravel()
     relative, squared, count = 0.0, 0.0, 0
     for view in depth.reshape(len(depth), -1).astype(np.float64):
         known = view > 0

@@ -16,8 +16,10 @@ from data.dataset.clip import Clip
 from data.dataset.layout import check_clip_id
 from data.dataset.splits import SPLITS
 
+OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
+"""A camera-to-world pose with OpenGL axes (y up, z backwards) times this has OpenCV axes."""
 RIGID = 1e-3
-"""Largest deviation of R R^T from the identity; `data.dataset.check` holds the written float32 poses to the same."""
+"""Largest deviation of R R^T from the identity; also of written float32 poses."""
 
 
 def check_clip(clip: Clip, n_classes: int) -> None:
@@ -69,7 +71,7 @@ def _check_cameras(clip: Clip) -> None:
     poses = clip.cam2world[clip.pose_valid]
     _require(clip, "cam2world", bool(np.isfinite(poses).all()), "finite where pose_valid", "NaN or infinite values")
     rotations = poses[:, :3, :3].astype(np.float64)
-    rigid = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max(initial=0.0) < 1e-3
+    rigid = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max(initial=0.0) < RIGID
     proper = (np.linalg.det(rotations) > 0).all() if len(rotations) else True
     _require(clip, "cam2world", bool(rigid and proper), "rotations (orthonormal, det +1) where pose_valid", "others")
     focal = clip.intrinsics[:, [0, 1], [0, 1]]

@@ -94,7 +94,7 @@ def identity_record(info: DatasetInfo, splits: dict[str, Any]) -> dict[str, Any]
     """Return the content of dataset.json.
 
     Args:
-        info: what the source says of itself.
+        info: facts of the source.
         splits: parameters of the split: `select`, `report`, `salt`.
     """
     record: dict[str, Any] = {
@@ -133,7 +133,7 @@ def read_identity(dataset: Path) -> dict[str, Any]:
 
 
 def claim_identity(dataset: Path, record: dict[str, Any]) -> None:
-    """Write dataset.json if it is not there, else check that it says the same.
+    """Write dataset.json if it is not there, else check that it agrees.
 
     Raises:
         StaleError: the dataset was made from other parameters; the message lists each difference.
@@ -156,5 +156,5 @@ def check_identity(dataset: Path, record: dict[str, Any]) -> None:
             "this dataset was prepared with other parameters (on disk -> asked for):\n    "
             + "\n    ".join(str(d) for d in changed),
             where=dataset,
-            fix="ask for the old parameters, choose another name with name=..., or remove the folder",
+            fix="ask for the old parameters, choose another name with dataset=..., or remove the folder",
         )

@@ -1,7 +1,6 @@
-"""A torch dataset of probe targets that gives each task only what it asks for.
+"""A torch dataset of what probes learn from; only the ground truth that is asked for is read.
 
-Features are not here: probes read them from a feature store for the same clip and views. Pixels are decoded only with
-`with_frames=True`.
+Features are not here: probes read them from a feature store for the same clip and views.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from configs.errors import ConfigError, DatasetError, MissingError
 from configs.loader import closest
 from data.dataset.queries import QueryPlan, clip_rng, draw_queries
 from data.dataset.reader import PreparedDataset
-from data.dataset.targets import MIN_PIXELS, geometry_targets, sample_pixels, tag_labels
+from data.dataset.targets import geometry_targets, sample_pixels, tag_labels
 
-TASKS = ("tagging", "instance", "geometry")
+TARGETS = ("labels", "instances", "geometry")
 SUREST = 2.0**-12
 """Half the distance of 1 to the float16 below it: values of 1 - 1/c closer to 1 than this are stored as 1."""
 
@@ -41,35 +40,30 @@ class SampleOptions:
     """What a sample holds besides clip id and views.
 
     Attributes:
-        task: "tagging", "instance" or "geometry".
+        target: what of the ground truth a sample holds: "labels", "instances" or "geometry".
         pixels: pixels per clip for the instance loss.
         balanced: draw them evenly over instances instead of over pixels.
         with_maps: also the whole instance maps (evaluation).
         size: (height, width) of geometry targets; None = as stored.
-        min_pixels: pixel threshold of tagging labels at 540 x 720.
-        with_frames: also the RGB frames.
     """
 
-    task: str
+    target: str
     pixels: int = 2048
     balanced: bool = False
     with_maps: bool = False
     size: tuple[int, int] | None = None
-    min_pixels: float = MIN_PIXELS
-    with_frames: bool = False
 
 
 class ClipSamples(Dataset[dict[str, Any]]):
     """Targets of clips: training draws keyed by (seed, epoch, clip), or the frozen views of a plan.
 
-    A sample is a dict with `clip_id` str, `views` (V,) int64 and, by task:
-        tagging: `labels` (C,) float32
-        instance: `coordinates` (P, 3) int64 view/row/column, `ids` (P,) int64, `valid` (P,) bool;
+    A sample is a dict with `clip_id` str, `views` (V,) int64 and, by target:
+        labels: `labels` (C,) float32
+        instances: `coordinates` (P, 3) int64 view/row/column, `ids` (P,) int64, `valid` (P,) bool;
             with maps `maps` (V, H, W) int32 and `things` (N + 1,) bool by instance id
         geometry: `depth` (V, h, w), `points` (V, h, w, 3), `confidence` (V, h, w), `world2cam` (V, 4, 4),
             `intrinsics` (V, 3, 3), all float32, `scale` float64, `usable` bool; the confidence is c >= 1 of
             `teacher_confidence`, 1 everywhere if the dataset has none, and 0 where depth is unknown
-        with frames: `frames` (V, H, W, 3) uint8
     """
 
     def __init__(
@@ -95,11 +89,11 @@ class ClipSamples(Dataset[dict[str, Any]]):
             positions: positions that features exist for; default all query positions.
 
         Raises:
-            ConfigError: unknown task.
-            MissingError: a clip lacks the ground truth of the task, or is not in the plan; all such clips are named.
+            ConfigError: unknown target.
+            MissingError: a clip lacks the ground truth, or is not in the plan; all such clips are named.
         """
-        if options.task not in TASKS:
-            raise ConfigError(f"unknown task {options.task!r}", fix=closest(options.task, TASKS))
+        if options.target not in TARGETS:
+            raise ConfigError(f"unknown target {options.target!r}", fix=closest(options.target, TARGETS))
         self.dataset, self.clip_ids, self.options, self.plan = dataset, list(clip_ids), options, plan
         self.sampler, self.n_views, self.seed = sampler, n_views, seed
         self._positions = None if positions is None else set(positions)
@@ -134,19 +128,15 @@ class ClipSamples(Dataset[dict[str, Any]]):
         """Return the sample of a clip in an epoch; depends on nothing else."""
         views = self.views(clip_id, epoch)
         result: dict[str, Any] = {"clip_id": clip_id, "views": torch.tensor(views)}
-        result |= {"tagging": self._tagging, "instance": self._instance, "geometry": self._geometry}[self.options.task](
-            clip_id, views, epoch
-        )
-        if self.options.with_frames:
-            result["frames"] = torch.from_numpy(self.dataset.frames(clip_id, views))
-        return result
+        read = {"labels": self._labels, "instances": self._instances, "geometry": self._geometry}[self.options.target]
+        return result | read(clip_id, views, epoch)
 
-    def _tagging(self, clip_id: str, views: tuple[int, ...], epoch: int) -> dict[str, Any]:
+    def _labels(self, clip_id: str, views: tuple[int, ...], epoch: int) -> dict[str, Any]:
         counts = self.dataset.class_pixels(clip_id, views)
-        labels = tag_labels(counts, self.dataset.gt_size(clip_id), self.options.min_pixels)
+        labels = tag_labels(counts, self.dataset.gt_size(clip_id))
         return {"labels": torch.from_numpy(labels)}
 
-    def _instance(self, clip_id: str, views: tuple[int, ...], epoch: int) -> dict[str, Any]:
+    def _instances(self, clip_id: str, views: tuple[int, ...], epoch: int) -> dict[str, Any]:
         maps = self.dataset.instance_maps(clip_id, views)
         rng = clip_rng(self.seed, epoch, clip_id, "pixels")
         drawn = sample_pixels(maps, self.options.pixels, rng, balanced=self.options.balanced)
@@ -183,7 +173,7 @@ class ClipSamples(Dataset[dict[str, Any]]):
 
     def _check(self) -> None:
         """Name every clip that lacks something before the first sample is asked for."""
-        column = {"tagging": "has_tags", "instance": "has_instance", "geometry": "has_depth"}[self.options.task]
+        column = {"labels": "has_tags", "instances": "has_instance", "geometry": "has_depth"}[self.options.target]
         unknown = [c for c in self.clip_ids if c not in self.dataset.clips.index]
         if unknown:
             raise MissingError(
@@ -192,7 +182,7 @@ class ClipSamples(Dataset[dict[str, Any]]):
         lacking = [c for c in self.clip_ids if not self.dataset.clips.at[c, column]]
         if lacking:
             raise MissingError(
-                f"{len(lacking)} of {len(self.clip_ids)} clips have no ground truth for {self.options.task}",
+                f"{len(lacking)} of {len(self.clip_ids)} clips have no {self.options.target} in their ground truth",
                 where=self.dataset.path,
                 found=", ".join(lacking[:5]),
             )

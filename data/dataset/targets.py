@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from data.raw.images import nearest
+
 MIN_PIXELS = 200
 """Pixels of a class, summed over the sampled views, that make it present (protocol, data 3.3)..."""
 REFERENCE_PIXELS = 540 * 720
@@ -133,8 +135,7 @@ def geometry_targets(
     height, width = size or (full_h, full_w)
     if not (0 < height <= full_h and 0 < width <= full_w):
         raise ValueError(f"size {size} must be positive and at most {(full_h, full_w)}")
-    rows = ((np.arange(height) + 0.5) * full_h / height).astype(np.int64)
-    columns = ((np.arange(width) + 0.5) * full_w / width).astype(np.int64)
+    rows, columns = nearest(full_h, height), nearest(full_w, width)
     z = depth[:, rows[:, None], columns[None]].astype(np.float64)
     known = z > 0
     conf = known.astype(np.float32)

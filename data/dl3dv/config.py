@@ -19,7 +19,7 @@ RULES = ("paper", "first", "all")
 class DL3DVConfig:
     """What is imported, and where its geometry comes from. `check` holds the rules that involve more than one key."""
 
-    name: str = option("dl3dv", "name of the prepared dataset")
+    dataset: str = option("dl3dv", "name of the prepared dataset")
     images: str = option(
         "auto", "folder of the frames; auto takes the first that exists, images_4 before images_8", choices=IMAGES
     )
@@ -54,14 +54,14 @@ class DL3DVConfig:
     teacher_batch: int = option(1, "teacher=vggt: clips of one size per forward pass", minimum=1, maximum=64)
 
     def check(self) -> None:
-        """Refuse combinations that can't be meant.
+        """Refuse combinations that contradict each other.
 
         Raises:
             ConfigError: two keys contradict each other.
         """
         if self.image_size != "any" and not re.fullmatch(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", self.image_size):
             raise ConfigError(
-                "image_size is no size", expected="any, or for example 960x540", found=self.image_size,
+                "image_size is not a size", expected="any, or for example 960x540", found=self.image_size,
                 fix="add image_size=960x540, or leave it out",
             )  # fmt: skip
         if self.teacher_side % 14:
@@ -88,7 +88,7 @@ class DL3DVConfig:
     def parameters(self) -> dict[str, object]:
         """Return all keys that change a value of a clip; the teacher adds the identity of its weights."""
         values = dataclasses.asdict(self)
-        for key in ("name", "scenes", "device", "teacher_batch", "checkpoint", "revision"):  # weights go by content
+        for key in ("dataset", "scenes", "device", "teacher_batch", "checkpoint", "revision"):  # weights go by content
             del values[key]
         if self.teacher != "vggt":
             del values["teacher_side"]

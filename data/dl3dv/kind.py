@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from configs.cli import Layers
-from configs.options import option
+from configs.options import inline, option
 from data.dataset.clip import ClipSource
 from data.dl3dv.config import DL3DVConfig
-from data.prepare.config import ImportConfig, Kind, only, preset_layers
+from data.dl3dv.source import ANSWERS, DL3DVSource
+from data.prepare.config import ImportConfig, Kind, preset_layers
 
 
 @dataclasses.dataclass
-class PrepareDL3DV(DL3DVConfig, ImportConfig):
-    """Options of `prepare dataset=dl3dv`."""
+class PrepareDL3DV(ImportConfig):
+    """Options of `prepare kind=dl3dv`."""
 
+    dl3dv: DL3DVConfig = inline(DL3DVConfig)
     preset: str = option("default", "named set of values in configs/dataset/dl3dv/")
 
 
@@ -26,15 +28,11 @@ def _layers(overrides: Mapping[str, str]) -> Layers:
 
 
 def _source(config: PrepareDL3DV) -> ClipSource:
-    from data.dl3dv.source import DL3DVSource
-
-    return DL3DVSource(only(DL3DVConfig, config), config.raw_path())
+    return DL3DVSource(config.dl3dv, config.raw_path())
 
 
 def _finish(dataset: Path) -> None:
     """Delete the teacher's answers: the clips hold them now."""
-    from data.dl3dv.source import ANSWERS
-
     shutil.rmtree(dataset / ANSWERS, ignore_errors=True)
 
 

@@ -50,6 +50,10 @@ class Lens:
         """(3, 3) camera matrix in pixels."""
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]], np.float32)
 
+    def matrices(self, count: int) -> NDArray[np.float32]:
+        """Return the camera matrix `count` times, (count, 3, 3)."""
+        return np.repeat(self.matrix[None], count, axis=0)
+
     def resized(self, width: int, height: int) -> Lens:
         """Return the lens of the same picture at another size: pure factors, coefficients unchanged."""
         x, y = width / self.width, height / self.height
@@ -133,7 +137,7 @@ def undistorted(lens: Lens) -> Lens:
     Its focal lengths are those of the lens, made longer only where that is needed to leave no empty border.
 
     Raises:
-        ValueError: no zoom up to 8 does: the coefficients are absurd.
+        ValueError: no zoom up to 8 does: the coefficients are unusable.
     """
     border = _border(lens)
     for zoom in ZOOMS:

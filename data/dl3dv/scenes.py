@@ -1,11 +1,14 @@
-"""Finds scenes below a raw folder, and in a scene the folder of frames, the video and `transforms.json`."""
+"""Which scenes a raw folder holds, what lies in a scene's folder, and which of its frames become clips."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from configs.console import get_logger
 from configs.errors import DatasetError, MissingError
@@ -55,7 +58,7 @@ class Parts:
 
         Raises:
             MissingError: there is none.
-            DatasetError: it is no regular file, or a link on the way leads out of the raw data.
+            DatasetError: not a regular file, or a link on the way leads out of the raw data.
         """
         return RawFolder(self.root).read(path.relative_to(self.root))
 
@@ -187,7 +190,7 @@ def number_of(file: Path | str) -> int:
 
 
 def _warn_of_others(batch: Path, others: list[Path]) -> None:
-    """Say what in a batch is no scene, so that none is lost in silence."""
+    """Warn of what in a batch is not a scene, so that none is lost in silence."""
     if others:
         log.warning("%d folders of %s hold neither images nor %s: %s, ...", len(others), batch, NAME, others[0].name)
     packed = [path.stem for path in batch.glob("*.zip") if not (batch / path.stem).is_dir()]
@@ -215,3 +218,43 @@ def _folders(folder: Path, root: Path) -> list[Path]:
         else:
             log.warning("%s leads out of %s and is left out", path, root)
     return inside
+
+
+class Window(NamedTuple):
+    """A run of consecutive frames: place of the first in the sorted list, and how many."""
+
+    start: int
+    length: int
+
+
+def paper_start(scene: str, frames: int, window: int) -> int:
+    """Return where the published protocol's window starts: the same in every run, for every importer.
+
+    The MD5 of the scene's hash seeds a legacy generator. Its upper bound is exclusive, so the last possible start is
+    never drawn (published protocol, DL3DV preprocessing).
+
+    Args:
+        scene: the hash that names the scene's folder.
+        frames: images of the scene.
+        window: length of the window; 150 in the paper.
+    """
+    if frames <= window:
+        return 0
+    seed = int(hashlib.md5(scene.encode(), usedforsecurity=False).hexdigest()[:8], 16)
+    return int(np.random.RandomState(seed).randint(0, frames - window))
+
+
+def windows(rule: str, scene: str, frames: int, window: int) -> list[Window]:
+    """Return the windows of a scene.
+
+    Args:
+        rule: `paper`, one window at the published place; `first`, one at the beginning; `all`, as many as fit side by
+            side, or the whole scene if it is shorter.
+        scene: its hash.
+        frames: images of the scene, at least 1.
+        window: positions per clip.
+    """
+    length = min(frames, window)
+    if rule == "all":
+        return [Window(k * window, length) for k in range(max(1, frames // window))]
+    return [Window(paper_start(scene, frames, window) if rule == "paper" else 0, length)]

@@ -8,24 +8,24 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.console import get_logger, progress
+from configs.console import Progress, get_logger
 from configs.errors import DatasetError, MissingError
+from configs.files import remove_stale
 from configs.identity import digest
 from data.dataset.clip import Clip, DatasetInfo
-from data.dl3dv.agreement import agreement
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.footage import Scenery, read_footage
-from data.dl3dv.geometry import Footage, Geometry
+from data.dl3dv.geometry import Footage, Geometry, Teacher, agreement
 from data.dl3dv.lens import displacement
-from data.dl3dv.scenes import Scene, choose_scenes, find_scenes, list_frames, parts_of, scene_files
-from data.dl3dv.teachers import teacher_of
-from data.dl3dv.windows import windows
+from data.dl3dv.scenes import Scene, choose_scenes, find_scenes, list_frames, parts_of, scene_files, windows
+from data.dl3dv.teachers import ColmapTeacher, NoTeacher, OracleTeacher
+from data.dl3dv.vggt import VggtTeacher
 
 IMPORTER_VERSION = 1
 """Raised whenever the same raw data and options would give another value."""
 LICENCE = "DL3DV-10K terms of use: non-commercial research; see docs/import-dl3dv.md"
 ANSWERS = "teacher"
-"""Folder of a dataset under work that holds what the teacher said of clips that are not made yet."""
+"""Folder of a dataset under work that holds the teacher's answers for clips that are not made yet."""
 AHEAD = 2
 
 log = get_logger("data.dl3dv")
@@ -48,7 +48,7 @@ class DL3DVSource:
     def __init__(self, config: DL3DVConfig, raw: Path) -> None:
         config.check()
         self.config, self.raw = config, raw.absolute()
-        self.teacher = teacher_of(config)
+        self.teacher = _teacher_of(config)
         self._stamps: dict[str, str] = {}
         self._windows: dict[str, tuple[Scene, int]] = {}
         for scene in choose_scenes(find_scenes(self.raw), list(config.scenes)):
@@ -59,7 +59,7 @@ class DL3DVSource:
     def info(self) -> DatasetInfo:
         """What is true of the whole dataset; `parameters` holds everything that changes a value."""
         return DatasetInfo(
-            name=self.config.name,
+            name=self.config.dataset,
             kind="dl3dv",
             maker_version=IMPORTER_VERSION,
             parameters={**self.config.parameters(), **self.teacher.parameters()},
@@ -98,11 +98,8 @@ class DL3DVSource:
         """Let VGGT look at all clips that are still to be made, in batches, before processes make them.
 
         Its answers wait in `<dataset>/teacher/` until the clips are made; those already there are not asked for again.
-        Clips with broken files are left out: `make` says what is wrong with them.
+        Clips with broken files are left out: `make` reports what is wrong with them.
         """
-        from configs.files import remove_stale
-        from data.dl3dv.vggt import VggtTeacher
-
         if not isinstance(self.teacher, VggtTeacher):
             return
         folder = dataset / ANSWERS
@@ -111,8 +108,8 @@ class DL3DVSource:
         self.teacher.use_store(folder)
         unknown = [clip_id for clip_id in todo if not self.teacher.known(clip_id)]
         if unknown:
-            self.teacher.load()  # so that a missing package is told before minutes of reading
-        with progress(len(unknown), "asking VGGT") as bar:
+            self.teacher.load()  # so that a missing package is an error before minutes of reading
+        with Progress(len(unknown), "asking VGGT") as bar:
             for batch in _batches(self._footage(unknown), self.config.teacher_batch):
                 for answer in self.teacher.ask(batch):
                     if isinstance(answer, DatasetError):
@@ -156,6 +153,19 @@ class DL3DVSource:
         if clip_id not in self._windows:
             raise MissingError(f"no clip {clip_id!r}", expected=f"one of {len(self._windows)}", where=self.raw)
         return self._windows[clip_id]
+
+
+def _teacher_of(config: DL3DVConfig) -> Teacher:
+    """Return the teacher that `teacher=` names.
+
+    Raises:
+        ModelError: its weights or its package are missing.
+    """
+    if config.teacher == "vggt":
+        return VggtTeacher(config.checkpoint, config.revision, config.teacher_side, config.device)
+    if config.teacher == "oracle":
+        return OracleTeacher()
+    return ColmapTeacher() if config.teacher == "colmap" else NoTeacher()
 
 
 def _batches(footages: Iterator[Footage], size: int) -> Iterator[list[Footage]]:
@@ -202,7 +212,7 @@ def _clip(
 def _facts(
     config: DL3DVConfig, footage: Footage, scenery: Scenery, geometry: Geometry
 ) -> tuple[dict[str, float | int | str | bool | None], list[str]]:
-    """Return what the index says of the clip, and what deserves a warning."""
+    """Return the facts of the clip for the index, and what deserves a warning."""
     lens, warnings = footage.lens, []
     off = None if lens is None else displacement(lens)
     if lens is not None and lens.distorted:

@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
-from data.dataset.check import check_poses
+from data.dataset.check import OPENGL_TO_OPENCV, check_poses
 from data.dl3dv.lens import Lens
 from data.raw.folder import check_name, parse_json
 
 NAME = "transforms.json"
-OPENGL_TO_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 MODELS = {
     "PINHOLE": False,
     "SIMPLE_PINHOLE": False,
@@ -64,7 +63,7 @@ def read_transforms(content: bytes, where: Path) -> Transforms:
         where: its path, for messages.
 
     Raises:
-        DatasetError: not JSON; NaN, missing or absurd values; duplicate or escaping `file_path`s; poses that are not
+        DatasetError: not JSON; NaN, missing or wrong values; duplicate or escaping `file_path`s; poses that are not
             rigid. Nothing is repaired. The message names the place in the file.
     """
     value = parse_json(content, where)

@@ -3,54 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from configs.cli import RootConfig
 from configs.errors import ConfigError
-from configs.files import temporary_name
-from configs.loader import closest
-from configs.options import option
+from configs.options import inline, option
 from data.rooms.config import RoomsConfig
 
 
 @dataclasses.dataclass
-class EmitConfig(RoomsConfig, RootConfig):
+class EmitConfig(RootConfig):
     """Options of `spatialprobe data emit`; a format's own options derive from this.
 
     All knobs of the rooms apply, except that every frame is rendered with depth and instances, since raw recordings
     hold them all: `render` and `dense` don't matter.
     """
 
+    rooms: RoomsConfig = inline(RoomsConfig)
     format: str = option(help="raw layout to write", choices=("scannet", "dl3dv"))
     out: str = option(help="folder to write; must not exist yet, or be empty")
     preset: str = option("nano", "named set of values in configs/dataset/rooms/")
-    broken: list[str] = option(
-        help="faults to build in, each into a recording of its own; `all` for every one", factory=list
-    )
     workers: int = option(0, "processes; 0 = one per core", minimum=0)
 
-    def rooms(self) -> RoomsConfig:
-        """Return the knobs of the rooms alone, with everything rendered."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(RoomsConfig)}
-        return RoomsConfig(**{**values, "render": "all", "dense": "all"})
-
-    def faults(self, known: Mapping[str, object]) -> list[str]:
-        """Return the faults asked for, `all` spelt out.
-
-        Args:
-            known: the format's faults by name.
-
-        Raises:
-            ConfigError: an unknown fault.
-        """
-        for name in self.broken:
-            if name != "all" and name not in known:
-                raise ConfigError(f"unknown fault {name!r} in broken=", fix=closest(name, [*known, "all"]))
-        return list(known) if "all" in self.broken else list(dict.fromkeys(self.broken))
+    def rendered(self) -> RoomsConfig:
+        """Return the knobs of the rooms, with everything rendered."""
+        return dataclasses.replace(self.rooms, render="all", dense="all")
 
     def folder(self) -> Path:
         """Return the absolute output folder.
@@ -71,13 +50,11 @@ class Emitted:
     Attributes:
         folder: the raw dataset.
         recordings: number of scans or scenes.
-        broken: recording -> what is wrong with it, for those with a fault.
         next: the command that imports it.
     """
 
     folder: Path
     recordings: int
-    broken: Mapping[str, str]
     next: str
 
 
@@ -87,19 +64,3 @@ class Format:
 
     options: type[EmitConfig]
     write: Callable[[Any], Emitted]
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` that takes its place when the block ends without an error.
-
-    Unlike prepared datasets, raw test data isn't forced to the disk file by file: it can be made again.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(temporary_name(path.name))
-    temporary.mkdir()
-    try:
-        yield temporary
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -7,16 +7,16 @@ import functools
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from configs import commands
-from configs.console import progress
+from configs.console import Progress
 from configs.errors import ConfigError
+from configs.files import atomic_folder
+from configs.jobs import run_jobs
 from configs.options import option
 from data.dataset.layout import check_clip_id
-from data.emit.config import EmitConfig, Emitted, Format, whole_folder
-from data.emit.dl3dv_faults import FAULTS
-from data.emit.dl3dv_scene import RawScene, Traits, film, write_scene
+from data.emit.config import EmitConfig, Emitted
+from data.emit.dl3dv_scene import Traits, film, write_scene
 from data.rooms.config import RoomsConfig
 
 
@@ -40,12 +40,11 @@ class EmitDL3DV(EmitConfig):
 
 @dataclass(frozen=True)
 class Task:
-    """One scene to write: the room that it shows, its traits, whether it is upright, and the fault built in."""
+    """One scene to write: the room that it shows, its traits, and whether it is upright."""
 
     room: int
     traits: Traits
     upright: bool = False
-    fault: str | None = None
 
 
 def scene_hash(seed: int, number: int) -> str:
@@ -54,35 +53,34 @@ def scene_hash(seed: int, number: int) -> str:
 
 
 def emit_dl3dv(config: EmitDL3DV) -> Emitted:
-    """Write a raw dataset: one scene per room, and one more scene for every fault.
+    """Write a raw dataset: one scene per room.
 
     Raises:
-        ConfigError: an unknown fault, an output folder in use, or rooms that can't be told as scenes.
+        ConfigError: an output folder in use, or rooms that can't be written as scenes.
         OSError: the disk is full; nothing is left behind.
     """
-    from configs.jobs import run_jobs
-
-    out, faults = config.folder(), config.faults(FAULTS)
+    out = config.folder()
     _check(config)
-    tasks = plan(config, faults)
-    with whole_folder(out) as folder, progress(len(tasks), f"writing {out.name}") as bar:
-        write = functools.partial(write_task, folder / config.batch, config.rooms(), tasks)
+    tasks = plan(config)
+    with (
+        atomic_folder(out, keep_other=False, durable=False) as folder,
+        Progress(len(tasks), f"writing {out.name}") as bar,
+    ):
+        write = functools.partial(write_task, folder / config.batch, config.rendered(), tasks)
         for _, result in run_jobs(write, list(tasks), config.workers):
             if isinstance(result, BaseException):
                 raise result
             bar.advance()
-    broken = {name: FAULTS[task.fault].about for name, task in tasks.items() if task.fault}
-    alike = f"{config.width}x{config.height}" if config.portrait else None  # what probes need
+    alike = f"{config.rooms.width}x{config.rooms.height}" if config.portrait else None  # what probes need
     return Emitted(
         out,
         len(tasks),
-        broken,
-        commands.data("prepare", dataset="dl3dv", raw=out, teacher="oracle", image_size=alike),
+        commands.data("prepare", kind="dl3dv", raw=out, teacher="oracle", image_size=alike),
     )
 
 
-def plan(config: EmitDL3DV, faults: list[str]) -> dict[str, Task]:
-    """Return the scenes by hash: sound ones in the order of the rooms, then the first room once per fault."""
+def plan(config: EmitDL3DV) -> dict[str, Task]:
+    """Return the scenes by hash, in the order of the rooms."""
     plain = Traits(folder=config.folder_of_frames, scale=config.scale, unregistered=config.unregistered)
     sorts: list[tuple[int, Traits, bool]] = [
         (config.portrait, plain, True),
@@ -94,11 +92,10 @@ def plan(config: EmitDL3DV, faults: list[str]) -> dict[str, Task]:
         ),
         (config.fisheye, dataclasses.replace(plain, radial=(0.03, -0.01, 0.002, 0.0), fisheye=True), False),
     ]
-    odd = [(traits, upright) for count, traits, upright in sorts for _ in range(count)][: config.clips]
-    shapes = [(plain, False)] * (config.clips - len(odd)) + odd[::-1]
+    odd = [(traits, upright) for count, traits, upright in sorts for _ in range(count)][: config.rooms.clips]
+    shapes = [(plain, False)] * (config.rooms.clips - len(odd)) + odd[::-1]
     tasks = [Task(room, traits, upright) for room, (traits, upright) in enumerate(shapes)]
-    tasks += [Task(0, plain, fault=fault) for fault in faults]
-    return {scene_hash(config.seed, number): task for number, task in enumerate(tasks)}
+    return {scene_hash(config.rooms.seed, number): task for number, task in enumerate(tasks)}
 
 
 def write_task(batch: Path, rooms: RoomsConfig, tasks: dict[str, Task], name: str) -> None:
@@ -106,33 +103,23 @@ def write_task(batch: Path, rooms: RoomsConfig, tasks: dict[str, Task], name: st
     task = tasks[name]
     if task.upright and rooms.height < rooms.width:
         rooms = dataclasses.replace(rooms, height=rooms.width, width=rooms.height)
-    scene = _filmed(dataclasses.astuple(rooms), task.room, task.traits)
-    write_scene(batch / name, scene, task.traits, seed=task.room)
-    if task.fault is not None:
-        FAULTS[task.fault].break_(batch / name)
-
-
-@functools.lru_cache(maxsize=1)
-def _filmed(rooms: tuple[Any, ...], room: int, traits: Traits) -> RawScene:
-    """Film a room; the faults, one after the other, share one recording."""
-    return film(RoomsConfig(*rooms), room, traits)
+    write_scene(batch / name, film(rooms, task.room, task.traits), task.traits, seed=task.room)
 
 
 def _check(config: EmitDL3DV) -> None:
-    config.check()
+    config.rooms.check()
     check_clip_id(config.batch)
-    if config.clips_per_room != 1 or config.mode == "tunnel_pair":
+    if config.rooms.clips_per_room != 1 or config.rooms.mode == "tunnel_pair":
         raise ConfigError(
             "a raw scene shows a room of its own", expected="clips_per_room=1, and no mode=tunnel_pair",
             fix="choose mode=room or mode=tunnel",
         )  # fmt: skip
-    if config.portrait > 0 and config.height == config.width:
+    if config.portrait > 0 and config.rooms.height == config.rooms.width:
         raise ConfigError(
-            "upright scenes need height and width to differ", found=f"{config.height} x {config.width}",
+            "upright scenes need height and width to differ", found=f"{config.rooms.height} x {config.rooms.width}",
             fix="add portrait=0, or for example height=96 width=128",
         )  # fmt: skip
-    if config.frames < 10:
-        raise ConfigError("a scene needs at least ten frames", found=f"frames={config.frames}", fix="raise frames=")
-
-
-FORMAT = Format(EmitDL3DV, emit_dl3dv)
+    if config.rooms.frames < 10:
+        raise ConfigError(
+            "a scene needs at least ten frames", found=f"frames={config.rooms.frames}", fix="raise frames="
+        )

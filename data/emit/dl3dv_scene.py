@@ -13,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.files import json_bytes
+from data.dataset.check import OPENGL_TO_OPENCV
 from data.dl3dv.lens import Lens, resample, sampling
-from data.dl3dv.oracle import CAMERAS, MILLIMETRES
 from data.dl3dv.scenes import ORACLE
-from data.dl3dv.transforms import NAME, OPENGL_TO_OPENCV
+from data.dl3dv.teachers import CAMERAS, MILLIMETRES
+from data.dl3dv.transforms import NAME
+from data.raw.images import encode_png
 from data.rooms.config import RoomsConfig
 from data.rooms.recording import FrameRenderer, draw_faults, exposed, shaken
 from data.rooms.scene import SHELL_LABELS, Pinhole
@@ -134,14 +136,12 @@ def write_scene(folder: Path, scene: RawScene, traits: Traits, seed: int) -> Non
         traits: what is special about it.
         seed: of the order of the entries in `transforms.json`.
     """
-    from PIL import Image
-
     home = folder / traits.home
     (home / traits.folder).mkdir(parents=True)
     (home / ORACLE / "depth").mkdir(parents=True)
     for stem, image, depth in zip(scene.stems, scene.images, scene.depth, strict=True):
-        Image.fromarray(image).save(home / traits.folder / f"{stem}.png")
-        Image.fromarray(depth).save(home / ORACLE / "depth" / f"{stem}.png")
+        (home / traits.folder / f"{stem}.png").write_bytes(encode_png(image))
+        (home / ORACLE / "depth" / f"{stem}.png").write_bytes(encode_png(depth))
     (home / NAME).write_bytes(json_bytes(transforms(scene, traits, seed)))
     (home / ORACLE / CAMERAS).write_text(json.dumps(_truth(scene)))
 

@@ -56,7 +56,7 @@ def inspect(dataset: PreparedDataset) -> None:
         print()
         _print_classes(dataset)
     print()
-    _print_tasks(dataset)
+    _print_ground_truth(dataset)
     print()
     numbers = clips.select_dtypes("number").drop(columns=["rgb_h", "rgb_w", "gt_h", "gt_w"])
     print_table(
@@ -64,7 +64,7 @@ def inspect(dataset: PreparedDataset) -> None:
         [[c, float(numbers[c].min()), float(numbers[c].median()), float(numbers[c].max())] for c in numbers],
     )  # fmt: skip
     plans = sorted(path.stem.split(".")[0] for path in plan_path(dataset.path, "x").parent.glob("*.parquet"))
-    print(f"\nView plans: {', '.join(plans) or 'none'}")
+    print(f"\nQuery plans: {', '.join(plans) or 'none'}")
     warnings = clips[clips["warnings"] != ""]
     for clip_id, text in zip(warnings["clip_id"], warnings["warnings"], strict=True):
         print(f"warning: {clip_id}: {text}")
@@ -73,20 +73,20 @@ def inspect(dataset: PreparedDataset) -> None:
         print(f"quarantined: {record['clip_id']}: {record['reason'].splitlines()[0]}")
 
 
-def _print_tasks(dataset: PreparedDataset) -> None:
-    """Which probes can be trained: what each needs, in how many clips of each split it is there, what is missing."""
+def _print_ground_truth(dataset: PreparedDataset) -> None:
+    """What probes can learn from: in how many clips of each split it is there, and what is missing."""
     clips = dataset.clips
     posed = clips["has_depth"] & (clips["n_pose_invalid"] < clips["n_frames"])
-    has = {"tagging": clips["has_tags"], "instance": clips["has_instance"], "geometry": posed}
-    needs = {"tagging": "masks with classes", "instance": "masks", "geometry": "depth, poses and intrinsics"}
+    has = {"labels": clips["has_tags"], "instances": clips["has_instance"], "geometry": posed}
+    needs = {"labels": "masks with classes", "instances": "masks", "geometry": "depth, poses and intrinsics"}
     rows: list[list[object]] = []
-    for task, clips_with in has.items():
+    for target, clips_with in has.items():
         counts = [int((clips_with & (clips["split"] == split)).sum()) for split in SPLITS]
         empty = [split for split, count in zip(SPLITS, counts, strict=True) if not count]
-        verdict = "yes" if not empty else f"no: needs {needs[task]}" if len(empty) == 3 else f"no clip in {empty[0]}"
-        rows.append([task, *counts, verdict])
+        verdict = "yes" if not empty else f"no: needs {needs[target]}" if len(empty) == 3 else f"no clip in {empty[0]}"
+        rows.append([target, *counts, verdict])
     print_table(
-        "Probe tasks: clips with their ground truth", ["task", *SPLITS, "possible"], rows,
+        "Ground truth: clips that have it", ["target", *SPLITS, "complete"], rows,
         notes=["extraction needs none of this; finished probes can be applied to clips that have it"],
     )  # fmt: skip
 

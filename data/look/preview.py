@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import io
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from configs.files import write_atomic
 from data.dataset.reader import PreparedDataset
+from data.raw.images import encode_png
 
 _DEPTH_COLOURS = np.array(
     [[48, 18, 59], [70, 107, 227], [40, 187, 236], [49, 242, 153], [162, 252, 60], [237, 208, 58], [251, 128, 34],
@@ -69,10 +69,8 @@ def write_previews(dataset: PreparedDataset, clip_ids: list[str], folder: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for clip_id in clip_ids:
-        buffer = io.BytesIO()
-        preview_sheet(dataset, clip_id).save(buffer, "PNG")
         written.append(folder / f"{clip_id}.png")
-        write_atomic(written[-1], buffer.getvalue())
+        write_atomic(written[-1], encode_png(np.asarray(preview_sheet(dataset, clip_id))))
     return written
 
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data.dataset.check import OPENGL_TO_OPENCV
+
 Poses = NDArray[np.float64]
-FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
-"""From OpenCV axes to OpenGL axes of a camera, and back."""
 MARGIN = 0.1
 """A mistake counts as found if undoing it lets this share of co-visible pixels more agree."""
 CONVINCING = 0.6
@@ -104,10 +104,10 @@ def _scaled(factor: float) -> Callable[[Poses], Poses]:
 
 UNDONE: dict[str, Callable[[Poses], Poses]] = {
     "the poses had OpenGL axes (y up, z backwards) where OpenCV's are declared, or the other way round": (
-        lambda poses: poses @ FLIP
+        lambda poses: poses @ OPENGL_TO_OPENCV
     ),
     "the poses were world-to-camera instead of camera-to-world": _inverse,
-    "the poses were world-to-camera, with OpenGL axes": lambda poses: _inverse(poses) @ FLIP,
+    "the poses were world-to-camera, with OpenGL axes": lambda poses: _inverse(poses) @ OPENGL_TO_OPENCV,
     **{
         f"the lengths in the poses were {factor:g} times what they are": _scaled(factor)
         for factor in (0.001, 0.01, 0.1, 10.0, 100.0, 1000.0)

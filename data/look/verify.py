@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from configs.console import print_table, progress
+from configs import commands
+from configs.console import Progress, print_table
 from configs.errors import CorruptionError, DatasetError, MissingError
 from configs.files import sha256_file
 from configs.jobs import run_jobs
@@ -46,7 +47,7 @@ def verify(dataset: PreparedDataset, *, workers: int = 0, pairs: int = 6) -> int
     clip_ids = list(dataset.clips["clip_id"])
     check = functools.partial(verify_clip, dataset.path, pairs)
     reports: dict[str, ClipReport] = {}
-    with progress(len(clip_ids), f"verifying {dataset.name}") as bar:
+    with Progress(len(clip_ids), f"verifying {dataset.name}") as bar:
         for clip_id, result in run_jobs(check, clip_ids, workers):
             if isinstance(result, BaseException):
                 raise result
@@ -72,7 +73,8 @@ def verify(dataset: PreparedDataset, *, workers: int = 0, pairs: int = 6) -> int
     columns = ["clips", "with problems", "depth agrees: min", "median", "ids agree: min", "median"]
     print_table(f"Verified {dataset.name}", columns, [row])
     if bad:
-        print(f"fix: delete the folders of these clips in {dataset.path / 'clips'} and run the same `prepare` again")
+        again = commands.data("prepare")
+        print(f"fix: delete the folders of these clips in {dataset.path / 'clips'} and run the same `{again}` again")
     return len(bad)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from configs.cli import Layers, RootConfig
 from configs.errors import ConfigError, MissingError
@@ -16,14 +16,12 @@ from configs.loader import load_named
 from configs.options import option
 from data.dataset.clip import ClipSource
 
-Schema = TypeVar("Schema")
-
 
 @dataclasses.dataclass
 class PrepareConfig(RootConfig):
-    """Options that every kind of dataset has. A kind's own options dataclass derives from this and adds `name`."""
+    """Options that every kind of dataset has. A kind derives from it and adds its own, `dataset` among them."""
 
-    dataset: str = option("rooms", "kind of dataset to prepare: rooms, scannet, dl3dv or video")
+    kind: str = option("rooms", "what to prepare it from: rooms, scannet, dl3dv or video")
     workers: int = option(0, "processes; 0 = one per core", minimum=0)
     cluster: str = option("local", "where clips are made: local, or tcp://host:port of a running Dask scheduler")
     allowed_failures: int = option(0, "clips that may fail without failing the command", minimum=0)
@@ -38,10 +36,9 @@ class PrepareConfig(RootConfig):
 
 @dataclasses.dataclass
 class ImportConfig(PrepareConfig):
-    """Options of every importer; derive from it and give `name` a default of your own."""
+    """Options of every importer."""
 
     raw: str = option(help="folder (or file) of the raw data; nothing outside it is read")
-    name: str = option("imported", "name of the prepared dataset")
 
     def raw_path(self) -> Path:
         """Return the absolute path of the raw data.
@@ -67,9 +64,10 @@ class Kind:
     """How to make one kind of dataset.
 
     Attributes:
-        layers: from the raw `key=value` arguments to the options dataclass (a `PrepareConfig` with a key `name`) and
-            the YAML values below them.
-        source: from the filled options to the source of clips. Raise here what is wrong with the raw data as a whole.
+        layers: from the raw `key=value` arguments to the options dataclass (a `PrepareConfig`) and the YAML values
+            below them.
+        source: from the filled options to the source of clips, which has the dataset's name. Raise here what is wrong
+            with the raw data as a whole.
         finish: called with the dataset's folder once all clips and tables are there; must be repeatable.
         show: prints what `finish` found out, for `spatialprobe data inspect`.
     """
@@ -83,8 +81,3 @@ class Kind:
 def preset_layers(schema: type, group: str, default: str, overrides: Mapping[str, str]) -> Layers:
     """Return a schema above the values of `configs/dataset/<group>/<preset>.yaml`, where `preset=` chooses the file."""
     return Layers(schema, [load_named(f"dataset/{group}", overrides.get("preset", default), kind="preset")])
-
-
-def only(schema: type[Schema], config: Any) -> Schema:
-    """Take from the options of `prepare` those of a smaller dataclass, by field name."""
-    return schema(**{field.name: getattr(config, field.name) for field in dataclasses.fields(schema)})  # type: ignore[arg-type]

@@ -83,7 +83,7 @@ def prepare(
         if clip_folder(dataset, clip_id).is_dir():
             statuses[clip_id] = Status(clip_id, "kept", bytes=folder_bytes(clip_folder(dataset, clip_id)))
     _check_stamps(source, dataset, list(statuses))
-    _tell_of_others(dataset, clip_ids)
+    _warn_of_others(dataset, clip_ids)
     todo = [clip_id for clip_id in clip_ids if clip_id not in statuses]
     if isinstance(source, GetsReady):
         source.get_ready(dataset, todo)
@@ -116,7 +116,7 @@ def unique_clip_ids(source: ClipSource) -> list[str]:
     """Return the clip ids of a source, checked.
 
     Raises:
-        DatasetError: an id is no safe folder name, or comes twice.
+        DatasetError: an id is not a safe folder name, or is not unique.
     """
     clip_ids = [check_clip_id(clip_id) for clip_id in source.clip_ids()]
     if len(set(clip_ids)) != len(clip_ids):
@@ -124,7 +124,7 @@ def unique_clip_ids(source: ClipSource) -> list[str]:
     return clip_ids
 
 
-def _tell_of_others(dataset: Path, clip_ids: Sequence[str]) -> None:
+def _warn_of_others(dataset: Path, clip_ids: Sequence[str]) -> None:
     """Warn of finished clips that this run does not name: they stay on the disk, but leave the index."""
     known = set(clip_ids)
     others = sorted(path.name for path in (dataset / "clips").iterdir() if path.name not in known and path.is_dir())
@@ -157,7 +157,7 @@ def _check_stamps(source: ClipSource, dataset: Path, kept: Sequence[str]) -> Non
         raise StaleError(
             f"the raw data of {len(changed)} clips has changed since they were made",
             where=dataset / "clips", found=", ".join(changed[:5]),
-            fix="delete the folders of these clips and run the same command again, or choose another name=...",
+            fix="delete the folders of these clips and run the same command again, or choose another dataset=...",
         )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ MAX_MEMBERS = 200_000
 MAX_RATIO = 1100
 """Above what Deflate can reach on honest data (1032:1); only checked for members above a mebibyte."""
 _ILLEGAL = re.compile(r"[\x00-\x1f\\]|^[A-Za-z]:")
-MAX_BYTES = 1 << 28
+MAX_JSON_BYTES = 1 << 28
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -41,7 +41,7 @@ def check_name(name: str, where: str | PathLike[str]) -> PurePosixPath:
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or _ILLEGAL.search(name):
         raise DatasetError(
-            "a name that leads out of its folder, or is no name", expected="a relative path without ..",
+            "a name that leads out of its folder, or is not a name", expected="a relative path without ..",
             found=repr(name)[:200], where=where,
         )  # fmt: skip
     return path
@@ -86,7 +86,7 @@ class RawFolder:
 
         Raises:
             MissingError: no such file.
-            DatasetError: it leads out, is no regular file, or is larger than `limit` bytes.
+            DatasetError: it leads out, is not a regular file, or is larger than `limit` bytes.
         """
         path = self.path(name)
         if not path.exists():
@@ -94,7 +94,7 @@ class RawFolder:
         if not path.is_file():
             raise DatasetError("not a regular file", where=path)
         if (size := path.stat().st_size) > limit:
-            raise DatasetError("a file of absurd size", expected=f"at most {limit} bytes", found=size, where=path)
+            raise DatasetError("file too large", expected=f"at most {limit} bytes", found=size, where=path)
         return path.read_bytes()
 
     def names(self, folder: str | PathLike[str] = ".", *, suffixes: tuple[str, ...] = ()) -> list[str]:
@@ -128,7 +128,7 @@ class RawFolder:
 class RawZip:
     """A zip archive whose members are read into memory, one at a time; nothing is ever extracted to disk.
 
-    The whole directory is checked when the archive is opened: one bad name condemns it.
+    The whole directory is checked when the archive is opened: one bad name and the whole archive is refused.
 
     Args:
         path: the archive.
@@ -136,7 +136,8 @@ class RawZip:
 
     Raises:
         MissingError: no such file.
-        DatasetError: no zip, cut off, encrypted, or with names that repeat or lead out, links, or absurd sizes.
+        DatasetError: not a zip, cut off, encrypted, or with names that repeat or lead out, links, or
+            members that are too large.
     """
 
     def __init__(self, path: str | PathLike[str], *, limit: int = MAX_FILE_BYTES) -> None:
@@ -157,7 +158,9 @@ class RawZip:
                 if not member.is_dir():
                     self._members[member.filename] = member
             if len(self._members) > MAX_MEMBERS:
-                raise DatasetError("an archive of absurd size", found=f"{len(self._members)} members", where=self.file)
+                raise DatasetError(
+                    "archive with too many members", found=f"{len(self._members)} members", where=self.file
+                )
         except BaseException:
             self._zip.close()
             raise
@@ -174,7 +177,7 @@ class RawZip:
         bomb = member.file_size > 1 << 20 and member.file_size > MAX_RATIO * max(1, member.compress_size)
         if member.file_size > self._limit or bomb:
             raise DatasetError(
-                "an archive member of absurd size", expected=f"at most {self._limit} bytes",
+                "archive member too large", expected=f"at most {self._limit} bytes",
                 found=f"{member.file_size} bytes from {member.compress_size}", where=where,
             )  # fmt: skip
 
@@ -228,11 +231,11 @@ def parse_json(content: bytes, where: str | PathLike[str]) -> Any:
     """
     if not content.strip():
         raise DatasetError("an empty file", expected="JSON", where=where)
-    if len(content) > MAX_BYTES:
-        raise DatasetError("a JSON file of absurd size", found=f"{len(content)} bytes", where=where)
+    if len(content) > MAX_JSON_BYTES:
+        raise DatasetError("JSON file too large", found=f"{len(content)} bytes", where=where)
 
     def constant(name: str) -> float:
-        raise DatasetError(f"{name} is no number of JSON", where=where, fix="write null, or leave the entry out")
+        raise DatasetError(f"{name} is not a valid JSON number", where=where, fix="write null, or leave the entry out")
 
     def number(text: str) -> float:
         value = float(text)

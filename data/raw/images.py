@@ -88,6 +88,13 @@ def color_frame(
     return content if untouched else encode_jpeg(np.asarray(picture), quality)
 
 
+def resize_color(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 RGB at another (height, width), bilinear with a filter as wide as the reduction."""
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int = JPEG_QUALITY) -> bytes:
     """Return (H, W, 3) uint8 RGB as a JPEG without chroma subsampling; the same pixels give the same bytes."""
     from PIL import Image
@@ -115,7 +122,7 @@ def picture_size(content: bytes, where: Where, *, orientation: Orientation = "re
     """Return (height, width) from the header alone, after any rotation that `orientation` applies.
 
     Raises:
-        DatasetError: not a JPEG or PNG, or of absurd size.
+        DatasetError: not a JPEG or PNG, or too large.
     """
     with _opened(content, where) as image:
         turned = orientation == "apply" and _orientation(image, where) >= 5
@@ -175,12 +182,15 @@ def read_mask(content: bytes, where: Where, *, size: Size | None = None) -> NDAr
     return np.asarray(image).astype(np.uint16)
 
 
+def nearest(old: int, new: int) -> NDArray[np.int64]:
+    """Return which of `old` pixels along an axis lies under the centre of each of `new` ones, (new,) int64."""
+    return ((np.arange(new) + 0.5) * old / new).astype(np.int64)
+
+
 def resize_nearest(values: NDArray[Any], size: Size) -> NDArray[Any]:
     """Return a map (H, W) at another size: each new pixel takes the old one under its centre."""
     height, width = values.shape[:2]
-    rows = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(np.int64)
-    columns = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(np.int64)
-    result: NDArray[Any] = values[rows[:, None], columns[None]]
+    result: NDArray[Any] = values[nearest(height, size[0])[:, None], nearest(width, size[1])[None]]
     return result
 
 
@@ -220,7 +230,7 @@ def _opened(content: bytes, where: Where) -> Iterator[Image.Image]:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise DatasetError("a picture of absurd size", expected=f"at most {MAX_PIXELS} pixels", where=where) from None
+        raise DatasetError("picture too large", expected=f"at most {MAX_PIXELS} pixels", where=where) from None
     except UnidentifiedImageError:
         kind = next((name for magic, name in _KNOWN.items() if content.startswith(magic)), None)
         if content.startswith((b"\xff\xd8", b"\x89PNG")):
@@ -233,7 +243,7 @@ def _opened(content: bytes, where: Where) -> Iterator[Image.Image]:
     with image:
         if max(image.size) > MAX_SIDE or image.width * image.height > MAX_PIXELS or min(image.size) < 1:
             raise DatasetError(
-                "a picture of absurd size", expected=f"sides up to {MAX_SIDE}, at most {MAX_PIXELS} pixels",
+                "picture too large", expected=f"sides up to {MAX_SIDE}, at most {MAX_PIXELS} pixels",
                 found=f"{image.width}x{image.height}", where=where,
             )  # fmt: skip
         yield image

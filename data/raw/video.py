@@ -191,7 +191,7 @@ def _packets(container: Any, video: Any) -> Iterator[Any]:
 
 def _rgb(frame: Any, path: Path) -> NDArray[np.uint8]:
     if frame.rotation % 90:
-        raise DatasetError("a rotation that is no quarter turn", found=f"{frame.rotation} degrees", where=path)
+        raise DatasetError("a rotation that is not a quarter turn", found=f"{frame.rotation} degrees", where=path)
     pixels: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
     return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90 % 4))
 

@@ -20,7 +20,7 @@ PAIR_CELLS = 256
 class RoomsConfig:
     """What the generator makes. `check` holds the rules that involve more than one key."""
 
-    name: str = option("rooms", "name of the prepared dataset")
+    dataset: str = option("rooms", "name of the prepared dataset")
     clips: int = option(40, "number of clips", minimum=1)
     frames: int = option(81, "positions per clip; probes ask for 0, 1, 5, ..., 73", minimum=2, maximum=1000)
     render: str = option("all", "which positions are rendered", choices=("all", "query"))
@@ -83,7 +83,7 @@ class RoomsConfig:
     )
 
     def check(self) -> None:
-        """Refuse combinations that can't be meant.
+        """Refuse combinations that contradict each other.
 
         Raises:
             ConfigError: two keys contradict each other.
@@ -120,4 +120,4 @@ class RoomsConfig:
     def parameters(self) -> dict[str, Any]:
         """Return all keys that change a value; the name and the number of clips do not."""
         values: dict[str, Any] = plain(self)
-        return {key: value for key, value in values.items() if key not in ("name", "clips")}
+        return {key: value for key, value in values.items() if key not in ("dataset", "clips")}

@@ -6,21 +6,23 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from configs import commands
 from configs.cli import Layers
 from configs.files import read_json
-from configs.options import option
+from configs.options import inline, option
 from data.dataset.clip import ClipSource
 from data.dataset.tables import read_tables
-from data.prepare.config import Kind, PrepareConfig, only, preset_layers
+from data.prepare.config import Kind, PrepareConfig, preset_layers
 from data.rooms.config import RoomsConfig
 from data.rooms.report import REPORT, print_report, store_report
 from data.rooms.source import RoomsSource
 
 
 @dataclasses.dataclass
-class PrepareRooms(RoomsConfig, PrepareConfig):
-    """Options of `prepare dataset=rooms`."""
+class PrepareRooms(PrepareConfig):
+    """Options of `prepare kind=rooms`."""
 
+    rooms: RoomsConfig = inline(RoomsConfig)
     preset: str = option("ci", "named set of values in configs/dataset/rooms/")
 
 
@@ -29,7 +31,7 @@ def _layers(overrides: Mapping[str, str]) -> Layers:
 
 
 def _source(config: PrepareRooms) -> ClipSource:
-    return RoomsSource(only(RoomsConfig, config))
+    return RoomsSource(config.rooms)
 
 
 def _finish(dataset: Path) -> None:
@@ -41,9 +43,11 @@ def _finish(dataset: Path) -> None:
 
 
 def _show(dataset: Path) -> None:
-    if (dataset / REPORT).is_file():
+    path = dataset / REPORT
+    if path.is_file():
+        again = commands.data("prepare", kind="rooms", dataset=dataset.name)
         print()
-        print_report(read_json(dataset / REPORT, fix=f"delete {dataset / REPORT} and run prepare again"))
+        print_report(read_json(path, fix=f"delete {path} and run `{again}` again, with the options it was made with"))
 
 
 KIND = Kind(_layers, _source, _finish, _show)

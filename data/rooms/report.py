@@ -98,7 +98,7 @@ def report(truths: Iterable[Truth], class_names: Sequence[str], *, views: int = 
         seen_in.extend(shown[shown > 0].tolist())
         objects.append(int((shown > 0).sum()))
     if not full:
-        raise DatasetError("there is no clip to report on", fix=commands.data("prepare", dataset="rooms"))
+        raise DatasetError("there is no clip to report on", fix=commands.data("prepare", kind="rooms"))
     positive, drawn, counted = np.array(full), np.array(sampled), np.array(class_views)
     shown_in = np.array(seen_in or [0])
     return {

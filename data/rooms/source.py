@@ -53,7 +53,7 @@ class RoomsSource:
     def info(self) -> DatasetInfo:
         """What is true of the whole dataset; `parameters` holds everything that changes a value."""
         return DatasetInfo(
-            name=self.config.name,
+            name=self.config.dataset,
             kind="rooms",
             maker_version=GENERATOR_VERSION,
             parameters=self._parameters,
@@ -157,7 +157,7 @@ def _split(config: RoomsConfig, room: int) -> str | None:
 
 
 def _facts(config: RoomsConfig, world: World, film: Recording) -> dict[str, float | int | str | bool | None]:
-    """Return what the index says of the clip: what was asked for, and what came out of it."""
+    """Return the facts of the clip for the index: what was asked for, and what came out of it."""
     sampled = (0, len(film.dense) // 2, len(film.dense) - 1)
     shortcuts = count_pairs((film.instance[row], film.depth[row]) for row in sampled)
     shares = shortcuts.shares()

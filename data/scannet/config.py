@@ -15,7 +15,7 @@ RULES = ("paper", "all")
 class ScannetConfig:
     """What the importer makes of a raw folder."""
 
-    name: str = option("scannet", "name of the prepared dataset")
+    dataset: str = option("scannet", "name of the prepared dataset")
     scenes: list[str] = option(help="scans to import, for example scene0000_00; default all", factory=list)
     source: str = option(
         "auto", "what frames come from; auto: .sens where there is one", choices=("auto", "sens", "exported")
@@ -62,7 +62,7 @@ class ScannetConfig:
     )  # fmt: skip
 
     def check(self) -> None:
-        """Refuse combinations that can't be meant.
+        """Refuse combinations that contradict each other.
 
         Raises:
             ConfigError: only one side of a size is given, or one clip per scan is to be cut into three splits.

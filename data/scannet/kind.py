@@ -8,10 +8,10 @@ from pathlib import Path
 
 from configs.cli import Layers
 from configs.console import print_table
-from configs.options import option
+from configs.options import inline, option
 from data.dataset.clip import ClipSource
 from data.dataset.tables import read_tables
-from data.prepare.config import ImportConfig, Kind, only, preset_layers
+from data.prepare.config import ImportConfig, Kind, preset_layers
 from data.scannet.config import ScannetConfig
 from data.scannet.source import ScannetSource
 
@@ -19,9 +19,10 @@ EXAMPLES = 3
 
 
 @dataclasses.dataclass
-class PrepareScannet(ScannetConfig, ImportConfig):
-    """Options of `prepare dataset=scannet`."""
+class PrepareScannet(ImportConfig):
+    """Options of `prepare kind=scannet`."""
 
+    scannet: ScannetConfig = inline(ScannetConfig)
     preset: str = option("standard", "named set of values in configs/dataset/scannet/")
 
 
@@ -30,7 +31,7 @@ def _layers(overrides: Mapping[str, str]) -> Layers:
 
 
 def _source(config: PrepareScannet) -> ClipSource:
-    return ScannetSource(only(ScannetConfig, config), config.raw_path())
+    return ScannetSource(config.scannet, config.raw_path())
 
 
 def print_findings(dataset: Path) -> None:

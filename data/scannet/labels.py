@@ -195,7 +195,7 @@ def as_instances(objects: Sequence[SceneObject], labels: LabelTable, taxonomy: T
 def _object(entry: Any) -> SceneObject:
     number, label, segments = entry["objectId"], entry["label"], entry["segments"]
     if type(number) is not int or not 0 <= number < (1 << 16) - 1:
-        raise ValueError(f"objectId {number!r} is no number from 0 to 65534")
+        raise ValueError(f"objectId {number!r} is not a number from 0 to 65534")
     if not isinstance(label, str) or not all(type(segment) is int for segment in segments):
         raise ValueError(f"object {number} has no text as label or no numbers as segments")
     return SceneObject(number + 1, label, tuple(segments))

@@ -103,7 +103,7 @@ def read_lists(files: Mapping[str, Path]) -> dict[str, str]:
     """Return room -> "train", "val" or "test" from official lists of scans, one name per line.
 
     Raises:
-        DatasetError: a line is no scan name, or a room is in two lists.
+        DatasetError: a line is not a scan name, or a room is in two lists.
     """
     rooms: dict[str, str] = {}
     for split, path in files.items():
@@ -151,7 +151,7 @@ def read_scene_text(raw: RawFolder, scan: Scan) -> dict[str, str]:
     """Return the facts of a scan, {} if it has no such file. Lines without ` = ` are left out.
 
     Raises:
-        DatasetError: the file leads out of the raw folder or is absurdly large.
+        DatasetError: the file leads out of the raw folder or is too large.
     """
     name = scan.inside(f"{scan.name}.txt")
     if not raw.exists(name):

@@ -157,7 +157,7 @@ class SensFile:
         magic = {"jpeg": b"\xff\xd8", "png": b"\x89PNG"}.get(self.header.colour_codec, b"")
         if not blob or not blob.startswith(magic):
             raise DatasetError(
-                f"the colour image of frame {frame} is no {self.header.colour_codec} image", where=self.path,
+                f"the colour image of frame {frame} is not a {self.header.colour_codec} image", where=self.path,
                 found=f"{len(blob)} bytes beginning {blob[:4].hex() or 'nowhere'}", fix="fetch the recording again",
             )  # fmt: skip
         return blob

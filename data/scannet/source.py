@@ -69,10 +69,10 @@ class ScannetSource:
     @property
     def info(self) -> DatasetInfo:
         """What is true of the whole dataset; `parameters` holds everything that changes a value."""
-        ignored = ("name", "scenes", "labels", "lists", "licence")
+        ignored = ("dataset", "scenes", "labels", "lists", "licence")
         values = {key: value for key, value in vars(self.config).items() if key not in ignored}
         return DatasetInfo(
-            name=self.config.name,
+            name=self.config.dataset,
             kind="scannet",
             maker_version=IMPORTER_VERSION,
             parameters={**values, "labels_sha256": self._labels.sha256, "lists_sha256": self._lists},

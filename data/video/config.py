@@ -1,4 +1,4 @@
-"""Options of `prepare dataset=video`: how recordings are cut into clips and at which size they are kept."""
+"""Options of `prepare kind=video`: how recordings are cut into clips and at which size they are kept."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class VideoConfig:
     )
 
     def check(self) -> None:
-        """Refuse combinations that can't be meant.
+        """Refuse combinations that contradict each other.
 
         Raises:
             ConfigError: two keys contradict each other.

@@ -9,11 +9,10 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from configs.errors import DatasetError
 from data.raw.folder import RawFolder
-from data.raw.images import Size, color_frame, encode_jpeg, picture_size
+from data.raw.images import Size, color_frame, encode_jpeg, picture_size, resize_color
 from data.raw.video import VideoIndex, index_video, read_frames
 from data.video.discover import PICTURES
 from data.video.recording import Recording
@@ -115,8 +114,7 @@ class VideoFootage:
                     found=f"{frame.shape[1]}x{frame.shape[0]}", where=self.path,
                 )  # fmt: skip
             if size != full:
-                smaller = Image.fromarray(frame).resize((size[1], size[0]), Image.Resampling.BILINEAR)
-                frame = np.asarray(smaller)
+                frame = resize_color(frame, size)
             encoded[number_of[stamp]] = encode_jpeg(frame, quality)
         assert full is not None
         return [encoded[number] for number in numbers], size, full

@@ -7,37 +7,36 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from configs.cli import Layers
-from configs.options import option
+from configs.loader import load_named
+from configs.options import inline, option
 from data.dataset.clip import ClipSource
-from data.prepare.config import ImportConfig, Kind, only
+from data.prepare.config import ImportConfig, Kind
 from data.video.config import VideoConfig
+from data.video.discover import identifier
+from data.video.source import VideoSource
 
 
 @dataclasses.dataclass
-class PrepareVideo(VideoConfig, ImportConfig):
-    """Options of `prepare dataset=video`."""
+class PrepareVideo(ImportConfig):
+    """Options of `prepare kind=video`."""
 
     raw: str = option(help="a video, a folder of videos or pictures, or a folder with manifest.json")
-    name: str = option("video", "name of the prepared dataset; default: the name of the raw file or folder")
+    dataset: str = option("video", "name of the prepared dataset; default: the name of the raw file or folder")
+    video: VideoConfig = inline(VideoConfig)
     preset: str = option("default", "named set of values in configs/dataset/video/")
 
 
 def _layers(overrides: Mapping[str, str]) -> Layers:
-    from configs.loader import load_named
-    from data.video.discover import identifier
-
     values = [load_named("dataset/video", overrides.get("preset", "default"), kind="preset")]
     if overrides.get("raw"):
         path = Path(overrides["raw"]).expanduser().absolute()
         folder = path.parent if path.name == "manifest.json" else path
-        values.append({"name": identifier(folder.stem if path.is_file() else folder.name)})
+        values.append({"dataset": identifier(folder.stem if path.is_file() else folder.name)})
     return Layers(PrepareVideo, values)
 
 
 def _source(config: PrepareVideo) -> ClipSource:
-    from data.video.source import VideoSource
-
-    return VideoSource(only(VideoConfig, config), config.raw_path(), config.name)
+    return VideoSource(config.video, config.raw_path(), config.dataset)
 
 
 KIND = Kind(_layers, _source)

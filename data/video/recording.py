@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,11 +98,3 @@ class Collection:
 def frame_key(name: str, is_video: bool) -> str:
     """Return what maps and poses call a frame; those of videos go by number, with or without leading zeros."""
     return str(int(name)) if is_video and name.isdecimal() else name
-
-
-def plain_entry(recording: Recording) -> dict[str, Any]:
-    """Return everything known about a recording as JSON types, for digests."""
-    from configs.identity import plain
-
-    entry: dict[str, Any] = plain(recording)
-    return entry

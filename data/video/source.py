@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from configs.console import progress
+from configs.console import Progress
 from configs.errors import DatasetError, MissingError
-from configs.identity import digest
+from configs.identity import digest, plain
 from data.dataset.clip import QUERY_POSITIONS, Clip, ClipRefused, DatasetInfo
 from data.raw.folder import natural_key, sizes_of
 from data.video.config import VideoConfig
 from data.video.discover import find_recordings
 from data.video.footage import Footage, open_footage
-from data.video.recording import Recording, plain_entry
+from data.video.recording import Recording
 from data.video.sampling import Window, sample, windows
 from data.video.truth import read_truth
 
@@ -57,7 +57,7 @@ class VideoSource:
         self._plan: dict[str, _Planned] = {}
         self._stamps: dict[str, str] = {}
         recordings = self.collection.recordings
-        with progress(len(recordings), "listing frames", "recordings") as bar:
+        with Progress(len(recordings), "listing frames", "recordings") as bar:
             for recording in recordings:
                 self._add(recording)
                 bar.advance()
@@ -141,7 +141,7 @@ class VideoSource:
         if recording.id not in self._stamps:
             maps = [item.folder for item in (recording.depth, recording.masks) if item is not None]
             sizes = [sizes_of([self.raw.path(name)]) for name in (recording.frames, *maps)]
-            self._stamps[recording.id] = digest({"entry": plain_entry(recording), "files": sizes})
+            self._stamps[recording.id] = digest({"entry": plain(recording), "files": sizes})
         return self._stamps[recording.id]
 
     def _add(self, recording: Recording) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
-from data.dataset.check import check_poses, describe_invalid
+from data.dataset.check import OPENGL_TO_OPENCV, check_poses, describe_invalid
 from data.dataset.clip import Instance
 from data.raw.folder import RawFolder
 from data.raw.images import Size, picture_size, read_depth, read_mask, resize_nearest
@@ -19,8 +19,6 @@ from data.video.recording import Camera, LabelledObject, Recording, frame_key
 
 ASPECT = 0.02
 """Largest relative difference of shape between frames and their maps or camera."""
-FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
-"""From OpenCV axes to OpenGL axes of a camera, and back."""
 
 
 @dataclass
@@ -94,7 +92,7 @@ def _cameras(recording: Recording, names: list[str], frame_size: Size, gt_size: 
             intrinsics[i] = _matrix(camera, gt_size)
         if pose is not None:
             matrix = np.asarray(pose.cam2world, np.float64)
-            poses[i] = matrix @ FLIP if recording.axes == "opengl" else matrix
+            poses[i] = matrix @ OPENGL_TO_OPENCV if recording.axes == "opengl" else matrix
     valid = np.zeros(count, np.bool_)
     notes: list[str] = []
     if recording.poses:

@@ -11,10 +11,9 @@ from cache.format.clips import ClipEntry
 from cache.format.spec import ArraySpec
 from cache.locate import store_path
 from cache.store import FeatureStore
-from configs.blocks import even_blocks, scaled_block
 from configs.errors import ConfigError, MissingError, StaleError
 from configs.loader import closest
-from configs.names import SourceName
+from configs.names import SourceName, even_blocks, scaled_block
 from configs.paths import artifact_root
 from data.dataset.reader import PreparedDataset
 from extract.adapter import Adapter, BackboneSpec, Tap, Variant

@@ -74,7 +74,7 @@ class FusedArray:
     """One fused array.
 
     Attributes:
-        spec: what a store would say of it.
+        spec: its description, as a store has one of each array.
         branches: in the order in which they are concatenated.
         combine: `concat`, `sum` or `gate`; a gated array is read as concatenated, the probe has the gate.
     """

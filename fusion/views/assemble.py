@@ -34,7 +34,7 @@ def build(
     """Make a view.
 
     Args:
-        name: of the view; its branches tell widths.
+        name: of the view; its branches have their widths.
         parents: one open source per branch; None for a branch of noise.
         recipe: the arithmetic.
         choices: what of the parents is fused.

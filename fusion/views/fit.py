@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cache.format.spec import ArraySpec
+from cache.loading.offline import channel_statistics
 from cache.source import FeatureSource
 from configs import commands
 from configs.commands import ANY
@@ -57,8 +59,6 @@ class Fitter:
             if grid == array.grid:
                 _, mean, variance = parent.statistics(array.name, self.train)
             else:
-                from cache.loading.offline import channel_statistics
-
                 _, mean, variance = channel_statistics(parent, array.name, self.train, _resampled(grid))
             return {"mean": mean, "variance": variance}
 
@@ -113,7 +113,7 @@ class Fitter:
                 "too few training cells for so many principal directions",
                 expected=f"more than {width}",
                 found=f"{total} cells of {len(self.train)} clips",
-                fix="choose a smaller width, or more of fit_rows and fit_cells",
+                fix="choose a smaller width, or raise fit_rows and fit_cells",
             )
         mean = first / total
         values, vectors = np.linalg.eigh((second - total * np.outer(mean, mean)) / (total - 1))
@@ -150,7 +150,7 @@ class Fitter:
         if not self.train:
             raise ConfigError(
                 f"{kind} is fitted on training clips, but none were given",
-                fix=f"prepare the dataset ({commands.data('prepare', dataset=ANY, name=parent.dataset)}), "
+                fix=f"prepare the dataset ({commands.data('prepare', kind=ANY, dataset=parent.dataset)}), "
                 "or give train_clips=",
             )
         identity = {
@@ -189,16 +189,15 @@ def _save(path: Path, arrays: Arrays, identity: str) -> None:
 def _load(path: Path, identity: str) -> Arrays:
     from safetensors import SafetensorError, safe_open
 
+    fix = f"rm {shlex.quote(str(path))}; it is fitted again"
     try:
         with safe_open(path, "np") as file:
             metadata = file.metadata() or {}
             arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise CorruptionError(f"not a readable fit: {error}", where=path, fix=f"rm {path}; it is made again") from None
+        raise CorruptionError(f"not a readable fit: {error}", where=path, fix=fix) from None
     if metadata.get("identity") != identity or metadata.get("sha256") != _sha256(arrays):
-        raise CorruptionError(
-            "this fit is not the one that was written", where=path, fix=f"rm {path}; it is made again"
-        )
+        raise CorruptionError("this fit is not the one that was written", where=path, fix=fix)
     return arrays
 
 

@@ -52,7 +52,7 @@ def target_grid(text: str, parents: Sequence[FeatureSource], arrays: Sequence[Se
     Args:
         text: `17x30`, `first`, `last`, or the name of a parent.
         parents: the sources.
-        arrays: the arrays that come into question, per parent.
+        arrays: the candidate arrays of each parent.
 
     Raises:
         ConfigError: no such parent, or the parent has several grids.

@@ -1,32 +1,27 @@
-"""A branch of noise: the control that has a fused source's width and nothing of its information."""
+"""A branch of noise: the control that has a fused source's width but none of its information."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache, cached_property
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cache.format.clips import ClipEntry
-from cache.format.moments import Moments, Vector
 from cache.format.spec import ArraySpec, array_name
-from cache.source import FeatureSource
+from cache.source import Features, FeatureSource, ReadItem, allocate
 from configs.errors import MissingError
-from configs.identity import digest
 from configs.names import NOISE
-from fusion.statistics import computed_moments
 
 if TYPE_CHECKING:
     import torch
 
-    from cache.source import ReadItem
 
-
-class NoiseSource:
-    """Standard normal features, one map per query slot, drawn anew for each clip and slot from a seed.
+class NoiseSource(FeatureSource):
+    """Standard normal features, one map per query slot, drawn separately for each clip and slot from a seed.
 
     They are computed when they are read: the same numbers each time, in any order, on any machine.
 
@@ -38,8 +33,10 @@ class NoiseSource:
         seed: of the noise.
     """
 
+    noun = NOISE
+
     def __init__(self, twin: FeatureSource, array: ArraySpec, grid: tuple[int, int], channels: int, seed: int) -> None:
-        self.partial: set[tuple[str, str]] = set()
+        super().__init__()
         self._twin, self._seed = twin, seed
         slots = [slot for slot, row in enumerate(array.row_of_slot) if row >= 0]
         self._spec = ArraySpec(
@@ -57,7 +54,12 @@ class NoiseSource:
             extra={"untrained": True},
         )
 
-    source = NOISE
+        self._arrays = {self._spec.name: self._spec}
+
+    @property
+    def source(self) -> str:
+        """The word for noise in names of fusions."""
+        return NOISE
 
     @property
     def where(self) -> str:
@@ -77,79 +79,24 @@ class NoiseSource:
             values["dataset"] = self._twin.fingerprint["dataset"]
         return values
 
-    @cached_property
-    def fingerprint_digest(self) -> str:
-        """SHA-256 of the fingerprint."""
-        return digest(self.fingerprint)
-
-    @property
-    def clips(self) -> list[str]:
-        """The twin's clips."""
-        return self._twin.clips
-
     @property
     def entries(self) -> Sequence[ClipEntry]:
         """The twin's clips with all that is known of them."""
         return self._twin.entries
 
     @property
-    def arrays(self) -> dict[str, ArraySpec]:
+    def arrays(self) -> Mapping[str, ArraySpec]:
         """The one array."""
-        return {self._spec.name: self._spec}
-
-    def array(self, name: str) -> ArraySpec:
-        """Return the array.
-
-        Raises:
-            MissingError: another name.
-        """
-        if name != self._spec.name:
-            raise MissingError(f"noise has no array {name!r}", expected=self._spec.name)
-        return self._spec
-
-    def clip_index(self, clip_id: str) -> int:
-        """Return the index of a clip."""
-        return self._twin.clip_index(clip_id)
-
-    def entry(self, clip_id: str) -> ClipEntry:
-        """Return what is known of one clip."""
-        return self._twin.entry(clip_id)
-
-    def refresh(self) -> None:
-        """Noise never changes."""
-
-    def coverage(self) -> dict[str, float]:
-        """Noise covers everything."""
-        return {self._spec.name: 1.0}
+        return self._arrays
 
     def committed(self, array: str) -> list[str]:
-        """Return all clips."""
+        """Return all clips; errors as in `FeatureSource`."""
         self.array(array)
         return self.clips
 
-    def missing(self, arrays: Iterable[str] | None = None, *, quarantined: bool = False) -> list[str]:
-        """Return no clips."""
-        return []
-
-    def quarantined(self) -> dict[str, str]:
-        """Return no clips."""
-        return {}
-
-    def read(
-        self,
-        items: Sequence[ReadItem],
-        out: torch.Tensor | None = None,
-        *,
-        verify: bool = False,
-        allow_partial: bool = False,
-    ) -> torch.Tensor | list[torch.Tensor]:
-        """Draw rows of clips; arguments and result as in `FeatureStore.read`."""
+    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool) -> Features:
         import torch
 
-        from cache.source import allocate
-
-        if not items:
-            return []
         tensors = allocate(items, [self.array(name) for _, name, _ in items], out)
         for (clip_id, name, rows), target in zip(items, tensors, strict=True):
             self.clip_index(clip_id)
@@ -158,21 +105,6 @@ class NoiseSource:
                     raise MissingError(f"array {name} has no row {row}", expected=f"0 to {self._spec.rows - 1}")
                 target[place].copy_(torch.from_numpy(self._draw(clip_id, row)))
         return tensors
-
-    def nbytes(self, items: Sequence[ReadItem]) -> int:
-        """Return the bytes that `out` of `read` must have."""
-        from cache.source import bytes_for
-
-        return bytes_for(items, [self.array(name) for _, name, _ in items])
-
-    def moments(self, array: str, clip_ids: Iterable[str]) -> Moments:
-        """Return the channel statistics over some clips."""
-        return computed_moments(self, array, clip_ids)
-
-    def statistics(self, array: str, clip_ids: Iterable[str]) -> tuple[int, Vector, Vector]:
-        """Return (count, mean, variance) per channel over some clips."""
-        found = self.moments(array, clip_ids)
-        return found.count, found.mean, found.variance
 
     def _draw(self, clip_id: str, row: int) -> npt.NDArray[np.float32]:
         """Return one map (h, w, C): 16 random bits per value, through the quantiles of the normal distribution."""

@@ -1,35 +1,34 @@
-"""A fused source as a lazy view: it answers like a feature store and computes what is asked for, nothing is copied."""
+"""A fused source as a lazy view: it answers like a feature store and computes values when they are read.
+
+`FusedView` fuses while it reads. `Deferred` is its twin for training: it reads the branches apart, and what it returns
+(`Unfused`) is fused where the training step runs, so that the loader's thread only reads.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from cache.format.clips import ClipEntry
-from cache.format.moments import Moments, Vector
+from cache.format.moments import Moments
 from cache.format.spec import ArraySpec, by_name
-from cache.source import FeatureSource
-from configs.errors import MissingError
-from configs.identity import digest
-from configs.loader import closest
-from fusion.statistics import computed_moments
+from cache.source import Features, FeatureSource, ReadItem, allocate
+from configs.errors import StoreError
 from fusion.views.array import FusedArray
 
 if TYPE_CHECKING:
     import torch
 
-    from cache.source import ReadItem
 
-
-class FusedView:
+class FusedView(FeatureSource):
     """A view over one or more sources; make it with `fusion.open_source` or `fusion.views.assemble.build`.
+
+    Of each parent only the rows that are asked for are read, each once per item.
 
     Attributes:
         parents: the sources that are read.
         fused: the arrays by name.
-        partial: (clip id, array) pairs that were read as NaN under `allow_partial`.
 
     Args:
         source: name of the view.
@@ -39,6 +38,8 @@ class FusedView:
         fingerprint: everything that changes a value.
     """
 
+    noun = "view"
+
     def __init__(
         self,
         source: str,
@@ -47,12 +48,12 @@ class FusedView:
         entries: Sequence[ClipEntry],
         fingerprint: Mapping[str, Any],
     ) -> None:
+        super().__init__()
         by_name([array.spec for array in fused])
         self.parents, self.fused = tuple(parents), {array.spec.name: array for array in fused}
-        self.partial: set[tuple[str, str]] = set()
         self._source, self._entries, self._fingerprint = source, tuple(entries), dict(fingerprint)
+        self._arrays = {name: array.spec for name, array in self.fused.items()}
         self._spare: deque[torch.Tensor] = deque(maxlen=8)
-        self._clip_index = {entry.clip_id: number for number, entry in enumerate(self._entries)}
 
     def __repr__(self) -> str:
         return f"<FusedView {self.source} on {self.dataset}, {len(self.clips)} clips, of {self.where}>"
@@ -79,54 +80,19 @@ class FusedView:
         """Everything that changes a value: the recipe, and the parents' fingerprints."""
         return self._fingerprint
 
-    @cached_property
-    def fingerprint_digest(self) -> str:
-        """SHA-256 of the fingerprint."""
-        return digest(self._fingerprint)
-
-    @property
-    def clips(self) -> list[str]:
-        """The clip ids, in the order of the first parent."""
-        return [entry.clip_id for entry in self._entries]
-
     @property
     def entries(self) -> Sequence[ClipEntry]:
-        """The clips with all that is known of them."""
+        """The clips with all that is known of them, in the order of the first parent."""
         return self._entries
 
     @property
-    def arrays(self) -> dict[str, ArraySpec]:
+    def arrays(self) -> Mapping[str, ArraySpec]:
         """The arrays by name."""
-        return {name: array.spec for name, array in self.fused.items()}
-
-    def array(self, name: str) -> ArraySpec:
-        """Return one array.
-
-        Raises:
-            MissingError: no such array; the message names the closest.
-        """
-        return self._fused(name).spec
+        return self._arrays
 
     def _fused(self, name: str) -> FusedArray:
-        if name not in self.fused:
-            raise MissingError(f"the view has no array {name!r}", where=self.source, fix=closest(name, self.fused))
+        self.array(name)
         return self.fused[name]
-
-    def clip_index(self, clip_id: str) -> int:
-        """Return the index of a clip.
-
-        Raises:
-            MissingError: no such clip; the message names the closest.
-        """
-        if clip_id not in self._clip_index:
-            raise MissingError(
-                f"the view has no clip {clip_id!r}", where=self.source, fix=closest(clip_id, self._clip_index)
-            )
-        return self._clip_index[clip_id]
-
-    def entry(self, clip_id: str) -> ClipEntry:
-        """Return what is known of one clip."""
-        return self._entries[self.clip_index(clip_id)]
 
     def refresh(self) -> None:
         """Look for commits that other processes have added to the parents."""
@@ -136,7 +102,11 @@ class FusedView:
     # ---- what can be read
 
     def committed(self, array: str) -> list[str]:
-        """Return the ids of the clips whose rows all parents have, in order."""
+        """Return the ids of the clips whose rows all parents have, in order.
+
+        Raises:
+            MissingError: no such array.
+        """
         branches = self._fused(array).branches
         done = set.intersection(*[set(branch.parent.committed(branch.array.name)) for branch in branches])
         return [clip_id for clip_id in self.clips if clip_id in done]
@@ -149,52 +119,26 @@ class FusedView:
             for parent in self.parents
         ]
 
-    def coverage(self) -> dict[str, float]:
-        """Return the readable share of the clips of each array, in [0, 1]."""
-        return {name: len(self.committed(name)) / len(self._entries) for name in self.fused}
-
-    def missing(self, arrays: Iterable[str] | None = None, *, quarantined: bool = False) -> list[str]:
-        """Return the ids of the clips that lack any of some arrays (default: all), in order; see `FeatureStore`."""
-        done = [set(self.committed(name)) for name in (self.fused if arrays is None else arrays)]
-        complete = set.intersection(*done) if done else set(self.clips)
-        left_out = set() if quarantined else set(self.quarantined())
-        return [clip_id for clip_id in self.clips if clip_id not in complete and clip_id not in left_out]
-
     def quarantined(self) -> dict[str, str]:
         """Return the clips that a parent has set aside, with reasons."""
         found: dict[str, str] = {}
         for parent in self.parents:
             for clip_id, reason in parent.quarantined().items():
-                if clip_id in self._clip_index:
+                if clip_id in self._places:
                     found.setdefault(clip_id, f"{parent.source}: {reason}")
         return found
 
     # ---- reading
 
-    def read(
-        self,
-        items: Sequence[ReadItem],
-        out: torch.Tensor | None = None,
-        *,
-        verify: bool = False,
-        allow_partial: bool = False,
-    ) -> torch.Tensor | list[torch.Tensor]:
-        """Read rows of clips; arguments, result and errors as in `FeatureStore.read`.
-
-        Of each parent only the rows that are asked for are read, each once per item.
-        """
-        if not items:
-            return []
+    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool) -> Features:
         import torch
 
         with torch.no_grad():
-            return self._read(items, out, verify, allow_partial)
+            return self._read_fused(items, out, verify, allow_partial)
 
-    def _read(
+    def _read_fused(
         self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool
-    ) -> torch.Tensor | list[torch.Tensor]:
-        from cache.source import allocate
-
+    ) -> Features:
         fused = [self._fused(name) for _, name, _ in items]
         tensors = allocate(items, [array.spec for array in fused], out)
         buffers: dict[int, torch.Tensor] = {}
@@ -231,25 +175,138 @@ class FusedView:
 
         return torch.empty(size, dtype=torch.uint8)
 
+    def branch_reads(self) -> Deferred:
+        """Return the twin that reads the branches apart: a loader's batches are then `Unfused`."""
+        return Deferred(self)
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_spare": deque(maxlen=8)}
 
-    def nbytes(self, items: Sequence[ReadItem]) -> int:
-        """Return the bytes that a flat uint8 `out` of `read` must have for some items."""
-        from cache.source import bytes_for
 
-        return bytes_for(items, [self.array(name) for _, name, _ in items])
+class Deferred(FeatureSource):
+    """Reads the rows that a view would read, and returns them as `Unfused`; in all else it is the view.
 
-    # ---- statistics
+    One `read` is of one array and of equally many rows of every clip, as batches for training are.
+
+    Args:
+        view: the view.
+    """
+
+    noun = "view"
+
+    def __init__(self, view: FusedView) -> None:
+        super().__init__()
+        self.view = view
+        self.partial = view.partial  # what either reads as NaN
+
+    @property
+    def where(self) -> str:
+        """See `FusedView`."""
+        return self.view.where
+
+    @property
+    def source(self) -> str:
+        """See `FusedView`."""
+        return self.view.source
+
+    @property
+    def dataset(self) -> str:
+        """See `FusedView`."""
+        return self.view.dataset
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """See `FusedView`."""
+        return self.view.fingerprint
+
+    @property
+    def entries(self) -> Sequence[ClipEntry]:
+        """See `FusedView`."""
+        return self.view.entries
+
+    @property
+    def arrays(self) -> Mapping[str, ArraySpec]:
+        """See `FusedView`; of fused values."""
+        return self.view.arrays
+
+    def committed(self, array: str) -> list[str]:
+        """See `FusedView`."""
+        return self.view.committed(array)
+
+    def quarantined(self) -> dict[str, str]:
+        """See `FusedView`."""
+        return self.view.quarantined()
+
+    def refresh(self) -> None:
+        """See `FusedView`."""
+        self.view.refresh()
 
     def moments(self, array: str, clip_ids: Iterable[str]) -> Moments:
-        """Return the channel statistics over some clips, computed as a store that held the values would.
+        """Return the channel statistics of fused values, as `FusedView`."""
+        return self.view.moments(array, clip_ids)
 
-        Reads the clips: a lazy view has kept nothing.
+    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool) -> Any:
+        """Return an `Unfused` of one array.
+
+        Raises:
+            StoreError: items of several arrays, or of unequal numbers of rows.
         """
-        return computed_moments(self, array, clip_ids)
+        array, columns = self._columns(items)
+        found, start = [], 0
+        for branch, column, size in zip(array.branches, columns, self._sizes(array, columns), strict=True):
+            part = None if out is None else out[start : start + size]
+            start += size
+            features = branch.parent.read(column, part, verify=verify, allow_partial=allow_partial)
+            if isinstance(features, list):
+                raise StoreError("a deferred batch needs equally many rows of every clip", where=self.source)
+            found.append(features)
+            lacking = branch.parent.partial if allow_partial else set()
+            self.partial |= {(clip, array.spec.name) for clip, name, _ in column if (clip, name) in lacking}
+        return Unfused(array, found)
 
-    def statistics(self, array: str, clip_ids: Iterable[str]) -> tuple[int, Vector, Vector]:
-        """Return (count, mean, variance) over all cells of some clips, per channel in float64."""
-        found = self.moments(array, clip_ids)
-        return found.count, found.mean, found.variance
+    def nbytes(self, items: Sequence[ReadItem]) -> int:
+        """Return the bytes that a flat uint8 `out` of `read` must have: for the rows of all branches."""
+        return sum(self._sizes(*self._columns(items))) if items else 0
+
+    def _columns(self, items: Sequence[ReadItem]) -> tuple[FusedArray, list[list[ReadItem]]]:
+        names = {name for _, name, _ in items}
+        if len(names) != 1:
+            raise StoreError("a deferred batch is of one array", found=", ".join(sorted(names)), where=self.source)
+        name = names.pop()
+        self.array(name)
+        array = self.view.fused[name]
+        per_item = [array.items(clip_id, rows) for clip_id, _, rows in items]
+        return array, [list(column) for column in zip(*per_item, strict=True)]
+
+    @staticmethod
+    def _sizes(array: FusedArray, columns: Sequence[Sequence[ReadItem]]) -> list[int]:
+        rows = sum(len(rows) for _, _, rows in columns[0])  # of every branch, which reads a row for each fused one
+        return [-(-rows * branch.array.row_bytes // 64) * 64 for branch in array.branches]
+
+
+class Unfused:
+    """Features of a batch, still in branches; moves between devices like a tensor.
+
+    Args:
+        array: how they are fused.
+        features: per branch (B, rows, h, w, C) in the parent's dtype.
+    """
+
+    def __init__(self, array: FusedArray, features: Sequence[torch.Tensor]) -> None:
+        self.array, self.features = array, tuple(features)
+        self._fused: torch.Tensor | None = None
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Unfused:
+        """Return the same features on a device."""
+        return Unfused(self.array, [maps.to(device, non_blocking=non_blocking) for maps in self.features])
+
+    def fuse(self) -> torch.Tensor:
+        """Return (B, rows, H, W, channels) in the view's dtype, computed once, on the device of the features."""
+        if self._fused is None:
+            self._fused = self.array.compute(self.features)
+        return self._fused
+
+
+def fused(features: torch.Tensor | Unfused) -> torch.Tensor:
+    """Return the features of a batch, fused if they were read through `Deferred`."""
+    return features.fuse() if isinstance(features, Unfused) else features

@@ -3,86 +3,116 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 
+from cache.format.clips import ClipEntry
+from cache.format.moments import Moments
 from cache.format.spec import ArraySpec
 from cache.loading.feature_loader import FeatureLoader, Indices
 from cache.source import FeatureSource, ReadItem
 from configs.errors import StoreError
 from data.dataset.clip import QUERY_POSITIONS
-from fusion.views.deferred import deferred
 from probe.inputs.inputs import Layer
 from probe.module import Batch, Targets
-from probe.train.recipe import Schedule
+from probe.train.schedule import Schedule
 
 
-class SideBySide:
+class SideBySide(FeatureSource):
     """A source for `FeatureLoader`: what is asked of an array goes to the store that it is in.
 
-    Attributes:
-        arrays: the arrays of all layers in order, under names that tell them apart.
+    One `read` is of one array. Arrays are named `<number>.<name>`, by the place of their layer; clips, dataset and
+    fingerprint are those of the first layer's store.
 
     Args:
         layers: what is read, of one store or several.
     """
 
     def __init__(self, layers: Sequence[Layer]) -> None:
-        self.arrays: list[ArraySpec] = []
-        self._behind: dict[str, tuple[Any, str]] = {}
+        super().__init__()
+        self._first = layers[0].store
+        self._arrays: dict[str, ArraySpec] = {}
+        self._behind: dict[str, tuple[FeatureSource, str]] = {}
         for number, (store, array) in enumerate(layers):
             name = f"{number}.{array.name}"
-            self.arrays.append(dataclasses.replace(array, name=name))
-            self._behind[name] = (deferred(store), array.name)
+            self._arrays[name] = dataclasses.replace(array, name=name)
+            self._behind[name] = (store.branch_reads(), array.name)
 
-    def read(
-        self,
-        items: Sequence[ReadItem],
-        out: torch.Tensor | None = None,
-        *,
-        verify: bool = False,
-        allow_partial: bool = False,
-    ) -> Any:
-        """Read rows of one array; arguments, result and errors as in the store behind it."""
-        if not items:
-            return []
+    @property
+    def where(self) -> str:
+        """Places of the stores, for messages."""
+        return ", ".join(dict.fromkeys(store.where for store, _ in self._behind.values()))
+
+    @property
+    def source(self) -> str:
+        """Names of what made the features."""
+        return ", ".join(dict.fromkeys(store.source for store, _ in self._behind.values()))
+
+    @property
+    def dataset(self) -> str:
+        """Name of the prepared dataset."""
+        return self._first.dataset
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """That of the first layer's store."""
+        return self._first.fingerprint
+
+    @property
+    def entries(self) -> Sequence[ClipEntry]:
+        """The clips of the first layer's store."""
+        return self._first.entries
+
+    @property
+    def arrays(self) -> Mapping[str, ArraySpec]:
+        """The arrays of all layers in order, under names that tell them apart."""
+        return self._arrays
+
+    def committed(self, array: str) -> list[str]:
+        """Return the ids of the clips that have an array, in the order of its store."""
+        self.array(array)
+        store, name = self._behind[array]
+        return store.committed(name)
+
+    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool) -> Any:
         store, own = self._of(items)
-        return store.read(own, out, verify=verify, allow_partial=allow_partial)
+        found: Any = store.read(own, out, verify=verify, allow_partial=allow_partial)
+        if allow_partial:
+            own_name = own[0][1]
+            self.partial |= {(clip, name) for clip, name, _ in items if (clip, own_name) in store.partial}
+        return found
 
     def nbytes(self, items: Sequence[ReadItem]) -> int:
         """Return the bytes that a flat uint8 `out` of `read` must have."""
         if not items:
             return 0
         store, own = self._of(items)
-        return int(store.nbytes(own))
+        return store.nbytes(own)
 
-    def _of(self, items: Sequence[ReadItem]) -> tuple[Any, list[ReadItem]]:
+    def moments(self, array: str, clip_ids: Iterable[str]) -> Moments:
+        """Return the channel statistics of an array over some clips, as its store has them."""
+        self.array(array)
+        store, name = self._behind[array]
+        return store.moments(name, clip_ids)
+
+    def _of(self, items: Sequence[ReadItem]) -> tuple[FeatureSource, list[ReadItem]]:
         names = {name for _, name, _ in items}
         if len(names) != 1:
             raise StoreError("layers are read one at a time", found=", ".join(sorted(names)))
-        store, name = self._behind[names.pop()]
+        array = names.pop()
+        self.array(array)
+        store, name = self._behind[array]
         return store, [(clip_id, name, rows) for clip_id, _, rows in items]
 
 
 SLOT = {position: slot for slot, position in enumerate(QUERY_POSITIONS)}
 
 
-class RoundLoader(FeatureLoader):
-    """A loader whose epochs are rounds: those of a resumed run don't begin at 0 although the trainer's epochs do."""
-
-    first_round = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the round of the next pass, counted from `first_round`."""
-        super().set_epoch(self.first_round + epoch)
-
-
-class ProbeData(L.LightningDataModule):  # type: ignore[misc]
+class ProbeData:
     """Training batches in rounds, and evaluation batches over frozen views.
 
     A batch is a dict: `features`, one tensor (B, V, h, w, C) per array (an `Unfused` for fused ones), and `targets`;
@@ -104,22 +134,17 @@ class ProbeData(L.LightningDataModule):  # type: ignore[misc]
         targets: Targets,
         donors: dict[str, str] | None = None,
     ) -> None:
-        super().__init__()
         self.store, self.arrays, self.schedule = store, list(arrays), schedule
         self.targets, self.donors = targets, donors
         self._samples = lru_cache(maxsize=2)(schedule.samples)
-        self._loader = RoundLoader(
-            deferred(store), self._items, schedule.batch, shuffle=False, attach=self._attach, pin_memory=None
+        self._loader = FeatureLoader(
+            store.branch_reads(), self._items, schedule.batch, shuffle=False, attach=self._attach, pin_memory=None
         )
 
-    def train_dataloader(self) -> FeatureLoader:
-        """Return the loader; called once per round, before the trainer sets its epoch."""
-        return self._loader
-
-    def start_at(self, round_: int) -> None:
-        """Make the trainer's first epoch this round."""
-        self._loader.first_round = round_
-        self._loader.set_epoch(0)
+    def round(self, round_: int) -> Iterator[Batch]:
+        """Return the training batches of a round."""
+        self._loader.set_epoch(round_)
+        return iter(self._loader)
 
     def evaluation(self, clip_ids: Sequence[str], targets: Targets, donors: dict[str, str] | None, draws: int) -> Any:
         """Return a loader over the frozen views of some clips, all draws of a clip one after another."""
@@ -130,7 +155,7 @@ class ProbeData(L.LightningDataModule):  # type: ignore[misc]
             return attached(targets, donors, chosen)
 
         items = [read_items(self.arrays, clip_id, targets.views(clip_id, draw)) for clip_id, draw in samples]
-        return FeatureLoader(deferred(self.store), items, self.schedule.batch, shuffle=False, attach=attach)
+        return FeatureLoader(self.store.branch_reads(), items, self.schedule.batch, shuffle=False, attach=attach)
 
     def _items(self, round_: int) -> list[Sequence[ReadItem]]:
         return [

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
 from configs import commands
-from configs.blocks import even_blocks, scaled_block
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest, known_names, load_named
-from configs.names import parse_name, read_source
+from configs.names import even_blocks, parse_name, read_source, scaled_block
 
 
 def choose_arrays(

@@ -9,8 +9,6 @@ from typing import Literal, TypeAlias, get_args
 
 from configs.errors import ConfigError
 
-__all__ = ["ClipScore", "Variant", "check_variant"]
-
 Variant: TypeAlias = Literal["standard", "paper"]
 """`standard`: the corrected definitions. `paper`: the definitions as published, defects included."""
 

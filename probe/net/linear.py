@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from probe.net.dpt import output_size, resize
-from probe.tasks.geometry.camera import activate_pose, raw_numbers
 
 
 class LinearTagger(nn.Module):
@@ -53,20 +51,3 @@ class LinearDense(nn.Module):
         x = self.project(self.norm(features.to(self.norm.weight.dtype))).flatten(0, 1).permute(0, 3, 1, 2)
         x = resize(x.float(), output_size(image_size, self.output_scale)).permute(0, 2, 3, 1)
         return x.reshape(*features.shape[:2], *x.shape[1:])
-
-
-class LinearCamera(nn.Module):
-    """Pose of a view from its mean token and that of view 0, the reference."""
-
-    def __init__(self, channels: int, form: str) -> None:
-        super().__init__()
-        self.form = form
-        self.norm = nn.LayerNorm(channels)
-        self.project = nn.Linear(2 * channels, raw_numbers(form))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map features (B, S, h, w, C) to poses (1, B, S, 9), one iteration."""
-        means = self.norm(features.to(self.norm.weight.dtype)).mean(dim=(2, 3))
-        pair = torch.cat([means, means[:, :1].expand_as(means)], dim=-1)
-        raw = self.project(pair.to(self.project.weight.dtype))
-        return activate_pose(raw.float(), self.form)[None]

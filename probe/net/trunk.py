@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from configs.errors import ConfigError
-from fusion.gate import BranchGate
 from probe.net.attention import Block, rotary_tables
 from probe.net.config import TrunkConfig
+from probe.net.gating import BranchGate
 
 NORM_FLOOR = 0.1
 """Least standard deviation of a channel, over the mean of all channels': silent channels aren't blown up."""
@@ -80,6 +80,9 @@ class Trunk(nn.Module):
         channels: width C of the backbone's features.
         grid: rows and columns of the feature map.
         config: sizes and options. `depth` 0 keeps the input projection only (read-out ablation).
+
+    Raises:
+        ConfigError: the width isn't a multiple of 4 times the heads.
     """
 
     cosines: Tensor
@@ -87,6 +90,13 @@ class Trunk(nn.Module):
 
     def __init__(self, channels: int, grid: tuple[int, int], config: TrunkConfig) -> None:
         super().__init__()
+        if config.width % (4 * config.heads):
+            raise ConfigError(
+                "trunk.width must be a multiple of 4 times trunk.heads",
+                expected=f"a multiple of {4 * config.heads}",
+                found=config.width,
+                fix=f"set trunk.width={math.ceil(config.width / (4 * config.heads)) * 4 * config.heads}",
+            )
         self.config = config
         self.channels, self.grid = channels, grid
         self.specials = 1 + config.registers

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from configs.errors import CorruptionError
 from probe.report.tables.schema import TABLES
-from probe.tasks import known_metrics, load_task
+from probe.task import Task, known_metrics, load_task, task_title, tasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ class Column:
     """A column of the main table.
 
     Attributes:
-        metric: key in `probe.metrics.names.METRICS`, or one that the task declares.
+        metric: key in the task's `metrics`.
         header: as printed in the published table.
         task: the task that gives it.
         scale: factor from the stored to the printed unit.
@@ -35,29 +35,27 @@ class Column:
     better: Literal["higher", "lower"]
 
 
-COLUMNS = (
-    Column("ap_mid", "AP_mid", "tagging", 100.0, 2, "higher"),
-    Column("map", "mAP", "tagging", 100.0, 2, "higher"),
-    Column("mid_ratio", "Mid Ratio", "tagging", 1.0, 3, "higher"),
-    Column("t_sr", "T-SR", "instance", 100.0, 2, "higher"),
-    Column("t_miou", "T-mIoU", "instance", 100.0, 2, "higher"),
-    Column("pmap_err", "P-map Err.", "geometry", 1.0, 3, "lower"),
-    Column("abs_rel", "AbsRel", "geometry", 1.0, 3, "lower"),
-    Column("auc_30", "AUC@30", "geometry", 1.0, 3, "higher"),
+def _columns(task: Task, keys: Iterable[str]) -> tuple[Column, ...]:
+    found = ((key, task.metrics[key]) for key in keys)
+    return tuple(Column(key, m.header or m.title, task.name, m.scale, m.decimals, m.better) for key, m in found)
+
+
+_PUBLISHED = [task for task in tasks() if task.published]
+TASK_TITLES = {task.name: task_title(task.name) for task in _PUBLISHED}
+"""The tasks of the published table."""
+
+COLUMNS = tuple(
+    column for task in _PUBLISHED for column in _columns(task, (key for key, m in task.metrics.items() if m.header))
 )
 """The columns of the published table, in its order. Tables hold stored units; `scale` is for printing only."""
 
-TASK_TITLES = {"tagging": "Semantic tagging", "instance": "Instance grouping", "geometry": "3D geometry"}
-"""The tasks of the published table."""
 
-
-def task_columns(task: str) -> tuple[Column, ...]:
-    """Return the columns of a task: of the published table if it is there, else its main metric and all it declares."""
-    if task in TASK_TITLES:
-        return tuple(column for column in COLUMNS if column.task == task)
-    known, declared = known_metrics(task), load_task(task)
-    keys = dict.fromkeys([declared.headline, *declared.metrics])
-    return tuple(Column(key, known[key].title, task, 1.0, 3, known[key].better) for key in keys)
+def task_columns(name: str) -> tuple[Column, ...]:
+    """Return the columns of a task: of the published table if it is there, else its main metric and all it tests."""
+    if name in TASK_TITLES:
+        return tuple(column for column in COLUMNS if column.task == name)
+    known, declared = known_metrics(name), load_task(name)
+    return _columns(declared, dict.fromkeys([declared.headline, *(key for key in known if not known[key].diagnostic)]))
 
 
 def columns_of(table: str) -> list[str]:

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from probe.report.contract import TASK_TITLES, Statement, Topic
+from probe.metrics.comparison import smallest_p
+from probe.report.contract import Statement, Topic
 from probe.report.phrases import count, header, listed, p_text, shown
 from probe.report.scores.boards import Board
 from probe.report.scores.entries import Entry
 from probe.report.scores.families import Comparison
-from probe.report.scores.paired import ALPHA, smallest_p
+from probe.report.scores.paired import ALPHA
 from probe.report.tables.comparison_tables import pair_cell
 from probe.report.tables.frames import score_cell
+from probe.task import task_title
 
 _QUESTIONS = {
     "kinds": "vision-language against video generation models",
@@ -71,7 +73,7 @@ def _hopeless(families: Sequence[Sequence[Comparison]], task: str) -> list[State
         largest = max(tested[0].size for tested in some)
         what = f"{count(max(map(_rooms, some)), 'room')} in the report split" if few_rooms else "so few resamples"
         text = (
-            f"{TASK_TITLES.get(task, task)}: with {what}, no test could show a difference after correction, "
+            f"{task_title(task)}: with {what}, no test could show a difference after correction, "
             f"whatever the features hold, for {listed([_question(tested, few_rooms) for tested in some])}."
         )
         if not few_rooms:
@@ -109,7 +111,7 @@ def ranking(entries: Sequence[Entry], task: str) -> list[Statement]:
     if len(known) < 2:
         return []
     order = listed([f"{entry.label} {shown(metric, values[entry.id])}" for entry in known], most=12)
-    text = f"{TASK_TITLES.get(task, task)}, ordered by {header(metric)} ({better} is better): {order}."
+    text = f"{task_title(task)}, ordered by {header(metric)} ({better} is better): {order}."
     tail = " The order alone is no evidence; the paired tests are."
     return [Statement("finding", text + tail, tuple(score_cell(entry, metric) for entry in known), task)]
 
@@ -119,7 +121,7 @@ def _family(family: str, items: Sequence[Comparison], task: str) -> list[Stateme
     cells = tuple(pair_cell(item) for item in tested)
     if not tested:
         why = next((item.pair.reason for item in items if item.pair.reason), "both sides read the same features")
-        text = f"{TASK_TITLES.get(task, task)}, {_QUESTIONS[family]}: nothing could be tested ({why})."
+        text = f"{task_title(task)}, {_QUESTIONS[family]}: nothing could be tested ({why})."
         return [Statement("limit", text, (), task)]
     if family.startswith("ceiling"):
         return _against(tested, task, "a")
@@ -148,7 +150,7 @@ def _against(items: Sequence[Comparison], task: str, control_side: str) -> list[
                 if some is open_:
                     detail = f" (smallest corrected {p_text(min(item.p_holm for item in some))})"
                 parts.append(f"{words} {names}{detail}")
-        title = TASK_TITLES.get(task, task)
+        title = task_title(task)
         how = f"by {header(metric)}, paired over rooms, corrected for {count(group[0].size, 'comparison')}"
         text = f"{title}: {label} {', '.join(parts)} {how}."
         topic: Topic = "finding" if won or lost else "limit"
@@ -157,7 +159,7 @@ def _against(items: Sequence[Comparison], task: str, control_side: str) -> list[
 
 
 def _between(family: str, items: Sequence[Comparison], task: str, cells: tuple[str, ...]) -> list[Statement]:
-    metric, title = items[0].pair.metric, TASK_TITLES.get(task, task)
+    metric, title = items[0].pair.metric, task_title(task)
     apart = sorted((i for i in items if i.verdict.endswith("better")), key=lambda i: -abs(i.pair.advantage))
     if not apart and len(items) == 1:
         text = (
@@ -205,7 +207,7 @@ def shifted(board: Board) -> list[Statement]:
             mean = float(np.mean(moved))
             way = f"{shown(metric, abs(mean))} {'higher' if mean > 0 else 'lower'}"
             text = (
-                f"{TASK_TITLES.get(task, task)}: in {count(len(moved), 'row')} {header(metric)} is on average {way} "
+                f"{task_title(task)}: in {count(len(moved), 'row')} {header(metric)} is on average {way} "
                 "on resampled clips than on the clips themselves, so these intervals are shifted; more clips mend "
                 "that. Differences of two rows suffer less, as both shift alike."
             )

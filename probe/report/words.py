@@ -15,7 +15,7 @@ from probe.report.scores.boards import Board
 from probe.report.scores.entries import Entry
 from probe.report.scores.families import Comparison, subjects
 from probe.report.tables.frames import score_cell
-from probe.tasks import load_task
+from probe.task import load_task, task_title
 
 FEW_ROOMS = 10
 """Below this, percentile intervals are known to be too narrow."""
@@ -137,7 +137,7 @@ def _layer_choice(entries: Sequence[Entry]) -> list[Statement]:
             depth = entry.facts["relative_depth"]
             at = f", at {depth:.2f} of the depth" if depth is not None else ""
             text = (
-                f"{TASK_TITLES.get(entry.task, entry.task)}: of {entry.candidates} arrays of {entry.label}, "
+                f"{task_title(entry.task)}: of {entry.candidates} arrays of {entry.label}, "
                 f"{entry.facts['array']}{at} is best on the select split by {header(entry.main_metric)}; its report "
                 "values are shown."
             )

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from configs.console import get_logger, progress
+from configs.console import Progress, get_logger
 from configs.files import write_atomic
 from configs.paths import artifact_root
 from probe.report.config import ReportConfig
@@ -41,7 +41,7 @@ def make_report(config: ReportConfig) -> Path:
     from probe.report.build import build
     from probe.report.page.compose import build as build_page
 
-    with progress(3, "report", "steps") as bar:
+    with Progress(3, "report", "steps") as bar:
         data = build(
             config.root,
             dataset=config.dataset,

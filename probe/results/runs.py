@@ -8,9 +8,9 @@ from typing import Any
 
 from configs.console import print_table
 from configs.paths import results_path, runs_path
-from probe.metrics.names import METRICS
+from probe.config import RunsConfig
 from probe.results import results
-from probe.tasks import find_metric, load_task
+from probe.task import find_metric, load_task
 
 
 def print_results(found: Sequence[Mapping[str, Any]], root: str | None) -> None:
@@ -40,7 +40,7 @@ def print_summary(found: Mapping[str, Any]) -> None:
     print_table(title, ["metric", "value", "low", "high", "clips", "undefined"], rows)
 
 
-def print_runs(config: Any) -> None:
+def print_runs(config: RunsConfig) -> None:
     """List the runs that `probe runs` asks for."""
     if config.unfinished:
         _print_unfinished(config)
@@ -51,12 +51,12 @@ def print_runs(config: Any) -> None:
     print_results(sorted(found, key=lambda r: (r["task"], r["source"], r["array"], r["depth"], r["seed"])), config.root)
 
 
-def _wanted(facts: Mapping[str, Any], config: Any) -> bool:
+def _wanted(facts: Mapping[str, Any], config: RunsConfig) -> bool:
     wanted = {"task": config.task, "source": config.model, "dataset": config.dataset}
     return all(value is None or facts[key] == value for key, value in wanted.items())
 
 
-def _print_unfinished(config: Any) -> None:
+def _print_unfinished(config: RunsConfig) -> None:
     rows = []
     for path in sorted(runs_path(config.root).glob("*/run.json")):
         run_id = path.parent.name
@@ -74,8 +74,10 @@ def _print_unfinished(config: Any) -> None:
 def _columns(task: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The published table's columns that these runs have, else the task's headline."""
     known = {key for row in rows for key in row["report"]}
-    extra = [key for key in ("chance_map", "t_miou_ceiling") if key in known]
-    return [key for key, info in METRICS.items() if info.primary and key in known] + extra or [load_task(task).headline]
+    declared = load_task(task)
+    columns = [key for key, metric in declared.metrics.items() if metric.header and key in known]
+    bounds = [key for key, metric in declared.metrics.items() if metric.bounds == declared.headline and key in known]
+    return columns + bounds or [declared.headline]
 
 
 def _facts(row: Mapping[str, Any]) -> list[Any]:

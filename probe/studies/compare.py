@@ -19,7 +19,7 @@ from probe.report.runs.stores import store_facts
 from probe.report.scores.entries import Entry
 from probe.report.scores.paired import ALPHA, Paired, paired
 from probe.report.scores.scoring import report_clips, score
-from probe.tasks import load_task
+from probe.task import load_task
 
 if TYPE_CHECKING:
     from probe.report.config import CompareConfig
@@ -99,7 +99,11 @@ def compare(config: CompareConfig) -> Compared:
 
 
 def _tested(entry: Entry) -> set[str]:
-    return {name for name, found in entry.scored.scores.items() if len(found.per_clip) and name in entry.metrics}
+    return {
+        name
+        for name, found in entry.scored.scores.items()
+        if len(found.per_clip) and name in entry.metrics and not entry.metrics[name].diagnostic
+    }
 
 
 def _entry(setting: Setting, runs: Sequence[Run], clips: Any, pooled: bool, root: str | None) -> Entry:

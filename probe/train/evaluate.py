@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusion.views.deferred import Unfused
+from fusion.views.view import Unfused
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores
 from probe.module import Batch, Evaluator, pick, usable
@@ -37,7 +37,7 @@ def evaluate_members(
         member.module.to(device).eval()
         if member.match is not None:
             member.match.to(device)
-        evaluators.append(member.module.evaluator(member.plan.config.variant, full=full))
+        evaluators.append(member.module.evaluator(member.plan.config.how.variant, full=full))
     losses: list[Losses] = [[] for _ in members]
     # inference_mode would mark tables that modules keep for later training
     with torch.no_grad():

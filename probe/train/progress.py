@@ -34,7 +34,7 @@ class StepBar:
 
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
-            self._bar.close()
+            self._bar.__exit__(*exception)
 
     def skip(self, count: int) -> None:
         """Count updates that an earlier command has made."""

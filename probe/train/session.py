@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -12,24 +11,23 @@ from typing import Any
 import torch
 
 from data.dataset.reader import PreparedDataset
-from fusion.gate import gated_widths
-from probe.config import task_options
+from probe.config import RunConfig
 from probe.inputs.batches import ProbeData, SideBySide
-from probe.inputs.inputs import Inputs, Layer, donors, train_rates
+from probe.inputs.inputs import Inputs, Layer, donors
 from probe.inputs.matching import Match, build_match, refuse_matched_gate
 from probe.metrics.scores import Scores
-from probe.module import Facts, TargetOptions
+from probe.module import Facts, TargetOptions, load_module
+from probe.net.gating import gated_widths
 from probe.results.results import result_file
 from probe.results.write import write_all, write_run
-from probe.tasks import load_task
 from probe.train.evaluate import evaluate_members
-from probe.train.fitting import fit
-from probe.train.loop import ProbePass
+from probe.train.loop import Learner, Recorder, train_pass, training
 from probe.train.member import Member
+from probe.train.memory import BUFFERS, STATES
 from probe.train.plan import RunPlan
 from probe.train.progress import StepBar
-from probe.train.recipe import Schedule
 from probe.train.run_folder import folder_of, load_checkpoint
+from probe.train.schedule import Schedule
 
 
 class Session:
@@ -44,34 +42,37 @@ class Session:
 
     def __init__(
         self,
-        config: Any,
+        config: RunConfig,
         inputs: Inputs,
         device: torch.device,
         *,
         home: PreparedDataset | None = None,
     ) -> None:
         self.config, self.inputs, self.device = config, inputs, device
-        self.module_class = load_task(config.task).module()
-        options = task_options(config)
+        self.module_class = load_module(config.task)
+        options = config.probe
         self.gt_size = inputs.gt_size()
         learned_from = home or inputs.dataset
         self.class_names = learned_from.class_names
         # Of the whole split, whatever share of it a run sees: buckets of other classes would be other metrics.
-        everyone = [c for c in learned_from.split("train", config.split_scheme) if learned_from.clips.at[c, "has_tags"]]
-        self.rates = train_rates(learned_from, everyone) if config.task == "tagging" else ()
-        self.schedule = Schedule(inputs.train, config.recipe, config.data_seed)
+        everyone = [
+            c for c in learned_from.split("train", config.how.split_scheme) if learned_from.clips.at[c, "has_tags"]
+        ]
+        self.rates = self.module_class.rates(learned_from, everyone)
+        self.schedule = Schedule(inputs.train, config.probe.recipe, config.how.data_seed)
         held = list(dict.fromkeys([*inputs.select, *inputs.report]))
-        views = (config.sampler, config.recipe.views, config.data_seed, inputs.positions)
+        views = (config.how.sampler, config.probe.recipe.views, config.how.data_seed, inputs.positions)
         drawn, frozen = TargetOptions(inputs.train, None, *views), TargetOptions(held, inputs.plan, *views)
         self.train_targets = self.module_class.targets(inputs.dataset, options, drawn, evaluation=False)
         self.held_targets = self.module_class.targets(inputs.dataset, options, frozen, evaluation=True)
         self.matches: dict[int, Match | None] = {}
+        self._sizes: dict[tuple[object, ...], int] = {}
 
     def facts(self, plan: RunPlan) -> tuple[Facts, Match | None]:
         """Return what a run's probe must know of its features, and how they are transformed."""
         store, array = self.inputs.layers[plan.array]
         if plan.array not in self.matches:
-            self.matches[plan.array] = build_match(self.config.match, store, array, self.inputs.train)
+            self.matches[plan.array] = build_match(self.config.how.match, store, array, self.inputs.train)
         match = self.matches[plan.array]
         grid = match.grid if match is not None and match.grid else array.grid
         width = match.matrix.shape[1] if match is not None and match.matrix is not None else array.channels
@@ -83,7 +84,21 @@ class Session:
         """Return a run, freshly initialised; under another id and in another folder if given."""
         facts, match = self.facts(plan)
         own = run_id or plan.run_id
-        return Member(plan, own, folder or folder_of(self.config.root, own), facts, self.schedule.total_steps, match)
+        return Member(
+            plan, own, folder or folder_of(self.config.where.root, own), facts, self.schedule.total_steps, match
+        )
+
+    def size_of(self, plan: RunPlan) -> tuple[int, int]:
+        """Return the bytes of a run's network with what training keeps of it, and of the batches of its array."""
+        facts, _ = self.facts(plan)
+        key = (facts.channels, facts.grid, facts.branches, plan.depth)
+        if key not in self._sizes:
+            with torch.device("meta"):
+                module = self.module_class(plan.config.probe, facts, self.schedule.total_steps)
+            numbers = sum(int(p.numel() * p.element_size()) for p in module.probe.parameters())
+            self._sizes[key] = STATES * numbers
+        rows = self.schedule.batch * plan.config.probe.recipe.views * BUFFERS
+        return self._sizes[key], int(self.inputs.layers[plan.array].array.row_bytes * rows)
 
     def run(self, plans: Sequence[RunPlan], bar: StepBar) -> dict[str, dict[str, Any]]:
         """Train runs that are at the same round side by side, evaluate them and write their results.
@@ -100,13 +115,16 @@ class Session:
             write_run(member, self.inputs)
         first = members[0].rounds_done
         data = self.data_of(members)
-        data.start_at(first)
         started = time.perf_counter()
         bar.skip(self.schedule.first_step(first) * len(members))
         if first < self.schedule.rounds:
-            after = _AfterRound(self, data, bar)
-            training = ProbePass(members, states, after, lambda: bar.advance(len(members)))
-            fit(training, data, self.config, self.schedule.rounds - first)
+            with training(self.config, self.device) as fabric:
+                learners = [
+                    Learner(member, state, fabric.device) for member, state in zip(members, states, strict=True)
+                ]
+                record = Recorder(fabric, self.schedule, lambda: self.evaluate_select(members, data), bar.note)
+                rounds = range(first, self.schedule.rounds)
+                train_pass(fabric, learners, data, rounds, record, lambda: bar.advance(len(members)))
         seconds = time.perf_counter() - started
         for member in members:
             member.load_best()
@@ -167,21 +185,21 @@ class Session:
             full: whether to compute the slow metrics too.
             among: the clips that give twins their targets; default `clips`.
         """
-        given = donors(among or clips, self.config.data_seed) if data.donors is not None else None
+        given = donors(among or clips, self.config.how.data_seed) if data.donors is not None else None
         draws = len(self.inputs.plan.queries[clips[0]])
         batches = data.evaluation(clips, self.held_targets, given, draws)
-        return evaluate_members(members, batches, self.device, full=full, precision=self.config.recipe.precision)
+        return evaluate_members(members, batches, self.device, full=full, precision=self.config.probe.recipe.precision)
 
     def data(self, layers: Sequence[Layer], twins: bool) -> ProbeData:
         """Return the batches of some layers, with targets for twins if asked."""
-        given = donors(self.inputs.train, self.config.data_seed) if twins else None
+        given = donors(self.inputs.train, self.config.how.data_seed) if twins else None
         source = SideBySide(layers)
-        return ProbeData(source, source.arrays, self.schedule, self.train_targets, given)  # type: ignore[arg-type]
+        return ProbeData(source, list(source.arrays.values()), self.schedule, self.train_targets, given)
 
     def _state(self, member: Member) -> dict[str, Any] | None:
-        if self.config.force:
+        if self.config.where.force:
             # The result goes first: weights that are still learning must never pass for those of a finished run.
-            result_file(self.config.root, member.run_id).unlink(missing_ok=True)
+            result_file(self.config.where.root, member.run_id).unlink(missing_ok=True)
             for name in ("last.ckpt", "best.ckpt"):
                 (member.folder / name).unlink(missing_ok=True)
             if (member.folder / "evaluations").exists():
@@ -194,48 +212,3 @@ class Session:
         # The best weights may be a round ahead: they are kept first.
         best = load_checkpoint(member.folder / "best.ckpt", member.run_id) if state["best"] else {}
         return state | {"best": {key: best[key] for key in state["best"]}}
-
-
-class _AfterRound:
-    """Looks at the selection split, keeps the best weights and writes the `last` checkpoints."""
-
-    def __init__(self, session: Session, data: ProbeData, bar: StepBar) -> None:
-        self.session, self.data, self.bar = session, data, bar
-
-    def __call__(self, training: ProbePass) -> None:
-        members = training.members
-        round_ = members[0].rounds_done
-        schedule = self.session.schedule
-        due = (round_ + 1) % members[0].plan.config.recipe.select_every == 0 or round_ + 1 == schedule.rounds
-        scores = self.session.evaluate_select(members, self.data) if due else [None] * len(members)
-        for i, (member, found, rate) in enumerate(zip(members, scores, training.rates(), strict=True)):
-            row: dict[str, Any] = {"round": round_, "step": schedule.first_step(round_ + 1), "lr": rate}
-            row |= training.averages(i)
-            if found is not None:
-                keys = [*found.pooled, *dict.fromkeys(key for clip in found.per_clip for key in clip.values)]
-                row |= {f"select/{key}": found.value(key) for key in keys}
-                score = member.selected(found)
-                if member.is_better(score):
-                    member.save_best(round_, score)
-                self.bar.note(f"{member.select} {score:.4g}")
-            member.log.add(row)
-            for logger in training.trainer.loggers:
-                values = {f"{member.run_id}/{k}": v for k, v in row.items() if isinstance(v, (int, float))}
-                logger.log_metrics(values, step=row["step"])
-            member.rounds_done = round_ + 1
-        training.save_last()
-
-
-def by_progress(root: str | None, plans: Sequence[RunPlan], force: bool) -> list[list[RunPlan]]:
-    """Group runs by how far they are, the furthest first: those in a group train side by side.
-
-    A run is saved before its twin, so that after an interrupt in between it also ends before it.
-    """
-
-    def rounds_done(plan: RunPlan) -> int:
-        path = folder_of(root, plan.run_id) / "last.ckpt"
-        return 0 if force or not path.is_file() else int(load_checkpoint(path, plan.run_id)["rounds_done"])
-
-    done = {plan.run_id: rounds_done(plan) for plan in plans}
-    ordered = sorted(plans, key=lambda plan: -done[plan.run_id])
-    return [list(group) for _, group in itertools.groupby(ordered, key=lambda plan: done[plan.run_id])]

@@ -114,7 +114,7 @@ def test_lost_statistics_are_computed_again(small: Maker) -> None:
     before = store.statistics("packed", store.clips)
     path = Path(store.where) / "stats/00000000.0000.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x00\x01")
-    with pytest.raises(CorruptionError, match="channel statistics are not the written ones"):
+    with pytest.raises(CorruptionError, match="channel statistics have changed since they were written"):
         store.statistics("packed", store.clips)
     repair(store.backend, LeaseBoard(store.backend))
     assert verify(store.backend) == []
@@ -186,7 +186,7 @@ def test_a_flipped_bit_is_read_as_it_is_without_verify_and_refused_with_it(small
     data[5] ^= 1
     path.write_bytes(data)
     store.read([("scene0000", "raw", [0])])
-    with pytest.raises(CorruptionError, match="row 0 of clip scene0000 is not what was written") as error:
+    with pytest.raises(CorruptionError, match="row 0 of clip scene0000 has changed since it was written") as error:
         store.read([("scene0000", "raw", [1, 0])], verify=True)
     assert error.value.where == str(path) and f"store={store.where}" in str(error.value.fix)
     store.read([("scene0000", "raw", [1, 2, 3])], verify=True)

@@ -137,7 +137,7 @@ def test_a_vanished_mount_is_named_and_never_filled(small: Callable[..., Feature
         lambda: FeatureStore.open(tmp_path / "store"),
         lambda: store.quarantine("scene0002", "x"),
     ):
-        with pytest.raises(StorageError, match="not there") as caught:
+        with pytest.raises(StorageError, match="does not exist") as caught:
             attempt()  # type: ignore[no-untyped-call]
         assert "mount the disk again" in str(caught.value)
     assert not (tmp_path / "store").exists()
@@ -148,7 +148,7 @@ def test_a_vanished_mount_is_named_and_never_filled(small: Callable[..., Feature
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(StoreError, match="holds something else"):
+    with pytest.raises(StoreError, match="in use by something else"):
         make_store(tmp_path, [SPEC], 1)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(StoreError, match="not a feature store"):

@@ -121,7 +121,7 @@ class StoreContract:
             other = make_spec()
             object.__setattr__(other, "pooling", "none")
             make_store(backend, [other], 2)
-        with pytest.raises(StaleError, match="scene0001 has other input frames"):
+        with pytest.raises(StaleError, match="scene0001 has different input frames"):
             FeatureStore.create(
                 backend,
                 source="toy",

@@ -109,9 +109,9 @@ def test_verify_repair_seal(root: Path, capsys: pytest.CaptureFixture[str]) -> N
     data[1000] ^= 8
     shard.write_bytes(data)
     assert run("verify", f"root={root}") == 1
-    assert "c.2.0.0.0.0: row 1 is not what was written" in capsys.readouterr().out
+    assert "c.2.0.0.0.0: row 1 has changed since it was written" in capsys.readouterr().out
     assert run("repair", f"root={root}") == 0
-    assert "clip scene0002: raw taken out" in capsys.readouterr().out
+    assert "clip scene0002: raw removed" in capsys.readouterr().out
     assert run("verify", f"root={root}") == 0
     store = FeatureStore.open(place_of(root))
     assert store.committed("raw") == ["scene0000"] and store.committed("two") == ["scene0000", "scene0002"]

@@ -10,7 +10,7 @@ import pytest
 from configs.errors import ConfigError
 from configs.identity import ABSENT, canonical_json, differences, digest
 from configs.loader import closest, load_named, parse_overrides, read_yaml, resolve, to_yaml
-from configs.options import option, options_of
+from configs.options import as_typed, inline, option, options_of
 
 
 @dataclasses.dataclass
@@ -151,3 +151,61 @@ def test_identity() -> None:
     for bad in (float("nan"), object(), {1, 2}):
         with pytest.raises((ValueError, TypeError)):
             canonical_json(bad)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A part whose keys stand beside those of the whole."""
+
+    depth: int = option(3, "how deep", minimum=0)
+    inner: Inner = dataclasses.field(default_factory=Inner)
+
+
+@dataclasses.dataclass(frozen=True)
+class LargerPart(Part):
+    """One of the classes that may stand in its place."""
+
+    width: int = option(help="how wide")
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole:
+    """Frozen, of parts."""
+
+    name: str = option("x", "its name")
+    part: Part = inline(Part)
+
+
+def test_parts_are_typed_without_prefix_and_kept_apart() -> None:
+    start = Whole(part=LargerPart())
+    assert [o.key for o in options_of(start)] == ["name", "depth", "inner.rate", "inner.kind", "width"]
+    assert [o.path for o in options_of(Whole)] == ["name", "part.depth", "part.inner.rate", "part.inner.kind"]
+    config = resolve(start, [{"inner": {"rate": 0.25}, "depth": 1}], {"depth": "2", "width": "4"})
+    assert config == Whole("x", LargerPart(2, Inner(0.25, "a"), 4)) and start == Whole(part=LargerPart())
+    assert to_yaml(config) == "name: x\ndepth: 2\ninner:\n  rate: 0.25\n  kind: a\nwidth: 4\n"
+    assert resolve(start, [as_typed(config)], {}) == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({}, "width must be given"),
+        ({"width": "1", "depth": "-1"}, "depth is out of range"),
+        ({"width": "wide"}, "wrong type for width"),
+        ({"width": "1", "part.depth": "1"}, "unknown key 'part.depth'"),
+        ({"width": "1", "inner": "1"}, "inner is a group of keys"),
+    ],
+)
+def test_wrong_values_of_parts_are_named_as_typed(overrides: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(Whole(part=LargerPart()), [], overrides)
+
+
+def test_parts_must_not_share_a_key() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Twice:
+        depth: int = option(1, "how deep")
+        part: Part = inline(Part)
+
+    with pytest.raises(TypeError, match="depth"):
+        options_of(Twice)

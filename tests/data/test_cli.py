@@ -49,16 +49,16 @@ def test_help_lists_keys_with_meaning(capsys: pytest.CaptureFixture[str]) -> Non
     [
         (["prepare", "sed=3"], "did you mean seed"),
         (["prepare", "preset=cii"], "did you mean ci"),
-        (["prepare", "dataset=room"], "did you mean rooms"),
+        (["prepare", "kind=room"], "did you mean rooms"),
         (["prepare", "height=-4"], "out of range"),
         (["prepare", "height=tall"], "wrong type for height"),
         (["prepare", "seed"], "expected: key=value"),
         (["prepare", "mode=rooom"], "did you mean room"),
-        (["prepare", "name=../x"], "not a usable clip id"),
+        (["prepare", "dataset=../x"], "not a usable clip id"),
         (["prepair"], "did you mean prepare"),
         (["prepare", "seed=${oc.env:HOME}"], "seed"),
-        (["prepare", "name=${oc.env:HOME}"], "interpolation"),
-        (["inspect", "dataset=none"], "name=none"),
+        (["prepare", "dataset=${oc.env:HOME}"], "interpolation"),
+        (["inspect", "dataset=none"], "raw=... dataset=none"),
     ],
 )
 def test_bad_input(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,11 +74,11 @@ def test_show_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 
 def test_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = f"root={tmp_path}"
-    assert run("prepare", root, "name=tiny", *TINY) == 0
+    assert run("prepare", root, "dataset=tiny", *TINY) == 0
     assert f"next: {commands.data('inspect', dataset='tiny', root=tmp_path)}\n" in capsys.readouterr().out
-    assert run("prepare", root, "name=tiny", *TINY) == 0
+    assert run("prepare", root, "dataset=tiny", *TINY) == 0
     assert "0 clips made, 2 already there" in capsys.readouterr().out
-    assert run("prepare", root, "name=tiny", *TINY, "seed=3") == 1
+    assert run("prepare", root, "dataset=tiny", *TINY, "seed=3") == 1
     assert "parameters.seed: 0 -> 3" in capsys.readouterr().err
     assert run("inspect", root, "dataset=tiny") == 0
     assert run("verify", root, "dataset=tiny", "workers=1") == 0
@@ -105,7 +105,7 @@ def test_read_only_root(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_quiet_when_not_a_terminal(tmp_path: Path) -> None:
     one = ["clips=1" if word == "clips=2" else word for word in TINY]
-    command = [sys.executable, "-m", "data", "prepare", f"root={tmp_path}", "name=tiny", *one]
+    command = [sys.executable, "-m", "data", "prepare", f"root={tmp_path}", "dataset=tiny", *one]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == "" and done.stdout.count("\n") == 3
 
@@ -115,7 +115,7 @@ def test_new_generator_version_is_refused(
 ) -> None:
     from data.rooms import source
 
-    words = ["prepare", f"root={tmp_path}", "name=tiny", *TINY]
+    words = ["prepare", f"root={tmp_path}", "dataset=tiny", *TINY]
     assert run(*words) == 0
     assert (tmp_path / "datasets/tiny/report.json").is_file()
     monkeypatch.setattr(source, "GENERATOR_VERSION", source.GENERATOR_VERSION + 1)

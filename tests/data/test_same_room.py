@@ -14,8 +14,8 @@ from PIL import Image
 
 from data.dataset.reader import PreparedDataset
 from data.dl3dv.config import DL3DVConfig
+from data.dl3dv.scenes import paper_start
 from data.dl3dv.source import DL3DVSource
-from data.dl3dv.windows import paper_start
 from data.look.reprojection import reproject
 from data.prepare.prepare import prepare
 from data.scannet.config import ScannetConfig

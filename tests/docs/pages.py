@@ -46,6 +46,7 @@ def code_blocks(page: Path) -> Iterator[Block]:
 PLACEHOLDERS = (
     (r"\b(model|MODEL)=\.\.\.", r"\1=wan-t2v-1.3b"),
     (r"\bdataset=\.\.\.", "dataset=rooms"),
+    (r"\bkind=\.\.\.", "kind=rooms"),
     (r"\btask=\.\.\.", "task=geometry"),
     (r"\btcp://\.\.\.", "tcp://localhost:8786"),
 )

@@ -32,9 +32,9 @@ NOT_RUN = {
     r".*: spatialprobe extract download": NETWORK,
     r"benchmarks: make (bench-|baseline)": MINUTES,
     r"import-dl3dv: .*/data/DL3DV": RECORDINGS,
-    r"import-scannet: spatialprobe data prepare dataset=scannet raw=/data/scannet": RECORDINGS,
+    r"import-scannet: spatialprobe data prepare kind=scannet raw=/data/scannet": RECORDINGS,
     r"README: .*livingroom": RECORDINGS,  # tests/docs/test_readme.py where there are recordings
-    r"README: .*cluster=tcp": CLUSTER,  # tests/data/test_jobs.py starts one for what both use
+    r"README: .*cluster=tcp": CLUSTER,  # tests/configs/test_jobs.py starts one for what both use
     r"import-scannet: .*livingroom": RECORDINGS,  # tests/data/scannet run these on a room of their own
     r"import-scannet: .*/tmp/scannet-rooms": MINUTES,  # the rooms at full size; tests/data/emit import the nano ones
     r"use-your-own-clips: .*(kitchen|flats)": RECORDINGS,  # tests/data/video run these on videos of their own
@@ -42,7 +42,7 @@ NOT_RUN = {
     r"published-vs-reproduced: .*profile=paper": MINUTES,
     r"probe: spatialprobe probe import": CHECKPOINT,
     r"rooms: make data": MINUTES,  # 40 rooms
-    r"rooms: spatialprobe data prepare dataset=rooms preset=tunnel": MINUTES,
+    r"rooms: spatialprobe data prepare kind=rooms preset=tunnel": MINUTES,
     r"sweep: .*cluster=tcp": CLUSTER,
 }
 """Commands, as `page: command`, that no test of the documentation runs, and the reason. Each must still be there."""
@@ -95,7 +95,7 @@ def scaled(words: list[str], place: Path, runs: list[str]) -> list[str]:
         options += ["profile=debug", "pictures=0", "resamples=20"]
     if (stage, verb) == ("probe", "report"):
         options = ["profile=debug" if option.startswith("profile=") else option for option in options]
-    if (stage, verb) == ("fusion", "controls"):
+    if (stage, verb) == ("probe", "controls"):
         options = [option for option in options if not option.startswith("probe=")]
         options.append("probe=profile=debug pictures=0 resamples=20")
     return [stage, verb, *options]

@@ -68,7 +68,7 @@ def test_the_table_of_costs_is_there() -> None:
 def rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact root with the nano rooms."""
     root = tmp_path_factory.mktemp("rooms")
-    assert run_verb("data", "prepare", "dataset=rooms", "preset=nano", "workers=1", f"root={root}") == 0
+    assert run_verb("data", "prepare", "kind=rooms", "preset=nano", "workers=1", f"root={root}") == 0
     return root
 
 

@@ -86,7 +86,7 @@ def test_absent_weights_name_the_untrained_twin(root, capsys, monkeypatch, tmp_p
 
 def test_absent_datasets_say_how_to_make_one(tmp_path, capsys):
     assert call("run", "model=pixels", "dataset=rooms", f"root={tmp_path}") == 1
-    assert commands.data("prepare", dataset="rooms", root=tmp_path) in capsys.readouterr().err
+    assert commands.data("prepare", kind="rooms", root=tmp_path) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

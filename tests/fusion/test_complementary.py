@@ -38,7 +38,7 @@ from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
 from probe.config import train_layers
 from probe.inputs.inputs import RememberingDataset
-from probe.metrics.statistics import paired_difference
+from probe.metrics.comparison import paired_difference
 from probe.train.train import train
 from tests.probe.train.feature_stores import make_store, oracle_maps
 
@@ -79,7 +79,7 @@ TASKS = {
 
 def make_rooms(root: Path, **options: int) -> Path:
     """Artifact root with the 40 rooms of preset ci, of which 28 train and 6 report, and the two oracles."""
-    config = RoomsConfig(name="rooms", clips=40, render="query", **options)  # type: ignore[arg-type]
+    config = RoomsConfig(dataset="rooms", clips=40, render="query", **options)  # type: ignore[arg-type]
     path = root / "datasets" / "rooms"
     prepare(RoomsSource(config), path, plans=(), workers=1)
     dataset = RememberingDataset(path)
@@ -105,7 +105,7 @@ def per_clip(root: Path, task: str, names: Sequence[str], recipe: str, norm: str
     words |= dict(word.split("=", 1) for word in f"{LINEAR} {recipe}".split())
     layers = train_layers(words)
     tables = []
-    for result in train(resolve(layers.schema, layers.values, words)):
+    for result in train(resolve(layers.start, layers.values, words)):
         table = pd.read_parquet(root / "runs" / result["run_id"] / "clips.parquet")
         tables.append(table[table["split"] == "report"].assign(source=result["source"]))
     table = pd.concat(tables)

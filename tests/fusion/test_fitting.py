@@ -10,12 +10,17 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
+from cache import FeatureStore
+from cache.loading.feature_loader import FeatureLoader
+from configs.cli import main
 from configs.errors import ConfigError, CorruptionError
 from configs.names import parse_name
+from fusion.__main__ import VERBS
 from fusion.opening import open_source, view_by_name
 from fusion.recipe import Choices, Recipe, make_recipe
 from fusion.views.fit import Fitter
-from fusion.views.ops import LayerNorm, resample
+from fusion.views.ops import LayerNorm, random_projection, resample
+from fusion.views.view import FusedView, fused
 from tests.fusion.lab import Lab, spec_of
 
 Whole = Callable[[Any, str], torch.Tensor]
@@ -81,6 +86,50 @@ def test_pca_on_a_sample_of_cells_is_close(lab: Lab, whole: Whole) -> None:
     directions /= np.linalg.norm(directions, axis=0)
     kept = (seen.double().numpy() @ directions).var(0).sum()
     assert kept > 0.98 * PCA(3).fit(seen.double().numpy()).explained_variance_.sum()
+
+
+@pytest.mark.parametrize(
+    ("name", "width"), [("vgm@pca4", 4), ("vgm@random4", 4), ("vgm~4", 4), ("vgm@random20", 20), ("vgm~20", 20)]
+)
+def test_one_model_is_brought_to_another_width(lab: Lab, whole: Whole, name: str, width: int) -> None:
+    """What probes of equal width read: the command records it, its name opens it, and a loader gets the same values."""
+    store = lab.store("vgm", spec_of("dit", channels=12, dtype="float32"))
+    words = ["fuse", f"models={name}", "dataset=toy", f"root={lab.root}"]
+    assert main("fusion", "", VERBS, words) == 0
+    view = open_source(lab.root, "toy", name)
+    assert isinstance(view, FusedView) and view.source == name and view.clips == lab.clips and view.missing() == []
+    (array,) = view.arrays.values()
+    (own,) = store.arrays.values()
+    assert array.channels == width and array.name == own.name and array.row_of_slot == own.row_of_slot
+
+    normalised = {c: LayerNorm(1e-6)(whole(store, c)) for c in lab.clips}
+    if "pca" in name:
+        recipe = Recipe(project="pca", width=width)
+        project = Fitter("", lab.clips[:3], recipe).principal(store, own, own.grid, LayerNorm(1e-6), width)
+    else:
+        project = random_projection(12, width, 0)
+    for clip_id in lab.clips:
+        expected = project(normalised[clip_id].flatten(0, 2)).view(20, 4, 6, width)
+        torch.testing.assert_close(whole(view, clip_id), expected, atol=1e-5, rtol=1e-5)
+    items = [(clip_id, array.name, [0, 19]) for clip_id in lab.clips]
+    (batch,) = FeatureLoader(view.branch_reads(), items, len(items), shuffle=False)
+    torch.testing.assert_close(fused(batch["features"]), view.read(items))
+
+    assert (
+        main("fusion", "", VERBS, ["fuse", f"models={name}", "dataset=toy", "materialise=true", f"root={lab.root}"])
+        == 0
+    )
+    written = open_source(lab.root, "toy", name)
+    assert isinstance(written, FeatureStore) and written.fingerprint == view.fingerprint
+    assert torch.equal(whole(written, "clip4"), whole(view, "clip4"))
+
+
+def test_one_model_is_brought_to_another_grid(lab: Lab, whole: Whole) -> None:
+    store = lab.store("vgm", spec_of("dit", grid=(6, 8), channels=12, dtype="float32"))
+    assert main("fusion", "", VERBS, ["fuse", "models=vgm@concat", "dataset=toy", "grid=3x4", f"root={lab.root}"]) == 0
+    view = open_source(lab.root, "toy", "vgm@concat")
+    expected = whole(store, "clip4").view(20, 3, 2, 4, 2, 12).mean((2, 4))
+    torch.testing.assert_close(whole(view, "clip4"), expected)
 
 
 def test_fits_are_kept_and_belong_to_their_training_clips(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,9 @@ from configs.errors import (
 )
 from configs.names import parse_name
 from extract.noise import CogVideoXSchedule, FlowSchedule, NoiseSchedule, OpenSoraSchedule
-from fusion.fuse import save_view
 from fusion.opening import open_source, training_clips, view_by_name
 from fusion.recipe import Choices, make_recipe
-from fusion.record import find_views, fuse_command, load_record
+from fusion.record import find_views, fuse_command, load_record, save_view
 from fusion.views.grids import refill_command
 from tests.fusion.lab import Lab, spec_of
 
@@ -232,7 +231,7 @@ def test_a_view_whose_parent_was_extracted_anew(lab: Lab) -> None:
     old.rename(old.parent.parent.parent.parent / "gone")
     with pytest.raises(StaleError, match=r"is gone; there: none") as caught:
         open_source(lab.root, "toy", "vgm+vlm")
-    assert f"{FUSE} models=vgm+vlm dataset=toy makes it anew" in str(caught.value)
+    assert f"{FUSE} models=vgm+vlm dataset=toy makes it again" in str(caught.value)
     lab.store("vlm", spec_of("llm", block=22, channels=8), version=2)
     with pytest.raises(StaleError, match="is gone"):
         open_source(lab.root, "toy", "vgm+vlm")

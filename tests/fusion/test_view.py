@@ -17,8 +17,7 @@ from configs.names import parse_name
 from fusion.opening import open_source
 from fusion.recipe import Choices, make_recipe
 from fusion.views.assemble import build
-from fusion.views.deferred import deferred, fused
-from fusion.views.view import FusedView
+from fusion.views.view import FusedView, fused
 from tests.fusion.lab import Lab, spec_of
 
 Whole = Callable[[Any, str], torch.Tensor]
@@ -129,7 +128,7 @@ def test_deferred_reading_gives_the_same_values(lab: Lab, whole: Whole) -> None:
         view = make(lab, name, dtype="float32")
         (array,) = view.arrays
         samples = [(clip_id, array, [0, 3]) for clip_id in lab.clips]
-        for batch in FeatureLoader(deferred(view), samples, 2, seed=1):
+        for batch in FeatureLoader(view.branch_reads(), samples, 2, seed=1):
             found = fused(batch["features"].to("cpu"))
             expected = torch.stack([whole(view, lab.clips[number])[[0, 3]] for number in batch["index"].tolist()])
             assert torch.equal(found, expected)
@@ -145,10 +144,10 @@ def test_deferred_batches_are_of_one_array_and_shape(lab: Lab) -> None:
     view = make(lab, "vgm+vlm")
     one, two = view.arrays
     with pytest.raises(StoreError, match="of one array"):
-        deferred(view).read([("clip0", one, [0]), ("clip0", two, [0])])
+        view.branch_reads().read([("clip0", one, [0]), ("clip0", two, [0])])
     with pytest.raises(StoreError, match="equally many rows"):
-        deferred(view).read([("clip0", one, [0]), ("clip0", one, [0, 1])])
-    assert deferred(view.parents[0]) is view.parents[0]
+        view.branch_reads().read([("clip0", one, [0]), ("clip0", one, [0, 1])])
+    assert view.parents[0].branch_reads() is view.parents[0]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from probe.report.contract import TASK_TITLES, ReportData
+from probe.report.contract import ReportData
 from probe.report.page.values import records
+from probe.task import task_title
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,7 @@ class Settings:
         row = self.row(setting)
         if not row:
             return str(setting)
-        task = TASK_TITLES.get(str(row["task"]), str(row["task"]))
+        task = task_title(str(row["task"]))
         parts = [str(row["dataset"]), f"profile {row['profile']}"]
         if not row["main"] and row["differs"]:
             parts.append(str(row["differs"]))

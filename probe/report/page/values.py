@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from probe.report.contract import COLUMNS
 from probe.report.contract import Column as Metric
-from probe.tasks import find_metric
+from probe.task import find_metric
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,9 @@ from typing import Any
 
 from configs.errors import ConfigError
 from configs.identity import differences, digest
+from probe.config import NOT_IDENTITY
 from probe.report.runs.collect import Run
-from probe.train.plan import NOT_IDENTITY
+from probe.task import load_task, tasks
 
 NOT_COMPARED = (*NOT_IDENTITY, "task", "readout")
 """Options that choose runs, or where and how they run, or that have a place of their own in the key."""
@@ -101,10 +102,10 @@ def settings_of(runs: Sequence[Run]) -> list[Setting]:
     boards: dict[str, int] = {}
     for setting in settings:
         boards[setting.board] = boards.get(setting.board, 0) + len(setting.sources)
-    order = ("tagging", "instance", "geometry")
+    order = {task.name: task.order for task in tasks()}
 
     def rank(setting: Setting) -> tuple[Any, ...]:
-        task = order.index(setting.task) if setting.task in order else len(order)
+        task = order.get(setting.task, 100)
         usual = setting.key["depth"] == usual_depth(setting.task, str(setting.key["options"].get("profile")))
         return (-boards[setting.board], setting.board, task, -len(setting.sources), not usual, -len(setting.real))
 
@@ -122,8 +123,6 @@ def main_settings(settings: Sequence[Setting]) -> dict[tuple[str, str], Setting]
 
 def usual_depth(task: str, profile: str) -> str:
     """Return the trunk depth of a profile as text; empty for a profile that is not known here."""
-    from probe.tasks import load_task
-
     try:
         values = load_task(task).values(profile)
     except (ConfigError, KeyError):

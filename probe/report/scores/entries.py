@@ -10,13 +10,12 @@ from typing import Any
 
 from configs.errors import ConfigError
 from configs.identity import digest
-from probe.metrics.names import MetricInfo
 from probe.report.phrases import count
 from probe.report.runs.collect import Run
 from probe.report.runs.settings import Setting
 from probe.report.runs.sources import TAP_ROLES, Source, model_facts
 from probe.report.scores.scoring import ReportClips, Score, Scored, report_clips, score
-from probe.tasks import known_metrics, load_task
+from probe.task import Metric, known_metrics, load_task
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Entry:
         return load_task(self.task).headline
 
     @cached_property
-    def metrics(self) -> dict[str, MetricInfo]:
+    def metrics(self) -> dict[str, Metric]:
         """What is known of its task's metrics, by key."""
         return known_metrics(self.task)
 

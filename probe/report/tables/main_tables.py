@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from probe.metrics.resamples import Floats
+from probe.metrics.statistics import Floats
 from probe.report.contract import COLUMNS, TASK_TITLES, Column
 from probe.report.published import published_of, published_rows
 from probe.report.scores.boards import SECTIONS, Board, Line, main_interval
 from probe.report.scores.entries import Entry, counted, on_paper_layer
 from probe.report.tables.frames import cell_id, defined, score_cell
+from probe.task import load_task
 
 Rows = list[dict[str, Any]]
 _PARTS = ("low", "high", "n_clips", "n_rooms", "n_seeds", "cell")
@@ -113,7 +114,7 @@ def _difference(
 def unlike(entry: Entry, kinds: Mapping[str, str]) -> list[str]:
     """Return in what an entry's protocol differs from that of the published table; empty if like for like."""
     key, options = entry.setting.key, entry.setting.key["options"]
-    views = f"paper-{4 if entry.task == 'geometry' else 8}"
+    views = f"paper-{load_task(entry.task).paper_views}"
     found = [] if kinds.get(key["dataset"]) == "scannet" else [f"dataset {key['dataset']} instead of ScanNet"]
     names = [name for name in ("profile", "variant", "split_scheme") if options.get(name) != "paper"]
     found += [f"{name} {options.get(name)} instead of paper" for name in names]

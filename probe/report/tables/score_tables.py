@@ -11,20 +11,13 @@ from probe.report.scores.entries import Entry
 from probe.report.tables.frames import cell_id, defined, interval_columns, score_cell, where
 
 Rows = list[dict[str, Any]]
-TITLES = {
-    "chance_map": "mAP by chance",
-    "log_loss": "log loss",
-    "loss": "loss",
-    "t_miou_ceiling": "T-mIoU, ceiling of the grid",
-    "t_sr_ceiling": "T-SR, ceiling of the grid",
-}
-_LOWER = re.compile(r"loss|log_loss|.*_err|(depth_bin|frame_dist)_.*")
+_LOWER = re.compile(r"loss|.*_err|(depth_bin|frame_dist)_.*")
 _BIN = re.compile(r"depth_bin_(\d\d)_err|frame_dist_b(\d)_err")
 
 
 def title_of(entry: Entry, metric: str) -> str:
     """Return the name of a metric for a reader."""
-    return entry.metrics[metric].title if metric in entry.metrics else TITLES.get(metric, metric)
+    return entry.metrics[metric].title if metric in entry.metrics else metric
 
 
 def better_of(entry: Entry, metric: str) -> str:

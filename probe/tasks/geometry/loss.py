@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from probe.net.config import GeometryLossConfig
 from probe.net.loss_terms import require_tensor, weighted_sum
+from probe.tasks.geometry.config import GeometryLossConfig
 from probe.tasks.geometry.pose import camera_centres
 
 CLAMP = 100.0

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -12,20 +9,19 @@ from data.dataset.reader import PreparedDataset
 from data.dataset.samples import ClipSamples, SampleOptions
 from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets
 from probe.net.dpt import output_size
+from probe.tasks.geometry.config import GeometryOptions
 from probe.tasks.geometry.evaluation import GeometryEvaluator
-from probe.tasks.geometry.head import build_probe
+from probe.tasks.geometry.head import GeometryProbe
 from probe.tasks.geometry.loss import geometry_loss
-from probe.tasks.geometry.pictures import draw_geometry
 from probe.tasks.geometry.pose import encode_pose
 
 
-class GeometryModule(ProbeModule):
+class Module(ProbeModule[GeometryOptions]):
     """Depth, point maps in the first camera's frame, and cameras."""
 
     def build(self) -> nn.Module:
         """Return a `GeometryProbe`."""
-        facts = self.facts
-        return build_probe("geometry", facts.channels, facts.grid, self.options, image_size=facts.gt_size)
+        return GeometryProbe(self.facts.channels, self.facts.grid, self.options, self.facts.gt_size)
 
     def loss(self, outputs: Batch, targets: Batch) -> dict[str, Tensor]:
         """Return points, depth and camera terms."""
@@ -40,19 +36,17 @@ class GeometryModule(ProbeModule):
         alone = {name: value for name, value in outputs.items() if name != "pose_steps"}
         return {**super().one_of(alone, i), "pose_steps": outputs["pose_steps"][:, i : i + 1]}
 
-    def draw_clip(self, dataset: PreparedDataset, prediction: Batch, folder: Path) -> None:
-        """Draw depth, points and cameras."""
-        draw_geometry(dataset, prediction, folder)
-
     @classmethod
-    def targets(cls, dataset: PreparedDataset, options: Any, wanted: TargetOptions, *, evaluation: bool) -> Targets:
+    def targets(
+        cls, dataset: PreparedDataset, options: GeometryOptions, wanted: TargetOptions, *, evaluation: bool
+    ) -> Targets:
         """Return targets at the size that the probe predicts."""
         sizes = {dataset.gt_size(clip_id) for clip_id in wanted.clip_ids}
         size = output_size(sorted(sizes)[0], options.dpt.output_scale) if sizes else None
         return ClipSamples(
             dataset,
             wanted.clip_ids,
-            SampleOptions(task="geometry", size=size),
+            SampleOptions(target="geometry", size=size),
             plan=wanted.plan,
             sampler=wanted.sampler,
             n_views=wanted.n_views,

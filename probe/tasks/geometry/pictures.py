@@ -12,10 +12,10 @@ from PIL import Image
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import geometry_targets
 from probe import pictures
-from probe.tasks.geometry.metrics.alignment import align_similarity
+from probe.tasks.geometry.metrics.points import align_similarity
 
 
-def draw_geometry(dataset: PreparedDataset, prediction: dict[str, Any], folder: Path) -> None:
+def draw_clip(dataset: PreparedDataset, prediction: dict[str, Any], folder: Path) -> None:
     """Write `pictures/<clip>.png`, `pictures/<clip>-above.png` and `points/<clip>-{true,predicted}.ply`."""
     clip_id, views = prediction["clip_id"], prediction["views"]
     depth = np.asarray(prediction["depth"]).reshape(prediction["shape"])

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from probe.task import Metric, Task, profile_section
+from probe.tasks.instance.config import InstanceOptions
 
-from probe.net.config import InstanceProfile
-from probe.task import Task, profile_section
-
-if TYPE_CHECKING:
-    from probe.module import ProbeModule
-
-
-def _module() -> type[ProbeModule]:
-    from probe.tasks.instance.module import InstanceModule
-
-    return InstanceModule
-
-
-TASK = Task("instance", InstanceProfile, profile_section("instance"), _module, "has_instance", "t_miou")
+TASK = Task(
+    "instance",
+    InstanceOptions,
+    profile_section("instance"),
+    label_column="has_instance",
+    headline="t_miou",
+    metrics={
+        "t_sr": Metric("T-SR", "higher", header="T-SR", scale=100.0, decimals=2),
+        "t_miou": Metric("T-mIoU", "higher", header="T-mIoU", scale=100.0, decimals=2),
+        "t_sr_things": Metric("T-SR, things", "higher"),
+        "t_miou_things": Metric("T-mIoU, things", "higher"),
+        "t_miou_ceiling": Metric("T-mIoU, ceiling of the grid", "higher", diagnostic=True, bounds="t_miou"),
+        "t_sr_ceiling": Metric("T-SR, ceiling of the grid", "higher", diagnostic=True, bounds="t_sr"),
+    },
+    title="Instance grouping",
+    order=1,
+    paper_views=8,
+)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from data.dataset.ceilings import cells, votes
 from probe.metrics.arrays import BoolArray, IntArray, require_array
 from probe.metrics.score import ClipScore, Variant
-from probe.tasks.instance.clustering import NOISE, upsample_labels
-from probe.tasks.instance.metrics import Background, instance_score, match_objects
-from probe.tasks.instance.overlap import compact
-
-__all__ = ["grid_ceiling", "majority_labels"]
+from probe.tasks.instance.clustering import upsample_labels
+from probe.tasks.instance.metrics import NOISE, Background, compact, instance_score, match_objects
 
 
 def majority_labels(
@@ -46,15 +44,14 @@ def majority_labels(
     rows, columns = grid
     dropped = np.isin(truth, ignored) if valid is None else np.isin(truth, ignored) | ~valid
     object_ids, objects = compact(truth, dropped)
-    cell = (np.arange(height) * rows // height)[:, None] * columns + np.arange(width) * columns // width
+    cell = cells((height, width), grid)
     n_objects = len(object_ids)
     labels = np.full((views, rows * columns), NOISE, np.int32)
     for view in range(views):
-        code = cell * (n_objects + 1) + objects[view]
-        votes = np.bincount(code.ravel(), minlength=rows * columns * (n_objects + 1)).reshape(-1, n_objects + 1)
+        counts = votes(objects[view], n_objects + 1, cell, grid)
         if n_objects:
-            filled = votes[:, :n_objects].any(axis=1)
-            labels[view, filled] = np.argmax(votes[filled, :n_objects], axis=1)
+            filled = counts[:, :n_objects].any(axis=1)
+            labels[view, filled] = np.argmax(counts[filled, :n_objects], axis=1)
     sizes = np.bincount(labels[labels >= 0], minlength=max(n_objects, 1))
     labels[(labels >= 0) & (sizes[np.maximum(labels, 0)] < min_cells)] = NOISE
     return labels.reshape(views, rows, columns)

@@ -1,4 +1,4 @@
-"""From per-cell embeddings to one label map per view: PCA, HDBSCAN over all views jointly, nearest upsampling."""
+"""From per-cell embeddings to scores: PCA, HDBSCAN over all views jointly, nearest upsampling, and matching."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import NonFiniteError
-from probe.metrics.arrays import FloatArray, IntArray, require_array
-
-__all__ = ["NOISE", "cluster_cells", "count_clusters", "upsample_labels"]
-
-NOISE = -1
-"""Label of cells that belong to no cluster."""
+from probe.metrics.arrays import BoolArray, FloatArray, IntArray, require_array
+from probe.metrics.score import ClipScore, Variant
+from probe.tasks.instance.metrics import NOISE, Background, instance_score, match_objects
 
 _FIX = "pass maps of all views; maps[None] for a single one"
 
@@ -103,3 +100,42 @@ def upsample_labels(labels: IntArray, size: tuple[int, int]) -> IntArray:
     rows = np.arange(height) * labels.shape[1] // height
     columns = np.arange(width) * labels.shape[2] // width
     return labels[:, rows[:, None], columns]
+
+
+def score_embeddings(
+    embeddings: FloatArray,
+    truth: IntArray,
+    *,
+    valid: BoolArray | None = None,
+    things: IntArray | None = None,
+    background: Background = "excluded",
+    min_cluster_size: int = 30,
+    min_samples: int = 5,
+    variant: Variant = "standard",
+) -> tuple[ClipScore, NDArray[np.int32]]:
+    """Cluster the cells of a clip and score them against the instance masks.
+
+    Args:
+        embeddings: (S, h, w, D) head output.
+        truth: (S, H, W) object ids, any integers, 0 = none.
+        valid: (S, H, W) bool, pixels that count; all by default.
+        things: (K,) ids for the things-only scores.
+        background: see `match_objects`.
+        min_cluster_size: see `cluster_cells`.
+        min_samples: see `cluster_cells`.
+        variant: see `match_objects` and `instance_score`.
+
+    Returns:
+        The score, with counts `n_clusters` (clusters at grid resolution) and `n_noise` (cells), and the
+        (S, h, w) cluster ids for pictures.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
+        NonFiniteError: an embedding is NaN or infinite.
+    """
+    labels = cluster_cells(embeddings, min_cluster_size=min_cluster_size, min_samples=min_samples)
+    require_array(truth, (len(labels), None, None), "integer", "instance ids")
+    upsampled = upsample_labels(labels, (truth.shape[1], truth.shape[2]))
+    matches = match_objects(upsampled, truth, valid=valid, background=background, variant=variant)
+    counts = ClipScore(counts={"n_clusters": count_clusters(labels), "n_noise": int((labels == NOISE).sum())})
+    return instance_score(matches, things=things, variant=variant) | counts, labels

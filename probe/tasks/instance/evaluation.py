@@ -11,7 +11,7 @@ from probe.metrics.score import ClipScore, Variant
 from probe.metrics.scores import Scores, flat
 from probe.module import Batch
 from probe.tasks.instance.ceiling import grid_ceiling
-from probe.tasks.instance.metrics import score_embeddings
+from probe.tasks.instance.clustering import score_embeddings
 
 
 class InstanceEvaluator:

@@ -2,44 +2,39 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 from torch import Tensor, nn
 
 from data.dataset.reader import PreparedDataset
 from data.dataset.samples import ClipSamples, SampleOptions
 from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets
-from probe.tasks.geometry.head import build_probe
+from probe.tasks.instance.config import InstanceOptions
 from probe.tasks.instance.evaluation import InstanceEvaluator
+from probe.tasks.instance.head import InstanceProbe
 from probe.tasks.instance.loss import instance_loss
-from probe.tasks.instance.pictures import draw_clusters
 
 
-class InstanceModule(ProbeModule):
+class Module(ProbeModule[InstanceOptions]):
     """Which pixels of all views belong to one object."""
 
     def build(self) -> nn.Module:
         """Return an `InstanceProbe`."""
-        return build_probe("instance", self.facts.channels, self.facts.grid, self.options)
+        return InstanceProbe(self.facts.channels, self.facts.grid, self.options)
 
     def loss(self, outputs: Batch, targets: Batch) -> dict[str, Tensor]:
         """Return the contrastive loss on the sampled pixels."""
         pixels = {"pixels": targets["coordinates"], "ids": targets["ids"]}
         return instance_loss(outputs, pixels, self.facts.gt_size, self.options.loss)
 
-    def draw_clip(self, dataset: PreparedDataset, prediction: Batch, folder: Path) -> None:
-        """Draw clusters next to true instances."""
-        draw_clusters(dataset, prediction, folder)
-
     @classmethod
-    def targets(cls, dataset: PreparedDataset, options: Any, wanted: TargetOptions, *, evaluation: bool) -> Targets:
+    def targets(
+        cls, dataset: PreparedDataset, options: InstanceOptions, wanted: TargetOptions, *, evaluation: bool
+    ) -> Targets:
         """Return targets with `coordinates` (P, 3) and `ids` (P,); for evaluation also `maps` and `things`."""
         return ClipSamples(
             dataset,
             wanted.clip_ids,
             SampleOptions(
-                task="instance",
+                target="instances",
                 pixels=options.loss.pixels,
                 balanced=options.loss.balance == "instance",
                 with_maps=evaluation,

@@ -14,7 +14,7 @@ from probe.tasks.instance.clustering import upsample_labels
 from probe.tasks.instance.metrics import match_objects
 
 
-def draw_clusters(dataset: PreparedDataset, prediction: dict[str, Any], folder: Path) -> None:
+def draw_clip(dataset: PreparedDataset, prediction: dict[str, Any], folder: Path) -> None:
     """Write `pictures/<clip>.png`: frames, true instances, clusters in the colour of the largest object they cover."""
     clip_id, views = prediction["clip_id"], prediction["views"]
     truth = dataset.instance_maps(clip_id, views).astype(np.int64)

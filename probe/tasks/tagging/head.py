@@ -1,12 +1,75 @@
-"""Query-decoder tagger: one query per class reads all patch tokens of a clip (DETR, Query2Label)."""
+"""The tagging probe: one query per class reads all patch tokens of a clip (DETR, Query2Label), or a linear read-out."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from configs.errors import ConfigError
-from probe.net.config import TaggerConfig
+from configs.errors import ConfigError, MissingError, NonFiniteError
+from probe.module import heads_precision
+from probe.net.linear import LinearTagger
+from probe.net.trunk import Trunk
+from probe.tasks.tagging.config import TaggerConfig, TaggingOptions
+
+
+def load_class_embeddings(path: str | Path, num_classes: int) -> Tensor:
+    """Read a table of class embeddings, for example text embeddings of class names.
+
+    Args:
+        path: `.npy`, or `.safetensors` with one tensor.
+        num_classes: expected number of rows.
+
+    Returns:
+        (num_classes, E) float32.
+
+    Raises:
+        MissingError: no such file.
+        ConfigError: another kind of file, more than one tensor, or another number of rows.
+        NonFiniteError: NaN or infinite values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingError("no such file of class embeddings", where=path, fix="set head.class_embeddings=FILE")
+    rows = _read_table(path).float()
+    if rows.ndim != 2 or rows.shape[0] != num_classes or rows.shape[1] == 0:
+        raise ConfigError(
+            "these class embeddings don't fit the dataset",
+            expected=f"({num_classes}, E)",
+            found=tuple(rows.shape),
+            where=path,
+            fix="write one row per class, in the order of the dataset's classes",
+        )
+    if not rows.isfinite().all():
+        raise NonFiniteError("class embeddings hold NaN or infinite values", where=path)
+    return rows
+
+
+def _read_table(path: Path) -> Tensor:
+    if path.suffix == ".npy":
+        import numpy as np
+
+        try:
+            loaded = np.load(path, allow_pickle=False)
+            return torch.from_numpy(np.ascontiguousarray(loaded, dtype=np.float32))
+        except (ValueError, TypeError, EOFError) as error:
+            raise ConfigError(f"not a readable array of numbers: {error}", where=path) from error
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            tensors = load_file(path)
+        except SafetensorError as error:
+            raise ConfigError(f"not a readable safetensors file: {error}", where=path) from error
+        if len(tensors) != 1:
+            raise ConfigError("a file of class embeddings holds one tensor", found=sorted(tensors), where=path)
+        rows: Tensor = next(iter(tensors.values()))
+        return rows
+    raise ConfigError(
+        "unknown kind of class embeddings", expected=".npy or .safetensors", found=path.suffix, where=path
+    )
 
 
 class TaggingHead(nn.Module):
@@ -102,3 +165,37 @@ def _decoder_layer(config: TaggerConfig) -> nn.TransformerDecoderLayer:
     )
     layer.dropout1.p = layer.dropout2.p = 0.0
     return layer
+
+
+class TaggingProbe(nn.Module):
+    """Which classes a clip shows."""
+
+    def __init__(
+        self,
+        channels: int,
+        grid: tuple[int, int],
+        config: TaggingOptions,
+        num_classes: int,
+        class_embeddings: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.heads_fp32 = config.heads_fp32
+        self.trunk: Trunk | None = None
+        if config.readout == "linear":
+            self.linear = LinearTagger(channels, num_classes)
+            return
+        if class_embeddings is None and config.head.queries == "embeddings" and config.head.class_embeddings:
+            class_embeddings = load_class_embeddings(config.head.class_embeddings, num_classes)
+        self.trunk = Trunk(channels, grid, config.trunk)
+        self.head = TaggingHead(self.trunk.stage_width, num_classes, config.head, class_embeddings)
+
+    def forward(
+        self, features: Tensor, image_size: tuple[int, int] | None = None, view_times: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Map features (B, S, h, w, C) to `logits` (B, num_classes); `image_size` plays no part."""
+        if self.trunk is None:
+            return {"logits": self.linear(features)}
+        stage = self.trunk(features, (-1,), view_times)[0]
+        with heads_precision(stage, self.heads_fp32):
+            patches = stage[:, :, self.trunk.specials :].flatten(1, 2)
+            return {"logits": self.head(patches)}

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 
 from configs.errors import ConfigError
 from probe.metrics.arrays import Kind
-from probe.net.config import TaggingLossConfig
 from probe.net.loss_terms import require_tensor, weighted_sum
+from probe.tasks.tagging.config import TaggingLossConfig
 
 FLOOR = 1e-8
 

@@ -1,7 +1,7 @@
-"""Semantic tagging: average precision per class and its means over frequency buckets.
+"""Semantic tagging: average precision per class, its means over frequency buckets, and F1 of decisions.
 
-Labels are (N, C) in {0, 1}, scores (N, C) raw logits, one row per clip of the whole split: average precision is
-computed once over the pooled set, never averaged over batches.
+Labels are (N, C) in {0, 1}, scores (N, C) raw logits, one row per clip of the whole split: everything is computed once
+over the pooled set, never averaged over batches.
 """
 
 from __future__ import annotations
@@ -15,17 +15,69 @@ from numpy.typing import NDArray
 from configs.errors import DatasetError, MissingError, NonFiniteError
 from probe.metrics.arrays import BoolArray, FloatArray, IntArray, NumberArray, require_array
 from probe.metrics.score import Variant, check_variant
-from probe.tasks.tagging.f1 import f1_scores
 
-__all__ = [
-    "TaggingScore",
-    "average_precision",
-    "bucket_means",
-    "frequency_buckets",
-    "presence_labels",
-    "ranking_scores",
-    "tagging_score",
-]
+_F1_FIX = "pass one row per clip and one column per class, the same for labels and probabilities"
+
+
+@dataclass(frozen=True)
+class F1Scores:
+    """F1 scores of one split.
+
+    Attributes:
+        of1: 2TP / (2TP + FP + FN) over all N x C decisions.
+        cf1: mean of `per_class` over classes with a positive; NaN without any.
+        per_class: (C,) F1, NaN for a class without positives.
+        thresholds: (C,) threshold used, NaN for a class without positives.
+    """
+
+    of1: float
+    cf1: float
+    per_class: FloatArray
+    thresholds: FloatArray
+
+
+def f1_scores(
+    labels: BoolArray,
+    probabilities: FloatArray,
+    thresholds: float | FloatArray = 0.5,
+    *,
+    variant: Variant = "standard",
+) -> F1Scores:
+    """F1 with decisions `probability >= threshold`, the threshold itself included.
+
+    OF1 counts the false positives of classes that have no positive. With no positive label and no positive
+    decision at all it is undefined: NaN in `standard`, 0 in `paper`.
+
+    Args:
+        labels: (N, C) bool.
+        probabilities: (N, C) in [0, 1].
+        thresholds: one for all classes, or (C,) float.
+        variant: see above.
+
+    Raises:
+        DatasetError: shapes differ, or a dtype is wrong.
+    """
+    check_variant(variant)
+    require_array(labels, (None, None), "bool", "labels", fix=_F1_FIX)
+    require_array(probabilities, labels.shape, "float", "probabilities", fix=_F1_FIX)
+    n_classes = labels.shape[1]
+    if not isinstance(thresholds, float | int | np.floating):
+        require_array(thresholds, (n_classes,), "float", "thresholds", fix="pass one threshold, or one per class")
+    threshold = np.broadcast_to(np.asarray(thresholds, np.float64), (n_classes,))
+    decided = probabilities >= threshold
+    hits, decisions, positives = (labels & decided).sum(axis=0), decided.sum(axis=0), labels.sum(axis=0)
+    present = positives > 0
+    # 2TP + FP + FN = decisions + positives, class by class
+    per_class = np.divide(2.0 * hits, decisions + positives, out=np.full(n_classes, np.nan), where=present)
+    total = int(decisions.sum() + positives.sum())
+    empty = 0.0 if variant == "paper" else math.nan
+    return F1Scores(
+        of1=2.0 * float(hits.sum()) / total if total else empty,
+        cf1=float(per_class[present].mean()) if present.any() else math.nan,
+        per_class=per_class,
+        thresholds=np.where(present, threshold, np.nan),
+    )
+
 
 _FIX = "pass one row per clip and one column per class, the same for labels and scores"
 
@@ -51,24 +103,6 @@ class TaggingScore:
     buckets: NDArray[np.int64]
 
 
-def presence_labels(pixels: IntArray, *, min_pixels: int = 200, min_views: int = 1) -> BoolArray:
-    """Which classes a clip shows, from pixel counts per view (published protocol: 200 pixels, 1 view).
-
-    Args:
-        pixels: (V, C) integer, pixels of each class in each sampled view.
-        min_pixels: pixels needed over all views together.
-        min_views: views that must show at least one pixel; 2 for the rates of the training split.
-
-    Returns:
-        (C,) bool.
-
-    Raises:
-        DatasetError: not two axes, or not integers.
-    """
-    require_array(pixels, (None, None), "integer", "pixel counts", fix="pass one row per view and one column per class")
-    return np.asarray((pixels.sum(axis=0) >= min_pixels) & ((pixels > 0).sum(axis=0) >= min_views))
-
-
 def probabilities_of(logits: FloatArray) -> FloatArray:
     """Return the sigmoid of logits of any shape: float64 in [0, 1], same shape."""
     from scipy.special import expit
@@ -76,18 +110,16 @@ def probabilities_of(logits: FloatArray) -> FloatArray:
     return np.asarray(expit(np.asarray(logits, np.float64)), np.float64)
 
 
-def ranking_scores(scores: FloatArray, *, variant: Variant = "standard", from_logits: bool = True) -> FloatArray:
+def ranking_scores(logits: FloatArray, *, variant: Variant = "standard") -> FloatArray:
     """Numbers that clips are ranked by.
 
     The published code ranks sigmoid probabilities, in which large logits tie; logits themselves don't.
     """
-    scores = np.asarray(scores, np.float64)
-    return probabilities_of(scores) if from_logits and variant == "paper" else scores
+    logits = np.asarray(logits, np.float64)
+    return probabilities_of(logits) if variant == "paper" else logits
 
 
-def average_precision(
-    labels: NumberArray, scores: FloatArray, *, variant: Variant = "standard", from_logits: bool = True
-) -> NDArray[np.float64]:
+def average_precision(labels: NumberArray, scores: FloatArray, *, variant: Variant = "standard") -> NDArray[np.float64]:
     """Average precision of each class: the step integral of precision over recall.
 
     `standard` takes one step per distinct score (equal to scikit-learn's `average_precision_score`); `paper` one
@@ -95,9 +127,8 @@ def average_precision(
 
     Args:
         labels: (N, C) 0 or 1, as bool, integer or float.
-        scores: (N, C) float, finite.
+        scores: (N, C) float, finite logits.
         variant: see above.
-        from_logits: whether scores are logits; matters for `paper` only.
 
     Returns:
         (C,) in [0, 1]; NaN for a class without positives.
@@ -111,7 +142,7 @@ def average_precision(
     n_clips, n_classes = positive.shape
     if n_clips == 0:
         return np.full(n_classes, np.nan)
-    ranked = ranking_scores(scores, variant=variant, from_logits=from_logits)
+    ranked = ranking_scores(scores, variant=variant)
     order = np.argsort(-ranked, axis=0, kind="stable")
     hit = np.take_along_axis(positive, order, axis=0)
     true_positives = np.cumsum(hit, axis=0)
@@ -214,17 +245,15 @@ def tagging_score(
     train_positive_rate: FloatArray | None,
     *,
     variant: Variant = "standard",
-    from_logits: bool = True,
     thresholds: float | FloatArray = 0.5,
 ) -> TaggingScore:
     """All tagging metrics of a split.
 
     Args:
         labels: (N, C) 0 or 1, as bool, integer or float.
-        scores: (N, C) float: logits, or probabilities with `from_logits=False`.
+        scores: (N, C) float logits.
         train_positive_rate: (C,) for the buckets; required.
         variant: definition of average precision and of F1 without any positive.
-        from_logits: whether scores are logits.
         thresholds: probability threshold of F1, one for all or (C,) float.
 
     Raises:
@@ -232,10 +261,9 @@ def tagging_score(
     """
     buckets = frequency_buckets(train_positive_rate)
     require_array(labels, (None, len(buckets)), "number", "labels", fix="pass one positive rate per class")
-    ap = average_precision(labels, scores, variant=variant, from_logits=from_logits)
+    ap = average_precision(labels, scores, variant=variant)
     positive = labels.astype(bool)
-    probabilities = probabilities_of(scores) if from_logits else np.asarray(scores, np.float64)
-    f1 = f1_scores(positive, probabilities, thresholds, variant=variant)
+    f1 = f1_scores(positive, probabilities_of(scores), thresholds, variant=variant)
     return TaggingScore(
         values=bucket_means(ap, buckets) | {"of1": f1.of1, "cf1": f1.cf1},
         ap=ap,

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
+import numpy as np
 from torch import Tensor, nn
 
 from configs.errors import ConfigError
 from data.dataset.reader import PreparedDataset
 from data.dataset.samples import ClipSamples, SampleOptions
-from probe.metrics.scores import Scores
+from data.dataset.targets import tag_labels
 from probe.module import Batch, Evaluator, ProbeModule, TargetOptions, Targets
-from probe.tasks.geometry.head import build_probe
+from probe.tasks.tagging.config import TaggingOptions
 from probe.tasks.tagging.evaluation import KEYS, TaggingEvaluator
+from probe.tasks.tagging.head import TaggingProbe
 from probe.tasks.tagging.loss import tagging_loss
-from probe.tasks.tagging.pictures import draw_classes
 
 
-class TaggingModule(ProbeModule):
+class Module(ProbeModule[TaggingOptions]):
     """Which classes the views of a clip show."""
 
     cheap_metrics = (*KEYS, "log_loss")
@@ -27,31 +27,38 @@ class TaggingModule(ProbeModule):
         """Return a `TaggingProbe` for the dataset's classes."""
         if not self.facts.class_names:
             raise ConfigError("this dataset has no classes", fix="probe it for geometry, or import it with annotations")
-        return build_probe(
-            "tagging", self.facts.channels, self.facts.grid, self.options, num_classes=len(self.facts.class_names)
-        )
+        return TaggingProbe(self.facts.channels, self.facts.grid, self.options, len(self.facts.class_names))
 
     def loss(self, outputs: Batch, targets: Batch) -> dict[str, Tensor]:
         """Return the asymmetric loss."""
         return tagging_loss(outputs, targets, self.options.loss)
 
-    def draw_split(self, scores: Scores, folder: Path) -> None:
-        """Draw the average precision of every class."""
-        draw_classes(scores, folder)
-
     @classmethod
-    def targets(cls, dataset: PreparedDataset, options: Any, wanted: TargetOptions, *, evaluation: bool) -> Targets:
+    def targets(
+        cls, dataset: PreparedDataset, options: TaggingOptions, wanted: TargetOptions, *, evaluation: bool
+    ) -> Targets:
         """Return targets with `labels` (C,) of the sampled views."""
         return ClipSamples(
             dataset,
             wanted.clip_ids,
-            SampleOptions(task="tagging"),
+            SampleOptions(target="labels"),
             plan=wanted.plan,
             sampler=wanted.sampler,
             n_views=wanted.n_views,
             seed=wanted.seed,
             positions=wanted.positions,
         )
+
+    @classmethod
+    def rates(cls, dataset: PreparedDataset, clip_ids: Sequence[str]) -> tuple[float, ...]:
+        """Return the share of clips that show each class: 200 pixels over all frames, in at least two of them."""
+        if not dataset.class_names or not clip_ids:
+            return ()
+        shown = [
+            tag_labels(dataset.class_pixels(c, dataset.positions(c).tolist()), dataset.gt_size(c), min_views=2)
+            for c in clip_ids
+        ]
+        return tuple(float(rate) for rate in np.stack(shown).mean(axis=0, dtype=np.float64))
 
     def evaluator(self, variant: str, *, full: bool) -> Evaluator:
         """Return the evaluator; cheap enough to be always full."""

@@ -8,7 +8,7 @@ from probe import pictures
 from probe.metrics.scores import Scores
 
 
-def draw_classes(scores: Scores, folder: Path) -> None:
+def draw_split(scores: Scores, folder: Path) -> None:
     """Write `pictures/classes.png`: AP per class, most frequent first, with the share of training clips as a mark."""
     rows = sorted(scores.classes, key=lambda row: -(row["train_rate"] or 0))
     title = "average precision per class (mark: share of training clips)"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import pytest
 from data.dataset.reader import PreparedDataset
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.source import DL3DVSource
-from data.emit.dl3dv import EmitDL3DV, emit_dl3dv, plan
-from data.emit.dl3dv_faults import FAULTS
+from data.emit.dl3dv import EmitDL3DV, emit_dl3dv, plan, scene_hash
 from data.prepare.prepare import prepare
+from data.rooms.config import RoomsConfig
+from tests.data.dl3dv.faults import broken_copy
 
 PLANS = ("uniform-4",)
 SCALE = 0.4
@@ -21,8 +23,11 @@ SCALE = 0.4
 
 def options(out: Path, **changes: object) -> EmitDL3DV:
     """Small rooms: few positions and pixels, and so few demands on the path."""
-    values = {"clips": 4, "frames": 20, "height": 48, "width": 64, "min_visible": 3, "workers": 1, "scale": SCALE}
-    return EmitDL3DV(format="dl3dv", out=str(out), **{**values, **changes})  # type: ignore[arg-type]
+    small = {"clips": 4, "frames": 20, "height": 48, "width": 64, "min_visible": 3}
+    knobs = {field.name for field in dataclasses.fields(RoomsConfig)}
+    rooms = RoomsConfig(**{**small, **{key: value for key, value in changes.items() if key in knobs}})  # type: ignore[arg-type]
+    others = {"workers": 1, "scale": SCALE} | {key: value for key, value in changes.items() if key not in knobs}
+    return EmitDL3DV(format="dl3dv", out=str(out), rooms=rooms, **others)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,17 @@ class Raw:
 
 @pytest.fixture(scope="session")
 def emit(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Raw]:
-    """Write a raw dataset with some options changed."""
+    """Write a raw dataset with some options changed, and one more scene for each of some faults."""
 
-    def write(**changes: object) -> Raw:
+    def write(broken: Iterable[str] = (), **changes: object) -> Raw:
         config = options(tmp_path_factory.mktemp("raw") / "DL3DV", **changes)
         emit_dl3dv(config)
-        return Raw(Path(config.out), config, list(plan(config, config.faults(FAULTS))))
+        raw = Raw(Path(config.out), config, list(plan(config)))
+        for fault in broken:
+            name = scene_hash(config.seed, len(raw.scenes))
+            broken_copy(raw.folder / config.batch / raw.scenes[0], name, fault)
+            raw.scenes.append(name)
+        return raw
 
     return write
 

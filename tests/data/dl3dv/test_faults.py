@@ -17,12 +17,12 @@ from data.dataset.reader import PreparedDataset
 from data.dl3dv import scenes
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.source import DL3DVSource
-from data.emit.dl3dv_faults import FAULTS
 from data.prepare.prepare import prepare
 from tests.data.dl3dv.conftest import PLANS, Raw
+from tests.data.dl3dv.faults import FAULTS, broken_copy
 
 PROBLEMS = {
-    "nan_json": ("transforms.json", "NaN is no number"),
+    "nan_json": ("transforms.json", "NaN is not a valid JSON number"),
     "text_intrinsics": ("transforms.json", "fl_x is not a number"),
     "no_intrinsics": ("transforms.json", "fl_x is not a number"),
     "unknown_model": ("transforms.json", "unknown camera_model"),
@@ -33,7 +33,7 @@ PROBLEMS = {
     "escaping_path": ("transforms.json", "leads out of its folder"),
     "absolute_path": ("transforms.json", "leads out of its folder"),
     "null_pose": ("transforms.json", "not a matrix"),
-    "nan_pose": ("transforms.json", "NaN is no number"),
+    "nan_pose": ("transforms.json", "NaN is not a valid JSON number"),
     "mirrored_pose": ("transforms.json", "mirrored"),
     "scaled_pose": ("transforms.json", "scaled by 1.1"),
     "missing_image": ("images_4", "are missing"),
@@ -45,7 +45,7 @@ PROBLEMS = {
     "escaping_link": ("images_4/frame_00006.png", "leads out of the raw data"),
     "no_images": ("images_4", "no images"),
     "no_depth": ("oracle/depth/frame_00001.png", "missing"),
-    "nan_truth": ("oracle/cameras.json", "NaN is no number"),
+    "nan_truth": ("oracle/cameras.json", "NaN is not a valid JSON number"),
     "short": ("images_4", "too few"),
 }
 """What the error of each fault names: the end of the path, and a part of the problem; `no_json` spares the oracle."""
@@ -54,7 +54,7 @@ PROBLEMS = {
 @pytest.fixture(scope="module")
 def broken(emit: Callable[..., Raw]) -> Raw:
     """Two sound scenes and one of every fault."""
-    return emit(clips=2, portrait=0, nested=0, distorted=0, frames=10, height=24, width=32, broken=["all"])
+    return emit(clips=2, portrait=0, nested=0, distorted=0, frames=10, height=24, width=32, broken=FAULTS)
 
 
 def test_every_fault_is_named_and_the_rest_goes_on(broken: Raw, tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_truth_that_is_absent_or_of_another_camera(raw: Raw, tmp_path: Path) -> 
     source = DL3DVSource(DL3DVConfig(teacher="oracle"), folder)
     first = next(iter(whole["cam2world"]))
     bad = {
-        "no camera": {**whole, "matrix": [[0, 0, 1], [0, 1, 1], [0, 0, 1]]},
+        "not a camera matrix": {**whole, "matrix": [[0, 0, 1], [0, 1, 1], [0, 0, 1]]},
         "not the stored cameras": {"width": 3},
         "is not rigid": {**whole, "cam2world": {**whole["cam2world"], first: [[2.0] * 4] * 4}},
         "lacks a frame": {**whole, "cam2world": {k: v for k, v in whole["cam2world"].items() if k != first}},
@@ -152,14 +152,14 @@ def test_batches_that_are_links_out_are_left_out(raw: Raw, tmp_path: Path) -> No
     assert DL3DVSource(DL3DVConfig(), folder).clip_ids() == [raw.scenes[0]]
 
 
-def test_what_is_no_scene_is_told(raw: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    monkeypatch.setattr(scenes.log, "warning", lambda text, *values: told.append(text % values))
+def test_what_is_not_a_scene_is_reported(raw: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr(scenes.log, "warning", lambda text, *values: warned.append(text % values))
     shutil.copytree(raw.scene(0), tmp_path / "1K" / raw.scenes[0])
     (tmp_path / "1K" / "empty").mkdir()
     (tmp_path / "1K" / "packed.zip").touch()
     assert DL3DVSource(DL3DVConfig(), tmp_path).clip_ids() == [raw.scenes[0]]
-    assert len(told) == 2 and "empty" in told[0] and "packed.zip" in told[1]
+    assert len(warned) == 2 and "empty" in warned[0] and "packed.zip" in warned[1]
 
 
 def test_scenes_are_found_at_every_depth(raw: Raw) -> None:
@@ -177,7 +177,7 @@ def test_scenes_are_found_at_every_depth(raw: Raw) -> None:
     ("words", "message"),
     [
         (["teacher=vgt"], "vggt"),
-        (["image_size=960"], "image_size is no size"),
+        (["image_size=960"], "image_size is not a size"),
         (["teacher_side=100"], "multiple of the patch"),
         (["images=video"], "which frames of the video"),
         (["images=video", "clips=all"], "clips=all"),
@@ -186,11 +186,11 @@ def test_scenes_are_found_at_every_depth(raw: Raw) -> None:
         (["raw="], "raw= is empty"),
     ],
 )
-def test_options_that_cannot_be_meant(
+def test_contradicting_options(
     words: list[str], message: str, raw: Raw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = [f"raw={raw.folder}", f"root={tmp_path}"]
-    assert main("data", "", VERBS, ["prepare", "dataset=dl3dv", *base, *words]) == 2
+    assert main("data", "", VERBS, ["prepare", "kind=dl3dv", *base, *words]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "datasets").exists()
 
@@ -203,9 +203,10 @@ def test_config_errors_name_the_command() -> None:
 def test_the_command_line_emits_imports_and_forecasts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     raw, root = tmp_path / "raw", f"root={tmp_path / 'art'}"
     small = ["clips=2", "frames=12", "height=24", "width=32", "min_visible=2", "workers=1"]
-    assert main("data", "", VERBS, ["emit", "format=dl3dv", f"out={raw}", "broken=[empty_image]", *small]) == 0
-    assert "an image has zero bytes" in capsys.readouterr().out
-    words = ["prepare", "dataset=dl3dv", f"raw={raw}", root, "workers=1", "min_frames=8", "plans=[uniform-3]"]
+    assert main("data", "", VERBS, ["emit", "format=dl3dv", f"out={raw}", *small]) == 0
+    assert "2 recordings" in capsys.readouterr().out
+    broken_copy(sorted((raw / "1K").iterdir())[0], "broken", "empty_image")
+    words = ["prepare", "kind=dl3dv", f"raw={raw}", root, "workers=1", "min_frames=8", "plans=[uniform-3]"]
     assert main("data", "", VERBS, [*words, "dry_run=true"]) in (0, 1)  # 1 if the broken scene was tried
     assert "Forecast" in capsys.readouterr().out and not (tmp_path / "art/datasets").exists()
     assert main("data", "", VERBS, words) == 1
@@ -213,4 +214,3 @@ def test_the_command_line_emits_imports_and_forecasts(tmp_path: Path, capsys: py
     dataset = PreparedDataset(tmp_path / "art/datasets/dl3dv")
     assert len(dataset.clips) == 2 and not (dataset.path / "teacher").exists()
     assert main("data", "", VERBS, ["emit", "format=dl3dv", f"out={raw}", *small]) == 2  # never overwrites
-    assert main("data", "", VERBS, ["emit", "format=dl3dv", f"out={raw}2", "broken=[empty_imag]", *small]) == 2

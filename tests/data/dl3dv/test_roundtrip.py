@@ -32,7 +32,7 @@ def room(raw: Raw) -> Callable[[int], Clip]:
 
     @cache
     def make(number: int) -> Clip:
-        config = raw.options.rooms()
+        config = raw.options.rendered()
         if number == UPRIGHT:
             config = dataclasses.replace(config, height=config.width, width=config.height)
         source = RoomsSource(config)
@@ -112,7 +112,7 @@ def test_frames_that_are_missing_leave_gaps(emit: Callable[..., Raw], load: Load
     dataset = load(raw.folder, teacher="oracle", min_frames=5)
     numbers, repeated = dataset.sources(raw.scenes[0])
     assert len(numbers) < 20 and (np.diff(numbers) > 1).any() and not repeated.any()
-    source = RoomsSource(raw.options.rooms())
+    source = RoomsSource(raw.options.rendered())
     expected = source.world(source.clip_ids()[0]).path[numbers - 1]
     cameras = dataset.cameras(raw.scenes[0], range(len(numbers)))
     np.testing.assert_allclose(cameras.cam2world, expected, atol=1e-6)
@@ -164,7 +164,7 @@ def test_undistorting_gives_the_pinholes_picture_back(raw: Raw, room: Callable[[
 def test_a_fisheye_is_undistorted_too(emit: Callable[..., Raw]) -> None:
     raw = emit(clips=1, portrait=0, nested=0, distorted=0, fisheye=1, frames=12)
     clip = DL3DVSource(DL3DVConfig(teacher="oracle", undistort=True, min_frames=5), raw.folder).make(raw.scenes[0])
-    source = RoomsSource(raw.options.rooms())
+    source = RoomsSource(raw.options.rendered())
     truth = source.make(source.clip_ids()[0])
     zoom = clip.intrinsics[0, 0, 0] / truth.intrinsics[0, 0, 0]
     assert 1 <= zoom < 1.3 and clip.depth is not None and truth.depth is not None

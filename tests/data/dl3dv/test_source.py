@@ -21,8 +21,8 @@ from configs.files import file_digests
 from data.dataset.reader import PreparedDataset
 from data.dataset.splits import hash_split
 from data.dl3dv.config import DL3DVConfig
+from data.dl3dv.scenes import paper_start
 from data.dl3dv.source import DL3DVSource
-from data.dl3dv.windows import paper_start
 from data.prepare.prepare import prepare
 from tests.data.dl3dv.conftest import PLANS, Raw
 

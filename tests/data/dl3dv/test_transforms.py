@@ -95,8 +95,8 @@ REFUSED = {
     "applied_transform is not a rigid motion": content(applied_transform=[[2, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0]]),
     "applied_transform is not a matrix": content(applied_transform=[[1, 0], [0, 1]]),
     "applied_scale must be above 0": content(applied_scale=0),
-    "NaN is no number": content(cx=float("nan")),
-    "Infinity is no number": frame(transform_matrix=scaled([1, 1, 1, float("inf")])),
+    "NaN is not a valid JSON number": content(cx=float("nan")),
+    "Infinity is not a valid JSON number": frame(transform_matrix=scaled([1, 1, 1, float("inf")])),
     "not a scene's cameras": [content()],
 }
 

@@ -201,7 +201,7 @@ def test_a_missing_package_stops_the_run_with_the_command(
     raw: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "vggt", None)  # as if it were not installed, also where it is
-    words = ["prepare", "dataset=dl3dv", f"raw={raw.folder}", f"root={tmp_path}", "teacher=vggt"]
+    words = ["prepare", "kind=dl3dv", f"raw={raw.folder}", f"root={tmp_path}", "teacher=vggt"]
     words += ["workers=1", "min_frames=8"]
     assert main("data", "", VERBS, words) == 1
     shown = capsys.readouterr().err
@@ -223,7 +223,9 @@ def test_weights_that_do_not_load(raw: Raw, stub: type[VGGT], tmp_path: Path, mo
         source_of(raw, device="gpu0").make(raw.scenes[0])
 
 
-def test_another_version_of_the_package_is_told(raw: Raw, stub: type[VGGT], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_the_package_is_reported(
+    raw: Raw, stub: type[VGGT], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(VGGT, "forward", lambda self, images: {"pred_depth": images})
     with pytest.raises(ModelError, match="gives no depth, depth_conf, pose_enc"):
         source_of(raw).make(raw.scenes[0])

@@ -77,7 +77,7 @@ def test_perfect_cells_vote_per_cell() -> None:
     instance = np.array([[[1, 1, 2, 0], [1, 2, 0, 0]]], np.uint16)
     np.testing.assert_array_equal(perfect_cells(instance, 2), [[[1, 1, -1, -1], [1, 1, -1, -1]]])
     np.testing.assert_array_equal(perfect_cells(instance[:, :, :2].repeat(2, 1), 1), np.ones((1, 4, 2)))
-    np.testing.assert_array_equal(cells(4, 6, 2), np.repeat([[0, 0, 0, 1, 1, 1], [2, 2, 2, 3, 3, 3]], 2, axis=0))
+    np.testing.assert_array_equal(cells((4, 6), (2, 2)), np.repeat([[0, 0, 0, 1, 1, 1], [2, 2, 2, 3, 3, 3]], 2, axis=0))
 
 
 def test_depth_floor_is_the_error_of_cell_means() -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.emit.annotation import labels_table
-from data.emit.scannet import EmitScannet, emit_scannet, write_scan
-from data.emit.scannet_scan import RawScan, as_scan
+from data.emit.scannet import EmitScannet, emit_scannet
+from data.emit.scannet_scan import RawScan, as_scan, labels_table
 from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
 from data.scannet.config import ScannetConfig
 from data.scannet.labels import FILE_NAME
 from data.scannet.source import ScannetSource
+from tests.data.scannet.faults import write_broken
 
 SMALL = {"clips": 2, "height": 48, "width": 64, "min_visible": 3, "id_gap": 3, "invalid_pose_prob": 0.05}
 
@@ -31,7 +31,8 @@ def rooms() -> RoomsSource:
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same rooms as a raw dataset of three scans, the third a rescan of the first room; read only."""
     out = tmp_path_factory.mktemp("scannet") / "raw"
-    emit_scannet(EmitScannet(format="scannet", out=str(out), workers=1, **SMALL))  # type: ignore[arg-type]
+    rooms = RoomsConfig(**SMALL)  # type: ignore[arg-type]
+    emit_scannet(EmitScannet(format="scannet", out=str(out), workers=1, rooms=rooms))
     return out
 
 
@@ -57,7 +58,7 @@ def release(tmp_path: Path, scan: RawScan) -> Callable[..., ScannetSource]:
     ) -> ScannetSource:
         folder = tmp_path / "release"
         for name, fault in (scans or {"scene0000_00": None}).items():
-            write_scan(folder / "scans" / name, replace(film or scan, name=name), layout, fault)
+            write_broken(folder / "scans" / name, replace(film or scan, name=name), layout, fault)
         (folder / FILE_NAME).write_text(labels_table())
         return ScannetSource(ScannetConfig(**options), folder)  # type: ignore[arg-type]
 

@@ -22,7 +22,7 @@ def test_real_videos(realdata: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         index = index_video(folder / name)
         assert (len(index.stamps), index.cut_off, index.warnings) == (frames, "", ())
         np.testing.assert_allclose(index.seconds, np.arange(frames) / rate, atol=1e-3)
-    words = ["prepare", "dataset=video", f"raw={folder}", root, "name=real", "max_side=320", "workers=1"]
+    words = ["prepare", "kind=video", f"raw={folder}", root, "dataset=real", "max_side=320", "workers=1"]
     assert main("data", "about", VERBS, [*words, "clips=1"]) == 0
     dataset = PreparedDataset.open("real", tmp_path)
     assert dataset.clips["clip_id"].tolist() == ["03_blocks-000", "bedroom-000"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from configs.errors import ConfigError
-from probe.net.config import TaggingLossConfig
+from probe.tasks.tagging.config import TaggingLossConfig
 from probe.tasks.tagging.loss import asymmetric_paper, asymmetric_standard, tagging_loss
 
 

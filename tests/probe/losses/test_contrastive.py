@@ -6,9 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from configs.errors import ConfigError
-from probe.net.config import InstanceLossConfig
-from probe.tasks.instance.loss import instance_loss
-from probe.tasks.instance.sampling import embeddings_at
+from probe.tasks.instance.config import InstanceLossConfig
+from probe.tasks.instance.loss import embeddings_at, instance_loss
 
 PAPER = InstanceLossConfig(form="paper")
 STANDARD = InstanceLossConfig(form="standard")

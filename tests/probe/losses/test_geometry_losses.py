@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from configs.errors import ConfigError
-from probe.net.config import GeometryLossConfig
 from probe.tasks.geometry import loss as module
+from probe.tasks.geometry.config import GeometryLossConfig
 from probe.tasks.geometry.loss import (
     camera_paper,
     camera_standard,

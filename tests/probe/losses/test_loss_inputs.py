@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from configs.errors import ConfigError
-from probe.net.config import GeometryLossConfig, InstanceLossConfig, TaggingLossConfig
 from probe.net.loss_terms import weighted_sum
+from probe.tasks.geometry.config import GeometryLossConfig
 from probe.tasks.geometry.loss import dense_standard
+from probe.tasks.instance.config import InstanceLossConfig
+from probe.tasks.tagging.config import TaggingLossConfig
 from probe.tasks.tagging.loss import asymmetric_paper
 from tests.probe.public import LOSSES
 from tests.probe.public import functions as public

@@ -8,8 +8,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 from configs.errors import DatasetError, NonFiniteError
-from probe.tasks.instance.clustering import cluster_cells, count_clusters, upsample_labels
-from probe.tasks.instance.metrics import score_embeddings
+from probe.tasks.instance.clustering import cluster_cells, count_clusters, score_embeddings, upsample_labels
 
 
 def blobs(seed: int = 0, *, classes: int = 5, spread: float = 0.05, shape=(2, 12, 16), dims: int = 32):

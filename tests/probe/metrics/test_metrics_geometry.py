@@ -9,11 +9,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from configs.errors import ConfigError, DatasetError
-from probe.tasks.geometry.metrics.alignment import align_similarity
-from probe.tasks.geometry.metrics.clip import ClipGeometry, geometry_score
+from probe.tasks.geometry.metrics.clip import ClipGeometry, confidence_mask, geometry_score
 from probe.tasks.geometry.metrics.depth import DEPTH_KEYS, depth_score
-from probe.tasks.geometry.metrics.masks import confidence_mask
-from probe.tasks.geometry.metrics.points import point_distances, pointmap_score
+from probe.tasks.geometry.metrics.points import align_similarity, point_distances, pointmap_score
 
 VARIANTS = ("paper", "standard")
 

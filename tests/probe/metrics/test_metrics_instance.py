@@ -10,8 +10,7 @@ import pytest
 from configs.errors import ConfigError, DatasetError
 from probe.tasks.instance.ceiling import grid_ceiling, majority_labels
 from probe.tasks.instance.clustering import upsample_labels
-from probe.tasks.instance.metrics import instance_score, match_objects
-from probe.tasks.instance.overlap import compact
+from probe.tasks.instance.metrics import compact, instance_score, match_objects
 
 
 def score(prediction, truth, *, things=None, **options):

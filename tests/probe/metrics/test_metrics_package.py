@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from probe.metrics.names import METRICS
+from probe.task import known_metrics
 from probe.tasks.geometry.metrics.depth import DEPTH_KEYS
 from probe.tasks.geometry.metrics.finegrained import error_percentiles
 from probe.tasks.geometry.metrics.pose import POSE_KEYS
@@ -18,6 +18,8 @@ from probe.tasks.tagging.metrics import tagging_score
 from tests.probe import public
 
 ROOT = Path(__file__).parents[3]
+METRICS = {key: metric for name in ("tagging", "instance", "geometry") for key, metric in known_metrics(name).items()}
+DIAGNOSTIC = {"chance_map", "log_loss", "t_miou_ceiling", "t_sr_ceiling"}
 
 
 def test_importing_loads_neither_torch_nor_scikit_learn() -> None:
@@ -41,12 +43,17 @@ def test_every_fixed_key_is_described() -> None:
     instance = instance_score(match_objects(truth, truth), things=np.array([1])).values
     percentiles = error_percentiles(np.ones((1, 2, 2)), truth > 0).values
     produced = {*tagging, *instance, *percentiles, *DEPTH_KEYS, *POSE_KEYS, "pmap_err"}
-    assert produced == set(METRICS)
+    assert produced | DIAGNOSTIC == set(METRICS)
 
 
-def test_columns_of_the_published_table_are_primary() -> None:
+def test_diagnostic_metrics_are_no_columns() -> None:
+    assert {key for key, info in METRICS.items() if info.diagnostic} == DIAGNOSTIC
+    assert not any(info.header for info in METRICS.values() if info.diagnostic)
+
+
+def test_columns_of_the_published_table_have_headers() -> None:
     columns = {"ap_mid", "map", "mid_ratio", "t_sr", "t_miou", "pmap_err", "abs_rel", "auc_30"}
-    assert {key for key, info in METRICS.items() if info.primary} == columns
+    assert {key for key, info in METRICS.items() if info.header} == columns
     assert METRICS["pmap_err"].better == METRICS["abs_rel"].better == "lower"
     assert METRICS["auc_30"].better == "higher"
 

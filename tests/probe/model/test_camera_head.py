@@ -9,8 +9,8 @@ from scipy.spatial.transform import Rotation
 from torch.nn import functional as F
 
 from configs.errors import ConfigError
-from probe.net.config import CameraConfig
-from probe.tasks.geometry.camera import CameraHead, activate_pose, moment_weights
+from probe.tasks.geometry.config import CameraConfig
+from probe.tasks.geometry.head import CameraHead, activate_pose, moment_weights
 from probe.tasks.geometry.pose import decode_pose
 
 PAPER = CameraConfig(depth=2, heads=2, at_depth_0="constant", form="paper")

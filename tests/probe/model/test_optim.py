@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 from configs.errors import ConfigError
-from probe.net.config import TASKS, load_profile
-from probe.tasks.geometry.head import build_probe
 from probe.train.optim import build_optimizer, build_schedule, learning_rate, parameter_groups, warmup_steps
 from probe.train.recipe import RecipeConfig
+from tests.probe.networks import TASKS, network, options_of
 
 
 def recursive(total: int, warmup: int, base: float, final: float) -> list[float]:
@@ -56,7 +55,7 @@ def test_ends() -> None:
 
 
 def test_schedule_drives_the_optimizer() -> None:
-    recipe = dataclasses.replace(load_profile("paper").instance.recipe, length=10, warmup=2)
+    recipe = dataclasses.replace(options_of("instance", "paper").recipe, length=10, warmup=2)
     optimizer = build_optimizer(nn.Linear(3, 3), recipe)
     schedule = build_schedule(optimizer, recipe, 50)
     rates = []
@@ -69,7 +68,7 @@ def test_schedule_drives_the_optimizer() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_decay_groups(task: str) -> None:
-    probe = build_probe(task, 12, (2, 3), getattr(load_profile("debug"), task), num_classes=3)
+    probe = network(task, 12, (2, 3), options_of(task))
     groups = parameter_groups(probe, 0.05, "standard")
     assert [group["weight_decay"] for group in groups] == [0.05, 0.0]
     names = {id(parameter): name for name, parameter in probe.named_parameters()}
@@ -97,7 +96,7 @@ def test_paper_has_one_group() -> None:
 
 
 def test_wrong_recipes() -> None:
-    recipe: RecipeConfig = load_profile("debug").tagging.recipe
+    recipe: RecipeConfig = options_of("tagging").recipe
     module = nn.Linear(2, 2)
     with pytest.raises(ConfigError, match="two momenta"):
         build_optimizer(module, dataclasses.replace(recipe, betas=[0.9]))

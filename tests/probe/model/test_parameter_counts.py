@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from configs.loader import known_names
-from probe.net.config import TASKS, load_profile
-from probe.tasks.geometry.camera import raw_numbers
-from probe.tasks.geometry.head import build_probe
+from probe.tasks.geometry.head import raw_numbers
+from tests.probe.networks import TASKS, network, options_of
 
 CHANNELS = (896, 1536, 1920, 2048, 2560, 3072, 3584, 4096, 5120, 9216)
 DEPTHS = (0, 1, 2, 4, 8)
@@ -28,10 +27,10 @@ SWEEP = {
 
 
 def build(task: str, channels: int, profile: str = "paper", overrides: dict[str, str] | None = None) -> nn.Module:
-    settings = getattr(load_profile(profile, overrides), task)
+    settings = options_of(task, profile, overrides)
     with torch.device("meta"):
         rows = torch.empty(20, 768) if task == "tagging" else None
-        return build_probe(task, channels, (15, 26), settings, num_classes=20, class_embeddings=rows)
+        return network(task, channels, (15, 26), settings, classes=20, class_embeddings=rows)
 
 
 def count(module: nn.Module) -> int:
@@ -46,12 +45,11 @@ def printed(parameters: int, digits: str) -> str:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_feature_width(task: str) -> None:
-    settings = getattr(load_profile("paper"), task)
+    settings = options_of(task, "paper")
     with torch.device("meta"):
         rows = torch.empty(20, 768) if task == "tagging" else None
         probes = [
-            build_probe(task, channels, (15, 26), settings, num_classes=20, class_embeddings=rows)
-            for channels in CHANNELS
+            network(task, channels, (15, 26), settings, classes=20, class_embeddings=rows) for channels in CHANNELS
         ]
     found = [printed(count(probe), "0.01") for probe in probes]
     assert found == MILLIONS[task].split()
@@ -59,7 +57,7 @@ def test_every_feature_width(task: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_depth(task: str) -> None:
-    found = [printed(count(build(task, 5120, overrides={f"{task}.trunk.depth": str(d)})), "0.1") for d in DEPTHS]
+    found = [printed(count(build(task, 5120, overrides={"trunk.depth": str(d)})), "0.1") for d in DEPTHS]
     assert found == SWEEP[task].split()
 
 
@@ -80,15 +78,13 @@ def test_smaller_geometry_probes(profile: str, low: float, high: float) -> None:
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("profile", known_names("profile"))
 def test_linear_readouts_are_linear_in_the_features_width(profile: str, task: str) -> None:
-    loaded = load_profile(profile, {f"{task}.readout": "linear"})
+    loaded = options_of(task, profile, {"readout": "linear"})
     with torch.device("meta"):
-        small, large = (
-            count(build_probe(task, c, (15, 26), getattr(loaded, task), num_classes=20)) for c in (100, 200)
-        )
+        small, large = (count(network(task, c, (15, 26), loaded, classes=20)) for c in (100, 200))
     outputs = {
         "tagging": 20,
-        "instance": loaded.instance.head.channels,
-        "geometry": 4 + 2 * raw_numbers(loaded.geometry.camera.form),
+        "instance": options_of("instance", profile).head.channels,
+        "geometry": 4 + 2 * raw_numbers(options_of("geometry", profile).camera.form),
     }
     norms = 2 if task != "geometry" else 4
     assert large - small == 100 * (outputs[task] + norms)

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks.plain import PLAIN, make_plain
-from probe.net.config import load_profile
-from probe.tasks.geometry.head import build_probe
+from tests.probe.networks import network, options_of
 
 GRID, IMAGE, CHANNELS = (3, 4), (42, 60), 24
 WORDS = {
@@ -28,10 +27,10 @@ WORDS = {
 def make(task: str) -> nn.Module:
     lacking = {"instance": ("head.width", "head.queries", "camera", "dpt"), "tagging": ("camera", "dpt")}
     skip = lacking.get(task, ("head",))
-    words = {f"{task}.{key}": value for key, value in WORDS.items() if not key.startswith(skip)}
-    profile = getattr(load_profile("paper", words), task)
+    words = {key: value for key, value in WORDS.items() if not key.startswith(skip)}
+    profile = options_of(task, "paper", words)
     torch.manual_seed(0)
-    probe = build_probe(task, CHANNELS, GRID, profile, num_classes=5, image_size=IMAGE)
+    probe = network(task, CHANNELS, GRID, profile, classes=5, image_size=IMAGE)
     for parameter in probe.parameters():  # gains and offsets that matter
         nn.init.normal_(parameter, std=0.2) if parameter.ndim < 2 else None
     return probe

@@ -13,22 +13,22 @@ from torch import Tensor, nn
 from configs.errors import ConfigError
 from configs.loader import known_names
 from probe.module import Facts
-from probe.net.config import FORMS, READOUTS, TASKS, load_profile
+from probe.net.config import FORMS, READOUTS
 from probe.net.dpt import output_size
-from probe.tasks.geometry.head import build_probe
 from probe.tasks.geometry.loss import geometry_loss
-from probe.tasks.geometry.module import GeometryModule
+from probe.tasks.geometry.module import Module
 from probe.tasks.instance.loss import instance_loss
 from probe.tasks.tagging.loss import tagging_loss
 from probe.train.optim import build_optimizer
+from tests.probe.networks import TASKS, network, options_of
 
 CHANNELS, GRID, IMAGE, CLASSES = 24, (4, 6), (32, 48), 5
 
 
 def make(task: str, profile: str = "debug", **overrides: str) -> nn.Module:
-    values = {f"{task}.{key.replace('__', '.')}": text for key, text in overrides.items()}
-    settings = getattr(load_profile(profile, values), task)
-    return build_probe(task, CHANNELS, GRID, settings, num_classes=CLASSES, image_size=IMAGE)
+    values = {key.replace("__", "."): text for key, text in overrides.items()}
+    settings = options_of(task, profile, values)
+    return network(task, CHANNELS, GRID, settings, classes=CLASSES, image_size=IMAGE)
 
 
 def batch(task: str, clips: int = 2, views: int = 3) -> tuple[Tensor, dict[str, Tensor]]:
@@ -48,7 +48,7 @@ def batch(task: str, clips: int = 2, views: int = 3) -> tuple[Tensor, dict[str, 
 
 
 def loss_of(task: str, outputs: dict[str, Tensor], targets: dict[str, Tensor], profile: str = "debug") -> Tensor:
-    config = getattr(load_profile(profile), task).loss
+    config = options_of(task, profile).loss
     if task == "tagging":
         return tagging_loss(outputs, targets, config)["loss"]
     if task == "instance":
@@ -58,8 +58,8 @@ def loss_of(task: str, outputs: dict[str, Tensor], targets: dict[str, Tensor], p
 
 @pytest.mark.parametrize("form", FORMS)
 def test_geometry_learns_nothing_where_a_sensor_saw_nothing(form: str) -> None:
-    settings = load_profile("debug", {"geometry.loss.form": form}).geometry
-    module = GeometryModule(settings, Facts(CHANNELS, GRID, IMAGE), 4)
+    settings = options_of("geometry", "debug", {"loss.form": form})
+    module = Module(settings, Facts(CHANNELS, GRID, IMAGE), 4)
     features, drawn = batch("geometry")
     outputs = {name: value.detach().requires_grad_() for name, value in module(features).items()}
     unknown = torch.zeros(drawn["depth"].shape, dtype=torch.bool)
@@ -135,7 +135,7 @@ def test_compiles_with_autograd_traced(task: str) -> None:
 def test_learns_one_batch_by_heart(task: str) -> None:
     probe = make(task)
     features, targets = batch(task)
-    recipe = dataclasses.replace(getattr(load_profile("debug"), task).recipe, lr=3e-3, weight_decay=0.0)
+    recipe = dataclasses.replace(options_of(task).recipe, lr=3e-3, weight_decay=0.0)
     optimizer = build_optimizer(probe, recipe)
     losses = []
     for _ in range(20):
@@ -180,27 +180,26 @@ def test_depth_0_runs_in_every_profile(task: str) -> None:
 
 @pytest.mark.parametrize("profile", known_names("profile"))
 def test_profiles_name_their_selection_and_sizes(profile: str) -> None:
-    loaded = load_profile(profile)
     for task in TASKS:
-        recipe = getattr(loaded, task).recipe
+        recipe = options_of(task, profile).recipe
         assert recipe.select_mode == ("max" if task == "tagging" else "min")
         assert 0 < recipe.final_lr < recipe.lr
         assert recipe.warmup < recipe.length
 
 
 def test_published_recipe() -> None:
-    paper = load_profile("paper")
+    paper = {task: options_of(task, "paper") for task in TASKS}
     found = {
         task: (r.lr, r.weight_decay, r.warmup, r.length, r.unit, r.batch, r.views, r.betas, r.grad_clip, r.decay)
-        for task, r in ((task, getattr(paper, task).recipe) for task in TASKS)
+        for task, r in ((task, paper[task].recipe) for task in TASKS)
     }
     assert found == {
         "geometry": (1e-4, 0.05, 10, 60, "epochs", 10, 4, [0.9, 0.95], None, "paper"),
         "instance": (1e-3, 0.01, 2, 40, "epochs", 8, 8, [0.9, 0.95], None, "paper"),
         "tagging": (3e-4, 0.05, 2, 10, "epochs", 8, 8, [0.9, 0.95], None, "paper"),
     }
-    assert [getattr(paper, task).trunk.dropout for task in TASKS] == [0.3, 0.1, 0.1]
-    assert [getattr(paper, task).loss.form for task in TASKS] == ["paper"] * 3
+    assert [paper[task].trunk.dropout for task in TASKS] == [0.3, 0.1, 0.1]
+    assert [paper[task].loss.form for task in TASKS] == ["paper"] * 3
 
 
 @pytest.mark.parametrize(
@@ -216,19 +215,10 @@ def test_sizes_that_do_not_fit(task: str, overrides: dict[str, str], message: st
         make(task, **overrides)
 
 
-def test_wrong_tasks() -> None:
-    profile = load_profile("debug")
-    with pytest.raises(ConfigError, match="no probe for task 'depth'"):
-        build_probe("depth", 8, GRID, profile.tagging, num_classes=2)
-    with pytest.raises(ConfigError, match="no probe for task 'geometry'"):
-        build_probe("geometry", 8, GRID, profile.tagging, num_classes=2)
-    with pytest.raises(ConfigError, match="number of classes"):
-        build_probe("tagging", 8, GRID, profile.tagging)
-
-
 def test_no_backbone_library_is_imported() -> None:
     code = (
-        "import sys, probe.models, probe.optim, probe.losses.geometry, probe.checkpoint_import; "
+        "import sys, probe.results.imports, probe.train.optim; "
+        "import probe.tasks.geometry.module, probe.tasks.instance.module, probe.tasks.tagging.module; "
         "sys.exit(any(name in sys.modules for name in ('diffusers', 'transformers', 'lightning')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

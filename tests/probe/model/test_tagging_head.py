@@ -10,9 +10,8 @@ from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from configs.errors import ConfigError, MissingError, NonFiniteError
-from probe.net.config import TaggerConfig
-from probe.tasks.tagging.class_embeddings import load_class_embeddings
-from probe.tasks.tagging.head import TaggingHead
+from probe.tasks.tagging.config import TaggerConfig
+from probe.tasks.tagging.head import TaggingHead, load_class_embeddings
 
 SMALL = TaggerConfig(width=16, layers=2, heads=2, dropout=0.1)
 

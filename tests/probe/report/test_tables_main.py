@@ -199,7 +199,7 @@ def test_the_command_of_a_run_resolves_to_its_configuration(study: Any) -> None:
 
         layers = train_layers({"task": task, "profile": "smoke"})
         words = {"task": task, "profile": "smoke", **changes}
-        found: dict[str, Any] = plain(resolve(layers.schema, layers.values, {k: str(v) for k, v in words.items()}))
+        found: dict[str, Any] = plain(resolve(layers.start, layers.values, {k: str(v) for k, v in words.items()}))
         return found
 
     changed = config("instance", **{"recipe.lr": 0.5, "match.width": 8, "split_scheme": "standard", "sampler": "paper"})
@@ -210,7 +210,7 @@ def test_the_command_of_a_run_resolves_to_its_configuration(study: Any) -> None:
     assert words["seeds"] == "7" and words["depths"] == "3" and words["layers"] == run.array
     assert {key: words[key] for key in words if "." in key} == {"recipe.lr": "0.5", "match.width": "8"}
     layers = train_layers(words)
-    assert resolve(layers.schema, layers.values, words).recipe.lr == 0.5
+    assert resolve(layers.start, layers.values, words).probe.recipe.lr == 0.5
 
 
 def test_the_command_of_features_names_their_noise_level_in_full_and_their_grid(study: Any) -> None:

@@ -93,6 +93,6 @@ def configure() -> Callable[..., Any]:
         words = {"task": task, "root": str(root), "profile": "debug", "model": "speckle", **TINY, **head}
         words |= {key.replace("__", "."): str(value) for key, value in overrides.items()}
         layers = train_layers(words)
-        return resolve(layers.schema, layers.values, words)
+        return resolve(layers.start, layers.values, words)
 
     return make

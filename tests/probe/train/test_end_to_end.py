@@ -44,7 +44,7 @@ def make_oracles(root: Path, dataset: RememberingDataset) -> None:
 
 
 def rooms(root: Path, clips: int, pixels: int, workers: int) -> RememberingDataset:
-    config = RoomsConfig(name="query", clips=clips, height=pixels, width=pixels, render="query")
+    config = RoomsConfig(dataset="query", clips=clips, height=pixels, width=pixels, render="query")
     path = root / "datasets" / "query"
     prepare(RoomsSource(config), path, plans=(), workers=workers)
     return RememberingDataset(path)
@@ -55,7 +55,7 @@ def run(root: Path, task: str, sources: str, profile: str) -> list[dict[str, Any
     words = {"task": task, "models": sources, "root": str(root), "profile": profile, "pictures": "0"}
     words |= {"device": "cpu", "resamples": "50"}
     layers = train_layers(words)
-    return train(resolve(layers.schema, layers.values, words))
+    return train(resolve(layers.start, layers.values, words))
 
 
 def value(result: dict[str, Any], key: str) -> float:

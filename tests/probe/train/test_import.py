@@ -9,11 +9,14 @@ import pytest
 
 from configs.errors import ConfigError, MissingError
 from configs.loader import resolve
+from probe.config import import_layers
 from probe.results.apply import evaluate
-from probe.results.importing import import_checkpoint, import_layers
+from probe.results.imports import import_checkpoint
+from probe.tasks.instance.head import InstanceProbe
 from probe.train.run_folder import load_checkpoint
 from probe.train.train import train
 from tests.probe.model.test_checkpoint_import import published_names, save
+from tests.probe.networks import options_of
 from tests.probe.train.conftest import TINY
 
 
@@ -21,17 +24,16 @@ def imported(root: Path, checkpoint: Path, **given: str) -> dict[str, Any]:
     words = {"task": "instance", "root": str(root), "model": "speckle", "profile": "debug", **TINY}
     words |= {"checkpoint": str(checkpoint), **{key.replace("__", "."): value for key, value in given.items()}}
     layers = import_layers(words)
-    return import_checkpoint(resolve(layers.schema, layers.values, words))
+    return import_checkpoint(resolve(layers.start, layers.values, words))
 
 
 def test_imported_weights_score_as_where_they_come_from(artifacts: Path, tmp_path: Path, configure: Any) -> None:
     from probe.config import EvaluateConfig
-    from probe.tasks.geometry.head import build_probe
 
     (original,) = train(configure(artifacts, "instance"))
     run = load_checkpoint(artifacts / "runs" / original["run_id"] / "best.ckpt", original["run_id"])
-    options = configure(artifacts, "instance")
-    probe = build_probe("instance", 8, (4, 4), options, image_size=(1, 1))
+    options = configure(artifacts, "instance").probe
+    probe = InstanceProbe(8, (4, 4), options)
     probe.load_state_dict(run["weights"])
     path = save(published_names(probe), tmp_path / "published.ckpt")
 
@@ -47,11 +49,7 @@ def test_imported_weights_score_as_where_they_come_from(artifacts: Path, tmp_pat
 def test_what_does_not_fit_is_refused(artifacts: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no such checkpoint"):
         imported(artifacts, tmp_path / "none.ckpt")
-    from probe.net.config import load_profile
-    from probe.tasks.geometry.head import build_probe
-
-    small = {"instance.trunk.width": "16", "instance.trunk.heads": "2"}
-    other = build_probe("instance", 8, (4, 4), load_profile("debug", small).instance, image_size=(1, 1))
+    other = InstanceProbe(8, (4, 4), options_of("instance", "debug", {"trunk.width": "16", "trunk.heads": "2"}))
     path = save(published_names(other), tmp_path / "other.ckpt")
     with pytest.raises(ConfigError, match="another probe"):
         imported(artifacts, path, trunk__width="32")
@@ -62,5 +60,5 @@ def test_what_does_not_fit_is_refused(artifacts: Path, tmp_path: Path) -> None:
 
 def test_paper_is_the_default_profile() -> None:
     layers = import_layers({"task": "instance"})
-    config: Any = resolve(layers.schema, layers.values, {"task": "instance", "checkpoint": "x"})
-    assert config.profile == "paper" and config.trunk.width == 1024
+    config: Any = resolve(layers.start, layers.values, {"task": "instance", "checkpoint": "x"})
+    assert config.run.how.profile == "paper" and config.run.probe.trunk.width == 1024

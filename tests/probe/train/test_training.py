@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,8 @@ from configs.loader import resolve
 from probe.config import EvaluateConfig
 from probe.results import results
 from probe.results.apply import evaluate
-from probe.train.recipe import Schedule
 from probe.train.run_folder import load_checkpoint, save_checkpoint
+from probe.train.schedule import Schedule
 from probe.train.train import train
 
 Configure = Callable[..., Any]
@@ -77,10 +78,10 @@ def test_finished_run_is_returned_unless_forced(trained: Path, configure: Config
 
 
 def test_another_configuration_is_another_run(trained: Path, configure: Configure) -> None:
-    from probe.train.train import plan_runs
+    from probe.train.plan import plan_runs
 
     def run_id(**change: Any) -> str:
-        ((_, (plan,)),) = plan_runs(configure(trained, "tagging", **change))
+        (plan,) = plan_runs(configure(trained, "tagging", **change)).plans
         return str(plan.run_id)
 
     (first,) = train(configure(trained, "tagging"))
@@ -106,18 +107,18 @@ def test_resumed_run_ends_bit_identical(
     options = {"trunk__dropout": 0.2, "recipe__length": 5}
     (whole,) = train(configure(artifacts, task, **options))
 
-    from probe.train.loop import ProbePass
+    from probe.train.loop import Learner
 
-    original, calls = ProbePass.training_step, []
+    original, calls = Learner.step, []
 
-    def interrupted(self: ProbePass, batch: Any, index: int) -> None:
-        calls.append(index)
+    def interrupted(self: Learner, fabric: Any, batch: Any) -> None:
+        calls.append(self)
         if len(calls) == 4:
             raise _Stop
-        original(self, batch, index)
+        original(self, fabric, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ProbePass, "training_step", interrupted)
+        patch.setattr(Learner, "step", interrupted)
         with pytest.raises(_Stop):
             train(configure(other, task, **options))
     assert not (other / "results").exists()
@@ -131,17 +132,17 @@ def test_resumed_run_ends_bit_identical(
 
 
 def _stop_at(call: int, patch: pytest.MonkeyPatch) -> None:
-    from probe.train.loop import ProbePass
+    from probe.train.loop import Learner
 
-    original, calls = ProbePass.training_step, []
+    original, calls = Learner.step, []
 
-    def interrupted(self: ProbePass, batch: Any, index: int) -> None:
-        calls.append(index)
+    def interrupted(self: Learner, fabric: Any, batch: Any) -> None:
+        calls.append(self)
         if len(calls) == call:
             raise KeyboardInterrupt
-        original(self, batch, index)
+        original(self, fabric, batch)
 
-    patch.setattr(ProbePass, "training_step", interrupted)
+    patch.setattr(Learner, "step", interrupted)
 
 
 def test_forced_run_that_is_interrupted_is_not_finished(
@@ -261,8 +262,8 @@ def test_first_step_waits_for_its_own_batches_only(
     artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from cache.store import FeatureStore
-    from probe.train.loop import ProbePass
-    from probe.train.train import plan_runs
+    from probe.train.loop import Learner
+    from probe.train.plan import plan_runs
 
     original, read = FeatureStore.read, []
 
@@ -270,11 +271,11 @@ def test_first_step_waits_for_its_own_batches_only(
         read.append(len(items))
         return original(self, items, *args, **kwargs)
 
-    def stop(self: ProbePass, batch: Any, index: int) -> None:
+    def stop(self: Learner, fabric: Any, batch: Any) -> None:
         raise _Stop
 
     monkeypatch.setattr(FeatureStore, "read", counted)
-    monkeypatch.setattr(ProbePass, "training_step", stop)
+    monkeypatch.setattr(Learner, "step", stop)
     plan_runs(configure(artifacts, "tagging", model="deep", layers="all"))
     assert not read  # nothing is read to find out what to do
     with pytest.raises(_Stop):
@@ -299,12 +300,12 @@ def test_damaged_checkpoint_is_told(tmp_path: Path, content: bytes) -> None:
 
 
 def test_divergence_is_told(artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    from probe.tasks.tagging.module import TaggingModule
+    from probe.tasks.tagging.module import Module
 
-    def broken(self: TaggingModule, outputs: Any, targets: Any) -> dict[str, torch.Tensor]:
+    def broken(self: Module, outputs: Any, targets: Any) -> dict[str, torch.Tensor]:
         return {"loss": outputs["logits"].sum() * float("inf")}
 
-    monkeypatch.setattr(TaggingModule, "loss", broken)
+    monkeypatch.setattr(Module, "loss", broken)
     with pytest.raises(NonFiniteError, match="diverged"):
         train(configure(artifacts, "tagging"))
 
@@ -315,12 +316,12 @@ def test_selection_metric_must_exist(artifacts: Path, configure: Configure) -> N
 
 
 def test_schedule_visits_every_clip_once_per_epoch(configure: Configure) -> None:
-    recipe = configure(Path("/nowhere"), "tagging", recipe__length=7).recipe
+    recipe = configure(Path("/nowhere"), "tagging", recipe__length=7).probe.recipe
     schedule = Schedule([f"c{i}" for i in range(6)], recipe, seed=3)
     samples = [sample for round_ in range(schedule.rounds) for sample in schedule.samples(round_)]
     assert len(samples) == 7 * 2 and schedule.first_step(schedule.rounds) == 7
     assert sorted(clip for clip, epoch in samples if epoch == 0) == [f"c{i}" for i in range(6)]
-    recipe.unit = "epochs"
+    recipe = dataclasses.replace(recipe, unit="epochs")
     by_epoch = Schedule([f"c{i}" for i in range(6)], recipe, seed=3)
     assert by_epoch.rounds == 7 and by_epoch.total_steps == 21
     assert by_epoch.samples(0) == samples[:6]

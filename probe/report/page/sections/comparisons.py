@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from probe.report.contract import TASK_TITLES, ReportData
+from probe.report.contract import ReportData
 from probe.report.page.by_setting import Settings
 from probe.report.page.charts import Bar, forest
 from probe.report.page.document import Block, Cell, Charts, Column, Missing, Row, Section, Table
@@ -21,6 +21,7 @@ from probe.report.page.values import (
     signed,
     title,
 )
+from probe.task import task_title
 
 _IN_FOREST = 24
 """Pairs that a forest shows at most; the table has all."""
@@ -106,7 +107,7 @@ def pairs_section(data: ReportData, sources: Sources, settings: Settings) -> Sec
                 note += f" The {_IN_FOREST} largest differences of {len(bars)}; the table has all."
                 bars = sorted(bars, key=lambda bar: -abs(bar.value))[:_IN_FOREST]
             x_title = f"difference in {title(key)}, 95 % interval over rooms"
-            task = TASK_TITLES.get(str(rows[0]["task"]), str(rows[0]["task"]))
+            task = task_title(str(rows[0]["task"]))
             blocks.append(Charts(f"{task}: differences", [forest(task, x_title, bars)], note=note))
         blocks.append(table)
     if not blocks:

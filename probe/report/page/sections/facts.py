@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from probe.report.contract import TASK_TITLES, ReportData
+from probe.report.contract import ReportData
 from probe.report.page.by_setting import Settings
 from probe.report.page.document import Block, Cell, Column, Item, Missing, Paragraph, Row, Section, Table
 from probe.report.page.labels import Sources
 from probe.report.page.values import NONE, amount, anchor, plain_number, records, shown, size, title
 from probe.report.phrases import header
+from probe.task import task_title
 
 
 def costs_section(data: ReportData, sources: Sources) -> Section:
@@ -104,7 +105,7 @@ def _settings(data: ReportData) -> Table:
     sizes = ("train_clips", "select_clips", "report_clips", "report_rooms", "runs", "sources")
     body = []
     for row in records(data.table("settings")):
-        task = TASK_TITLES.get(str(row["task"]), str(row["task"]))
+        task = task_title(str(row["task"]))
         cells = [Cell(task, task, tags=() if row["main"] else ("not in the main table",))]
         cells += [Cell(_text(row[name]), _text(row[name])) for name in names]
         cells += [Cell(plain_number(row[name], 6), row[name]) for name in sizes]
@@ -117,7 +118,7 @@ def _runs(sources: Sources, settings: Settings, runs: Sequence[dict[str, Any]]) 
     body = []
     for row in runs:
         who = sources.of_run(row)
-        task = TASK_TITLES.get(str(row["task"]), str(row["task"]))
+        task = task_title(str(row["task"]))
         cells = [
             Cell(str(row["run_id"]), str(row["run_id"])),
             sources.cell(who),

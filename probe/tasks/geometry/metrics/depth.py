@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from probe.metrics.arrays import BoolArray, FloatArray, require_array
 from probe.metrics.score import ClipScore, Variant, check_variant
 
-__all__ = ["DEPTH_KEYS", "depth_score"]
-
 DEPTH_KEYS = ("abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "delta_1", "delta_2", "delta_3")
 """Keys of the values that `depth_score` returns."""
 

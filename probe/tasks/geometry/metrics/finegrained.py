@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from probe.metrics.arrays import BoolArray, FloatArray, IntArray, require_array
 from probe.metrics.score import ClipScore, Variant, check_variant
 
-__all__ = ["DEPTH_BINS", "FRAME_BINS", "depth_bin_errors", "error_percentiles", "frame_distance_errors"]
-
 DEPTH_BINS = 10
 """Quantile bins of true depth."""
 FRAME_BINS = 4

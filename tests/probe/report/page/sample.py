@@ -14,7 +14,7 @@ from data.dataset.targets import geometry_targets
 from probe.pictures import write_ply
 from probe.report.contract import COLUMNS, ReportData, Statement, columns_of
 from probe.report.tables.schema import TABLES
-from probe.tasks import load_task
+from probe.task import load_task
 
 TASKS = ("tagging", "instance", "geometry")
 SOURCES: tuple[dict[str, Any], ...] = (
