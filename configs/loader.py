@@ -120,8 +120,12 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
 
 @overload
 def resolve(start: type[T], layers: Sequence[Mapping[str, Any]], overrides: Mapping[str, str]) -> T: ...
+
+
 @overload
 def resolve(start: T, layers: Sequence[Mapping[str, Any]], overrides: Mapping[str, str]) -> T: ...
+
+
 def resolve(start: Any, layers: Sequence[Mapping[str, Any]], overrides: Mapping[str, str]) -> Any:
     """Return a configuration filled by YAML layers, then overrides; all checked.
 

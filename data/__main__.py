@@ -149,11 +149,8 @@ def _verify(config: VerifyConfig) -> int:
     from data.dataset.reader import PreparedDataset
     from data.look.verify import verify
 
-    return (
-        1
-        if verify(PreparedDataset.open(config.dataset, config.root), workers=config.workers, pairs=config.pairs)
-        else 0
-    )
+    problems = verify(PreparedDataset.open(config.dataset, config.root), workers=config.workers, pairs=config.pairs)
+    return 1 if problems else 0
 
 
 def _preview(config: PreviewConfig) -> int:

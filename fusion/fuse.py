@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from cache.care.describe import draw
 from cache.printing import verify_store
 from cache.source import FeatureSource
@@ -12,12 +9,11 @@ from cache.store import FeatureStore
 from configs import commands
 from configs.console import Progress, format_bytes, print_table
 from configs.errors import ConfigError, SpatialprobeError
-from configs.names import NOISE, read_models
+from configs.names import read_models
 from fusion.config import FuseConfig, InspectConfig, ListConfig, ViewConfig
 from fusion.materialise import materialise
 from fusion.opening import open_source, resolve_aliases, training_clips, view_by_name
-from fusion.recipe import Choices, Recipe
-from fusion.record import ENDING, find_views, load_record, record_of, save_record, view_entry
+from fusion.record import ENDING, find_views, load_record, save_view, view_entry
 from fusion.views.view import FusedView
 
 
@@ -55,12 +51,6 @@ def fuse(config: FuseConfig) -> int:
     if missing:
         print(f"{len(missing)} clips have no features in the parents yet; the same command adds them later")
     return 1 if missing else 0
-
-
-def save_view(root: str | None, view: FusedView, recipe: Recipe, choices: Choices, train: Sequence[str]) -> Path:
-    """Record a view below the artifact root and return the record's path."""
-    stores = tuple("" if parent.source == NOISE else Path(parent.where).name for parent in view.parents)
-    return save_record(root, record_of(view, stores, recipe, choices, tuple(train)))
 
 
 def list_views(config: ListConfig) -> int:

@@ -118,4 +118,4 @@ def unchecked_recipe(variant: str, width: int = 0, values: Mapping[str, Any] | N
     Raises:
         ConfigError: unknown variant or option.
     """
-    return resolve(Recipe, [variant_values(variant, width), values or {}], {})
+    return resolve(Recipe(), [variant_values(variant, width), values or {}], {})

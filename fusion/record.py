@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from configs.commands import ANY
 from configs.errors import CorruptionError, SpatialprobeError, StaleError, StorageError
 from configs.files import write_atomic
 from configs.identity import differences, plain
-from configs.names import parse_name
+from configs.names import NOISE, parse_name
 from configs.paths import features_path
 from fusion.recipe import Choices, Recipe, unchecked_recipe
 from fusion.views.view import FusedView
@@ -32,7 +32,7 @@ class ViewRecord:
     Attributes:
         name: as in `configs.names`.
         dataset: name of the prepared dataset.
-        stores: for each branch the folder name of its store, "" for noise and for views.
+        stores: for each branch the folder name of its store, "" for noise.
         recipe, choices: how it was made.
         train_clips: clips that a fitted recipe has looked at.
         fingerprint: everything that changes a value, as of then.
@@ -54,19 +54,31 @@ class ViewRecord:
         return self.fingerprint_sha256[:FINGERPRINT_DIGITS]
 
 
-def record_of(
-    view: FusedView, stores: tuple[str, ...], recipe: Recipe, choices: Choices, train_clips: tuple[str, ...]
-) -> ViewRecord:
-    """Return the record of an open view."""
-    clips = train_clips if recipe.fitted else ()
-    return ViewRecord(
-        view.source, view.dataset, stores, recipe, choices, clips, view.fingerprint, view.fingerprint_digest
-    )
-
-
 def record_path(root: str | os.PathLike[str] | None, dataset: str, name: str, short: str) -> Path:
     """Return the file of a record: next to the folder of the materialised store."""
     return features_path(root, dataset, name) / f"{short}{ENDING}"
+
+
+def save_view(
+    root: str | os.PathLike[str] | None, view: FusedView, recipe: Recipe, choices: Choices, train_clips: Sequence[str]
+) -> Path:
+    """Record an open view below the artifact root and return the record's path.
+
+    Args:
+        root: artifact root.
+        view: the view.
+        recipe, choices: how it was made.
+        train_clips: clips that its fits have looked at; not recorded if the recipe fits nothing.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    stores = tuple("" if parent.source == NOISE else Path(parent.where).name for parent in view.parents)
+    clips = tuple(train_clips) if recipe.fitted else ()
+    record = ViewRecord(
+        view.source, view.dataset, stores, recipe, choices, clips, view.fingerprint, view.fingerprint_digest
+    )
+    return save_record(root, record)
 
 
 def save_record(root: str | os.PathLike[str] | None, record: ViewRecord) -> Path:

@@ -10,9 +10,10 @@ if __name__ == "__main__":  # files of the working directory don't take the plac
 from collections.abc import Mapping
 from typing import Any
 
-from configs.cli import Layers, Verb, main
+from configs.cli import Verb, main
 from configs.commands import STAGES
 from probe.config import (
+    ControlsConfig,
     EvaluateConfig,
     ImportConfig,
     PredictConfig,
@@ -79,13 +80,7 @@ def _runs(config: RunsConfig) -> int:
     return 0
 
 
-def _controls_layers(overrides: Mapping[str, str]) -> Layers:
-    from probe.studies.pair import ControlsConfig
-
-    return Layers(ControlsConfig)
-
-
-def _controls(config: Any) -> int:
+def _controls(config: ControlsConfig) -> int:
     from probe.studies.pair import controls
 
     return controls(config)
@@ -131,9 +126,7 @@ VERBS = (
     Verb("predict", "Write a finished run's predictions and pictures.", PredictConfig, _predict, writes=True),
     Verb("runs", "List finished or interrupted runs.", RunsConfig, _runs),
     Verb("compare", "Test two runs against each other on the same clips.", CompareConfig, _compare, words=("a", "b")),
-    Verb(
-        "controls", "Make what the gain of a pair's fusion is read against.", _controls_layers, _controls, writes=True
-    ),
+    Verb("controls", "Make what the gain of a pair's fusion is read against.", ControlsConfig, _controls, writes=True),
     Verb("report", "Make tables and page from all finished runs.", ReportConfig, _report, writes=True),
 )
 

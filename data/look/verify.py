@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from configs import commands
 from configs.console import Progress, print_table
 from configs.errors import CorruptionError, DatasetError, MissingError
 from configs.files import sha256_file
@@ -72,7 +73,8 @@ def verify(dataset: PreparedDataset, *, workers: int = 0, pairs: int = 6) -> int
     columns = ["clips", "with problems", "depth agrees: min", "median", "ids agree: min", "median"]
     print_table(f"Verified {dataset.name}", columns, [row])
     if bad:
-        print(f"fix: delete the folders of these clips in {dataset.path / 'clips'} and run the same `prepare` again")
+        again = commands.data("prepare")
+        print(f"fix: delete the folders of these clips in {dataset.path / 'clips'} and run the same `{again}` again")
     return len(bad)
 
 

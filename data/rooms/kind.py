@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from configs import commands
 from configs.cli import Layers
 from configs.files import read_json
 from configs.options import inline, option
@@ -42,9 +43,11 @@ def _finish(dataset: Path) -> None:
 
 
 def _show(dataset: Path) -> None:
-    if (dataset / REPORT).is_file():
+    path = dataset / REPORT
+    if path.is_file():
+        again = commands.data("prepare", kind="rooms", dataset=dataset.name)
         print()
-        print_report(read_json(dataset / REPORT, fix=f"delete {dataset / REPORT} and run prepare again"))
+        print_report(read_json(path, fix=f"delete {path} and run `{again}` again, with the options it was made with"))
 
 
 KIND = Kind(_layers, _source, _finish, _show)

@@ -1,16 +1,15 @@
-"""Uncertainty of means and of any statistic over clips: bootstrap by room, paired differences.
+"""Uncertainty of means and of any statistic over clips: resampling by room.
 
 Clips of one room resemble each other, so whole rooms are resampled, never single clips. Everything is seeded, and
-the same seed and rooms draw the same resamples for every model.
+the same seed and rooms draw the same resamples for every model. Results and report use this one engine.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +17,7 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError
 from probe.metrics.arrays import FloatArray, require_array
 
-Statistic = Callable[[NDArray[np.int64]], float]
-"""From (M,) indices of clips, repeats included, to a number; NaN where undefined."""
-
-EXACT_ROOMS = 12
-"""Up to so many rooms all sign flips are enumerated."""
-FLIPS = 19_999
-"""Random sign flips beyond: p values go down to 1 / 20000, so that a correction for hundreds of comparisons leaves some
-below 0.05. They cost next to nothing, unlike resamples of a statistic."""
+Floats: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -52,61 +44,115 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class PairedDifference:
-    """Difference of two models on the same clips.
+class Resamples:
+    """Rooms drawn with replacement: the same draws for all metrics and models, so that differences are paired.
 
     Attributes:
-        interval: of the difference a - b.
-        p_value: two-sided, of no difference; NaN with fewer than two rooms.
-        test: `sign flips, exact`, `sign flips` or `bootstrap`.
+        rooms: (N,) index of each clip's room.
+        counts: (R, G) how often each room was drawn.
+        confidence: coverage of intervals.
+        seed: of the draws.
     """
 
-    interval: Interval
-    p_value: float
-    test: str
+    rooms: NDArray[np.int64]
+    counts: Floats
+    confidence: float
+    seed: int
 
+    @classmethod
+    def draw(cls, rooms: Sequence[Any] | NDArray[Any], number: int, confidence: float, seed: int) -> Resamples:
+        """Draw `number` resamples of the rooms of N clips.
 
-@dataclass(frozen=True)
-class _Groups:
-    """Clips numbered by group: (N,) index, and how many groups."""
+        Args:
+            rooms: (N,) room of each clip: names or numbers, in a sequence or an array.
+            number: resamples.
+            confidence: coverage of intervals.
+            seed: of the draws.
 
-    index: NDArray[np.int64]
-    count: int
+        Raises:
+            ConfigError: a confidence or number of resamples without meaning.
+            DatasetError: rooms in more than one axis.
+        """
+        if not 0.0 < confidence < 1.0:
+            raise ConfigError("A confidence level lies between 0 and 1", expected="such as 0.95", found=confidence)
+        if number < 1:
+            raise ConfigError("At least one resample is needed", expected="such as 2000", found=number)
+        names, index = np.unique(_names(rooms), return_inverse=True)
+        groups = len(names)
+        counts = np.zeros((number, groups))
+        if groups:
+            draws = np.random.default_rng(seed).integers(0, groups, (number, groups))
+            np.add.at(counts, (np.arange(number)[:, None], draws), 1.0)
+        return cls(index.astype(np.int64).reshape(-1), counts, confidence, seed)
 
+    @property
+    def n_rooms(self) -> int:
+        """Rooms."""
+        return int(self.counts.shape[1])
 
-def _names(groups: Sequence[Any] | NDArray[Any], n_clips: int | None = None) -> NDArray[Any]:
-    names = np.asarray(groups)
-    require_array(names, (n_clips,), None, "rooms of the clips", fix="pass one room per clip")
-    return names
+    def of_clips(self) -> Floats:
+        """Return (R, N): how often each clip is in each resample."""
+        return self.counts[:, self.rooms]
 
+    def means(self, values: Floats) -> Floats:
+        """Return (R, M) means over clips, NaN where no clip of a resample has a value.
 
-def _grouped(names: NDArray[Any]) -> _Groups:
-    if len(names) == 0:
-        return _Groups(np.zeros(0, np.int64), 0)
-    unique, index = np.unique(names, return_inverse=True)
-    return _Groups(index.astype(np.int64), len(unique))
+        Args:
+            values: (N, M); NaN is left out.
+        """
+        known = ~np.isnan(values)
+        sums, sizes = (self._by_room(x) for x in (np.where(known, values, 0.0), known.astype(np.float64)))
+        total, number = self.counts @ sums, self.counts @ sizes
+        return np.divide(total, number, out=np.full_like(total, np.nan), where=number > 0)
 
+    def room_means(self, values: Floats) -> Floats:
+        """Return (G,) the mean of each room over its clips with a value, NaN for rooms without."""
+        known = ~np.isnan(values)
+        sums = self._by_room(np.where(known, values, 0.0)[:, None])[:, 0]
+        sizes = self._by_room(known.astype(np.float64)[:, None])[:, 0]
+        return np.divide(sums, sizes, out=np.full_like(sums, np.nan), where=sizes > 0)
 
-def _interval(
-    value: float, samples: NDArray[np.float64], n_clips: int, n_groups: int, confidence: float, reason: str = ""
-) -> Interval:
-    defined = samples[~np.isnan(samples)]
-    if not reason and n_groups < 2:
-        reason = "fewer than two rooms"
-    if not reason and not len(defined):
-        reason = "undefined on every resample"
-    if reason:
-        return Interval(value, math.nan, math.nan, n_clips, n_groups, len(defined), reason)
-    tail = 50.0 * (1.0 - confidence)
-    low, high = np.percentile(defined, (tail, 100.0 - tail))
-    return Interval(value, float(low), float(high), n_clips, n_groups, len(defined))
+    def _by_room(self, values: Floats) -> Floats:
+        sums = np.zeros((self.n_rooms, values.shape[1]))
+        np.add.at(sums, self.rooms, values)
+        return sums
 
+    def interval_of_mean(self, values: Floats) -> Interval:
+        """Return the mean over clips with its interval.
 
-def _check(confidence: float, n_resamples: int) -> None:
-    if not 0.0 < confidence < 1.0:
-        raise ConfigError("A confidence level lies between 0 and 1", expected="such as 0.95", found=confidence)
-    if n_resamples < 1:
-        raise ConfigError("At least one resample is needed", expected="such as 2000", found=n_resamples)
+        If rooms have no value, the others are drawn anew: a resample holds as many rooms as have a value.
+
+        Args:
+            values: (N,); NaN is left out.
+        """
+        known = ~np.isnan(values)
+        if not known.any():
+            return Interval(math.nan, math.nan, math.nan, 0, 0, 0, "undefined on every clip")
+        draws, rooms = self, self.rooms[known]
+        if len(np.unique(rooms)) < self.n_rooms:
+            draws = Resamples.draw(rooms, len(self.counts), self.confidence, self.seed)
+            values = values[known]
+        return draws.interval(float(values[~np.isnan(values)].mean()), draws.means(values[:, None])[:, 0], len(rooms))
+
+    def interval(self, value: float, samples: Floats, n_clips: int) -> Interval:
+        """Return the percentile interval of (R,) samples of any statistic; NaN samples are left out.
+
+        Make every choice that looks at the clips, such as the best layer, inside the statistic: an interval around a
+        choice made outside is too narrow.
+        """
+        known = samples[~np.isnan(samples)]
+        reason = ""
+        if math.isnan(value):
+            reason = "undefined on all clips"
+        elif self.n_rooms < 2:
+            reason = "fewer than two rooms"
+        elif not len(known):
+            reason = "undefined on every resample"
+        if reason:
+            return Interval(value, math.nan, math.nan, n_clips, self.n_rooms, len(known), reason)
+        tail = 50.0 * (1.0 - self.confidence)
+        low, high = np.percentile(known, (tail, 100.0 - tail))
+        return Interval(value, float(low), float(high), n_clips, self.n_rooms, len(known))
 
 
 def bootstrap_mean(
@@ -130,155 +176,12 @@ def bootstrap_mean(
         ConfigError: a confidence or number of resamples without meaning.
         DatasetError: not one room per clip, or values that are not an array of floats.
     """
-    _check(confidence, n_resamples)
     require_array(values, (None,), "float", "values of the clips", fix="pass one value per clip")
-    values, names = np.asarray(values, np.float64), _names(groups, len(values))
-    known = ~np.isnan(values)
-    grouped = _grouped(names[known])
-    if not known.any():
-        return Interval(math.nan, math.nan, math.nan, 0, 0, 0, "undefined on every clip")
-    sums = np.bincount(grouped.index, values[known], grouped.count)
-    sizes = np.bincount(grouped.index, minlength=grouped.count)
-    draws = np.random.default_rng(seed).integers(0, grouped.count, (n_resamples, grouped.count))
-    samples = sums[draws].sum(axis=1) / sizes[draws].sum(axis=1)
-    return _interval(float(values[known].mean()), samples, int(known.sum()), grouped.count, confidence)
+    draws = Resamples.draw(_names(groups, len(values)), n_resamples, confidence, seed)
+    return draws.interval_of_mean(np.asarray(values, np.float64))
 
 
-def bootstrap_statistic(
-    statistic: Statistic,
-    groups: Sequence[Any] | NDArray[Any],
-    *,
-    confidence: float = 0.95,
-    n_resamples: int = 1000,
-    seed: int = 0,
-) -> Interval:
-    """Any statistic of the clips (mAP, a best layer's score) with an interval from resampled rooms.
-
-    Make every choice that looks at the clips, such as the best layer, inside `statistic`: an interval around a
-    choice made outside is too narrow.
-
-    Args:
-        statistic: from clip indices to a number.
-        groups: (N,) room of each clip: names or numbers, in a sequence or an array.
-        confidence: coverage of the interval.
-        n_resamples: bootstrap resamples, each one call of `statistic`.
-        seed: of the resamples.
-
-    Raises:
-        ConfigError: a confidence or number of resamples without meaning.
-        DatasetError: rooms in more than one axis.
-    """
-    _check(confidence, n_resamples)
-    grouped = _grouped(_names(groups))
-    value, samples = _resampled(statistic, grouped, n_resamples, seed)
-    reason = "undefined on all clips" if math.isnan(value) else ""
-    return _interval(value, samples, len(grouped.index), grouped.count, confidence, reason)
-
-
-def _resampled(
-    statistic: Statistic, grouped: _Groups, n_resamples: int, seed: int
-) -> tuple[float, NDArray[np.float64]]:
-    if not grouped.count:
-        return math.nan, np.zeros(0)
-    members = np.split(
-        np.argsort(grouped.index, kind="stable"), np.cumsum(np.bincount(grouped.index, minlength=grouped.count))[:-1]
-    )
-    value = float(statistic(np.arange(len(grouped.index))))
-    draws = np.random.default_rng(seed).integers(0, grouped.count, (n_resamples, grouped.count))
-    samples = [float(statistic(np.concatenate([members[group] for group in draw]))) for draw in draws]
-    return value, np.array(samples)
-
-
-def paired_difference(
-    first: FloatArray,
-    second: FloatArray,
-    groups: Sequence[Any] | NDArray[Any],
-    *,
-    confidence: float = 0.95,
-    n_resamples: int = 2000,
-    n_flips: int = FLIPS,
-    seed: int = 0,
-) -> PairedDifference:
-    """Mean difference of two models over the clips where both have a value.
-
-    The interval resamples rooms. The p value flips the sign of whole rooms, as no difference would allow: over all
-    2^G assignments for up to 12 rooms, over `n_flips` random ones beyond (counting the observed one).
-
-    Args:
-        first: (N,) per clip, NaN = undefined.
-        second: (N,) per clip, same order.
-        groups: (N,) room of each clip: names or numbers, in a sequence or an array.
-        confidence: coverage of the interval.
-        n_resamples: bootstrap resamples of the interval.
-        n_flips: random sign flips of more than 12 rooms.
-        seed: of both.
-
-    Raises:
-        ConfigError: a confidence or number of resamples without meaning.
-        DatasetError: not one room and one value of each model per clip, or values that are not arrays of floats.
-    """
-    fix = "pass one value per clip, of the same clips for both models"
-    require_array(first, (None,), "float", "values of the first model", fix=fix)
-    require_array(second, first.shape, "float", "values of the second model", fix=fix)
-    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    interval = bootstrap_mean(difference, groups, confidence=confidence, n_resamples=n_resamples, seed=seed)
-    if interval.n_groups < 2:
-        return PairedDifference(interval, math.nan, "sign flips")
-    known = ~np.isnan(difference)
-    grouped = _grouped(_names(groups)[known])
-    totals = np.bincount(grouped.index, difference[known], grouped.count)
-    exact = grouped.count <= EXACT_ROOMS
-    signs = _signs(grouped.count, 2**grouped.count if exact else n_flips, None if exact else seed)
-    # sums of the same numbers in another order differ in the last bits: without slack, ties would be missed
-    extreme = np.abs(signs @ totals) >= abs(totals.sum()) - 1e-9 * np.abs(totals).sum()
-    p_value = float(extreme.mean()) if exact else float((extreme.sum() + 1) / (n_flips + 1))
-    return PairedDifference(interval, p_value, "sign flips, exact" if exact else "sign flips")
-
-
-@lru_cache(maxsize=4)
-def _signs(rooms: int, number: int, seed: int | None) -> NDArray[np.float64]:
-    """Return (number, rooms) of -1 and 1: all assignments without a seed, else random ones, the same for every pair."""
-    if seed is None:
-        bits = np.arange(number)[:, None] >> np.arange(rooms) & 1
-    else:
-        bits = np.random.default_rng(seed).integers(0, 2, (number, rooms), dtype=np.int8)
-    signs: NDArray[np.float64] = np.where(bits, -1.0, 1.0)
-    return signs
-
-
-def paired_statistic(
-    first: Statistic,
-    second: Statistic,
-    groups: Sequence[Any] | NDArray[Any],
-    *,
-    confidence: float = 0.95,
-    n_resamples: int = 1000,
-    seed: int = 0,
-) -> PairedDifference:
-    """Difference of a statistic that is no mean over clips (mAP) between two models, on the same resamples.
-
-    The two-sided p value is twice the smaller share of resamples on either side of zero, counting one more on each
-    side so that it is never 0.
-
-    Args:
-        first: statistic of the first model.
-        second: statistic of the second model.
-        groups: (N,) room of each clip: names or numbers, in a sequence or an array.
-        confidence: coverage of the interval.
-        n_resamples: bootstrap resamples.
-        seed: of the resamples.
-
-    Raises:
-        ConfigError: a confidence or number of resamples without meaning.
-        DatasetError: rooms in more than one axis.
-    """
-    _check(confidence, n_resamples)
-    grouped = _grouped(_names(groups))
-    value, samples = _resampled(lambda index: first(index) - second(index), grouped, n_resamples, seed)
-    reason = "undefined on all clips" if math.isnan(value) else ""
-    interval = _interval(value, samples, len(grouped.index), grouped.count, confidence, reason)
-    if interval.reason:
-        return PairedDifference(interval, math.nan, "bootstrap")
-    defined = samples[~np.isnan(samples)]
-    side = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
-    return PairedDifference(interval, min(1.0, 2.0 * (side + 1) / (len(defined) + 1)), "bootstrap")
+def _names(groups: Sequence[Any] | NDArray[Any], n_clips: int | None = None) -> NDArray[Any]:
+    names = np.asarray(groups)
+    require_array(names, (n_clips,), None, "rooms of the clips", fix="pass one room per clip")
+    return names

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from probe.metrics.comparison import smallest_p
 from probe.report.contract import Statement, Topic
 from probe.report.phrases import count, header, listed, p_text, shown
 from probe.report.scores.boards import Board
 from probe.report.scores.entries import Entry
 from probe.report.scores.families import Comparison
-from probe.report.scores.paired import ALPHA, smallest_p
+from probe.report.scores.paired import ALPHA
 from probe.report.tables.comparison_tables import pair_cell
 from probe.report.tables.frames import score_cell
 from probe.task import task_title

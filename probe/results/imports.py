@@ -106,17 +106,16 @@ def read_published(path: str | Path) -> dict[str, Tensor]:
     return found
 
 
-def translate(published: Mapping[str, Tensor], renames: Sequence[tuple[str, str]] = ()) -> dict[str, Tensor]:
+def translate(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors under the names used here; 1x1 convolutions become matrices, class heads one matrix.
 
     Args:
         published: names after `probe.` -> tensors.
-        renames: patterns and replacements tried before `RENAMES`, for checkpoints of other versions.
 
     Raises:
         ConfigError: names that no pattern covers, or class heads with gaps in their numbers.
     """
-    patterns = [(re.compile(pattern), text) for pattern, text in (*renames, *RENAMES)]
+    patterns = [(re.compile(pattern), text) for pattern, text in RENAMES]
     state: dict[str, Tensor] = {}
     rows: dict[str, dict[int, Tensor]] = {}
     unknown = []
@@ -132,7 +131,11 @@ def translate(published: Mapping[str, Tensor], renames: Sequence[tuple[str, str]
         else:
             state[target] = tensor.flatten(1) if re.fullmatch(r"head\.proj[123]\.weight", target) else tensor
     if unknown:
-        raise ConfigError("tensors with unexpected names", found=_few(unknown), fix="pass renames=[(pattern, name)]")
+        raise ConfigError(
+            "tensors with unexpected names",
+            found=_few(unknown),
+            fix="import a checkpoint of one of the published probes",
+        )
     for target, numbered in rows.items():
         if sorted(numbered) != list(range(len(numbered))):
             raise ConfigError("class heads are missing", expected="numbers without gaps", found=sorted(numbered))
@@ -141,7 +144,7 @@ def translate(published: Mapping[str, Tensor], renames: Sequence[tuple[str, str]
     return state
 
 
-def load_published(probe: nn.Module, path: str | Path, renames: Sequence[tuple[str, str]] = ()) -> None:
+def load_published(probe: nn.Module, path: str | Path) -> None:
     """Load a published checkpoint into a probe that was built for the same task, width and depth.
 
     Class embeddings aren't part of published checkpoints: the probe keeps those it was built with. Nothing is
@@ -152,7 +155,7 @@ def load_published(probe: nn.Module, path: str | Path, renames: Sequence[tuple[s
         ConfigError: missing, unexpected or wrongly shaped tensors; the message names them.
         NonFiniteError: NaN or infinite weights.
     """
-    state = translate(read_published(path), renames)
+    state = translate(read_published(path))
     own = probe.state_dict()
     if "head.class_embeddings" in own:
         state.setdefault("head.class_embeddings", own["head.class_embeddings"])

@@ -22,7 +22,7 @@ from configs.errors import (
     StoreError,
     VersionError,
 )
-from tests.cache.memory import MemoryBackend
+from tests.cache.storage.memory import MemoryBackend
 from tests.stores import FINGERPRINT, make_clips, make_features, make_spec, make_store
 
 DTYPES = ["bfloat16", "float16", "float32"]

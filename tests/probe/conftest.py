@@ -13,10 +13,11 @@ import pytest
 
 from configs.identity import digest
 from probe.metrics.score import ClipScore
-from probe.metrics.scores import Scores, Statistic
+from probe.metrics.scores import Scores
 from probe.results.write import write_tables
 from probe.task import load_task
 from probe.tasks.tagging.metrics import tagging_score
+from probe.tasks.tagging.resampled import tagging_samples
 
 CLASSES = ("wall", "bed", "sink")
 RATES = (0.9, 0.5, 0.1)
@@ -35,13 +36,11 @@ class Study:
         """Add a tagging run from (N, C) logits and labels."""
         variant = options.get("variant", "standard")
         scores = Scores(list(self.clips), [ClipScore({"log_loss": 1.0}) for _ in self.clips])
-
-        def of(key: str) -> Any:
-            return lambda i: tagging_score(labels[i], logits[i], np.array(RATES), variant=variant).values[key]
-
         whole = tagging_score(labels, logits, np.array(RATES), variant=variant)
-        scores.pooled = {key: Statistic(value, of(key)) for key, value in whole.values.items()}
         names = ("head", "mid", "tail")
+        buckets = [names[index] for index in whole.buckets]
+        scores.pooled = whole.values
+        scores.resampled = lambda counts: tagging_samples(labels.astype(bool), logits, buckets, counts, variant)[0]
         scores.classes = [
             {"name": CLASSES[c], "ap": None if np.isnan(whole.ap[c]) else float(whole.ap[c]), "f1": None,
              "positives": int(labels[:, c].sum()), "train_rate": RATES[c], "bucket": names[whole.buckets[c]]}

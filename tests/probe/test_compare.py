@@ -9,7 +9,7 @@ import pytest
 
 from configs.errors import ConfigError, MissingError
 from probe.__main__ import VERBS
-from probe.metrics.statistics import paired_difference
+from probe.metrics.comparison import paired_difference
 from probe.report.config import CompareConfig
 from probe.studies.compare import compare, print_comparison
 

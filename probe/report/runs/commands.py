@@ -11,10 +11,9 @@ from configs import commands
 from configs.commands import portable
 from configs.errors import ConfigError, SpatialprobeError
 from configs.identity import plain
-from configs.loader import resolve
 from configs.options import as_typed
 from fusion.record import fuse_command, load_record, record_path
-from probe.config import NOT_IDENTITY, train_layers
+from probe.config import NOT_IDENTITY, read_run
 from probe.report.runs.collect import Run
 from probe.report.runs.stores import StoreFacts
 
@@ -80,8 +79,7 @@ def features_command(run: Run, facts: StoreFacts) -> str:
 def _defaults(task: str, profile: str) -> Mapping[str, Any]:
     """Return key -> value of a run of which nothing but task and profile is given; empty for an unknown profile."""
     try:
-        layers = train_layers({"task": task, "profile": profile})
-        return _flat(plain(as_typed(resolve(layers.start, layers.values, {"task": task, "profile": profile}))))
+        return _flat(plain(as_typed(read_run({"task": task, "profile": profile}))))
     except ConfigError:
         return {}
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from probe.metrics.resamples import Floats
-from probe.metrics.statistics import Interval
+from probe.metrics.statistics import Floats, Interval
 from probe.report.published import published_rows
 from probe.report.runs.settings import Setting, main_settings
 from probe.report.runs.sources import TAP_ROLES

@@ -11,7 +11,7 @@ import numpy as np
 
 from configs.identity import digest
 from configs.names import read_source
-from probe.metrics.correction import holm
+from probe.metrics.comparison import holm
 from probe.metrics.statistics import Interval
 from probe.report.runs.sources import CEILING, FLOOR, ORIGIN, Source
 from probe.report.scores.entries import Entry, counted

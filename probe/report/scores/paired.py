@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from probe.metrics.resamples import Floats, Resamples
-from probe.metrics.statistics import EXACT_ROOMS, FLIPS, Interval, paired_difference
+from probe.metrics.comparison import PairedDifference, paired_difference, paired_resamples
+from probe.metrics.statistics import Floats, Interval
 from probe.report.scores.entries import Entry
 
 ALPHA = 0.05
@@ -60,68 +60,37 @@ def paired(a: Entry, b: Entry, metric: str) -> Paired:
     better = a.metrics[metric].better
     if first is None or second is None or a.clips is None or b.clips is None:
         return _untested(metric, a, b, "no values")
-    draws = a.clips.resamples
     if len(first.per_clip) and len(second.per_clip):
-        return _per_clip(metric, first.per_clip, second.per_clip, a, draws, better)
+        return _paired(metric, *_per_clip(first.per_clip, second.per_clip, a), better)
     if not len(first.samples) or not len(second.samples):
         return _untested(metric, a, b, a.scored.gap or b.scored.gap or "the metric is not resampled")
-    return _pooled(metric, a, b, draws, better)
+    values = first.interval.value, second.interval.value
+    found = paired_resamples(values[0] - values[1], first.samples - second.samples, a.clips.resamples)
+    return _paired(metric, values, found, better)
 
 
-def _per_clip(metric: str, a: Floats, b: Floats, entry: Entry, draws: Resamples, better: str) -> Paired:
-    assert entry.clips is not None
-    known = ~(np.isnan(a) | np.isnan(b))
-    options = {"confidence": draws.confidence, "n_resamples": entry.clips.number, "seed": draws.seed}
-    found = paired_difference(a, b, entry.clips.rooms, **options)  # type: ignore[arg-type]
+def _paired(metric: str, values: tuple[float, float], found: PairedDifference, better: str) -> Paired:
     sign = 1.0 if better == "higher" else -1.0
-    rooms = draws.room_means(np.where(known, a - b, np.nan))
-    rooms = sign * rooms[~np.isnan(rooms)]
-    spread = float(rooms.std(ddof=1)) if len(rooms) > 2 else math.nan
-    value = found.interval.value
     return Paired(
         metric,
-        float(a[known].mean()) if known.any() else math.nan,
-        float(b[known].mean()) if known.any() else math.nan,
+        *values,
         found.interval,
-        sign * value,
+        sign * found.interval.value,
         found.p_value,
-        smallest_p(found.interval.n_groups),
-        float(rooms.mean()) / spread if spread > 1e-12 else math.nan,
-        float((rooms > 0).mean()) if len(rooms) else math.nan,
+        found.smallest,
+        sign * found.effect,
+        float(np.mean([sign * room > 0 for room in found.rooms])) if found.rooms else math.nan,
         found.test,
         found.interval.reason,
     )
 
 
-def _pooled(metric: str, a: Entry, b: Entry, draws: Resamples, better: str) -> Paired:
-    first, second = a.scored.scores[metric], b.scored.scores[metric]
-    assert a.clips is not None
-    difference = first.interval.value - second.interval.value
-    samples = first.samples - second.samples
-    interval = draws.interval(difference, samples, len(a.clips.ids))
-    sign = 1.0 if better == "higher" else -1.0
-    known = samples[~np.isnan(samples)]
-    p, effect = math.nan, math.nan
-    smallest = max(smallest_p(draws.n_rooms), 2.0 / (len(known) + 1))
-    if not interval.reason:
-        side = min(int((known <= 0).sum()), int((known >= 0).sum()))
-        p = max(min(1.0, 2.0 * (side + 1) / (len(known) + 1)), smallest)
-        spread = float(known.std(ddof=1)) * math.sqrt(draws.n_rooms) if len(known) > 1 else 0.0
-        effect = sign * difference / spread if spread > 1e-12 and draws.n_rooms > 2 else math.nan
-    test = "bootstrap, bounded by sign flips"
-    return Paired(
-        metric,
-        first.interval.value,
-        second.interval.value,
-        interval,
-        sign * difference,
-        p,
-        smallest,
-        effect,
-        math.nan,
-        test,
-        interval.reason,
-    )
+def _per_clip(a: Floats, b: Floats, entry: Entry) -> tuple[tuple[float, float], PairedDifference]:
+    assert entry.clips is not None
+    clips, known = entry.clips, ~(np.isnan(a) | np.isnan(b))
+    values = (float(a[known].mean()), float(b[known].mean())) if known.any() else (math.nan, math.nan)
+    options = {"confidence": clips.confidence, "seed": clips.seed}
+    return values, paired_difference(a, b, clips.rooms, n_resamples=clips.number, **options)  # type: ignore[arg-type]
 
 
 def _untested(metric: str, a: Entry, b: Entry, reason: str) -> Paired:
@@ -132,13 +101,6 @@ def _untested(metric: str, a: Entry, b: Entry, reason: str) -> Paired:
     return Paired(
         metric, ours, theirs, interval, advantage, nothing, nothing, nothing, nothing, test="none", reason=reason
     )
-
-
-def smallest_p(rooms: int) -> float:
-    """Return the smallest p value of sign flips of that many rooms; NaN with fewer than two."""
-    if rooms < 2:
-        return math.nan
-    return 2.0 ** (1 - rooms) if rooms <= EXACT_ROOMS else max(2.0 ** (1 - rooms), 1.0 / (FLIPS + 1))
 
 
 def verdict(pair: Paired, p_holm: float, same_features: bool) -> str:

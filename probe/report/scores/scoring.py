@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.metrics.resamples import Floats, Resamples
-from probe.metrics.statistics import Interval, bootstrap_mean
+from probe.metrics.statistics import Floats, Interval, Resamples
 from probe.report.contract import task_columns
 from probe.report.runs.collect import Run
 from probe.tasks.tagging.resampled import tagging_samples
@@ -143,17 +142,10 @@ def _of_mean(values: Floats, clips: ReportClips, *, keep: bool) -> Score:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing are NaN, as they should be
         mean, seeds = np.nanmean(values, axis=0), np.nanmean(values, axis=1)
-    known = ~np.isnan(mean)
     draws = clips.resamples
-    rooms = len(np.unique(draws.rooms[known]))
-    samples = draws.means(mean[:, None])[:, 0]
-    if rooms == draws.n_rooms and known.any():
-        interval = draws.interval(float(mean[known].mean()), samples, int(known.sum()))
-    else:
-        options = {"confidence": clips.confidence, "seed": clips.seed}
-        interval = bootstrap_mean(mean, clips.rooms, n_resamples=clips.number, **options)  # type: ignore[arg-type]
-    kept = samples if keep else np.zeros(0)
-    return Score(interval, tuple(float(s) for s in seeds), int((~known).sum()), kept, mean)
+    kept = draws.means(mean[:, None])[:, 0] if keep else np.zeros(0)
+    undefined = int(np.isnan(mean).sum())
+    return Score(draws.interval_of_mean(mean), tuple(float(s) for s in seeds), undefined, kept, mean)
 
 
 def _pooled(

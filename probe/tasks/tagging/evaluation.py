@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from probe.metrics.score import ClipScore, Variant
-from probe.metrics.scores import Scores, Statistic, flat, number
+from probe.metrics.scores import Scores, flat, number
 from probe.module import Batch
 from probe.tasks.tagging.metrics import tagging_score
+from probe.tasks.tagging.resampled import BUCKETS, tagging_samples
 
 KEYS = ("map", "ap_head", "ap_mid", "ap_tail", "mid_ratio", "of1", "cf1")
 
@@ -57,25 +57,10 @@ class TaggingEvaluator:
         whole = tagging_score(labels, logits, self.rates, variant=self.variant)
         chance = tagging_score(labels, np.zeros_like(logits), self.rates)
 
-        # All metrics are resampled with the same indices: each resample is scored once.
-        known: dict[bytes, dict[str, float]] = {}
-
-        def resampled(key: str) -> Callable[[NDArray[np.int64]], float]:
-            def value(index: NDArray[np.int64]) -> float:
-                name = index.tobytes()
-                if name not in known:
-                    score = tagging_score(labels[index], logits[index], self.rates, variant=self.variant)
-                    known[name] = score.values
-                return known[name][key]
-
-            return value
-
-        def resampled_chance(index: NDArray[np.int64]) -> float:
-            rates = labels[index].mean(axis=0)
-            return float(rates[rates > 0].mean()) if (rates > 0).any() else math.nan
-
-        self._scores.pooled = {key: Statistic(whole.values[key], resampled(key)) for key in KEYS}
-        self._scores.pooled["chance_map"] = Statistic(chance.values["map"], resampled_chance)
+        pooled = {key: whole.values[key] for key in KEYS}
+        self._scores.pooled = {**pooled, "chance_map": chance.values["map"]}
+        buckets = [BUCKETS[index] for index in whole.buckets]
+        self._scores.resampled = lambda counts: tagging_samples(labels > 0.5, logits, buckets, counts, self.variant)[0]
         self._scores.classes = [self._class_row(whole, i) for i in range(len(self.class_names))]
         return self._scores
 
@@ -86,5 +71,5 @@ class TaggingEvaluator:
             "f1": number(whole.f1[i]),
             "positives": int(whole.n_positives[i]),
             "train_rate": number(self.rates[i]),
-            "bucket": ("head", "mid", "tail")[int(whole.buckets[i])],
+            "bucket": BUCKETS[int(whole.buckets[i])],
         }

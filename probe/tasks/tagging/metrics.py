@@ -16,9 +16,6 @@ from configs.errors import DatasetError, MissingError, NonFiniteError
 from probe.metrics.arrays import BoolArray, FloatArray, IntArray, NumberArray, require_array
 from probe.metrics.score import Variant, check_variant
 
-THRESHOLD_GRID: NDArray[np.float64] = np.linspace(0.05, 0.95, 19)
-"""Candidate thresholds of `best_thresholds`, as published."""
-
 _F1_FIX = "pass one row per clip and one column per class, the same for labels and probabilities"
 
 
@@ -82,30 +79,6 @@ def f1_scores(
     )
 
 
-def best_thresholds(
-    labels: BoolArray, probabilities: FloatArray, grid: FloatArray = THRESHOLD_GRID
-) -> NDArray[np.float64]:
-    """Threshold of best F1 per class on a grid; the first maximum wins.
-
-    Choose thresholds on the selection split and score the report split with them, never on the same clips.
-
-    Args:
-        labels: (N, C) bool.
-        probabilities: (N, C) in [0, 1].
-        grid: (K,) candidates.
-
-    Returns:
-        (C,) threshold, NaN for a class without positives.
-
-    Raises:
-        DatasetError: shapes differ, or a dtype is wrong.
-    """
-    require_array(grid, (None,), "float", "grid of thresholds", fix="pass a flat array of candidates")
-    f1 = np.stack([f1_scores(labels, probabilities, float(value)).per_class for value in grid])
-    present = labels.any(axis=0)
-    return np.where(present, grid[np.argmax(np.where(present, f1, 0.0), axis=0)], np.nan)
-
-
 _FIX = "pass one row per clip and one column per class, the same for labels and scores"
 
 
@@ -130,24 +103,6 @@ class TaggingScore:
     buckets: NDArray[np.int64]
 
 
-def presence_labels(pixels: IntArray, *, min_pixels: int = 200, min_views: int = 1) -> BoolArray:
-    """Which classes a clip shows, from pixel counts per view (published protocol: 200 pixels, 1 view).
-
-    Args:
-        pixels: (V, C) integer, pixels of each class in each sampled view.
-        min_pixels: pixels needed over all views together.
-        min_views: views that must show at least one pixel; 2 for the rates of the training split.
-
-    Returns:
-        (C,) bool.
-
-    Raises:
-        DatasetError: not two axes, or not integers.
-    """
-    require_array(pixels, (None, None), "integer", "pixel counts", fix="pass one row per view and one column per class")
-    return np.asarray((pixels.sum(axis=0) >= min_pixels) & ((pixels > 0).sum(axis=0) >= min_views))
-
-
 def probabilities_of(logits: FloatArray) -> FloatArray:
     """Return the sigmoid of logits of any shape: float64 in [0, 1], same shape."""
     from scipy.special import expit
@@ -155,18 +110,16 @@ def probabilities_of(logits: FloatArray) -> FloatArray:
     return np.asarray(expit(np.asarray(logits, np.float64)), np.float64)
 
 
-def ranking_scores(scores: FloatArray, *, variant: Variant = "standard", from_logits: bool = True) -> FloatArray:
+def ranking_scores(logits: FloatArray, *, variant: Variant = "standard") -> FloatArray:
     """Numbers that clips are ranked by.
 
     The published code ranks sigmoid probabilities, in which large logits tie; logits themselves don't.
     """
-    scores = np.asarray(scores, np.float64)
-    return probabilities_of(scores) if from_logits and variant == "paper" else scores
+    logits = np.asarray(logits, np.float64)
+    return probabilities_of(logits) if variant == "paper" else logits
 
 
-def average_precision(
-    labels: NumberArray, scores: FloatArray, *, variant: Variant = "standard", from_logits: bool = True
-) -> NDArray[np.float64]:
+def average_precision(labels: NumberArray, scores: FloatArray, *, variant: Variant = "standard") -> NDArray[np.float64]:
     """Average precision of each class: the step integral of precision over recall.
 
     `standard` takes one step per distinct score (equal to scikit-learn's `average_precision_score`); `paper` one
@@ -174,9 +127,8 @@ def average_precision(
 
     Args:
         labels: (N, C) 0 or 1, as bool, integer or float.
-        scores: (N, C) float, finite.
+        scores: (N, C) float, finite logits.
         variant: see above.
-        from_logits: whether scores are logits; matters for `paper` only.
 
     Returns:
         (C,) in [0, 1]; NaN for a class without positives.
@@ -190,7 +142,7 @@ def average_precision(
     n_clips, n_classes = positive.shape
     if n_clips == 0:
         return np.full(n_classes, np.nan)
-    ranked = ranking_scores(scores, variant=variant, from_logits=from_logits)
+    ranked = ranking_scores(scores, variant=variant)
     order = np.argsort(-ranked, axis=0, kind="stable")
     hit = np.take_along_axis(positive, order, axis=0)
     true_positives = np.cumsum(hit, axis=0)
@@ -293,17 +245,15 @@ def tagging_score(
     train_positive_rate: FloatArray | None,
     *,
     variant: Variant = "standard",
-    from_logits: bool = True,
     thresholds: float | FloatArray = 0.5,
 ) -> TaggingScore:
     """All tagging metrics of a split.
 
     Args:
         labels: (N, C) 0 or 1, as bool, integer or float.
-        scores: (N, C) float: logits, or probabilities with `from_logits=False`.
+        scores: (N, C) float logits.
         train_positive_rate: (C,) for the buckets; required.
         variant: definition of average precision and of F1 without any positive.
-        from_logits: whether scores are logits.
         thresholds: probability threshold of F1, one for all or (C,) float.
 
     Raises:
@@ -311,10 +261,9 @@ def tagging_score(
     """
     buckets = frequency_buckets(train_positive_rate)
     require_array(labels, (None, len(buckets)), "number", "labels", fix="pass one positive rate per class")
-    ap = average_precision(labels, scores, variant=variant, from_logits=from_logits)
+    ap = average_precision(labels, scores, variant=variant)
     positive = labels.astype(bool)
-    probabilities = probabilities_of(scores) if from_logits else np.asarray(scores, np.float64)
-    f1 = f1_scores(positive, probabilities, thresholds, variant=variant)
+    f1 = f1_scores(positive, probabilities_of(scores), thresholds, variant=variant)
     return TaggingScore(
         values=bucket_means(ap, buckets) | {"of1": f1.of1, "cf1": f1.cf1},
         ap=ap,

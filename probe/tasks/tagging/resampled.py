@@ -1,4 +1,4 @@
-"""Tagging metrics of many resamples at once; equal to `probe.metrics.tagging_score` on the repeated clips."""
+"""Tagging metrics of many resamples at once; equal to `tagging_score` on the repeated clips."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from probe.metrics.resamples import Floats
 from probe.metrics.score import Variant
+from probe.metrics.statistics import Floats
 from probe.tasks.tagging.metrics import ranking_scores
 
 BUCKETS = ("head", "mid", "tail")

@@ -1,4 +1,4 @@
-"""Means over clips: what is left out, how it is counted, and the published habit of keeping batch weights."""
+"""Means over clips: what is left out, and how it is counted."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from configs.errors import ConfigError
-from probe.metrics.aggregate import clip_values, mean_over_clips, published_means
 from probe.metrics.score import ClipScore
+from probe.metrics.scores import clip_values, mean_over_clips
 
 
 def test_undefined_clips_are_left_out_and_counted() -> None:
@@ -30,10 +29,7 @@ def test_published_zeros_of_clips_without_objects_stay_out_of_the_mean() -> None
     empty = ClipScore.without_value(("t_miou",), "no objects", {"n_objects": 0}, value=0.0)
     clips = [ClipScore({"t_miou": 0.4}, {"n_objects": 1}), empty, ClipScore({"t_miou": 0.0}, {"n_objects": 3})]
     assert mean_over_clips(clips)["t_miou"].value == 0.2
-    assert mean_over_clips(clips, weight_by={"t_miou": "n_objects"})["t_miou"].value == pytest.approx(0.1)
     np.testing.assert_array_equal(clip_values(clips, "t_miou"), [0.4, math.nan, 0.0])
-    with pytest.raises(ConfigError, match="count"):
-        mean_over_clips(clips, weight_by={"t_miou": "n_pixels"})
 
 
 def test_nothing_defined_and_nothing_at_all() -> None:
@@ -46,21 +42,3 @@ def test_scores_join_and_explain_every_nan() -> None:
     assert joined.values["a"] == 1.0
     assert joined.counts == {"n": 2, "m": 3}
     assert joined.undefined == {"b": "not a number"}
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_published_mean_keeps_the_weight_of_batches(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    values = np.where(rng.random(23) < 0.4, math.nan, rng.random(23))
-    values[5:10] = math.nan  # one batch without any value
-    clips = [ClipScore({"abs_rel": float(v)}) for v in values]
-    total = weight = 0.0
-    for start in range(0, 23, 5):
-        known = [v for v in values[start : start + 5].tolist() if not math.isnan(v)]
-        if known:
-            total += sum(known) / len(known) * len(values[start : start + 5])
-            weight += len(values[start : start + 5])
-    assert published_means(clips, 5)["abs_rel"] == pytest.approx(total / weight)
-    assert published_means(clips, 1)["abs_rel"] == pytest.approx(mean_over_clips(clips)["abs_rel"].value)
-    with pytest.raises(ConfigError):
-        published_means(clips, 0)

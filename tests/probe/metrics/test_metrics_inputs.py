@@ -51,10 +51,6 @@ def geometry() -> ClipGeometry:
     return ClipGeometry(floats(*MAPS), floats(*MAPS, 3), poses())
 
 
-def per_clip(index: NDArray[np.int64]) -> float:
-    return float(index.mean())
-
-
 ROOMS = np.array([0, 0, 1, 1, 2, 2, 3])
 DISTANCES = metrics.point_distances(floats(*MAPS, 3), floats(*MAPS, 3), np.ones(MAPS, bool), np.ones(MAPS, bool))
 MATCHES = metrics.match_objects(ids(*MAPS), ids(*MAPS))
@@ -62,9 +58,7 @@ MATCHES = metrics.match_objects(ids(*MAPS), ids(*MAPS))
 CALLS: dict[str, dict[str, Any]] = {
     "align_similarity": {"source": floats(N, 3), "target": floats(N, 3)},
     "average_precision": {"labels": mask(N, C), "scores": floats(N, C)},
-    "best_thresholds": {"labels": mask(N, C), "probabilities": floats(N, C) - 0.5, "grid": np.array([0.2, 0.5])},
     "bootstrap_mean": {"values": floats(N), "groups": ROOMS},
-    "bootstrap_statistic": {"statistic": per_clip, "groups": ROOMS, "n_resamples": 3},
     "bucket_means": {"ap": floats(C), "buckets": np.arange(C) % 3},
     "cluster_cells": {"embeddings": floats(S, 2, 3, 4)},
     "confidence_mask": {"confidence": floats(*MAPS), "valid": mask(*MAPS)},
@@ -88,7 +82,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "match_objects": {"prediction": ids(*MAPS), "truth": ids(*MAPS), "valid": mask(*MAPS)},
     "pair_errors": {"prediction": poses(), "truth": poses()},
     "paired_difference": {"first": floats(N), "second": floats(N), "groups": ROOMS},
-    "paired_statistic": {"first": per_clip, "second": per_clip, "groups": ROOMS, "n_resamples": 3},
     "point_distances": {
         "prediction": floats(*MAPS, 3),
         "truth": floats(*MAPS, 3),
@@ -98,7 +91,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "pointmap_score": {"distances": DISTANCES, "confidence": floats(*MAPS)},
     "pose_auc": {"errors": floats(N), "limit": 30},
     "pose_score": {"prediction": poses(), "truth": poses()},
-    "presence_labels": {"pixels": ids(S, C)},
     "score_embeddings": {
         "embeddings": floats(S, 2, 3, 4),
         "truth": ids(*MAPS),
@@ -114,10 +106,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "upsample_labels": {"labels": ids(S, 2, 3), "size": (H, W)},
 }
 """A valid call of each public metric that takes arrays, every array given."""
-WITHOUT_ARRAYS = {"clip_values", "holm", "mean_over_clips", "mid_ratio_over_models", "published_means"}
+WITHOUT_ARRAYS = {"clip_values", "holm", "smallest_p", "mean_over_clips"}
 ANY_RANK = {"count_clusters"}
 PRODUCED = {"DatasetMean", "F1Scores", "Interval", "ObjectMatches", "PairErrors", "PairedDifference", "PointDistances"}
-PRODUCED |= {"ClipScore", "MetricInfo", "TaggingScore"}
+PRODUCED |= {"ClipScore", "TaggingScore"}
 """Dataclasses that metrics return: nobody else fills them. `ClipGeometry` is filled by the caller."""
 
 KINDS = {"b": BoolArray, "i": IntArray, "f": FloatArray, "number": NumberArray}
@@ -144,6 +136,7 @@ INNER = {
     "flat",
     "number",
     "overlap_counts",
+    "paired_resamples",
     "paper_direction_angles",
     "paper_rotation_angles",
     "probabilities_of",

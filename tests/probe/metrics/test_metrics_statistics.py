@@ -10,9 +10,11 @@ import pytest
 from scipy import stats
 
 from configs.errors import ConfigError, DatasetError
-from probe.metrics.correction import holm
-from probe.metrics.statistics import bootstrap_mean, bootstrap_statistic, paired_difference, paired_statistic
-from probe.tasks.tagging.metrics import average_precision
+from probe.metrics.comparison import holm, paired_difference, paired_resamples
+from probe.metrics.statistics import Resamples, bootstrap_mean
+from probe.tasks.tagging.evaluation import TaggingEvaluator
+from probe.tasks.tagging.metrics import average_precision, tagging_score
+from tests.probe.oracles import resampled
 
 
 def rooms(seed: int, n_rooms: int = 20, per_room: int = 3, spread: float = 1.0):
@@ -41,8 +43,7 @@ def test_rooms_of_different_size_are_resampled_whole() -> None:
     samples = [np.mean([v for room in draw for v in values[groups == "abcd"[room]]]) for draw in draws]
     got = bootstrap_mean(values, groups, n_resamples=300, seed=5)
     assert (got.low, got.high) == pytest.approx(tuple(np.percentile(samples, (2.5, 97.5))))
-    general = bootstrap_statistic(lambda index: values[index].mean(), groups, n_resamples=300, seed=5)
-    assert (general.value, general.low, general.high) == pytest.approx((got.value, got.low, got.high))
+    assert resampled(lambda index: float(values[index].mean()), groups, 300, seed=5) == pytest.approx(samples)
 
 
 def test_clustering_widens_the_interval_and_order_does_not_matter() -> None:
@@ -75,7 +76,9 @@ def test_undefined_values_and_too_few_rooms_have_no_interval() -> None:
     assert none.reason == "undefined on every clip"
     some = bootstrap_mean(np.array([1.0, math.nan, 3.0]), ["r", "s", "t"])
     assert (some.value, some.n_clips, some.n_groups) == (2.0, 2, 2)
-    assert bootstrap_statistic(lambda index: math.nan, ["r", "s"], n_resamples=5).reason == "undefined on all clips"
+    draws = Resamples.draw(["r", "s"], 5, 0.95, 0)
+    assert draws.interval(math.nan, np.full(5, math.nan), 2).reason == "undefined on all clips"
+    assert draws.interval(0.5, np.full(5, math.nan), 2).reason == "undefined on every resample"
     assert math.isnan(bootstrap_mean(np.zeros(0), []).low)
 
 
@@ -88,15 +91,55 @@ def test_statistic_that_is_no_mean() -> None:
     def mean_ap(scores):
         return lambda index: float(np.nanmean(average_precision(labels[index], scores[index])))
 
-    plain, good = (bootstrap_statistic(mean_ap(s), groups, n_resamples=100) for s in (logits, better))
+    draws, everyone = Resamples.draw(groups, 100, 0.95, 0), np.arange(60)
+    values = [mean_ap(s)(everyone) for s in (logits, better)]
+    samples = [resampled(mean_ap(s), groups, 100) for s in (logits, better)]
+    plain, good = (draws.interval(v, s, 60) for v, s in zip(values, samples, strict=True))
     assert plain.low < plain.value < plain.high < good.low
-    difference = paired_statistic(mean_ap(better), mean_ap(logits), groups, n_resamples=100)
-    assert difference.interval.value == pytest.approx(good.value - plain.value)
+    difference = paired_resamples(good.value - plain.value, samples[1] - samples[0], draws)
     assert difference.interval.low > 0
-    assert difference.p_value == pytest.approx(2 / 101)
-    same = paired_statistic(mean_ap(logits), mean_ap(logits), groups, n_resamples=20)
-    assert same.p_value == 1.0
-    assert math.isnan(paired_statistic(mean_ap(better), mean_ap(logits), [0] * 60, n_resamples=5).p_value)
+    assert difference.p_value == difference.smallest == pytest.approx(2 / 101)
+    assert paired_resamples(0.0, samples[0] - samples[0], draws).p_value == 1.0
+    one_room = Resamples.draw([0] * 60, 5, 0.95, 0)
+    assert math.isnan(paired_resamples(0.5, np.full(5, 0.5), one_room).p_value)
+
+
+def test_few_rooms_bound_the_p_value_of_resamples() -> None:
+    draws = Resamples.draw(["a", "b", "c", "c"], 1000, 0.95, 0)
+    clear = paired_resamples(0.5, np.linspace(0.4, 0.6, 1000), draws)
+    assert clear.p_value == clear.smallest == 2 / 2**3
+
+
+@pytest.mark.parametrize("variant", ["standard", "paper"])
+def test_scores_of_a_split_are_resampled_as_one_by_one(variant: str) -> None:
+    """The intervals of results against a loop over resamples, each scored on repeated clips."""
+    rng = np.random.default_rng(1)
+    labels, logits, rates = rng.random((24, 5)) < 0.4, rng.normal(size=(24, 5)), np.linspace(0.1, 0.9, 5)
+    rooms = [f"room{i % 7}" for i in range(24)]
+    evaluator = TaggingEvaluator([f"class{i}" for i in range(5)], tuple(rates), variant)
+    for i in range(24):
+        evaluator.add(f"clip{i}", (0, 1), {"logits": logits[i]}, {"labels": labels[i]})
+    found = evaluator.finish().summary({f"clip{i}": room for i, room in enumerate(rooms)}, 60, seed=3)
+    whole = tagging_score(labels, logits, rates, variant=variant).values
+    for key, value in whole.items():
+        samples = resampled(
+            lambda i, key=key: tagging_score(labels[i], logits[i], rates, variant=variant).values[key], rooms, 60, 3
+        )
+        expected = np.percentile(samples[~np.isnan(samples)], (2.5, 97.5))
+        assert found[key]["value"] == value
+        assert (found[key]["low"], found[key]["high"]) == pytest.approx(tuple(expected), abs=1e-9)
+    shares = labels.mean(axis=0)
+    assert found["chance_map"]["value"] == pytest.approx(shares[shares > 0].mean())
+
+
+def test_rooms_without_a_value_are_not_drawn() -> None:
+    values = np.array([1.0, 2.0, math.nan, 4.0, math.nan, 6.0])
+    rooms = ["d", "a", "b", "c", "b", "c"]
+    found = Resamples.draw(rooms, 50, 0.9, 4).interval_of_mean(values)
+    known = ~np.isnan(values)
+    samples = resampled(lambda index: float(values[known][index].mean()), [r for r in rooms if r != "b"], 50, 4)
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(samples, (5, 95))))
+    assert (found.n_clips, found.n_groups, found.n_resamples) == (4, 3, 50)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -173,6 +216,6 @@ def test_bad_parameters_are_refused() -> None:
     with pytest.raises(ConfigError):
         bootstrap_mean(np.ones(3), [0, 1, 2], confidence=95)
     with pytest.raises(ConfigError):
-        bootstrap_statistic(lambda index: 0.0, [0, 1], n_resamples=0)
+        bootstrap_mean(np.ones(3), [0, 1, 2], n_resamples=0)
     with pytest.raises(DatasetError):
         bootstrap_mean(np.ones(3), [0, 1])

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probe.metrics.resamples import Resamples
-from probe.metrics.statistics import bootstrap_mean
+from probe.metrics.statistics import Resamples, bootstrap_mean
 from probe.report.build import build
 from probe.tasks.tagging.metrics import tagging_score
 from probe.tasks.tagging.resampled import tagging_samples

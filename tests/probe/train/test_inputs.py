@@ -32,18 +32,18 @@ def shapes(**splits: str) -> dict[str, Shape]:
 
 
 def test_only_store_is_found_and_several_are_listed(artifacts: Path, tmp_path: Path, configure: Configure) -> None:
-    config = configure(artifacts, "tagging", model="none")
+    config = configure(artifacts, "tagging", model="")
     with pytest.raises(StoreError, match="several") as several:
         train(config)
     assert "speckle" in str(several.value) and "deep" in str(several.value)
     root = small(tmp_path, shapes(a="train", b="train", c="select", d="report"))
-    (result,) = train(configure(root, "tagging", model="none"))
+    (result,) = train(configure(root, "tagging", model=""))
     assert (result["source"], result["dataset"]) == ("speckle", "toy")
 
 
 def test_no_store_at_all(tmp_path: Path, configure: Configure) -> None:
     with pytest.raises(MissingError, match="no feature store"):
-        train(configure(tmp_path, "tagging", model="none"))
+        train(configure(tmp_path, "tagging", model=""))
 
 
 def test_arrays_are_chosen_by_block_or_name(artifacts: Path, configure: Configure) -> None:
@@ -166,11 +166,11 @@ def test_remembered_ground_truth_is_the_same(artifacts: Path) -> None:
 
 
 def test_plan_is_the_same_for_all_models(artifacts: Path, configure: Configure) -> None:
-    from probe.config import finish
+    from probe.config import resolved
     from probe.task import load_task
 
     opened = [
-        open_inputs(finish(configure(artifacts, "tagging", model=model, layers="all")), load_task("tagging"))[0]
+        open_inputs(resolved(configure(artifacts, "tagging", model=model, layers="all")), load_task("tagging"))[0]
         for model in ("speckle", "deep")
     ]
     assert opened[0].plan.sha256 == opened[1].plan.sha256 and opened[0].plan.queries == opened[1].plan.queries

@@ -24,7 +24,7 @@ from cache.lease import LeaseBoard
 from cache.storage.local import LocalBackend
 from configs import commands
 from configs.errors import CorruptionError, MissingError, SpatialprobeError, StaleError, StorageError, StoreError
-from tests.cache.memory import MemoryBackend
+from tests.cache.storage.memory import MemoryBackend
 from tests.stores import FINGERPRINT, fill_store, make_features, make_spec, make_store
 
 SPEC = make_spec()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from configs.errors import DatasetError, MissingError
-from data.raw.folder import RawFolder, RawZip, check_name, natural_key
+from data.raw.folder import RawFolder, RawZip, check_name, natural_key, parse_json
 
 
 @pytest.mark.parametrize(
@@ -129,3 +129,28 @@ def test_broken_archives(tmp_path: Path) -> None:
         assert found.read("y.png") == b"y" * 300
     with pytest.raises(MissingError):
         RawZip(tmp_path / "none.zip")
+
+
+def test_json() -> None:
+    assert parse_json(b'\xef\xbb\xbf{"a": [1, 2.5, null]}', "x") == {"a": [1, 2.5, None]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "empty"),
+        (b"  \n", "empty"),
+        (b"{", "not a readable JSON"),
+        (b'{"a": 1,}', "not a readable JSON"),
+        (b'{"a": NaN}', "NaN is not a valid JSON number"),
+        (b'{"a": -Infinity}', "-Infinity is not a valid JSON number"),
+        (b'{"a": 1e400}', "1e400 is not a valid JSON number"),
+        (b'{"a": {"b": 1, "c": 2, "b": 3}}', "repeats in one object"),
+        (b'"\xff\xfe"', "not a readable JSON"),
+        (b"[" * 100_000, "not a readable JSON"),
+    ],
+)
+def test_strict_json(text: bytes, message: str) -> None:
+    with pytest.raises(DatasetError, match=message) as caught:
+        parse_json(text, "/raw/transforms.json")
+    assert "/raw/transforms.json" in str(caught.value)

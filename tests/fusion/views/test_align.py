@@ -21,10 +21,9 @@ from configs.errors import (
 )
 from configs.names import parse_name
 from extract.noise import CogVideoXSchedule, FlowSchedule, NoiseSchedule, OpenSoraSchedule
-from fusion.fuse import save_view
 from fusion.opening import open_source, training_clips, view_by_name
 from fusion.recipe import Choices, make_recipe
-from fusion.record import find_views, fuse_command, load_record
+from fusion.record import find_views, fuse_command, load_record, save_view
 from fusion.views.grids import refill_command
 from tests.fusion.lab import Lab, spec_of
 

@@ -21,7 +21,7 @@ from cache.format.spec import ITEM_BYTES, torch_dtype
 from cache.loading.offline import as_dask, channel_statistics
 from cache.storage.local import LocalBackend
 from configs.errors import StoreError
-from tests.cache.memory import MemoryBackend
+from tests.cache.storage.memory import MemoryBackend
 from tests.stores import make_features, make_spec, make_store
 
 SPECS = [
@@ -89,7 +89,7 @@ class TestOtherReaders:
 
 def test_plain_zarr_finds_the_type_through_the_entry_points(store: FeatureStore, tmp_path: Path) -> None:
     """In a process that never imports this package by hand."""
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     groups = project["entry-points"]
     assert groups["zarr.data_type"]["bfloat16"] == "cache.format.bfloat16:BFloat16"
     lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in entries.items()) for group, entries in groups.items()]
@@ -102,7 +102,7 @@ def test_plain_zarr_finds_the_type_through_the_entry_points(store: FeatureStore,
         "group = zarr.open_group(sys.argv[1], mode='r')\n"
         "print(group['bfloat16.none'].dtype, xarray.open_zarr(sys.argv[1], consolidated=False)['bfloat16.zstd'].dtype)"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}"}
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(__file__).parents[3]}"}
     done = subprocess.run(
         [sys.executable, "-c", code, f"{store.where}/features.zarr"], capture_output=True, text=True, env=environment
     )
