@@ -8,7 +8,6 @@ from pathlib import Path
 if __name__ == "__main__":  # files of the working directory don't take the place of the project's
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from collections.abc import Mapping
-from typing import Any
 
 from configs.cli import Verb, main
 from configs.commands import STAGES
