@@ -284,6 +284,17 @@ def test_a_commit_overwritten_between_check_and_rename_is_withdrawn(
     assert fresh.missing() == ["scene0000"] and verify(fresh.backend) == []
 
 
+def test_a_forked_process_is_another_holder() -> None:
+    here = cache.storage.process.this_process()
+    child = os.fork()
+    if child == 0:
+        there = cache.storage.process.this_process()
+        same = there.pid != os.getpid() or there.token == here.token or there.session == here.session
+        os._exit(same)
+    assert os.waitpid(child, 0)[1] == 0
+    assert cache.storage.process.this_process() is here and here.pid == os.getpid()
+
+
 def test_thousands_of_leftovers_cost_nothing_and_are_swept(fast_path: Path) -> None:
     store = make_store(fast_path / "s", [SPEC], 3, written=[0])
     here, token = cache.storage.process.this_process(), "deadbeef"
