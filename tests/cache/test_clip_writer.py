@@ -11,6 +11,7 @@ import torch
 import cache.storage.local
 from cache import FeatureStore
 from cache.care.verify import verify
+from cache.format import layout
 from cache.storage.local import LocalBackend
 from configs.errors import CorruptionError, StoreError
 from tests.stores import make_features, make_spec, make_store
@@ -50,17 +51,19 @@ def test_a_commit_overwritten_between_check_and_rename_is_withdrawn(
 ) -> None:
     store = make_store(tmp_path / "s", [SPEC], 1, written=[])
     late = store.writer("scene0000")
-    late.put(SPEC.name, make_features(SPEC, 99))
+    shard = store.backend.stage(layout.shard_key(SPEC.name, 0))
+    publish = shard.publish
+    with monkeypatch.context() as patch:
+        patch.setattr(store.backend, "stage", lambda key: shard)
+        late.put(SPEC.name, make_features(SPEC, 99))
 
-    def sleep_and_publish(stage: Any) -> None:
+    def sleep_and_publish() -> None:
         (tmp_path / "s/leases/00000000.0000.json").unlink()
         with FeatureStore.open(tmp_path / "s").writer("scene0000") as writer:
             writer.put(SPEC.name, make_features(SPEC, 0))
         publish()
 
-    stage = late._stages[SPEC.name]
-    publish = stage.publish
-    monkeypatch.setattr(stage, "publish", lambda: sleep_and_publish(stage))
+    monkeypatch.setattr(shard, "publish", sleep_and_publish)
     with pytest.raises(StoreError, match="its commit was withdrawn"), late:
         pass
     fresh = FeatureStore.open(tmp_path / "s")
@@ -70,8 +73,6 @@ def test_a_commit_overwritten_between_check_and_rename_is_withdrawn(
 def test_a_disk_that_returns_other_bytes_is_noticed_before_the_clip_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cache.format import layout
-
     store = make_store(tmp_path / "store", [SPEC], 2, written=[])
     first, second = store.clips
     with store.writer(first, verify_writes=True) as writer:

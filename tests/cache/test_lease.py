@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import cache.lease
-import cache.storage.local
 from cache import FeatureStore
 from cache.care.verify import verify
+from cache.lease import LeaseBoard
 from cache.storage.local import LocalBackend
 from configs.errors import StaleError, StoreError
 from tests.cache.storage.memory import MemoryBackend
@@ -71,14 +70,13 @@ def test_clocks_are_never_compared(small: Callable[..., FeatureStore], monkeypat
     assert verify(store.backend) == []
 
 
-def test_a_silent_lease_of_another_machine_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_lease_of_another_machine_runs_out() -> None:
     now = 0.0
-    monkeypatch.setattr(cache.lease, "_now", lambda: now)
     backend = MemoryBackend()
     store = make_store(backend, [SPEC], 1, written=[])
     foreign = b'{"holder": {"host": "far", "place": "other", "pid": 7, "started": 1, "token": "x"}, "beat": %d}'
     backend.replace("leases/00000000.0000.json", foreign % 0)
-    board = store.board
+    board = LeaseBoard(backend, clock=lambda: now)
     assert board.take("00000000") is None
     now += 0.9 * board.timeout
     backend.replace("leases/00000000.0000.json", foreign % 1)  # a heartbeat

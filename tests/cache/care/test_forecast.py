@@ -22,6 +22,7 @@ def test_the_forecast_is_close_and_refuses_what_does_not_fit(
     assert bytes_needed([big], 2) == pytest.approx(taken, rel=0.01)  # the rest is what a store begins with
     needed, free = check_free_space(store.where, [big], 2)
     assert needed == bytes_needed([big], 2) and free > needed
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, needed))
+    full = shutil.disk_usage(store.where)._replace(free=needed)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
     with pytest.raises(StorageError, match="don't fit on the disk"):
         check_free_space(Path(store.where) / "not/there/yet", [big], 2)

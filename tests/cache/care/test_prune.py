@@ -6,12 +6,11 @@ import os
 import time
 from pathlib import Path
 
-import cache.lease
-import cache.storage.process
 from cache import FeatureStore
 from cache.care.prune import prune, unreferenced
 from cache.care.verify import verify
 from cache.lease import LeaseBoard
+from cache.storage.process import this_process
 from tests.stores import make_features, make_spec, make_store
 
 SPEC = make_spec()
@@ -19,7 +18,7 @@ SPEC = make_spec()
 
 def test_thousands_of_leftovers_cost_nothing_and_are_swept(fast_path: Path) -> None:
     store = make_store(fast_path / "s", [SPEC], 3, written=[0])
-    here, token = cache.storage.process.this_process(), "deadbeef"
+    here, token = this_process(), "deadbeef"
     dead = fast_path / f"s/tmp/{here.place}-4000000-1-{token}"
     foreign = fast_path / "s/tmp/othermachine-12-34-cafe"
     for folder in (dead, foreign):
