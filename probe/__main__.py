@@ -24,6 +24,7 @@ from probe.config import (
     train_layers,
 )
 from probe.report.config import CompareConfig, ReportConfig
+from probe.report.freshness import fresh_page, inputs_of
 from probe.results.runs import print_results, print_runs, print_summary
 from probe.studies.sweep_table import outcome_of, print_outcome
 from probe.task import task_names
@@ -93,9 +94,13 @@ def _compare(config: CompareConfig) -> int:
 
 
 def _report(config: ReportConfig) -> int:
-    from probe.report.write import make_report
+    inputs = inputs_of(config)
+    page = fresh_page(config, inputs)
+    if page is None:
+        from probe.report.write import write_report
 
-    print(make_report(config))
+        page = write_report(config, inputs)
+    print(page)
     return 0
 
 

@@ -133,7 +133,7 @@ class ImportConfig:
     checkpoint: str = option(help="file of the published probe, a Lightning checkpoint")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class RunsConfig(RootConfig):
     """Options of `runs`."""
 
@@ -143,7 +143,7 @@ class RunsConfig(RootConfig):
     unfinished: bool = option(False, "list interrupted runs instead")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class EvaluateConfig(RootConfig):
     """Options of `evaluate`."""
 
@@ -157,7 +157,7 @@ class EvaluateConfig(RootConfig):
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class PredictConfig(EvaluateConfig):
     """Options of `predict`."""
 
@@ -166,7 +166,7 @@ class PredictConfig(EvaluateConfig):
     out: str | None = option(None, "folder; default: predictions/<dataset>-<split> in the run's folder")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ControlsConfig(RootConfig):
     """Options of `controls`."""
 
