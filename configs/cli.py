@@ -18,7 +18,7 @@ from configs.options import as_typed, option, options_of
 from configs.paths import logs_path
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class RootConfig:
     """What every verb takes."""
 

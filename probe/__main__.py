@@ -8,11 +8,11 @@ from pathlib import Path
 if __name__ == "__main__":  # files of the working directory don't take the place of the project's
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from collections.abc import Mapping
-from typing import Any
 
-from configs.cli import Layers, Verb, main
+from configs.cli import Verb, main
 from configs.commands import STAGES
 from probe.config import (
+    ControlsConfig,
     EvaluateConfig,
     ImportConfig,
     PredictConfig,
@@ -24,6 +24,7 @@ from probe.config import (
     train_layers,
 )
 from probe.report.config import CompareConfig, ReportConfig
+from probe.report.freshness import fresh_page, inputs_of
 from probe.results.runs import print_results, print_runs, print_summary
 from probe.studies.sweep_table import outcome_of, print_outcome
 from probe.task import task_names
@@ -79,13 +80,7 @@ def _runs(config: RunsConfig) -> int:
     return 0
 
 
-def _controls_layers(overrides: Mapping[str, str]) -> Layers:
-    from probe.studies.pair import ControlsConfig
-
-    return Layers(ControlsConfig)
-
-
-def _controls(config: Any) -> int:
+def _controls(config: ControlsConfig) -> int:
     from probe.studies.pair import controls
 
     return controls(config)
@@ -99,9 +94,13 @@ def _compare(config: CompareConfig) -> int:
 
 
 def _report(config: ReportConfig) -> int:
-    from probe.report.write import make_report
+    inputs = inputs_of(config)
+    page = fresh_page(config, inputs)
+    if page is None:
+        from probe.report.write import write_report
 
-    print(make_report(config))
+        page = write_report(config, inputs)
+    print(page)
     return 0
 
 
@@ -131,9 +130,7 @@ VERBS = (
     Verb("predict", "Write a finished run's predictions and pictures.", PredictConfig, _predict, writes=True),
     Verb("runs", "List finished or interrupted runs.", RunsConfig, _runs),
     Verb("compare", "Test two runs against each other on the same clips.", CompareConfig, _compare, words=("a", "b")),
-    Verb(
-        "controls", "Make what the gain of a pair's fusion is read against.", _controls_layers, _controls, writes=True
-    ),
+    Verb("controls", "Make what the gain of a pair's fusion is read against.", ControlsConfig, _controls, writes=True),
     Verb("report", "Make tables and page from all finished runs.", ReportConfig, _report, writes=True),
 )
 

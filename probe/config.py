@@ -10,8 +10,9 @@ from typing import Any
 
 from configs.cli import Layers, RootConfig
 from configs.errors import ConfigError
-from configs.loader import closest, known_names
+from configs.loader import closest, known_names, resolve
 from configs.options import inline, option
+from fusion.recipe import UPSAMPLING
 from probe.task import Task, TaskOptions, load_task, task_file, task_names
 
 SCHEMES = ("standard", "paper")
@@ -132,7 +133,7 @@ class ImportConfig:
     checkpoint: str = option(help="file of the published probe, a Lightning checkpoint")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class RunsConfig(RootConfig):
     """Options of `runs`."""
 
@@ -142,7 +143,7 @@ class RunsConfig(RootConfig):
     unfinished: bool = option(False, "list interrupted runs instead")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class EvaluateConfig(RootConfig):
     """Options of `evaluate`."""
 
@@ -156,13 +157,34 @@ class EvaluateConfig(RootConfig):
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class PredictConfig(EvaluateConfig):
     """Options of `predict`."""
 
     clips: list[str] = option(help="clip ids; default: all of the split", factory=list)
     pictures: int = option(4, "clips to draw", minimum=0)
     out: str | None = option(None, "folder; default: predictions/<dataset>-<split> in the run's folder")
+
+
+@dataclasses.dataclass(frozen=True)
+class ControlsConfig(RootConfig):
+    """Options of `controls`."""
+
+    models: str = option(help='the pair, such as "wan-t2v-14b qwen3-vl-8b"')
+    dataset: str = option("rooms", "name of the prepared dataset")
+    others: list[str] = option(
+        help="further models to join with those of their kind; default: all that have features", factory=list
+    )
+    variants: list[str] = option(
+        help="other ways to fuse the pair", factory=lambda: ["concat", "zscore", "l2", "pca", "sum", "gated"]
+    )
+    task: list[str] = option(help="tasks to write the probe commands for", factory=lambda: ["instance", "geometry"])
+    layers: list[str] = option(help="for each model a block, an array name, or all", factory=list)
+    grid: str = option("last", "where branches meet: rows x columns, first, last, or a model's name")
+    upsample: str = option("native", "see fuse", choices=UPSAMPLING)
+    seed: int = option(0, "of noise and random projections", minimum=0)
+    probe: str = option("", 'further options of every probe, such as "profile=cpu seeds=0,1"')
+    run: bool = option(False, "also train the probes, one after the other")
 
 
 def train_layers(overrides: Mapping[str, str]) -> Layers:
@@ -173,6 +195,14 @@ def train_layers(overrides: Mapping[str, str]) -> Layers:
     """
     start, values = _start(overrides, "auto")
     return Layers(start, [values])
+
+
+def read_run(words: Mapping[str, str]) -> RunConfig:
+    """Return the run that `key=value` words of `train` ask for; errors as on the command line."""
+    layers = train_layers(words)
+    config = resolve(layers.start, layers.values, words)
+    assert isinstance(config, RunConfig)
+    return config
 
 
 def sweep_layers(overrides: Mapping[str, str]) -> Layers:

@@ -265,7 +265,7 @@ def check_truth(dataset: PreparedDataset, task: Task) -> None:
             where=dataset.path,
             expected=f"{task.label_column} in at least one clip",
             found=f"ground truth for {', '.join(served)}" if served else "frames alone",
-            fix=f"python -m probe train task={served[0]} dataset={dataset.name}" if served
+            fix=commands.probe("train", task=served[0], dataset=dataset.name) if served
             else "import the dataset with its annotations, see docs/prepared-dataset.md",
         )  # fmt: skip
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from configs import commands
 from configs.console import print_table
 from configs.paths import results_path, runs_path
 from probe.config import RunsConfig
@@ -47,7 +48,8 @@ def print_runs(config: RunsConfig) -> None:
         return
     found = [result for result in results.read_all(config.root) if _wanted(result, config)]
     if not found:
-        print(f"no finished run in {results_path(config.root)}; python -m probe train task=... makes one")
+        command = commands.probe("train", task=commands.ANY, root=config.root)
+        print(f"no finished run in {results_path(config.root)}; {command} makes one")
     print_results(sorted(found, key=lambda r: (r["task"], r["source"], r["array"], r["depth"], r["seed"])), config.root)
 
 

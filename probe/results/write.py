@@ -188,8 +188,9 @@ def draw(member: Member, dataset: PreparedDataset, scores: Scores, count: int, f
     draw_split, draw_clip = (getattr(pictures, name, None) for name in ("draw_split", "draw_clip"))
     if draw_split is not None:
         draw_split(scores, folder)
-    for prediction in scores.predictions[:count] if draw_clip is not None else ():
-        draw_clip(dataset, prediction, folder)
+    if draw_clip is not None:
+        for prediction in scores.predictions[:count]:
+            draw_clip(dataset, prediction, folder)
 
 
 def selectivity(

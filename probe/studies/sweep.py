@@ -1,4 +1,4 @@
-"""`python -m probe sweep`: probes on all layers and noise levels of one or several stores, in as few passes as fit.
+"""`spatialprobe probe sweep`: probes on all layers and noise levels of one or several stores, in as few passes as fit.
 
 The work is cut into jobs of whole layers, one per process. A job is a list of run ids: a process plans the runs again
 from the same configuration, so that a killed sweep continues where it was and a finished one returns at once.

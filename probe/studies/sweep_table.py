@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from configs import commands
 from configs.console import print_table
 from configs.paths import results_path
 from probe.results import results
@@ -101,7 +102,7 @@ def print_outcome(outcome: Outcome, root: str | None) -> int:
     if outcome.failed:
         print("the same command tries them again")
     if outcome.results:
-        print(f"{results_path(root) / results.PARQUET}; python -m probe report draws the curves")
+        print(f"{results_path(root) / results.PARQUET}; {commands.probe('report', root=root)} draws the curves")
     return 1 if outcome.failed else 0
 
 

@@ -149,7 +149,8 @@ def variants(config: RunConfig, arrays: Sequence[tuple[str, str, dict[str, Any]]
         what = dataclasses.replace(
             config.what, model=[source], dataset=dataset, layers=[inputs["array"]], noise=[], depths=[]
         )
-        for depth in config.what.depths or [None]:
+        depths: list[str | None] = [*config.what.depths]
+        for depth in depths or [None]:
             probe = config.probe if depth is None else _with_depth(config.probe, depth)
             for seed in config.what.seeds:
                 chosen = dataclasses.replace(

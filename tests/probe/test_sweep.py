@@ -16,6 +16,7 @@ from cache.format.clips import ClipEntry
 from cache.format.spec import ArraySpec
 from cache.locate import store_path
 from cache.store import FeatureStore
+from configs import commands
 from configs.errors import ConfigError, MissingError, NonFiniteError
 from configs.loader import resolve
 from data.dataset.clip import QUERY_POSITIONS
@@ -47,11 +48,10 @@ def swept(root: Path, **given: Any) -> Any:
 
 
 def trained(root: Path, **given: Any) -> list[dict[str, Any]]:
-    from probe.config import train_layers
+    from probe.config import read_run
 
     options = words(root, **given)
-    layers = train_layers(options)
-    return train(resolve(layers.start, layers.values, options))
+    return train(read_run(options))
 
 
 def weights(root: Path, run_id: str) -> dict[str, torch.Tensor]:
@@ -133,7 +133,7 @@ def test_layers_and_noise_levels(tmp_path: Path) -> None:
 
 def test_what_a_store_lacks_is_told_with_the_command(tmp_path: Path) -> None:
     store = noisy_store(tmp_path, "cogvideox-t2v-2b-tiny-random", {2: [0.5], 4: [0.25, 0.5]}, 6)
-    command = "python -m extract run model=cogvideox-t2v-2b dataset=toy weights=random size=tiny"
+    command = commands.extract("run", model="cogvideox-t2v-2b", dataset="toy", weights="random", size="tiny")
     with pytest.raises(MissingError) as error:
         choose_arrays(store, ["even4"])  # 2, 3, 4 and 6
     assert "block 3,6" in str(error.value) and f"{command} layers=3,6" in str(error.value)

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from configs import commands
 from configs.errors import SpatialprobeError
-from data.dataset.targets import geometry_targets
+from data.dataset.reader import PreparedDataset
+from data.dataset.targets import Geometry, geometry_targets
 from probe.pictures import ramp
 from probe.report.page.document import Block, Gallery, Image, Missing, Scene, Strip
 from probe.report.page.labels import Sources
 from probe.report.pictures import clouds
 from probe.report.pictures.choice import ShownRun, points_file, predicted_clips, prediction
 from probe.report.pictures.encode import frame_image, map_image
-
-if TYPE_CHECKING:
-    from data.dataset.reader import PreparedDataset
-    from data.dataset.targets import Geometry
 
 MAX_VIEWS = 3
 MAX_ERROR = 0.3
@@ -99,9 +97,8 @@ def scene_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: 
     )
     if without:
         names = ", ".join(run.label for run in without)
-        note += (
-            f" No points of this clip were kept by: {names}; python -m probe predict run={without[0].run_id} adds some."
-        )
+        command = commands.portable(commands.probe("predict", run=without[0].run_id))
+        note += f" No points of this clip were kept by: {names}; {command} adds some."
     content: dict[str, Any] = {"clip": clip_id, "centre": centre, "radius": round(radius, 5), "items": items}
     fallback = "The viewer needs JavaScript and a canvas. The same points lie as PLY files in runs/<run id>/points."
     return Scene(f"Points and cameras in clip {clip_id}", content, fallback, note)

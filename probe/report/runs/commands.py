@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -11,10 +10,9 @@ from configs import commands
 from configs.commands import portable
 from configs.errors import ConfigError, SpatialprobeError
 from configs.identity import plain
-from configs.loader import resolve
 from configs.options import as_typed
 from fusion.record import fuse_command, load_record, record_path
-from probe.config import NOT_IDENTITY, train_layers
+from probe.config import NOT_IDENTITY, read_run
 from probe.report.runs.collect import Run
 from probe.report.runs.stores import StoreFacts
 
@@ -45,10 +43,10 @@ def train_command(run: Run) -> str:
         if key in _BY_PROFILE and value == ("paper" if result["profile"] == "paper" else "standard"):
             continue
         words[key] = value
-    verb = "train"
+    typed = {key: _word(value) for key, value in words.items()}
     if "imported" in result:
-        verb, words["checkpoint"] = "import", result["imported"]["file"]
-    return " ".join([f"python -m probe {verb}", *(f"{key}={_word(value)}" for key, value in words.items())])
+        return portable(commands.probe("import", **typed, checkpoint=result["imported"]["file"]))
+    return portable(commands.probe("train", **typed))
 
 
 _BY_PROFILE = ("split_scheme", "variant")
@@ -80,8 +78,7 @@ def features_command(run: Run, facts: StoreFacts) -> str:
 def _defaults(task: str, profile: str) -> Mapping[str, Any]:
     """Return key -> value of a run of which nothing but task and profile is given; empty for an unknown profile."""
     try:
-        layers = train_layers({"task": task, "profile": profile})
-        return _flat(plain(as_typed(resolve(layers.start, layers.values, {"task": task, "profile": profile}))))
+        return _flat(plain(as_typed(read_run({"task": task, "profile": profile}))))
     except ConfigError:
         return {}
 
@@ -105,4 +102,4 @@ def _word(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (list, tuple)):
         return ",".join(map(_word, value)) or "[]"
-    return "null" if value is None else shlex.quote(str(value))
+    return "null" if value is None else str(value)

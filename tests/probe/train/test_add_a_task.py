@@ -50,13 +50,11 @@ def write_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
 
 def options(root: Path, **overrides: str) -> Any:
-    from configs.loader import resolve
-    from probe.config import train_layers
+    from probe.config import read_run
 
     words = {"task": "brightness", "profile": "debug", "model": "speckle", "root": str(root), "device": "cpu"}
     words |= {"resamples": "20", **overrides}
-    layers = train_layers(words)
-    return resolve(layers.start, layers.values, words)
+    return read_run(words)
 
 
 def call(*words: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from configs import commands
 from configs.errors import ConfigError, DatasetError, MissingError, StoreError
 from data.prepare.prepare import prepare
 from probe.inputs.inputs import RememberingDataset, open_inputs, prefix
@@ -107,7 +108,7 @@ def test_dataset_without_any_ground_truth_for_the_task(
     with pytest.raises(MissingError, match="no clip of this dataset has ground truth for instance") as error:
         train(configure(root, "instance"))
     assert "ground truth for geometry, tagging" in str(error.value)
-    assert "python -m probe train task=geometry dataset=toy" in str(error.value)
+    assert commands.probe("train", task="geometry", dataset="toy") in str(error.value)
     lacking += ["has_tags", "has_depth"]
     with pytest.raises(MissingError, match="frames alone"):
         train(configure(root, "instance"))
