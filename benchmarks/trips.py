@@ -14,6 +14,7 @@ file of ours in which a function ran on the way, on whichever thread:
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
 import tempfile
 import threading
@@ -58,6 +59,7 @@ def _extract(title: str, *words: str, more: tuple[Trip, ...] = ()) -> Journey:
 def _train(task: str, noun: str) -> Journey:
     words = ("probe", "train", f"task={task}", "model=oracle", f"dataset={DATASET}", "profile=debug", "seeds=0")
     trips = (
+        Trip("the clips of a round to the rows to read", PLAN),
         Trip("a shard opened for reading", OPENING),
         Trip(f"a feature row to a step of {noun}", ROW),
         Trip(f"the ground truth of a sample to the targets of {noun}", TARGETS),
@@ -74,10 +76,11 @@ TINY = ("weights=random", "size=tiny", "limit=2")
 CLIP = ("data/prepare/prepare.py:make_clip",)
 FRAME = ("extract/job/forward.py:prepare", "extract/job/forward.py:Device.run", "cache/clip_writer.py:ClipWriter.put")
 COMMIT = ("cache/clip_writer.py:ClipWriter._commit",)
+PLAN = ("cache/loading/feature_loader.py:FeatureLoader.__iter__",)
 OPENING = ("cache/shard_reader.py:StoreReader._open",)
 ROW = (
     "cache/loading/feature_loader.py:FeatureLoader._load",
-    "cache/loading/feature_loader.py:FeatureLoader.__iter__",
+    "cache/loading/feature_loader.py:_Feed.next",
     "probe/train/loop.py:Learner.step",
 )
 TARGETS = ("probe/inputs/batches.py:attached",)
@@ -157,6 +160,8 @@ def record(journey: Journey, root: Path) -> dict[str, set[str]]:
     recorder = Recorder(journey.trips)
     stage, *words = journey.command
     verbs: Any = import_module(f"{stage}.__main__").VERBS
+    gc.collect()
+    gc.disable()  # what it frees, and so which functions that end things run, would depend on chance
     sys.setprofile(recorder)
     threading.setprofile(recorder)
     try:
@@ -164,6 +169,7 @@ def record(journey: Journey, root: Path) -> dict[str, set[str]]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
+        gc.enable()
     empty = [title for title, files in recorder.files.items() if not files]
     if code or empty:
         raise SystemExit(f"`{' '.join(journey.command)}` ended with {code}; no file was on the way of {empty}")
