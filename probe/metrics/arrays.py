@@ -77,8 +77,6 @@ def require_array(
 
 
 def _fits(found: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
-    if found == shape:  # the losses check at every step: no loop where no extent is free
-        return True
     return len(found) == len(shape) and all(w is None or w == n for w, n in zip(shape, found, strict=True))
 
 

@@ -13,6 +13,15 @@ from probe.metrics.arrays import Kind, require_array
 
 Term = tuple[float, Callable[[], Tensor]]
 
+_FLOATS = {torch.float32, torch.bfloat16, torch.float16, torch.float64}
+_INTEGERS = {torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8}
+_USUAL: dict[Kind, set[torch.dtype]] = {
+    "float": _FLOATS,
+    "integer": _INTEGERS,
+    "bool": {torch.bool},
+    "number": {*_FLOATS, *_INTEGERS, torch.bool},
+}
+
 
 def weighted_sum(terms: Mapping[str, Term]) -> dict[str, Tensor]:
     """Evaluate and add the terms whose weight isn't zero; the others are never computed.
@@ -50,6 +59,9 @@ def require_tensor(
     Raises:
         ConfigError: not a tensor, another dtype, another rank or other extents.
     """
+    usual = isinstance(tensor, Tensor) and tensor.dtype in _USUAL[kind] and len(tensor.shape) == len(shape)
+    if usual and all(wanted is None or wanted == extent for wanted, extent in zip(shape, tensor.shape, strict=True)):
+        return  # as at every step; what is wrong deserves the long look
     require_array(tensor, shape, kind, name, fix=fix, of=Tensor, error=ConfigError)
 
 
