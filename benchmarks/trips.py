@@ -75,12 +75,13 @@ DATASET = "rooms-nano"
 TINY = ("weights=random", "size=tiny", "limit=2")
 CLIP = ("data/prepare/prepare.py:make_clip",)
 FRAME = ("extract/job/forward.py:prepare", "extract/job/forward.py:Device.run", "cache/clip_writer.py:ClipWriter.put")
-COMMIT = ("cache/clip_writer.py:ClipWriter._commit",)
+COMMIT = ("cache/store.py:FeatureStore.claim", "extract/job/runner.py:Runner._write")
 PLAN = ("cache/loading/feature_loader.py:FeatureLoader.__iter__",)
 OPENING = ("cache/shard_reader.py:StoreReader._open",)
 ROW = (
     "cache/loading/feature_loader.py:FeatureLoader._load",
     "cache/loading/feature_loader.py:_Feed.next",
+    "probe/train/evaluate.py:to_device",
     "probe/train/loop.py:Learner.step",
 )
 TARGETS = ("probe/inputs/batches.py:attached",)
@@ -95,7 +96,9 @@ JOURNEYS = (
     _extract("a frame through a video model into its shard", "model=wan-t2v-1.3b", *TINY),
     _extract("a frame through a vision-language model into its shard", "model=qwen3-vl-2b", *TINY),
     _extract(
-        "a frame turned into the oracle, into its shard", "model=oracle", more=(Trip("a clip's shards commit", COMMIT),)
+        "a frame turned into the oracle, into its shard",
+        "model=oracle",
+        more=(Trip("a clip claimed, and its shards committed", COMMIT),),
     ),
     _train("tagging", "tagging"),
     _train("instance", "instance grouping"),
