@@ -36,7 +36,7 @@ need         = @test -n "$($(1))" || { echo "error: $(1) must be given, for exam
 # The demo's dataset, sources and probes; no weights are fetched. Every command is printed before it runs.
 DEMO         = $(if $(filter-out ci,$(PRESET)),rooms-$(PRESET),rooms)
 DEMO_SOURCES = cogvideox-t2v-2b-tiny-random qwen3-vl-2b-tiny-random pixels position oracle-code-classes oracle-depth-rays oracle-code-classes+oracle-depth-rays
-DEMO_PROBES  = models="$(DEMO_SOURCES)" dataset=$(DEMO) seeds=0 profile=smoke workers=2
+DEMO_PROBES  = model="$(DEMO_SOURCES)" dataset=$(DEMO) seeds=0 profile=smoke workers=2
 heading      = @printf '\n\033[1m%s\033[0m\n' "$(1)"
 
 demo: setup ## first result: no data, weights or GPU needed; 5 to 9 minutes on two cores the first time, seconds after that

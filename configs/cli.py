@@ -14,11 +14,11 @@ from configs import loader, plugins
 from configs.commands import PROGRAM, command
 from configs.console import get_logger, logging_to
 from configs.errors import DISK_FIXES, ConfigError, SpatialprobeError
-from configs.options import option, options_of
+from configs.options import as_typed, option, options_of
 from configs.paths import logs_path
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class RootConfig:
     """What every verb takes."""
 
@@ -121,7 +121,7 @@ def _run(stage: str, verb: Verb, config: Any) -> int:
     if verb.writes:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         log = (
-            Path(logs_path(getattr(config, "root", None)))
+            Path(logs_path(as_typed(config).get("root")))
             / f"{stage or PROGRAM}-{verb.name}-{stamp}-{os.getpid()}.jsonl"
         )
     with logging_to(log):

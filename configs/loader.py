@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin, overload
 
 from configs.errors import ConfigError
 from configs.options import Option, as_typed, options_of
@@ -118,7 +118,15 @@ def parse_overrides(words: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def resolve(start: type[T] | T, layers: Sequence[Mapping[str, Any]], overrides: Mapping[str, str]) -> T:
+@overload
+def resolve(start: type[T], layers: Sequence[Mapping[str, Any]], overrides: Mapping[str, str]) -> T: ...
+
+
+@overload
+def resolve(start: T, layers: Sequence[Mapping[str, Any]], overrides: Mapping[str, str]) -> T: ...
+
+
+def resolve(start: Any, layers: Sequence[Mapping[str, Any]], overrides: Mapping[str, str]) -> Any:
     """Return a configuration filled by YAML layers, then overrides; all checked.
 
     Args:

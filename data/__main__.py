@@ -22,14 +22,14 @@ from configs.paths import artifact_root, dataset_path
 from data.prepare.config import Kind
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class InspectConfig(RootConfig):
     """Options of `inspect`."""
 
     dataset: str = option("rooms", "name of the prepared dataset")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class VerifyConfig(InspectConfig):
     """Options of `verify`."""
 
@@ -37,7 +37,7 @@ class VerifyConfig(InspectConfig):
     pairs: int = option(6, "neighbouring frame pairs per clip to reproject", minimum=1)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class PreviewConfig(InspectConfig):
     """Options of `preview`."""
 

@@ -10,7 +10,7 @@ from configs.names import resolve_alias
 from configs.options import option
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, frozen=True)
 class ModelConfig:
     """One model of the study, or one source that is not a model."""
 

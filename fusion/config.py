@@ -12,7 +12,7 @@ from configs.options import inline, option
 from fusion.recipe import Choices, Recipe, variant_values
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ListConfig(RootConfig):
     """Options of `ls`."""
 
@@ -20,7 +20,7 @@ class ListConfig(RootConfig):
     dataset: str | None = option(None, "only views on this dataset")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ViewConfig(RootConfig):
     """Selects a fused source."""
 
@@ -29,14 +29,14 @@ class ViewConfig(RootConfig):
     store: str | None = option(None, "first digits of the fusion's fingerprint, if there are several")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class InspectConfig(ViewConfig):
     """Options of `inspect`."""
 
     histogram: str | None = option(None, "name of an array whose values to draw as a histogram; computes them all")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class FuseConfig(RootConfig):
     """Options of `fuse`."""
 

@@ -8,43 +8,61 @@ from pathlib import Path
 if __name__ == "__main__":  # files of the working directory don't take the place of the project's
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from collections.abc import Mapping
-from typing import Any
 
-from configs.cli import Layers, Verb, main
+from configs.cli import Verb, main
 from configs.commands import STAGES
-from probe.config import EvaluateConfig, PredictConfig, RunsConfig, train_layers
+from probe.config import (
+    ControlsConfig,
+    EvaluateConfig,
+    ImportConfig,
+    PredictConfig,
+    RunConfig,
+    RunsConfig,
+    SweepConfig,
+    import_layers,
+    sweep_layers,
+    train_layers,
+)
 from probe.report.config import CompareConfig, ReportConfig
-from probe.results.importing import import_layers
-from probe.studies.sweep_options import sweep_layers
+from probe.report.freshness import fresh_page, inputs_of
+from probe.results.runs import print_results, print_runs, print_summary
+from probe.studies.sweep_table import outcome_of, print_outcome
 from probe.task import task_names
+from probe.train.plan import finished, plan_runs, plan_sweep, something_left
 
 
-def _train(config: Any) -> int:
-    from probe.results.runs import print_results
-    from probe.train.train import train
+def _train(config: RunConfig) -> int:
+    planned = plan_runs(config)
+    done = finished(planned)
+    if something_left(planned, done):
+        from probe.train.train import train_rest
 
-    print_results(train(config), config.root)
+        print_results(train_rest(planned, done), config.where.root)
+    else:
+        print_results([done[plan.run_id] for plan in planned.plans], config.where.root)
     return 0
 
 
-def _sweep(config: Any) -> int:
-    from probe.studies.sweep import sweep
-    from probe.studies.sweep_table import print_outcome
+def _sweep(config: SweepConfig) -> int:
+    planned = plan_sweep(config)
+    done = finished(planned)
+    failed: Mapping[str, str] = {}
+    if something_left(planned, done):
+        from probe.studies.sweep import train_sweep
 
-    return print_outcome(sweep(config), config.root)
+        failed = train_sweep(config, planned, done)
+    return print_outcome(outcome_of(planned, failed), config.runs.where.root)
 
 
-def _import(config: Any) -> int:
-    from probe.results.importing import import_checkpoint
-    from probe.results.runs import print_results
+def _import(config: ImportConfig) -> int:
+    from probe.results.imports import import_checkpoint
 
-    print_results([import_checkpoint(config)], config.root)
+    print_results([import_checkpoint(config)], config.run.where.root)
     return 0
 
 
 def _evaluate(config: EvaluateConfig) -> int:
     from probe.results.apply import evaluate
-    from probe.results.runs import print_summary
 
     print_summary(evaluate(config))
     return 0
@@ -58,19 +76,11 @@ def _predict(config: PredictConfig) -> int:
 
 
 def _runs(config: RunsConfig) -> int:
-    from probe.results.runs import print_runs
-
     print_runs(config)
     return 0
 
 
-def _controls_layers(overrides: Mapping[str, str]) -> Layers:
-    from probe.studies.pair import ControlsConfig
-
-    return Layers(ControlsConfig)
-
-
-def _controls(config: Any) -> int:
+def _controls(config: ControlsConfig) -> int:
     from probe.studies.pair import controls
 
     return controls(config)
@@ -84,9 +94,13 @@ def _compare(config: CompareConfig) -> int:
 
 
 def _report(config: ReportConfig) -> int:
-    from probe.report.write import make_report
+    inputs = inputs_of(config)
+    page = fresh_page(config, inputs)
+    if page is None:
+        from probe.report.write import write_report
 
-    print(make_report(config))
+        page = write_report(config, inputs)
+    print(page)
     return 0
 
 
@@ -116,9 +130,7 @@ VERBS = (
     Verb("predict", "Write a finished run's predictions and pictures.", PredictConfig, _predict, writes=True),
     Verb("runs", "List finished or interrupted runs.", RunsConfig, _runs),
     Verb("compare", "Test two runs against each other on the same clips.", CompareConfig, _compare, words=("a", "b")),
-    Verb(
-        "controls", "Make what the gain of a pair's fusion is read against.", _controls_layers, _controls, writes=True
-    ),
+    Verb("controls", "Make what the gain of a pair's fusion is read against.", ControlsConfig, _controls, writes=True),
     Verb("report", "Make tables and page from all finished runs.", ReportConfig, _report, writes=True),
 )
 

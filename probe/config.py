@@ -1,26 +1,26 @@
-"""Options of the command line: what every run takes, and the dataclass that joins them with a task's profile."""
+"""Options of the command line: those of a run, made of frozen parts, and those of the verbs that read runs."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from configs.cli import Layers, RootConfig
 from configs.errors import ConfigError
-from configs.loader import closest, known_names
-from configs.options import option
-from probe.task import Task, load_task, task_file, task_names
+from configs.loader import closest, known_names, resolve
+from configs.options import inline, option
+from fusion.recipe import UPSAMPLING
+from probe.task import Task, TaskOptions, load_task, task_file, task_names
 
 SCHEMES = ("standard", "paper")
 PROJECTIONS = ("random", "pca")
 LOGGERS = ("tensorboard", "wandb")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class MatchOptions:
     """Features brought to a common size when they are read, so that models compare at equal budgets."""
 
@@ -30,14 +30,13 @@ class MatchOptions:
     seed: int = option(0, "seed of the random projection", minimum=0)
 
 
-@dataclasses.dataclass
-class RunOptions(RootConfig):
-    """What every run takes besides the task's own options."""
+@dataclasses.dataclass(frozen=True)
+class What:
+    """Which runs a command asks for; every run has one model, one layer, one seed and one depth of these."""
 
-    task: str = option(help="what to probe for")
-    model: str | None = option(None, "whose features; default: the only store there is")
-    models: list[str] = option(
-        help='several sources at once, such as "wan-t2v-14b qwen3-vl-8b"; the data is read once for all of them',
+    model: list[str] = option(
+        help='whose features; several sources ("wan-t2v-14b qwen3-vl-8b") share a pass over the data; default: the '
+        "only store there is",
         factory=list,
     )
     dataset: str | None = option(None, "prepared dataset; default: the one the store was made from")
@@ -50,23 +49,38 @@ class RunOptions(RootConfig):
     noise: list[str] = option(
         help="noise levels, as coefficient such as 0.502 or timestep such as t:502; default: every one", factory=list
     )
-    profile: str = option("auto", "scale and recipe; auto: compact with a GPU, else cpu")
     seeds: list[int] = option(help="seeds of weights and dropout, one probe each", factory=list, minimum=0)
     depths: list[str] = option(
         help="capacity curve: trunk depths, or linear; one probe each; default: the profile's", factory=list
     )
     control: bool = option(False, "also train twins on shuffled targets, and report selectivity")
     mdl: bool = option(False, "also measure the online code length of the labels (tagging)")
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """What changes the outcome of a run, whatever its task: part of its identity."""
+
+    profile: str = option("auto", "scale and recipe; auto: compact with a GPU, else cpu")
     fraction: float = option(1.0, "share of the training clips to learn from", minimum=0.0, maximum=1.0)
     match: MatchOptions = dataclasses.field(default_factory=MatchOptions)
     sampler: str = option("paper", "how views are drawn, in training and for the evaluation plan")
-    split_scheme: str | None = option(
-        None,
-        "standard: select and report apart; paper: one validation set for both; default: by profile",
-        choices=SCHEMES,
+    split_scheme: str = option(
+        "auto",
+        "standard: select and report apart; paper: one validation set for both; auto: by profile",
+        choices=("auto", *SCHEMES),
     )
-    variant: str | None = option(None, "definition of the metrics; default: paper for profile paper", choices=SCHEMES)
+    variant: str = option(
+        "auto", "definition of the metrics; auto: paper for profile paper, else standard", choices=("auto", *SCHEMES)
+    )
     data_seed: int = option(0, "seed of batch order, views and sampled pixels, shared by all seeds", minimum=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Where:
+    """Where and how runs are made, kept and looked at; changes nothing in one of them."""
+
+    root: str | None = option(None, "artifact root; default $SPATIALPROBE_HOME, else ./artifacts")
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)
     device: str = option("auto", "torch device; auto: a GPU if there is one")
     memory: float = option(
@@ -79,7 +93,47 @@ class RunOptions(RootConfig):
     force: bool = option(False, "train again although a finished run exists")
 
 
-@dataclasses.dataclass
+NOT_IDENTITY = tuple(field.name for part in (What, Where) for field in dataclasses.fields(part))
+"""Options that choose runs, or where and how they run, but change nothing in one of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Options of `train`; the parts' keys are typed without a prefix.
+
+    Attributes:
+        task: what to probe for.
+        what, how, where: what is the same for all tasks.
+        probe: the task's own options.
+    """
+
+    task: str = option(help="what to probe for")
+    what: What = inline(What)
+    how: How = inline(How)
+    where: Where = inline(Where)
+    probe: TaskOptions = inline(TaskOptions)
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig:
+    """Options of `sweep`: those of its runs, whose `layers` and `noise` default to all that the store has."""
+
+    runs: RunConfig = inline(RunConfig)
+    cluster: str = option("local", "where probes train: local, or tcp://host:port of a running Dask scheduler")
+    workers: int = option(
+        0, "processes; 0: local: one per GPU, or one on a machine without; else all of the cluster", minimum=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportConfig:
+    """Options of `import`: those of the run, whose probe must be built as the checkpoint's was."""
+
+    run: RunConfig = inline(RunConfig)
+    checkpoint: str = option(help="file of the published probe, a Lightning checkpoint")
+
+
+@dataclasses.dataclass(frozen=True)
 class RunsConfig(RootConfig):
     """Options of `runs`."""
 
@@ -89,7 +143,7 @@ class RunsConfig(RootConfig):
     unfinished: bool = option(False, "list interrupted runs instead")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class EvaluateConfig(RootConfig):
     """Options of `evaluate`."""
 
@@ -103,7 +157,7 @@ class EvaluateConfig(RootConfig):
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class PredictConfig(EvaluateConfig):
     """Options of `predict`."""
 
@@ -112,44 +166,74 @@ class PredictConfig(EvaluateConfig):
     out: str | None = option(None, "folder; default: predictions/<dataset>-<split> in the run's folder")
 
 
-@lru_cache
-def run_schema(task: str) -> type:
-    """Return the dataclass of a run of a task: `RunOptions` and the task's options side by side."""
-    return beside_task_options(RunOptions, task, "Run", __reduce__=_reduce_run)
+@dataclasses.dataclass(frozen=True)
+class ControlsConfig(RootConfig):
+    """Options of `controls`."""
 
-
-def beside_task_options(general: type, task: str, word: str, **methods: object) -> type:
-    """Return a dataclass of general options and a task's own side by side, named after the task and a word."""
-    namespace = {"__doc__": f"{word} of {task}.", **methods}
-    return dataclasses.make_dataclass(
-        f"{task.title()}{word}", [], bases=(general, load_task(task).options), namespace=namespace
+    models: str = option(help='the pair, such as "wan-t2v-14b qwen3-vl-8b"')
+    dataset: str = option("rooms", "name of the prepared dataset")
+    others: list[str] = option(
+        help="further models to join with those of their kind; default: all that have features", factory=list
     )
-
-
-def _reduce_run(run: Any) -> tuple[object, ...]:
-    """Send a run to another process by the name of its task: a class that is made at run time can't be found there."""
-    return _rebuild_run, (run.task, {field.name: getattr(run, field.name) for field in dataclasses.fields(run)})
-
-
-def _rebuild_run(task: str, values: dict[str, Any]) -> Any:
-    return run_schema(task)(**values)
+    variants: list[str] = option(
+        help="other ways to fuse the pair", factory=lambda: ["concat", "zscore", "l2", "pca", "sum", "gated"]
+    )
+    task: list[str] = option(help="tasks to write the probe commands for", factory=lambda: ["instance", "geometry"])
+    layers: list[str] = option(help="for each model a block, an array name, or all", factory=list)
+    grid: str = option("last", "where branches meet: rows x columns, first, last, or a model's name")
+    upsample: str = option("native", "see fuse", choices=UPSAMPLING)
+    seed: int = option(0, "of noise and random projections", minimum=0)
+    probe: str = option("", 'further options of every probe, such as "profile=cpu seeds=0,1"')
+    run: bool = option(False, "also train the probes, one after the other")
 
 
 def train_layers(overrides: Mapping[str, str]) -> Layers:
-    """Return the dataclass of `train` and the YAML values below the overrides, for a `task=` and a `profile=`.
+    """Return what `train` fills, and the YAML values below the overrides, for a `task=` and a `profile=`.
 
     Raises:
         ConfigError: no task, or an unknown task or profile.
     """
+    start, values = _start(overrides, "auto")
+    return Layers(start, [values])
+
+
+def read_run(words: Mapping[str, str]) -> RunConfig:
+    """Return the run that `key=value` words of `train` ask for; errors as on the command line."""
+    layers = train_layers(words)
+    config = resolve(layers.start, layers.values, words)
+    assert isinstance(config, RunConfig)
+    return config
+
+
+def sweep_layers(overrides: Mapping[str, str]) -> Layers:
+    """Return the same for `sweep`."""
+    start, values = _start(overrides, "auto")
+    return Layers(SweepConfig(start), [values])
+
+
+def import_layers(overrides: Mapping[str, str]) -> Layers:
+    """Return the same for `import`; the profile is `paper` by default."""
+    start, values = _start(overrides, "paper")
+    return Layers(ImportConfig(start), [values])
+
+
+def empty_run(task: str) -> RunConfig:
+    """Return a run of a task with the defaults of all options but those that a profile must give."""
+    return RunConfig(probe=load_task(task).options())
+
+
+def _start(overrides: Mapping[str, str], profile: str) -> tuple[RunConfig, Mapping[str, Any]]:
+    """Return a run with its defaults, among them a profile, and the values of the profile that is asked for."""
     if "task" not in overrides:
         raise ConfigError("task must be given", expected=", ".join(task_names()), fix="add task=...")
-    task = load_task(overrides["task"])
-    profile = overrides.get("profile", "auto")
-    if profile == "auto":
-        profile = default_profile()
-    if profile not in known_names("profile"):
-        raise ConfigError(f"unknown profile {profile!r}", fix=closest(profile, known_names("profile")))
-    return Layers(run_schema(task.name), [_profile_values(task, profile)])
+    start = empty_run(overrides["task"])
+    named = overrides.get("profile", profile)
+    if named == "auto":
+        named = default_profile()
+    if named not in known_names("profile"):
+        raise ConfigError(f"unknown profile {named!r}", fix=closest(named, known_names("profile")))
+    values = _profile_values(load_task(overrides["task"]), named)
+    return dataclasses.replace(start, how=dataclasses.replace(start.how, profile=profile)), values
 
 
 def _profile_values(task: Task, profile: str) -> Mapping[str, Any]:
@@ -172,25 +256,27 @@ def _profile_values(task: Task, profile: str) -> Mapping[str, Any]:
     )
 
 
-def finish(config: Any) -> Any:
-    """Fill in what depends on other options, in place, and return the configuration."""
-    if config.profile == "auto":
-        config.profile = default_profile()
-    paper = config.profile == "paper"
-    config.split_scheme = config.split_scheme or ("paper" if paper else "standard")
-    config.variant = config.variant or ("paper" if paper else "standard")
-    config.seeds = list(dict.fromkeys(config.seeds or [config.recipe.seed]))
-    if config.match.grid and (len(config.match.grid) != 2 or min(config.match.grid) < 1):
-        raise ConfigError("match.grid takes rows and columns", found=config.match.grid, fix="match.grid=8,13")
-    if config.fraction <= 0:
-        raise ConfigError("fraction must be above 0", found=config.fraction)
-    return config
+def resolved(config: RunConfig) -> RunConfig:
+    """Return a configuration with what depends on other options filled in.
 
-
-def task_options(config: Any) -> Any:
-    """Return the task's part of a run's configuration."""
-    options = load_task(config.task).options
-    return options(**{field.name: getattr(config, field.name) for field in dataclasses.fields(options)})
+    Raises:
+        ConfigError: an impossible grid or fraction.
+    """
+    what, how = config.what, config.how
+    if how.match.grid and (len(how.match.grid) != 2 or min(how.match.grid) < 1):
+        raise ConfigError("match.grid takes rows and columns", found=how.match.grid, fix="match.grid=8,13")
+    if how.fraction <= 0:
+        raise ConfigError("fraction must be above 0", found=how.fraction)
+    profile = default_profile() if how.profile == "auto" else how.profile
+    scheme = "paper" if profile == "paper" else "standard"
+    how = dataclasses.replace(
+        how,
+        profile=profile,
+        split_scheme=scheme if how.split_scheme == "auto" else how.split_scheme,
+        variant=scheme if how.variant == "auto" else how.variant,
+    )
+    seeds = list(dict.fromkeys(what.seeds or [config.probe.recipe.seed]))
+    return dataclasses.replace(config, what=dataclasses.replace(what, seeds=seeds), how=how)
 
 
 def default_profile() -> str:

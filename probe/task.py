@@ -53,7 +53,7 @@ class Metric:
     bounds: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class TaskOptions:
     """What every task's profile sets; a task adds its own groups."""
 

@@ -21,7 +21,7 @@ from spatialprobe.completion import CompletionConfig, candidates, print_completi
 ABOUT = "What does a frozen vision backbone know about space? Features cached once, probes trained in minutes."
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class DoctorConfig(cli.RootConfig):
     """Options of `doctor`."""
 

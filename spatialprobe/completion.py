@@ -59,7 +59,7 @@ complete -c {program} -f -a '(__{program}_complete)'
 """What each shell loads."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class CompletionConfig(RootConfig):
     """Options of `completion`."""
 

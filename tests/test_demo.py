@@ -47,7 +47,7 @@ def parsed(line: str) -> tuple[str, str, Any]:
 def test_every_command_resolves_and_reads_what_an_earlier_one_makes(options: tuple[str, ...], dataset: str) -> None:
     commands = [parsed(line) for line in demo(*options)]
     assert [stage for stage, _, _ in commands] == ["data"] + ["extract"] * 2 + ["probe"] * 4
-    assert commands[0][2].name == dataset
+    assert commands[0][2].rooms.dataset == dataset
     made = set()
     for _, _, config in commands[1:3]:
         assert config.dataset == dataset

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 from cache.format import layout, records
 from cache.format.moments import Moments, to_bytes
-from cache.storage.backend import Backend, put
+from cache.storage.backend import Backend
 from configs import commands
 from configs.errors import CorruptionError, MissingError
 from configs.files import sha256_bytes
@@ -286,7 +286,7 @@ def rewrite_commit(
             statistics_bytes=len(data),
             statistics_sha256=sha256_bytes(data),
         )
-        put(backend, layout.statistics_key(new.clip, new.generation), data)
-        put(backend, new.key, new.to_bytes())
+        backend.replace(layout.statistics_key(new.clip, new.generation), data, durable=True)
+        backend.replace(new.key, new.to_bytes(), durable=True)
     backend.delete(old.key)
     backend.sync([layout.COMMITS])

@@ -15,7 +15,7 @@ from data.dl3dv.source import ANSWERS, DL3DVSource
 from data.prepare.config import ImportConfig, Kind, preset_layers
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class PrepareDL3DV(ImportConfig):
     """Options of `prepare kind=dl3dv`."""
 

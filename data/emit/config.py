@@ -13,7 +13,7 @@ from configs.options import inline, option
 from data.rooms.config import RoomsConfig
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class EmitConfig(RootConfig):
     """Options of `spatialprobe data emit`; a format's own options derive from this.
 

@@ -20,7 +20,7 @@ from data.emit.dl3dv_scene import Traits, film, write_scene
 from data.rooms.config import RoomsConfig
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class EmitDL3DV(EmitConfig):
     """Options of `spatialprobe data emit format=dl3dv`."""
 

@@ -20,7 +20,7 @@ from data.rooms.source import RoomsSource
 from data.scannet.labels import FILE_NAME
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class EmitScannet(EmitConfig):
     """Options of `spatialprobe data emit format=scannet`."""
 

@@ -17,7 +17,7 @@ from configs.options import option
 from data.dataset.clip import ClipSource
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class PrepareConfig(RootConfig):
     """Options that every kind of dataset has. A kind derives from it and adds its own, `dataset` among them."""
 
@@ -34,7 +34,7 @@ class PrepareConfig(RootConfig):
     )
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ImportConfig(PrepareConfig):
     """Options of every importer."""
 

@@ -18,7 +18,7 @@ from data.rooms.report import REPORT, print_report, store_report
 from data.rooms.source import RoomsSource
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class PrepareRooms(PrepareConfig):
     """Options of `prepare kind=rooms`."""
 

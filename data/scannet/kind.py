@@ -18,7 +18,7 @@ from data.scannet.source import ScannetSource
 EXAMPLES = 3
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class PrepareScannet(ImportConfig):
     """Options of `prepare kind=scannet`."""
 

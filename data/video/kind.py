@@ -16,7 +16,7 @@ from data.video.discover import identifier
 from data.video.source import VideoSource
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class PrepareVideo(ImportConfig):
     """Options of `prepare kind=video`."""
 

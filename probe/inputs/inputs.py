@@ -20,6 +20,7 @@ from data.dataset.reader import PreparedDataset
 from fusion.opening import open_source
 from fusion.views.grids import refill_command
 from fusion.views.view import FusedView
+from probe.config import RunConfig, What
 from probe.inputs.layers import choose_arrays
 from probe.task import Task, known_metrics, load_task, task_file, task_names
 
@@ -106,13 +107,13 @@ class Inputs:
         return next(iter(sizes))
 
 
-def open_inputs(config: Any, task: Task, *, many: bool = False) -> list[Inputs]:
+def open_inputs(config: RunConfig, task: Task, *, many: bool = False) -> list[Inputs]:
     """Open what a command reads and check that every clip has features and ground truth.
 
     Layers that look at the same views of the same clips come together: they share a pass over the data.
 
     Args:
-        config: resolved configuration; `models` name several sources, `model` one.
+        config: resolved configuration.
         task: what to probe for.
         many: see `probe.inputs.layers.choose_arrays`.
 
@@ -122,17 +123,17 @@ def open_inputs(config: Any, task: Task, *, many: bool = False) -> list[Inputs]:
         DatasetError: a split is empty or has too few views.
     """
     # The name alone isn't used to choose: a store named by its folder may belong to another dataset, which is told.
-    named = config.dataset if config.store is None else None
+    named = config.what.dataset if config.what.store is None else None
     datasets: dict[str, PreparedDataset] = {}
     groups: dict[tuple[str, tuple[int, ...]], Inputs] = {}
-    for model in sources(config):
-        store = open_source(config.root, named, model, config.store)
-        name = config.dataset or store.dataset
-        dataset = datasets.get(name) or open_dataset(config.root, name, store)
+    for model in sources(config.what):
+        store = open_source(config.where.root, named, model, config.what.store)
+        name = config.what.dataset or store.dataset
+        dataset = datasets.get(name) or open_dataset(config.where.root, name, store)
         check_dataset(store, name)
         check_truth(dataset, task)
         datasets[name] = dataset
-        for array in choose_arrays(store, config.layers, config.noise, task=task.name, many=many):
+        for array in choose_arrays(store, config.what.layers, config.what.noise, task=task.name, many=many):
             layer = Layer(store, array)
             key = (name, layer.positions)
             known = groups.get(key) or _clips_of(dataset, config)
@@ -142,27 +143,22 @@ def open_inputs(config: Any, task: Task, *, many: bool = False) -> list[Inputs]:
     return list(groups.values())
 
 
-def sources(config: Any) -> list[str | None]:
+def sources(what: What) -> list[str | None]:
     """Return the names of the sources that a command is about; None stands for the only one there is.
 
     Raises:
-        ConfigError: both `model` and `models`, or several sources and one `store`.
+        ConfigError: several sources and one `store`.
     """
-    given = [*config.models, config.model or ""]
-    names = list(dict.fromkeys(word for item in given for word in item.replace(",", " ").split()))
-    if not names:
-        return [None]
-    if config.models and config.model is not None:
-        raise ConfigError("model and models are both given", fix="write all names into models=")
-    if config.store is not None and len(names) > 1:
-        raise ConfigError("store= names one store", found=f"models={' '.join(names)}", fix="probe that one by itself")
-    return list(names)
+    names = list(dict.fromkeys(word for item in what.model for word in item.replace(",", " ").split()))
+    if what.store is not None and len(names) > 1:
+        raise ConfigError("store= names one store", found=f"model={','.join(names)}", fix="probe that one by itself")
+    return list(names) or [None]
 
 
-def _clips_of(dataset: PreparedDataset, config: Any) -> Inputs:
+def _clips_of(dataset: PreparedDataset, config: RunConfig) -> Inputs:
     """Return the clips of a run's splits and the views it is judged by, no layers yet."""
-    scheme = config.split_scheme
-    train = prefix(dataset.split("train", scheme), config.fraction, config.data_seed)
+    scheme = config.how.split_scheme
+    train = prefix(dataset.split("train", scheme), config.how.fraction, config.how.data_seed)
     select, report = dataset.split("select", scheme), dataset.split("report", scheme)
     for name, clips in (("train", train), ("select", select), ("report", report)):
         if not clips:
@@ -173,7 +169,9 @@ def _clips_of(dataset: PreparedDataset, config: Any) -> Inputs:
                 found=", ".join(f"{count} in {split}" for split, count in counts.items()),
                 fix="prepare more clips, or share one validation set with split_scheme=paper",
             )
-    return Inputs(dataset, (), train, select, report, load_plan(dataset, f"{config.sampler}-{config.recipe.views}"))
+    return Inputs(
+        dataset, (), train, select, report, load_plan(dataset, f"{config.how.sampler}-{config.probe.recipe.views}")
+    )
 
 
 def open_dataset(root: str | None, name: str, store: FeatureSource) -> PreparedDataset:
@@ -267,7 +265,7 @@ def check_truth(dataset: PreparedDataset, task: Task) -> None:
             where=dataset.path,
             expected=f"{task.label_column} in at least one clip",
             found=f"ground truth for {', '.join(served)}" if served else "frames alone",
-            fix=f"python -m probe train task={served[0]} dataset={dataset.name}" if served
+            fix=commands.probe("train", task=served[0], dataset=dataset.name) if served
             else "import the dataset with its annotations, see docs/prepared-dataset.md",
         )  # fmt: skip
 

@@ -126,7 +126,8 @@ def _unreadable(word: str) -> ConfigError:
     return ConfigError(
         f"can't read noise={word}",
         expected="a coefficient such as 0.502 or s0502, a timestep such as t:502, or all",
-        fix="`python -m cache inspect` shows a store's levels; an index of the schedule is another one in each model",
+        fix=f"`{commands.cache('inspect')}` shows a store's levels; an index of the schedule is another one in each "
+        "model",
     )
 
 

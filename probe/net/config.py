@@ -10,7 +10,7 @@ READOUTS = ("probe", "linear")
 FORMS = ("paper", "standard")
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrunkConfig:
     """Alternating-attention trunk."""
 
@@ -32,7 +32,7 @@ class TrunkConfig:
     activation_budget_gib: float = option(8.0, "auto: recompute above this many GiB of saved activations", minimum=0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class DptConfig:
     """Dense heads for depth and points (Ranftl et al. 2021)."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from configs import commands
 from configs.errors import ConfigError, NonFiniteError
 from probe.metrics.arrays import Kind, require_array
 
@@ -79,5 +80,5 @@ def require_finite(tensors: Mapping[str, Tensor | None], where: str | None = Non
             expected="finite numbers",
             found=", ".join(f"{name}: {count} of {floating[name].numel()} entries" for name, count in bad.items()),
             where=where,
-            fix="python -m cache verify if features are named, python -m data verify if targets are",
+            fix=f"{commands.cache('verify')} if features are named, {commands.data('verify')} if targets are",
         )

@@ -1,14 +1,19 @@
-"""Options of `python -m probe report` and `python -m probe compare`."""
+"""Options of `spatialprobe probe report` and `spatialprobe probe compare`."""
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
+from configs import commands
 from configs.cli import RootConfig
 from configs.options import option
+from configs.paths import artifact_root
+
+FOLDER = "report"
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ReportConfig(RootConfig):
     """Options of `report`."""
 
@@ -19,7 +24,7 @@ class ReportConfig(RootConfig):
     force: bool = option(False, "make it again although nothing that it is made from has changed")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class CompareConfig(RootConfig):
     """Options of `compare`."""
 
@@ -27,3 +32,18 @@ class CompareConfig(RootConfig):
     b: str = option(help="the same for the other side")
     metric: str | None = option(None, "metric to test; default: the task's main metric; all columns are listed anyway")
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)
+
+
+def folder_of(config: ReportConfig) -> Path:
+    """Return the folder of a report."""
+    return Path(config.out).expanduser().absolute() if config.out else artifact_root(config.root) / FOLDER
+
+
+def command_of(config: ReportConfig) -> str:
+    """Return the command that makes the same report again."""
+    usual = {field.name: field.default for field in dataclasses.fields(config)}
+    resamples = None if config.resamples == usual["resamples"] else config.resamples
+    again = commands.probe(
+        "report", dataset=config.dataset, profile=config.profile, out=config.out, resamples=resamples, root=config.root
+    )
+    return commands.portable(again)

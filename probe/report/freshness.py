@@ -9,15 +9,19 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from configs.console import get_logger
 from configs.files import write_atomic
 from configs.identity import digest
 from configs.paths import artifact_root, logs_path
 from data.dataset.layout import STATUS_FILE
+from probe.report.config import ReportConfig, command_of, folder_of
+
+log = get_logger("report")
 
 STATE = "made_from.json"
 _INPUTS = ("results", "runs", "features")
@@ -25,6 +29,34 @@ _INPUTS = ("results", "runs", "features")
 the table of statuses not at all: `data prepare` writes it anew when there is nothing to do."""
 _STAGES = ("configs", "data", "cache", "fusion", "probe")
 _LIBRARIES = ("numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "jinja2", "pillow", "torch")
+
+
+def inputs_of(config: ReportConfig) -> str:
+    """Return what stands for everything that a report is made from."""
+    return inputs_digest(config.root, command_of(config))
+
+
+def fresh_page(config: ReportConfig, inputs: str) -> Path | None:
+    """Return the page of a report that is still what the same command would make; None if it has to be made.
+
+    Args:
+        config: what to report on, and where.
+        inputs: from `inputs_of`.
+    """
+    folder = folder_of(config)
+    if config.force or not is_fresh(folder, inputs):
+        return None
+    words = json.loads((folder / "words.json").read_text(encoding="utf-8"))["statements"]
+    tell((word["topic"], word["text"]) for word in words)
+    log.info("unchanged: results, options and code are those that it was made from; force=true makes it again")
+    return folder / "index.html"
+
+
+def tell(statements: Iterable[tuple[str, str]]) -> None:
+    """Say what is wrong or missing; the rest is on the page."""
+    for topic, text in statements:
+        if topic in ("warning", "gap"):
+            log.info("%s: %s", topic, text)
 
 
 def inputs_digest(root: str | None, options: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from configs.loader import closest, resolve
 from data.dataset.queries import load_plan
 from data.dataset.reader import PreparedDataset
 from fusion.opening import open_source
-from probe.config import run_schema
+from probe.config import EvaluateConfig, PredictConfig, empty_run
 from probe.inputs.inputs import Inputs, Layer, check_clips, open_dataset
 from probe.inputs.matching import Match
 from probe.metrics.scores import Scores
@@ -28,13 +28,13 @@ from probe.train.run_folder import folder_of, load_checkpoint
 from probe.train.session import Session
 
 
-def evaluate(config: Any) -> dict[str, Any]:
+def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Score a finished run on a split and keep the scores in its folder.
 
     What has been computed once is returned from there: the report split is not looked at twice.
 
     Args:
-        config: an `EvaluateConfig`.
+        config: options of `evaluate`.
 
     Returns:
         `run_id`, `dataset`, `split`, `plan`, `variant` and `metrics`.
@@ -50,7 +50,7 @@ def evaluate(config: Any) -> dict[str, Any]:
         "dataset": applied.inputs.dataset.name,
         "split": config.split,
         "plan": applied.inputs.plan.name,
-        "variant": applied.plan.config.variant,
+        "variant": applied.plan.config.how.variant,
     }
     where = {**asked, "store": applied.inputs.layers[0].store.fingerprint_digest, "resamples": config.resamples}
     path = applied.folder / "evaluations" / f"{digest(where)[:16]}.json"
@@ -65,11 +65,11 @@ def evaluate(config: Any) -> dict[str, Any]:
     return found
 
 
-def predict(config: Any) -> Path:
+def predict(config: PredictConfig) -> Path:
     """Write predictions, metric values per clip and pictures of a finished run; return the folder.
 
     Args:
-        config: a `PredictConfig`.
+        config: options of `predict`.
 
     Raises:
         MissingError: no such run or clip, or clips without features or ground truth.
@@ -92,13 +92,14 @@ def predict(config: Any) -> Path:
 class _Applied:
     """A finished run with its best weights and the inputs it is applied to."""
 
-    def __init__(self, config: Any, result: dict[str, Any]) -> None:
+    def __init__(self, config: EvaluateConfig, result: dict[str, Any]) -> None:
         self.folder = folder_of(config.root, result["run_id"])
-        original: Any = resolve(run_schema(result["task"]), [result["config"]], {})
-        original.root, original.device = config.root, config.device
-        changed = copy.deepcopy(original)
-        changed.variant = config.variant or original.variant
-        changed.pictures, changed.resamples = 0, config.resamples
+        original = resolve(empty_run(result["task"]), [result["config"]], {})
+        where = dataclasses.replace(
+            original.where, root=config.root, device=config.device, pictures=0, resamples=config.resamples
+        )
+        how = dataclasses.replace(original.how, variant=config.variant or original.how.variant)
+        changed = dataclasses.replace(original, how=how, where=where)
         task = load_task(result["task"])
         elsewhere = config.dataset is not None and config.dataset != result["dataset"]
         named = config.store or (None if elsewhere else result["store"][:12])
@@ -119,8 +120,8 @@ class _Applied:
         self.plan = RunPlan(changed, 0, bool(result["control"]), {"array": array.name})
         self.name = dataset.name
         self.session = Session(changed, self.inputs, resolve_device(config.device), home=home)
-        if original.match.width:
-            self.session.matches[0] = kept_projection(original.match.grid, self.folder, result["run_id"])
+        if how.match.width:
+            self.session.matches[0] = kept_projection(how.match.grid, self.folder, result["run_id"])
         self.member: Member = self.session.member(self.plan, folder=self.folder, run_id=result["run_id"])
         self.member.load_best()
         rooms = dataset.clips["group_id"].to_dict()

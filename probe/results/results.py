@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from configs import commands
 from configs.errors import CorruptionError, MissingError
 from configs.files import write_atomic
 from configs.paths import results_path, runs_path
@@ -120,6 +121,6 @@ def find_run(root: str | None, run: str) -> dict[str, Any]:
             f"{'several finished runs fit' if fitting else 'no finished run'} {run!r}",
             where=results_path(root),
             found=", ".join(fitting) or None,
-            fix="python -m probe runs lists them",
+            fix=f"{commands.probe('runs', root=root)} lists them",
         )
     return read(result_file(root, fitting[0]))

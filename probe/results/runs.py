@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from configs import commands
 from configs.console import print_table
 from configs.paths import results_path, runs_path
+from probe.config import RunsConfig
 from probe.results import results
 from probe.task import find_metric, load_task
 
@@ -39,23 +41,24 @@ def print_summary(found: Mapping[str, Any]) -> None:
     print_table(title, ["metric", "value", "low", "high", "clips", "undefined"], rows)
 
 
-def print_runs(config: Any) -> None:
+def print_runs(config: RunsConfig) -> None:
     """List the runs that `probe runs` asks for."""
     if config.unfinished:
         _print_unfinished(config)
         return
     found = [result for result in results.read_all(config.root) if _wanted(result, config)]
     if not found:
-        print(f"no finished run in {results_path(config.root)}; python -m probe train task=... makes one")
+        command = commands.probe("train", task=commands.ANY, root=config.root)
+        print(f"no finished run in {results_path(config.root)}; {command} makes one")
     print_results(sorted(found, key=lambda r: (r["task"], r["source"], r["array"], r["depth"], r["seed"])), config.root)
 
 
-def _wanted(facts: Mapping[str, Any], config: Any) -> bool:
+def _wanted(facts: Mapping[str, Any], config: RunsConfig) -> bool:
     wanted = {"task": config.task, "source": config.model, "dataset": config.dataset}
     return all(value is None or facts[key] == value for key, value in wanted.items())
 
 
-def _print_unfinished(config: Any) -> None:
+def _print_unfinished(config: RunsConfig) -> None:
     rows = []
     for path in sorted(runs_path(config.root).glob("*/run.json")):
         run_id = path.parent.name

@@ -16,8 +16,10 @@ import torch
 from configs.files import write_atomic
 from configs.identity import plain
 from configs.loader import to_yaml
+from configs.options import as_typed
 from data.dataset.reader import PreparedDataset
 from data.dataset.tables import parquet_bytes
+from probe.config import RunConfig
 from probe.inputs.inputs import Inputs
 from probe.metrics.scores import Scores, clip_value, number
 from probe.results.results import FORMAT, compact, find, result_file, to_json
@@ -78,13 +80,13 @@ def describe(member: Member, inputs: Inputs) -> dict[str, Any]:
         "noise_level": array.noise_level,
         "grid": list(member.module.facts.grid),
         "channels": member.module.facts.channels,
-        "profile": config.profile,
-        "seed": config.recipe.seed,
+        "profile": config.how.profile,
+        "seed": config.probe.recipe.seed,
         "depth": plan.depth,
         "control": "shuffled targets" if plan.control else "",
-        "fraction": config.fraction,
-        "split_scheme": config.split_scheme,
-        "variant": config.variant,
+        "fraction": config.how.fraction,
+        "split_scheme": config.how.split_scheme,
+        "variant": config.how.variant,
         "plan": inputs.plan.name,
         "parameters": sum(p.numel() for p in member.module.probe.parameters()),
     }
@@ -102,7 +104,7 @@ def write_all(
     members: Sequence[Member],
     scores: Mapping[str, Sequence[Scores]],
     *,
-    config: Any,
+    config: RunConfig,
     inputs: Inputs,
     schedule: Schedule,
     device: torch.device,
@@ -128,7 +130,7 @@ def write_all(
         own = {split: values[i] for split, values in scores.items()}
         result: dict[str, Any] = {"format": FORMAT, **describe(member, inputs)}
         for split, found in own.items():
-            result[split] = found.summary(groups, config.resamples)
+            result[split] = found.summary(groups, config.where.resamples)
         result |= {
             "classes": own["report"].classes,
             "best_round": int(member.best["round"]),
@@ -141,19 +143,19 @@ def write_all(
             "device": str(device),
             "versions": _versions(),
             "finished_at": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            "config": plain(member.plan.config),
+            "config": plain(as_typed(member.plan.config)),
         }
         result |= facts
         if member.plan.control:
-            result |= _selectivity(member, result, written, config.root)
+            result |= _selectivity(member, result, written, config.where.root)
         write_tables(member.folder, own, groups)
-        if config.pictures and not member.plan.control:
-            draw(member, inputs.dataset, own["report"], config.pictures)
-        path = result_file(config.root, member.run_id)
+        if config.where.pictures and not member.plan.control:
+            draw(member, inputs.dataset, own["report"], config.where.pictures)
+        path = result_file(config.where.root, member.run_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, to_json(result))
         written[member.run_id] = result
-    compact(config.root)
+    compact(config.where.root)
     return written
 
 
@@ -186,8 +188,9 @@ def draw(member: Member, dataset: PreparedDataset, scores: Scores, count: int, f
     draw_split, draw_clip = (getattr(pictures, name, None) for name in ("draw_split", "draw_clip"))
     if draw_split is not None:
         draw_split(scores, folder)
-    for prediction in scores.predictions[:count] if draw_clip is not None else ():
-        draw_clip(dataset, prediction, folder)
+    if draw_clip is not None:
+        for prediction in scores.predictions[:count]:
+            draw_clip(dataset, prediction, folder)
 
 
 def selectivity(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from configs import commands
 from configs.console import print_table
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest
 from configs.paths import results_path
+from probe.report.config import CompareConfig
 from probe.report.contract import task_columns
 from probe.report.runs.collect import Run, collect
 from probe.report.runs.settings import Setting, differing, setting_key
@@ -20,9 +22,6 @@ from probe.report.scores.entries import Entry
 from probe.report.scores.paired import ALPHA, Paired, paired
 from probe.report.scores.scoring import report_clips, score
 from probe.task import load_task
-
-if TYPE_CHECKING:
-    from probe.report.config import CompareConfig
 
 SELECTORS = ("task", "model", "dataset", "store", "layers", "noise", "depth", "profile", "seed", "plan", "fraction")
 """Keys of a selector."""
@@ -77,7 +76,8 @@ def compare(config: CompareConfig) -> Compared:
             "these runs can't be compared: only features and seeds may differ",
             expected=f"as in {sides[0][0].run_id}",
             found="; ".join(wrong[:8]) + (f"; and {len(wrong) - 8} more" if len(wrong) > 8 else ""),
-            fix="python -m probe runs lists the runs; train the second one with the options of the first",
+            fix=f"{commands.probe('runs', root=config.root)} lists the runs; train the second one with the options "
+            "of the first",
         )
     setting = Setting("compare", "", keys[0], tuple(run for side in sides for run in side))
     clips = report_clips(setting.runs, config.resamples, CONFIDENCE, SEED)
@@ -135,7 +135,7 @@ def find_side(runs: Sequence[Run], text: str, root: str | None) -> list[Run]:
                 f"{'several finished runs fit' if fitting else 'no finished run'} {text!r}",
                 where=results_path(root),
                 found=", ".join(run.run_id for run in fitting) or None,
-                fix="python -m probe runs lists them",
+                fix=f"{commands.probe('runs', root=root)} lists them",
             )
         return fitting
     wanted = dict(part.strip().partition("=")[::2] for part in text.split(","))
@@ -144,7 +144,9 @@ def find_side(runs: Sequence[Run], text: str, root: str | None) -> list[Run]:
             raise ConfigError(f"unknown key {key!r} in {text!r}", fix=closest(key, SELECTORS))
     fitting = [run for run in runs if not run.result["control"] and _fits(run, wanted)]
     if not fitting:
-        raise MissingError(f"no finished run fits {text!r}", where=results_path(root), fix="python -m probe runs")
+        raise MissingError(
+            f"no finished run fits {text!r}", where=results_path(root), fix=commands.probe("runs", root=root)
+        )
     kinds = {(run.source, run.store, run.array, repr(setting_key(run))) for run in fitting}
     if len(kinds) > 1:
         names = (f"{r.run_id}: {r.task} {r.source} {r.array} depth {r.result['depth']}" for r in fitting[:8])

@@ -9,7 +9,6 @@ accuracy alone doesn't. As there, a held-out split says when a probe is trained 
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 import math
@@ -30,6 +29,7 @@ from probe.task import load_task
 from probe.train.device import resolve_device
 from probe.train.loop import Learner, train_pass, training
 from probe.train.plan import RunPlan
+from probe.train.recipe import RecipeConfig
 from probe.train.schedule import Schedule
 from probe.train.session import Session
 
@@ -39,7 +39,7 @@ BLOCKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 log = get_logger("probe.studies.mdl")
 
 
-def measure(config: Any, plan: RunPlan, result: dict[str, Any]) -> dict[str, Any]:
+def measure(root: str | None, plan: RunPlan, result: dict[str, Any]) -> dict[str, Any]:
     """Add the code length to the result of a finished run, unless it is there already.
 
     The probes of the code have the run's sizes, seed and number of steps, but the plain log loss (both gammas 0), and
@@ -47,7 +47,7 @@ def measure(config: Any, plan: RunPlan, result: dict[str, Any]) -> dict[str, Any
     needs calibrated probabilities. It never looks at what it has not sent yet; the selection split isn't sent.
 
     Args:
-        config: resolved configuration of the command.
+        root: artifact root.
         plan: the run.
         result: its result.
 
@@ -55,26 +55,28 @@ def measure(config: Any, plan: RunPlan, result: dict[str, Any]) -> dict[str, Any
         The result with `mdl`: `bits`, `uniform_bits`, `compression` (uniform over code) and one row per block.
 
     Raises:
-        ConfigError: the task isn't tagging.
+        ConfigError: the task has no code length.
     """
-    if config.task != "tagging":
-        raise ConfigError("mdl=true measures the code length of tags", found=f"task={config.task}", fix="task=tagging")
     if "mdl" in result:
         return result
     result = {**result, "mdl": _measure(plan)}
-    write_atomic(results.result_file(config.root, plan.run_id), results.to_json(result))
-    results.compact(config.root)
+    write_atomic(results.result_file(root, plan.run_id), results.to_json(result))
+    results.compact(root)
     return result
 
 
 def _measure(plan: RunPlan) -> dict[str, Any]:
-    config = copy.deepcopy(plan.config)
-    config.loss.form, config.loss.gamma_negative, config.loss.gamma_positive = "standard", 0.0, 0.0
-    config.layers, config.noise, config.loggers = [plan.inputs["array"]], [], []
+    options, seed = plan.config.probe.for_code(), plan.config.how.data_seed
+    if options is None:
+        task = plan.config.task
+        raise ConfigError("mdl=true measures the code length of tags", found=f"task={task}", fix="task=tagging")
+    where = dataclasses.replace(plan.config.where, loggers=[])
+    config = dataclasses.replace(plan.config, where=where, probe=options)
     (everything,) = open_inputs(config, load_task(config.task))
     clips = everything.train
-    _give_steps(config.recipe, Schedule(clips, config.recipe, config.data_seed).total_steps)
-    parts = {len(part): part for part in (prefix(clips, share, config.data_seed) for share in BLOCKS)}
+    recipe = _with_steps(options.recipe, Schedule(clips, options.recipe, seed).total_steps)
+    config = dataclasses.replace(config, probe=dataclasses.replace(options, recipe=recipe))
+    parts = {len(part): part for part in (prefix(clips, share, seed) for share in BLOCKS)}
     ends = sorted(parts)
     classes = len(everything.dataset.class_names)
     blocks: list[dict[str, Any]] = [{"clips": ends[0], "trained_on": 0, "bits": float(ends[0] * classes)}]
@@ -89,10 +91,10 @@ def _measure(plan: RunPlan) -> dict[str, Any]:
     return {"bits": total, "uniform_bits": uniform, "compression": uniform / total, "blocks": blocks}
 
 
-def _give_steps(recipe: Any, steps: int) -> None:
-    """Make a recipe as long as the run's for any number of clips: few clips have short epochs."""
-    recipe.warmup *= steps / recipe.length
-    recipe.length, recipe.unit, recipe.select_every = steps, "steps", 1
+def _with_steps(recipe: RecipeConfig, steps: int) -> RecipeConfig:
+    """Return a recipe as long as the run's for any number of clips: few clips have short epochs."""
+    warmup = recipe.warmup * (steps / recipe.length)
+    return dataclasses.replace(recipe, warmup=warmup, length=steps, unit="steps", select_every=1)
 
 
 def _nats(plan: RunPlan, inputs: Inputs, everyone: Sequence[str]) -> float:
@@ -103,10 +105,10 @@ def _nats(plan: RunPlan, inputs: Inputs, everyone: Sequence[str]) -> float:
         inputs: what is known, what judges the rounds, and what is sent.
         everyone: all training clips, which give twins their labels: a first block may hold a single clip.
     """
-    session = Session(plan.config, inputs, resolve_device(plan.config.device))
+    session = Session(plan.config, inputs, resolve_device(plan.config.where.device))
     member = session.member(plan)
     data = session.data(inputs.layers, False)
-    data.donors = donors(everyone, plan.config.data_seed) if plan.control else None
+    data.donors = donors(everyone, plan.config.how.data_seed) if plan.control else None
     best: dict[str, Tensor] = {}
     least, gain = math.inf, 0.0
 

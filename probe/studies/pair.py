@@ -7,48 +7,24 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from cache.locate import find_stores
 from configs import commands
-from configs.cli import RootConfig
 from configs.console import print_table
 from configs.errors import ConfigError, SpatialprobeError
 from configs.files import write_atomic
-from configs.loader import parse_overrides, resolve
+from configs.loader import parse_overrides
 from configs.names import NOISE, BranchName, FusionName, model_kind, read_models, read_source, untrained_twin
-from configs.options import option
 from configs.paths import features_path
 from fusion.opening import open_parent, resolve_aliases, training_clips, view_by_name
-from fusion.recipe import UPSAMPLING, Choices, make_recipe, variant_values
+from fusion.recipe import Choices, make_recipe, variant_values
 from fusion.record import save_view
 from fusion.views.grids import layer_arrays
-from probe.config import train_layers
+from probe.config import ControlsConfig, read_run
 from probe.results.runs import print_results
 from probe.train.train import train
 
 KINDS = ("vlm", "vgm")
-
-
-@dataclasses.dataclass
-class ControlsConfig(RootConfig):
-    """Options of `controls`."""
-
-    models: str = option(help='the pair, such as "wan-t2v-14b qwen3-vl-8b"')
-    dataset: str = option("rooms", "name of the prepared dataset")
-    others: list[str] = option(
-        help="further models to join with those of their kind; default: all that have features", factory=list
-    )
-    variants: list[str] = option(
-        help="other ways to fuse the pair", factory=lambda: ["concat", "zscore", "l2", "pca", "sum", "gated"]
-    )
-    task: list[str] = option(help="tasks to write the probe commands for", factory=lambda: ["instance", "geometry"])
-    layers: list[str] = option(help="for each model a block, an array name, or all", factory=list)
-    grid: str = option("last", "where branches meet: rows x columns, first, last, or a model's name")
-    upsample: str = option("native", "see fuse", choices=UPSAMPLING)
-    seed: int = option(0, "of noise and random projections", minimum=0)
-    probe: str = option("", 'further options of every probe, such as "profile=cpu seeds=0,1"')
-    run: bool = option(False, "also train the probes, one after the other")
 
 
 @dataclasses.dataclass
@@ -199,24 +175,19 @@ def run_all(probes: Sequence[Mapping[str, str]]) -> int:
     Raises:
         ConfigError: options that can't be read.
     """
-    resolved = [_resolved(options) for options in probes]
+    resolved = [read_run(options) for options in probes]
     failed = []
     for number, (options, run) in enumerate(zip(probes, resolved, strict=True), 1):
         command = commands.probe("train", **options)
         print(f"\n[{number}/{len(probes)}] {command}", flush=True)
         try:
-            print_results(train(run), run.root)
+            print_results(train(run), run.where.root)
         except SpatialprobeError as error:
             print(f"error: {error}", file=sys.stderr)
             failed.append(command)
     for command in failed:
         print(f"failed: {command}", file=sys.stderr)
     return 1 if failed else 0
-
-
-def _resolved(options: Mapping[str, str]) -> Any:
-    layers = train_layers(options)
-    return resolve(layers.start, layers.values, options)
 
 
 def _single(config: ControlsConfig, row: Row) -> Row:

@@ -1,4 +1,4 @@
-"""`python -m probe sweep`: probes on all layers and noise levels of one or several stores, in as few passes as fit.
+"""`spatialprobe probe sweep`: probes on all layers and noise levels of one or several stores, in as few passes as fit.
 
 The work is cut into jobs of whole layers, one per process. A job is a list of run ids: a process plans the runs again
 from the same configuration, so that a killed sweep continues where it was and a finished one returns at once.
@@ -6,115 +6,72 @@ from the same configuration, so that a killed sweep continues where it was and a
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+
+import torch
 
 from configs.console import get_logger
 from configs.jobs import run_jobs
 from configs.machine import available_cores
-from configs.paths import artifact_root
+from probe.config import RunConfig, SweepConfig
 from probe.results import results
 from probe.results.results import rounds_logged
-from probe.studies.sweep_options import run_config
-from probe.train.plan import RunPlan
+from probe.studies.mdl import measure
+from probe.studies.sweep_table import Outcome, outcome_of
+from probe.train.device import resolve_device
+from probe.train.memory import GIB, SHARE, free_memory
+from probe.train.plan import Planned, RunPlan, finished, plan_runs, plan_sweep
 from probe.train.progress import StepBar
 from probe.train.schedule import Schedule
-from probe.train.train import Planned, finished, plan_runs, train_planned
+from probe.train.train import train_planned
 
 POLL_SECONDS = 2.0
-
-
-@contextmanager
-def watched(root: str | None, planned: Planned, run_ids: Sequence[str]) -> Iterator[None]:
-    """Show the progress of some runs while the block runs.
-
-    Args:
-        root: artifact root.
-        planned: the runs with what they share.
-        run_ids: those that are trained.
-    """
-    rounds: dict[str, int] = {}
-    for inputs, plans in planned:
-        for plan in plans:
-            if plan.run_id in run_ids:
-                rounds[plan.run_id] = Schedule(inputs.train, plan.config.recipe, plan.config.data_seed).rounds
-    before = rounds_done(root, run_ids)
-    stop = threading.Event()
-    with StepBar(sum(rounds.values()), f"{len(run_ids)} probes", "rounds") as bar:
-        bar.skip(before)
-
-        def watch() -> None:
-            while not stop.wait(POLL_SECONDS):
-                bar.advance(max(0, rounds_done(root, run_ids) - bar.done))
-
-        thread = threading.Thread(target=watch, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-
-
-def rounds_done(root: str | None, run_ids: Sequence[str]) -> int:
-    """Return how many rounds the logs of some runs hold."""
-    return sum(rounds_logged(root, run_id) for run_id in run_ids)
-
 
 log = get_logger("probe.studies.sweep")
 
 
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What a sweep has to show.
-
-    Attributes:
-        results: of the finished runs, in the order of sources, arrays, depths and seeds.
-        failed: label of a run -> why it has no result.
-    """
-
-    results: list[dict[str, Any]]
-    failed: dict[str, str]
-
-
-def sweep(config: Any) -> Outcome:
+def sweep(config: SweepConfig) -> Outcome:
     """Train and evaluate what a sweep asks for; a layer that fails costs its own probes only.
 
     Args:
-        config: of the dataclass `probe.sweep_config.sweep_schema(task)`.
+        config: options of `sweep`.
 
     Raises:
         SpatialprobeError: whatever is wrong with stores, dataset or configuration, before the first step.
     """
-    runs = run_config(config)
-    runs.root = str(artifact_root(runs.root))  # workers may have started in another folder
-    planned = plan_runs(runs, many=True)
-    plans = [plan for _, group in planned for plan in group]
-    done = finished(runs, plans)
+    planned = plan_sweep(config)
+    return outcome_of(planned, train_sweep(config, planned, finished(planned)))
+
+
+def train_sweep(config: SweepConfig, planned: Planned, done: Collection[str]) -> dict[str, str]:
+    """Train the planned runs of a sweep that are not finished; return run id -> reason of those that failed.
+
+    Args:
+        config: where the work is done.
+        planned: from `plan_sweep`.
+        done: ids of the finished runs.
+    """
+    plans, runs = planned.plans, planned.config
     pending = [plan for plan in plans if plan.run_id not in done]
     layers = {(plan.inputs["store"], plan.inputs["array"]) for plan in plans}
-    log.info("%s: %d probes on %d layers, %d of them to train", config.task, len(plans), len(layers), len(pending))
+    log.info("%s: %d probes on %d layers, %d of them to train", runs.task, len(plans), len(layers), len(pending))
     failed: dict[str, str] = {}
     if pending:
-        count = _processes(config, runs.device)
+        count = _processes(config, runs.where.device)
         if config.cluster == "local" and count == 1:
-            _, failed = train_planned(runs, planned, [plan.run_id for plan in pending], isolate=True)
+            _, failed = train_planned(planned, [plan.run_id for plan in pending], isolate=True)
         else:
-            failed = _distribute(config, runs, planned, cut(pending, count))
-            results.compact(runs.root)
-    if config.mdl:
-        _code_lengths(runs, [plan for plan in plans if plan.run_id not in failed])
-    found = [results.find(runs.root, plan.run_id) for plan in plans if plan.run_id not in failed]
-    labels = {plan.run_id: plan.label for plan in plans}
-    return Outcome(
-        [result for result in found if result is not None],
-        {labels[run_id]: reason for run_id, reason in failed.items()},
-    )
+            failed = _distribute(config, planned, cut(pending, count))
+            results.compact(runs.where.root)
+    for plan in plans if runs.what.mdl else ():
+        found = None if plan.run_id in failed else results.find(runs.where.root, plan.run_id)
+        if found is not None:
+            measure(runs.where.root, plan, found)
+    return failed
 
 
 def cut(plans: Sequence[RunPlan], count: int) -> list[list[RunPlan]]:
@@ -130,7 +87,7 @@ def cut(plans: Sequence[RunPlan], count: int) -> list[list[RunPlan]]:
     return [job for job in jobs if job]
 
 
-def _processes(config: Any, device: str) -> int:
+def _processes(config: SweepConfig, device: str) -> int:
     """Return in how many processes to train."""
     if config.workers:
         return int(config.workers)
@@ -152,28 +109,23 @@ def _workers_of(cluster: str) -> int:
 
 def _gpus(device: str) -> list[str]:
     """Return the GPUs that `device=` leaves to choose from."""
-    from probe.train.device import resolve_device
-
     found = resolve_device(device)
     if found.type != "cuda" or ":" in str(found):
         return []
-    import torch
-
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
 
 
-def _distribute(config: Any, runs: Any, planned: Planned, jobs: Sequence[Sequence[RunPlan]]) -> dict[str, str]:
+def _distribute(config: SweepConfig, planned: Planned, jobs: Sequence[Sequence[RunPlan]]) -> dict[str, str]:
     """Do jobs in other processes; return run id -> reason of the runs that failed."""
-
     ids = {str(number): [plan.run_id for plan in job] for number, job in enumerate(jobs)}
-    local = config.cluster == "local"
-    runs = copy.deepcopy(runs)
+    local, runs = config.cluster == "local", planned.config
     if local:
-        runs.memory = (runs.memory or _free_gib(runs.device)) / len(jobs)
+        memory = (runs.where.memory or _free_gib(runs.where.device)) / len(jobs)
+        runs = dataclasses.replace(runs, where=dataclasses.replace(runs.where, memory=memory))
     threads = max(1, available_cores() // len(jobs)) if local else 0
-    work = partial(run_job, runs, ids, _gpus(runs.device) if local else [], threads)
+    work = partial(run_job, runs, ids, _gpus(runs.where.device) if local else [], threads)
     failed: dict[str, str] = {}
-    with watched(runs.root, planned, [run_id for group in ids.values() for run_id in group]):
+    with watched(planned, [run_id for group in ids.values() for run_id in group]):
         for _, result in run_jobs(work, list(ids), len(jobs), config.cluster):
             if isinstance(result, BaseException):
                 raise result
@@ -181,7 +133,9 @@ def _distribute(config: Any, runs: Any, planned: Planned, jobs: Sequence[Sequenc
     return failed
 
 
-def run_job(runs: Any, ids: dict[str, list[str]], gpus: Sequence[str], threads: int, number: str) -> dict[str, str]:
+def run_job(
+    runs: RunConfig, ids: dict[str, list[str]], gpus: Sequence[str], threads: int, number: str
+) -> dict[str, str]:
     """Train the runs of one job, in a process of its own; return run id -> reason of those that failed.
 
     Args:
@@ -191,27 +145,51 @@ def run_job(runs: Any, ids: dict[str, list[str]], gpus: Sequence[str], threads: 
         threads: of arithmetic; 0 leaves them.
         number: of the job.
     """
-    import torch
-
     if threads:
         torch.set_num_threads(threads)
-    config = copy.deepcopy(runs)
     if gpus:
-        config.device = gpus[int(number) % len(gpus)]
-    return train_planned(config, plan_runs(config, many=True), ids[number], isolate=True, quiet=True)[1]
+        device = gpus[int(number) % len(gpus)]
+        runs = dataclasses.replace(runs, where=dataclasses.replace(runs.where, device=device))
+    return train_planned(plan_runs(runs, many=True), ids[number], isolate=True, quiet=True)[1]
 
 
 def _free_gib(device: str) -> float:
-    from probe.train.device import resolve_device
-    from probe.train.memory import GIB, SHARE, free_memory
-
     return SHARE * free_memory(resolve_device(device)) / GIB
 
 
-def _code_lengths(runs: Any, plans: Sequence[RunPlan]) -> None:
-    from probe.studies.mdl import measure
+@contextmanager
+def watched(planned: Planned, run_ids: Sequence[str]) -> Iterator[None]:
+    """Show the progress of some runs while the block runs.
 
-    for plan in plans:
-        found = results.find(runs.root, plan.run_id)
-        if found is not None:
-            measure(runs, plan, found)
+    Args:
+        planned: the runs with what they share.
+        run_ids: those that are trained.
+    """
+    root = planned.config.where.root
+    rounds: dict[str, int] = {}
+    for inputs, plans in planned.groups:
+        for plan in plans:
+            if plan.run_id in run_ids:
+                recipe, seed = plan.config.probe.recipe, plan.config.how.data_seed
+                rounds[plan.run_id] = Schedule(inputs.train, recipe, seed).rounds
+    before = rounds_done(root, run_ids)
+    stop = threading.Event()
+    with StepBar(sum(rounds.values()), f"{len(run_ids)} probes", "rounds") as bar:
+        bar.skip(before)
+
+        def watch() -> None:
+            while not stop.wait(POLL_SECONDS):
+                bar.advance(max(0, rounds_done(root, run_ids) - bar.done))
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+def rounds_done(root: str | None, run_ids: Sequence[str]) -> int:
+    """Return how many rounds the logs of some runs hold."""
+    return sum(rounds_logged(root, run_id) for run_id in run_ids)

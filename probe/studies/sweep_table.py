@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from configs import commands
 from configs.console import print_table
 from configs.paths import results_path
-from probe.results.results import PARQUET
-from probe.studies.sweep import Outcome
+from probe.results import results
 from probe.task import find_metric, load_task
+from probe.train.plan import Planned
 
 Row = Mapping[str, Any]
 KEYS = ("source", "array", "depth", "control")
 """What makes a point of a curve; runs that differ in their seed only are averaged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a sweep has to show.
+
+    Attributes:
+        results: of the finished runs, in the order of sources, arrays, depths and seeds.
+        failed: label of a run -> why it has no result.
+    """
+
+    results: list[dict[str, Any]]
+    failed: dict[str, str]
+
+
+def outcome_of(planned: Planned, failed: Mapping[str, str]) -> Outcome:
+    """Return what a sweep has to show, from the ids of the runs that failed and the reasons."""
+    plans, root = planned.plans, planned.config.where.root
+    found = [results.find(root, plan.run_id) for plan in plans if plan.run_id not in failed]
+    labels = {plan.run_id: plan.label for plan in plans}
+    return Outcome(
+        [result for result in found if result is not None],
+        {labels[run_id]: reason for run_id, reason in failed.items()},
+    )
 
 
 def print_curves(found: Sequence[Row]) -> None:
@@ -76,7 +102,7 @@ def print_outcome(outcome: Outcome, root: str | None) -> int:
     if outcome.failed:
         print("the same command tries them again")
     if outcome.results:
-        print(f"{results_path(root) / PARQUET}; python -m probe report draws the curves")
+        print(f"{results_path(root) / results.PARQUET}; {commands.probe('report', root=root)} draws the curves")
     return 1 if outcome.failed else 0
 
 

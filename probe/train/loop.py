@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from configs.errors import ConfigError, NonFiniteError
 from configs.machine import keep_freed_memory
 from configs.paths import runs_path
+from probe.config import RunConfig
 from probe.inputs.batches import ProbeData
 from probe.metrics.scores import Scores
 from probe.module import Batch, pick, usable
@@ -70,7 +71,7 @@ class Learner:
         member.module.to(device).train()
         if member.match is not None:
             member.match.to(device)
-        recipe = member.plan.config.recipe
+        recipe = member.plan.config.probe.recipe
         self.optimizer = build_optimizer(member.module.probe, recipe)
         self.schedule = build_schedule(self.optimizer, recipe, member.module.total_steps)
         if state is not None:
@@ -98,7 +99,7 @@ class Learner:
             losses = member.module.compute(features, targets)[1]
             self.optimizer.zero_grad(set_to_none=True)
             fabric.backward(losses["loss"])
-        limit = member.plan.config.recipe.grad_clip
+        limit = member.plan.config.probe.recipe.grad_clip
         parameters = [p for p in member.module.probe.parameters() if p.grad is not None]
         norm = nn.utils.clip_grad_norm_(parameters, limit if limit is not None else float("inf"))
         if not bool(torch.isfinite(norm)):
@@ -142,7 +143,7 @@ class Recorder:
 
     def __call__(self, round_: int, learners: Sequence[Learner]) -> None:
         """Record a round; runs whose round is not due for a look are logged without scores."""
-        every = learners[0].member.plan.config.recipe.select_every
+        every = learners[0].member.plan.config.probe.recipe.select_every
         due = (round_ + 1) % every == 0 or round_ + 1 == self.schedule.rounds
         scores = self.look() if due else [None] * len(learners)
         for learner, found in zip(learners, scores, strict=True):
@@ -165,7 +166,7 @@ class Recorder:
 
 
 @contextmanager
-def training(config: Any, device: torch.device) -> Iterator[Fabric]:
+def training(config: RunConfig, device: torch.device) -> Iterator[Fabric]:
     """Give the block what knows device, precision and loggers of a configuration.
 
     Raises:
@@ -183,7 +184,7 @@ def training(config: Any, device: torch.device) -> Iterator[Fabric]:
         fabric = Fabric(
             accelerator=device.type,
             devices=[device.index or 0] if device.type == "cuda" else 1,
-            plugins=_Bfloat16("bf16-mixed", device.type) if config.recipe.precision == "bf16-mixed" else None,
+            plugins=_Bfloat16("bf16-mixed", device.type) if config.probe.recipe.precision == "bf16-mixed" else None,
             loggers=_loggers(config),
         )
         fabric.launch()
@@ -192,7 +193,7 @@ def training(config: Any, device: torch.device) -> Iterator[Fabric]:
             yield fabric
             status = "success"
         except KeyboardInterrupt:
-            advice = "the same command without force=true continues" if config.force else ""
+            advice = "the same command without force=true continues" if config.where.force else ""
             raise KeyboardInterrupt(advice) from None
         finally:
             for logger in fabric.loggers:
@@ -218,7 +219,7 @@ class _own_random:
         torch.set_rng_state(self.member.random)
         if self.cuda is not None:
             if self.member.cuda_random is None:
-                generator = torch.Generator(self.cuda).manual_seed(self.member.plan.config.recipe.seed)
+                generator = torch.Generator(self.cuda).manual_seed(self.member.plan.config.probe.recipe.seed)
                 self.member.cuda_random = generator.get_state()
             torch.cuda.set_rng_state(self.member.cuda_random, self.cuda)
 
@@ -229,12 +230,12 @@ class _own_random:
             self.member.cuda_random = torch.cuda.get_rng_state(self.cuda)
 
 
-def _loggers(config: Any) -> list[Any]:
+def _loggers(config: RunConfig) -> list[Any]:
     from lightning.pytorch import loggers
 
-    folder = runs_path(config.root)
+    folder = runs_path(config.where.root)
     made: list[Any] = []
-    for name in config.loggers:
+    for name in config.where.loggers:
         try:
             if name == "tensorboard":
                 made.append(loggers.TensorBoardLogger(str(folder), name="tensorboard", version=""))

@@ -12,7 +12,6 @@ from torch import Tensor
 from configs.errors import ConfigError, StaleError
 from configs.loader import closest
 from fusion.views.view import fused
-from probe.config import task_options
 from probe.inputs.matching import Match
 from probe.metrics.scores import Scores
 from probe.module import Batch, Facts, ProbeModule, load_module
@@ -40,12 +39,12 @@ class Member:
     ) -> None:
         self.run_id = run_id
         self.plan, self.folder, self.match = plan, folder, match
-        recipe = plan.config.recipe
+        recipe = plan.config.probe.recipe
         self.select = recipe.select.rpartition("/")[2].lower()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(recipe.seed)
             module_class = load_module(plan.config.task)
-            self.module: ProbeModule[Any] = module_class(task_options(plan.config), facts, total_steps)
+            self.module: ProbeModule[Any] = module_class(plan.config.probe, facts, total_steps)
             self.random = torch.get_rng_state()
         self.cuda_random: Tensor | None = None
         self.place = plan.array
@@ -66,7 +65,7 @@ class Member:
             return True
         if math.isnan(score) or math.isnan(self.best["score"]):
             return math.isnan(self.best["score"]) and not math.isnan(score)
-        mode = self.plan.config.recipe.select_mode
+        mode = self.plan.config.probe.recipe.select_mode
         return score > self.best["score"] if mode == "max" else score < self.best["score"]
 
     def selected(self, scores: Scores) -> float:

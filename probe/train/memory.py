@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from probe.config import task_options
 from probe.train.plan import RunPlan
-
-if TYPE_CHECKING:
-    from probe.train.session import Session
 
 STATES = 4
 """Numbers kept for each parameter: weight, gradient and both moments of AdamW."""
@@ -23,21 +18,22 @@ SHARE = 0.5
 GIB = 1 << 30
 
 
-def split_passes(session: Session, plans: Sequence[RunPlan], memory: float) -> list[list[RunPlan]]:
+def split_passes(
+    plans: Sequence[RunPlan], size_of: Callable[[RunPlan], tuple[int, int]], device: torch.device, memory: float
+) -> list[list[RunPlan]]:
     """Cut runs into passes that fit into memory, in order; a run that is too large by itself gets a pass of its own.
 
     Args:
-        session: what they share.
         plans: the runs.
+        size_of: returns the bytes of a run's states, and of the batches of its array, which runs share.
+        device: where they train.
         memory: GiB to spend; 0 takes half of what is free.
     """
-    budget = memory * GIB if memory else SHARE * free_memory(session.device)
-    sizes: dict[tuple[object, ...], int] = {}
+    budget = memory * GIB if memory else SHARE * free_memory(device)
     passes: list[list[RunPlan]] = []
     used, layers = 0.0, set[int]()
     for plan in plans:
-        own = _states_bytes(session, plan, sizes)
-        features = _feature_bytes(session, plan)
+        own, features = size_of(plan)
         cost = own + (0 if plan.array in layers else features)
         if not passes or used + cost > budget:
             passes.append([])
@@ -67,18 +63,3 @@ def _free_on_host() -> int:
         return free if limit == "max" else min(free, int(limit) - int(used))
     except (OSError, ValueError):  # no control groups, or of the first version
         return free
-
-
-def _states_bytes(session: Session, plan: RunPlan, sizes: dict[tuple[object, ...], int]) -> int:
-    facts, _ = session.facts(plan)
-    key = (facts.channels, facts.grid, facts.branches, plan.depth)
-    if key not in sizes:
-        with torch.device("meta"):
-            module = session.module_class(task_options(plan.config), facts, session.schedule.total_steps)
-        sizes[key] = STATES * sum(int(p.numel() * p.element_size()) for p in module.probe.parameters())
-    return sizes[key]
-
-
-def _feature_bytes(session: Session, plan: RunPlan) -> int:
-    array = session.inputs.layers[plan.array].array
-    return int(array.row_bytes * session.schedule.batch * plan.config.recipe.views * BUFFERS)

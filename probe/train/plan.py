@@ -1,22 +1,25 @@
-"""A run before anything of it is built: its configuration, what it reads, and the id that follows from both."""
+"""Which runs a configuration asks for and which of them are finished; a run's id follows from what it is and reads."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from configs.console import get_logger
 from configs.errors import ConfigError
 from configs.identity import digest, plain
+from configs.paths import artifact_root
+from probe.config import RunConfig, SweepConfig, resolved
+from probe.inputs.inputs import Inputs, donors, inputs_identity, open_inputs
+from probe.results import results
+from probe.task import TaskOptions, load_task
+from probe.train.device import resolve_precision
+
+log = get_logger("probe.train.plan")
 
 VERSION = 5
 """Raised by hand whenever the same configuration would train another probe."""
-NOT_IDENTITY = (
-    "root", "model", "models", "dataset", "store", "layers", "noise", "seeds", "depths", "control", "mdl", "device",
-    "memory", "pictures", "loggers", "force", "resamples",
-)  # fmt: skip
-"""Options that choose runs, or where and how they run, but change nothing in one of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +33,7 @@ class RunPlan:
         inputs: identity of what it reads.
     """
 
-    config: Any
+    config: RunConfig
     array: int
     control: bool
     inputs: Mapping[str, Any]
@@ -38,8 +41,8 @@ class RunPlan:
     @property
     def identity(self) -> dict[str, Any]:
         """Everything that changes the outcome, as JSON types."""
-        options = {k: v for k, v in plain(self.config).items() if k not in NOT_IDENTITY}
-        return {"version": VERSION, "control": self.control, "inputs": self.inputs, **options}
+        known = {"version": VERSION, "task": self.config.task, "control": self.control, "inputs": self.inputs}
+        return {**known, **plain(self.config.how), **plain(self.config.probe)}
 
     @property
     def run_id(self) -> str:
@@ -49,17 +52,89 @@ class RunPlan:
     @property
     def depth(self) -> str:
         """Trunk depth as text, or `linear`."""
-        return "linear" if self.config.readout == "linear" else str(self.config.trunk.depth)
+        probe = self.config.probe
+        return "linear" if probe.readout == "linear" else str(probe.trunk.depth)
 
     @property
     def label(self) -> str:
         """What tells this run from the others of a pass."""
         twin = ", shuffled targets" if self.control else ""
-        where = f"{self.config.model}, {self.inputs['array']}"
-        return f"{where}, depth {self.depth}, seed {self.config.recipe.seed}{twin}"
+        where = f"{', '.join(self.config.what.model)}, {self.inputs['array']}"
+        return f"{where}, depth {self.depth}, seed {self.config.probe.recipe.seed}{twin}"
 
 
-def variants(config: Any, arrays: Sequence[tuple[str, str, dict[str, Any]]]) -> list[RunPlan]:
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """What a command is to do.
+
+    Attributes:
+        config: resolved.
+        groups: runs by what they share: those of one entry look at the same views of the same clips.
+    """
+
+    config: RunConfig
+    groups: tuple[tuple[Inputs, tuple[RunPlan, ...]], ...]
+
+    @property
+    def plans(self) -> list[RunPlan]:
+        """All runs, in the order of sources, arrays, depths and seeds, twins behind their originals."""
+        return [plan for _, group in self.groups for plan in group]
+
+
+def plan_runs(config: RunConfig, *, many: bool = False) -> Planned:
+    """Resolve a configuration, open what it reads, and return the runs that it asks for.
+
+    Args:
+        config: as it was typed.
+        many: see `probe.inputs.layers.choose_arrays`.
+
+    Raises:
+        SpatialprobeError: whatever is wrong with store, dataset or configuration.
+    """
+    config = resolved(config)
+    if config.what.mdl and config.probe.for_code() is None:
+        raise ConfigError("mdl=true measures the code length of tags", found=f"task={config.task}", fix="task=tagging")
+    # The hardware decides, and what it decides is part of what a run is.
+    precision = resolve_precision(config.probe.recipe.precision, config.where.device)
+    recipe = dataclasses.replace(config.probe.recipe, precision=precision)
+    config = dataclasses.replace(config, probe=dataclasses.replace(config.probe, recipe=recipe))
+    files = config.probe.contents()
+    groups = []
+    for inputs in open_inputs(config, load_task(config.task), many=many):
+        for clips in (inputs.train, inputs.select, inputs.report) if config.what.control else ():
+            donors(clips, config.how.data_seed)  # refuses a split that has too few
+        arrays = [
+            (layer.store.source, inputs.dataset.name, inputs_identity(inputs, layer) | files) for layer in inputs.layers
+        ]
+        groups.append((inputs, tuple(variants(config, arrays))))
+    return Planned(config, tuple(groups))
+
+
+def plan_sweep(config: SweepConfig) -> Planned:
+    """Return what a sweep is to do, with a root that workers find which have started in another folder."""
+    where = dataclasses.replace(config.runs.where, root=str(artifact_root(config.runs.where.root)))
+    return plan_runs(dataclasses.replace(config.runs, where=where), many=True)
+
+
+def finished(planned: Planned) -> dict[str, dict[str, Any]]:
+    """Return the results of those runs that are finished, by run id; none under `force`."""
+    plans, where = planned.plans, planned.config.where
+    found = {} if where.force else {plan.run_id: results.find(where.root, plan.run_id) for plan in plans}
+    done = {run_id: result for run_id, result in found.items() if result is not None}
+    if done:
+        log.info("%d of %d runs are finished already; force=true trains them again", len(done), len(plans))
+    return done
+
+
+def something_left(planned: Planned, done: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether a run has to be trained, or a code length to be measured."""
+    return any(
+        plan.run_id not in done or (planned.config.what.mdl and "mdl" not in done[plan.run_id])
+        for plan in planned.plans
+    )
+
+
+def variants(config: RunConfig, arrays: Sequence[tuple[str, str, dict[str, Any]]]) -> list[RunPlan]:
     """Return the runs that a configuration asks for: every array, depth and seed, each with its twin if asked.
 
     Args:
@@ -71,24 +146,28 @@ def variants(config: Any, arrays: Sequence[tuple[str, str, dict[str, Any]]]) -> 
     """
     plans = []
     for index, (source, dataset, inputs) in enumerate(arrays):
-        for depth in config.depths or [None]:
-            for seed in config.seeds:
-                chosen = copy.deepcopy(config)
-                chosen.model, chosen.models, chosen.dataset = source, [], dataset
-                chosen.layers, chosen.noise, chosen.seeds, chosen.depths = [inputs["array"]], [], [seed], []
-                chosen.recipe.seed = seed
-                if depth is not None:
-                    _set_depth(chosen, depth)
+        what = dataclasses.replace(
+            config.what, model=[source], dataset=dataset, layers=[inputs["array"]], noise=[], depths=[]
+        )
+        depths: list[str | None] = [*config.what.depths]
+        for depth in depths or [None]:
+            probe = config.probe if depth is None else _with_depth(config.probe, depth)
+            for seed in config.what.seeds:
+                chosen = dataclasses.replace(
+                    config,
+                    what=dataclasses.replace(what, seeds=[seed]),
+                    probe=dataclasses.replace(probe, recipe=dataclasses.replace(probe.recipe, seed=seed)),
+                )
                 plans += [
-                    RunPlan(chosen, index, twin, inputs) for twin in ((False, True) if config.control else (False,))
+                    RunPlan(chosen, index, twin, inputs)
+                    for twin in ((False, True) if config.what.control else (False,))
                 ]
     return list({plan.run_id: plan for plan in plans}.values())
 
 
-def _set_depth(config: Any, depth: str) -> None:
+def _with_depth(probe: TaskOptions, depth: str) -> TaskOptions:
     if depth == "linear":
-        config.readout = "linear"
-    elif depth.isdigit():
-        config.readout, config.trunk.depth = "probe", int(depth)
-    else:
-        raise ConfigError("depths takes numbers and linear", found=depth, fix="depths=linear,0,1,2,4")
+        return dataclasses.replace(probe, readout="linear")
+    if depth.isdigit():
+        return dataclasses.replace(probe, readout="probe", trunk=dataclasses.replace(probe.trunk, depth=int(depth)))
+    raise ConfigError("depths takes numbers and linear", found=depth, fix="depths=linear,0,1,2,4")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from configs.options import option
 
 
-@dataclass
+@dataclass(frozen=True)
 class RecipeConfig:
     """How long, how fast and on what a probe trains."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from configs import commands
 from configs.errors import CorruptionError, MissingError, StaleError
 from configs.files import write_atomic
 from configs.paths import runs_path
@@ -48,7 +49,7 @@ def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
         StaleError: it belongs to another run, or was written by another version.
     """
     if not path.is_file():
-        raise MissingError("no checkpoint", where=path, fix="train the probe first: python -m probe train ...")
+        raise MissingError("no checkpoint", where=path, fix=f"train the probe first: {commands.probe('train')}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, ValueError, LookupError, EOFError, OSError, pickle.UnpicklingError) as error:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from data.dataset.reader import PreparedDataset
-from probe.config import task_options
+from probe.config import RunConfig
 from probe.inputs.batches import ProbeData, SideBySide
 from probe.inputs.inputs import Inputs, Layer, donors
 from probe.inputs.matching import Match, build_match, refuse_matched_gate
@@ -23,6 +23,7 @@ from probe.results.write import write_all, write_run
 from probe.train.evaluate import evaluate_members
 from probe.train.loop import Learner, Recorder, train_pass, training
 from probe.train.member import Member
+from probe.train.memory import BUFFERS, STATES
 from probe.train.plan import RunPlan
 from probe.train.progress import StepBar
 from probe.train.run_folder import folder_of, load_checkpoint
@@ -41,7 +42,7 @@ class Session:
 
     def __init__(
         self,
-        config: Any,
+        config: RunConfig,
         inputs: Inputs,
         device: torch.device,
         *,
@@ -49,26 +50,29 @@ class Session:
     ) -> None:
         self.config, self.inputs, self.device = config, inputs, device
         self.module_class = load_module(config.task)
-        options = task_options(config)
+        options = config.probe
         self.gt_size = inputs.gt_size()
         learned_from = home or inputs.dataset
         self.class_names = learned_from.class_names
         # Of the whole split, whatever share of it a run sees: buckets of other classes would be other metrics.
-        everyone = [c for c in learned_from.split("train", config.split_scheme) if learned_from.clips.at[c, "has_tags"]]
+        everyone = [
+            c for c in learned_from.split("train", config.how.split_scheme) if learned_from.clips.at[c, "has_tags"]
+        ]
         self.rates = self.module_class.rates(learned_from, everyone)
-        self.schedule = Schedule(inputs.train, config.recipe, config.data_seed)
+        self.schedule = Schedule(inputs.train, config.probe.recipe, config.how.data_seed)
         held = list(dict.fromkeys([*inputs.select, *inputs.report]))
-        views = (config.sampler, config.recipe.views, config.data_seed, inputs.positions)
+        views = (config.how.sampler, config.probe.recipe.views, config.how.data_seed, inputs.positions)
         drawn, frozen = TargetOptions(inputs.train, None, *views), TargetOptions(held, inputs.plan, *views)
         self.train_targets = self.module_class.targets(inputs.dataset, options, drawn, evaluation=False)
         self.held_targets = self.module_class.targets(inputs.dataset, options, frozen, evaluation=True)
         self.matches: dict[int, Match | None] = {}
+        self._sizes: dict[tuple[object, ...], int] = {}
 
     def facts(self, plan: RunPlan) -> tuple[Facts, Match | None]:
         """Return what a run's probe must know of its features, and how they are transformed."""
         store, array = self.inputs.layers[plan.array]
         if plan.array not in self.matches:
-            self.matches[plan.array] = build_match(self.config.match, store, array, self.inputs.train)
+            self.matches[plan.array] = build_match(self.config.how.match, store, array, self.inputs.train)
         match = self.matches[plan.array]
         grid = match.grid if match is not None and match.grid else array.grid
         width = match.matrix.shape[1] if match is not None and match.matrix is not None else array.channels
@@ -80,7 +84,21 @@ class Session:
         """Return a run, freshly initialised; under another id and in another folder if given."""
         facts, match = self.facts(plan)
         own = run_id or plan.run_id
-        return Member(plan, own, folder or folder_of(self.config.root, own), facts, self.schedule.total_steps, match)
+        return Member(
+            plan, own, folder or folder_of(self.config.where.root, own), facts, self.schedule.total_steps, match
+        )
+
+    def size_of(self, plan: RunPlan) -> tuple[int, int]:
+        """Return the bytes of a run's network with what training keeps of it, and of the batches of its array."""
+        facts, _ = self.facts(plan)
+        key = (facts.channels, facts.grid, facts.branches, plan.depth)
+        if key not in self._sizes:
+            with torch.device("meta"):
+                module = self.module_class(plan.config.probe, facts, self.schedule.total_steps)
+            numbers = sum(int(p.numel() * p.element_size()) for p in module.probe.parameters())
+            self._sizes[key] = STATES * numbers
+        rows = self.schedule.batch * plan.config.probe.recipe.views * BUFFERS
+        return self._sizes[key], int(self.inputs.layers[plan.array].array.row_bytes * rows)
 
     def run(self, plans: Sequence[RunPlan], bar: StepBar) -> dict[str, dict[str, Any]]:
         """Train runs that are at the same round side by side, evaluate them and write their results.
@@ -167,21 +185,21 @@ class Session:
             full: whether to compute the slow metrics too.
             among: the clips that give twins their targets; default `clips`.
         """
-        given = donors(among or clips, self.config.data_seed) if data.donors is not None else None
+        given = donors(among or clips, self.config.how.data_seed) if data.donors is not None else None
         draws = len(self.inputs.plan.queries[clips[0]])
         batches = data.evaluation(clips, self.held_targets, given, draws)
-        return evaluate_members(members, batches, self.device, full=full, precision=self.config.recipe.precision)
+        return evaluate_members(members, batches, self.device, full=full, precision=self.config.probe.recipe.precision)
 
     def data(self, layers: Sequence[Layer], twins: bool) -> ProbeData:
         """Return the batches of some layers, with targets for twins if asked."""
-        given = donors(self.inputs.train, self.config.data_seed) if twins else None
+        given = donors(self.inputs.train, self.config.how.data_seed) if twins else None
         source = SideBySide(layers)
         return ProbeData(source, list(source.arrays.values()), self.schedule, self.train_targets, given)
 
     def _state(self, member: Member) -> dict[str, Any] | None:
-        if self.config.force:
+        if self.config.where.force:
             # The result goes first: weights that are still learning must never pass for those of a finished run.
-            result_file(self.config.root, member.run_id).unlink(missing_ok=True)
+            result_file(self.config.where.root, member.run_id).unlink(missing_ok=True)
             for name in ("last.ckpt", "best.ckpt"):
                 (member.folder / name).unlink(missing_ok=True)
             if (member.folder / "evaluations").exists():

@@ -32,11 +32,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from configs.loader import resolve
 from data.prepare.prepare import prepare
 from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
-from probe.config import train_layers
+from probe.config import read_run
 from probe.inputs.inputs import RememberingDataset
 from probe.metrics.comparison import paired_difference
 from probe.train.train import train
@@ -103,9 +102,8 @@ def per_clip(root: Path, task: str, names: Sequence[str], recipe: str, norm: str
     words = {"task": task, "models": " ".join(names), "root": str(root), "profile": "smoke", "seeds": seeds}
     words |= {"pictures": "0", "resamples": "20", "device": "cpu", "trunk.input_norm": norm}
     words |= dict(word.split("=", 1) for word in f"{LINEAR} {recipe}".split())
-    layers = train_layers(words)
     tables = []
-    for result in train(resolve(layers.start, layers.values, words)):
+    for result in train(read_run(words)):
         table = pd.read_parquet(root / "runs" / result["run_id"] / "clips.parquet")
         tables.append(table[table["split"] == "report"].assign(source=result["source"]))
     table = pd.concat(tables)

@@ -1,4 +1,4 @@
-"""`python -m probe compare`: one test of two runs, and refusals that say what differs."""
+"""`spatialprobe probe compare`: one test of two runs, and refusals that say what differs."""
 
 from __future__ import annotations
 

@@ -16,15 +16,16 @@ from cache.format.clips import ClipEntry
 from cache.format.spec import ArraySpec
 from cache.locate import store_path
 from cache.store import FeatureStore
+from configs import commands
 from configs.errors import ConfigError, MissingError, NonFiniteError
 from configs.loader import resolve
 from data.dataset.clip import QUERY_POSITIONS
 from data.prepare.prepare import prepare
+from probe.config import sweep_layers
 from probe.inputs.inputs import RememberingDataset
 from probe.inputs.layers import choose_arrays
 from probe.results import results
 from probe.studies.sweep import cut, sweep
-from probe.studies.sweep_options import sweep_layers
 from probe.studies.sweep_table import chosen, mean, print_outcome
 from probe.train.run_folder import load_checkpoint
 from probe.train.train import train
@@ -47,11 +48,10 @@ def swept(root: Path, **given: Any) -> Any:
 
 
 def trained(root: Path, **given: Any) -> list[dict[str, Any]]:
-    from probe.config import train_layers
+    from probe.config import read_run
 
     options = words(root, **given)
-    layers = train_layers(options)
-    return train(resolve(layers.start, layers.values, options))
+    return train(read_run(options))
 
 
 def weights(root: Path, run_id: str) -> dict[str, torch.Tensor]:
@@ -133,7 +133,7 @@ def test_layers_and_noise_levels(tmp_path: Path) -> None:
 
 def test_what_a_store_lacks_is_told_with_the_command(tmp_path: Path) -> None:
     store = noisy_store(tmp_path, "cogvideox-t2v-2b-tiny-random", {2: [0.5], 4: [0.25, 0.5]}, 6)
-    command = "python -m extract run model=cogvideox-t2v-2b dataset=toy weights=random size=tiny"
+    command = commands.extract("run", model="cogvideox-t2v-2b", dataset="toy", weights="random", size="tiny")
     with pytest.raises(MissingError) as error:
         choose_arrays(store, ["even4"])  # 2, 3, 4 and 6
     assert "block 3,6" in str(error.value) and f"{command} layers=3,6" in str(error.value)
@@ -168,7 +168,7 @@ def test_several_sources_share_a_pass_and_equal_separate_runs(
     monkeypatch.setattr(ClipSamples, "sample", counted)
     together, apart = fresh(toy, tmp_path / "together"), fresh(toy, tmp_path / "apart")
     options = {"trunk__dropout": 0.2, "layers": "all"}
-    all_at_once = trained(together, models="deep, wide other", **options)
+    all_at_once = trained(together, model="deep, wide other", **options)
     at_once = len(made)
     made.clear()
     one_by_one = [result for name in ("deep", "wide", "other") for result in trained(apart, model=name, **options)]
@@ -179,18 +179,16 @@ def test_several_sources_share_a_pass_and_equal_separate_runs(
     for a, b in zip(all_at_once, one_by_one, strict=True):
         assert same(weights(together, a["run_id"]), weights(apart, b["run_id"])), a["source"]
         assert a["report"] == b["report"] and a["select"] == b["select"]
-        assert a["config"]["model"] == a["source"] and a["config"]["models"] == []
+        assert a["config"]["model"] == [a["source"]]
 
 
-def test_model_and_models(root: Path) -> None:
-    with pytest.raises(ConfigError, match="both given"):
-        trained(root, model="wide", models="other")
+def test_a_store_is_of_one_model(root: Path) -> None:
     with pytest.raises(ConfigError, match="store= names one store"):
-        trained(root, models="wide other", store="ab")
+        trained(root, model="wide other", store="ab")
 
 
 def test_memory_decides_how_many_passes(root: Path) -> None:
-    found = trained(root, models="deep wide", layers="all", memory=1e-6)
+    found = trained(root, model="deep wide", layers="all", memory=1e-6)
     assert len(found) == 4 and {r["probes_in_pass"] for r in found} == {1}
 
 
@@ -201,13 +199,13 @@ def test_sweep_equals_single_runs_and_is_not_repeated(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, two = fresh(toy, tmp_path / "one"), fresh(toy, tmp_path / "two")
-    outcome = swept(one, models="deep wide", seeds="0,1")
+    outcome = swept(one, model="deep wide", seeds="0,1")
     assert not outcome.failed and len(outcome.results) == 8
     (alone,) = trained(two, model="deep", layers="2", seeds="1")
     (swept_run,) = [r for r in outcome.results if r["run_id"] == alone["run_id"]]
     assert swept_run["report"] == alone["report"]
     assert same(weights(one, alone["run_id"]), weights(two, alone["run_id"]))
-    again = swept(one, models="deep wide", seeds="0,1")
+    again = swept(one, model="deep wide", seeds="0,1")
     assert [r["finished_at"] for r in again.results] == [r["finished_at"] for r in outcome.results]
     assert print_outcome(again, str(one)) == 0
     out = capsys.readouterr().out
@@ -349,11 +347,11 @@ def configure_help(capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
 
 def test_a_finished_sweep_is_shown_without_torch(root: Path) -> None:
     """What is done already is found in a second: nothing that trains is loaded, for fused sources neither."""
-    options = {"models": "other wide+other", "recipe.precision": "float32"}
+    options = {"model": "other wide+other", "recipe.precision": "float32"}
     assert len(swept(root, **options).results) == 2
     call = f"main('probe', '', VERBS, {['sweep', *(f'{k}={v}' for k, v in words(root, **options).items())]!r})"
     light = "import sys; sys.modules |= {'torch': None, 'lightning': None}"
     code = f"{light}; from configs.cli import main; from probe.__main__ import VERBS; sys.exit({call})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "wide+other" in done.stdout and "0 of them to train" in done.stderr
+    assert "wide+other" in done.stdout and "2 of 2 runs are finished already" in done.stderr

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from configs.errors import SpatialprobeError
 from data.dataset.clip import QUERY_POSITIONS
+from data.dataset.reader import PreparedDataset
 from fusion.opening import open_source
 from probe.report.contract import ReportData
 from probe.report.page.document import Block, Gallery, Missing, Strip
@@ -17,9 +18,6 @@ from probe.report.page.values import records
 from probe.report.pictures.choice import MAX_SOURCES
 from probe.report.pictures.encode import frame_image, map_image
 from probe.report.pictures.pca import pca_colours
-
-if TYPE_CHECKING:
-    from data.dataset.reader import PreparedDataset
 
 MAX_LAYERS = 6
 """Layers of one source, spread evenly."""

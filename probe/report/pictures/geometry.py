@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from configs.errors import SpatialprobeError
-from data.dataset.targets import geometry_targets
+from data.dataset.reader import PreparedDataset
+from data.dataset.targets import Geometry, geometry_targets
 from probe.pictures import ramp
 from probe.report.page.document import Block, Gallery, Image, Missing, Scene, Strip
 from probe.report.page.labels import Sources
 from probe.report.pictures import clouds
 from probe.report.pictures.choice import ShownRun, points_file, predicted_clips, prediction
 from probe.report.pictures.encode import frame_image, map_image
-
-if TYPE_CHECKING:
-    from data.dataset.reader import PreparedDataset
-    from data.dataset.targets import Geometry
 
 MAX_VIEWS = 3
 MAX_ERROR = 0.3

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data.dataset.reader import PreparedDataset
 from probe.pictures import label_colours
 from probe.report.page.document import Block, Gallery, Strip
 from probe.report.page.labels import Sources
 from probe.report.pictures.choice import ShownRun, predicted_clips, prediction
 from probe.report.pictures.encode import frame_image, map_image
 from probe.tasks.instance.pictures import colour_by_object
-
-if TYPE_CHECKING:
-    from data.dataset.reader import PreparedDataset
 
 MAX_VIEWS = 3
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 from configs.errors import SpatialprobeError
+from data.dataset.reader import PreparedDataset
 from probe.report.contract import ReportData
 from probe.report.page.document import Block, Missing, Section
 from probe.report.page.labels import Sources
 from probe.report.pictures.choice import ShownRun, common_clips, points_file, shown_runs
-
-if TYPE_CHECKING:
-    from data.dataset.reader import PreparedDataset
+from probe.report.pictures.features import feature_blocks
+from probe.report.pictures.geometry import depth_block, scene_block
+from probe.report.pictures.instances import instance_block
 
 CLIPS = 2
 """Clips that are shown."""
@@ -22,9 +22,6 @@ _LEAD = "The chosen layer of each source, first seed, on clips of the report spl
 
 def pictures_section(data: ReportData, sources: Sources) -> Section:
     """Return features, clusters, depth and point clouds of the first clips that the runs have in common."""
-    from probe.report.pictures.geometry import depth_block, scene_block
-    from probe.report.pictures.instances import instance_block
-
     runs = {task: shown_runs(data, task) for task in ("geometry", "instance", "tagging")}
     if not any(runs.values()):
         nothing = Missing("No finished run to show.", "python -m probe train task=geometry model=<source>")
@@ -85,8 +82,6 @@ def _features(
     runs: list[ShownRun],
     opened: dict[str, PreparedDataset | SpatialprobeError],
 ) -> list[Block]:
-    from probe.report.pictures.features import feature_blocks
-
     dataset = _open(data, runs[0].dataset, opened)
     if isinstance(dataset, SpatialprobeError):
         return [_refused("Features", dataset)]
@@ -102,8 +97,6 @@ def _features(
 def _open(
     data: ReportData, name: str, opened: dict[str, PreparedDataset | SpatialprobeError]
 ) -> PreparedDataset | SpatialprobeError:
-    from data.dataset.reader import PreparedDataset
-
     if name not in opened:
         try:
             opened[name] = PreparedDataset.open(name, data.root)

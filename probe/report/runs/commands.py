@@ -11,11 +11,11 @@ from configs import commands
 from configs.commands import portable
 from configs.errors import ConfigError, SpatialprobeError
 from configs.identity import plain
+from configs.options import as_typed
 from fusion.record import fuse_command, load_record, record_path
-from probe.config import train_layers
+from probe.config import NOT_IDENTITY, read_run
 from probe.report.runs.collect import Run
 from probe.report.runs.stores import StoreFacts
-from probe.train.plan import NOT_IDENTITY
 
 _NEVER = (*NOT_IDENTITY, "task", "profile", "readout")
 """Told otherwise, or without influence on the numbers."""
@@ -78,11 +78,8 @@ def features_command(run: Run, facts: StoreFacts) -> str:
 @lru_cache
 def _defaults(task: str, profile: str) -> Mapping[str, Any]:
     """Return key -> value of a run of which nothing but task and profile is given; empty for an unknown profile."""
-    from configs.loader import resolve
-
     try:
-        layers = train_layers({"task": task, "profile": profile})
-        return _flat(plain(resolve(layers.start, layers.values, {"task": task, "profile": profile})))
+        return _flat(plain(as_typed(read_run({"task": task, "profile": profile}))))
     except ConfigError:
         return {}
 

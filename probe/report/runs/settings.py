@@ -8,9 +8,9 @@ from typing import Any
 
 from configs.errors import ConfigError
 from configs.identity import differences, digest
+from probe.config import NOT_IDENTITY
 from probe.report.runs.collect import Run
 from probe.task import load_task, tasks
-from probe.train.plan import NOT_IDENTITY
 
 NOT_COMPARED = (*NOT_IDENTITY, "task", "readout")
 """Options that choose runs, or where and how they run, or that have a place of their own in the key."""

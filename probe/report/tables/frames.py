@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from configs.identity import digest
+from probe.metrics.statistics import Interval
 from probe.report.contract import COLUMNS, columns_of
+from probe.report.scores.entries import Entry
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from probe.metrics.statistics import Interval
-    from probe.report.scores.entries import Entry
 
 _WHOLE = (
     "block", "blocks_total", "channels", "parameters", "candidates", "n_seeds", "n_clips", "n_rooms", "n_undefined",

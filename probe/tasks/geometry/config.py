@@ -9,7 +9,7 @@ from probe.net.config import FORMS, DptConfig
 from probe.task import TaskOptions
 
 
-@dataclass
+@dataclass(frozen=True)
 class CameraConfig:
     """Iterative camera head."""
 
@@ -36,7 +36,7 @@ class CameraConfig:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class GeometryLossConfig:
     """Points, depth and camera."""
 
@@ -54,7 +54,7 @@ class GeometryLossConfig:
     depth_gradient: float = option(0.0, "weight of the depth maps' spatial differences", minimum=0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class GeometryOptions(TaskOptions):
     """Depth, point maps and cameras."""
 

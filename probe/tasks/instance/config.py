@@ -9,7 +9,7 @@ from probe.net.config import FORMS
 from probe.task import TaskOptions
 
 
-@dataclass
+@dataclass(frozen=True)
 class EmbedderConfig:
     """Per-cell instance embedding."""
 
@@ -17,7 +17,7 @@ class EmbedderConfig:
     channels: int = option(32, "channels of the embedding", minimum=2)
 
 
-@dataclass
+@dataclass(frozen=True)
 class InstanceLossConfig:
     """Pull and push on sampled pixels."""
 
@@ -29,7 +29,7 @@ class InstanceLossConfig:
     push: float = option(1.0, "weight of the push term", minimum=0)
 
 
-@dataclass
+@dataclass(frozen=True)
 class InstanceOptions(TaskOptions):
     """Which pixels belong to one object."""
 

@@ -13,7 +13,7 @@ from probe.net.config import FORMS
 from probe.task import TaskOptions
 
 
-@dataclass
+@dataclass(frozen=True)
 class TaggerConfig:
     """Query decoder."""
 
@@ -33,7 +33,7 @@ class TaggerConfig:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class TaggingLossConfig:
     """Asymmetric loss (Ridnik et al. 2021)."""
 
@@ -43,7 +43,7 @@ class TaggingLossConfig:
     clip: float = option(0.0, "probability shift of absent classes, paper form only", minimum=0, maximum=1)
 
 
-@dataclass
+@dataclass(frozen=True)
 class TaggingOptions(TaskOptions):
     """Which classes a clip shows."""
 

@@ -13,10 +13,10 @@ import pytest
 
 from configs.errors import MissingError
 from probe.report.build import build
-from probe.report.config import ReportConfig
+from probe.report.config import ReportConfig, command_of
 from probe.report.contract import COLUMNS, ReportData
 from probe.report.tables.schema import TABLES
-from probe.report.write import command_of, write_tables
+from probe.report.write import write_tables
 
 LABELS = np.random.default_rng(0).random((12, 3)) < 0.5
 
@@ -129,8 +129,10 @@ def test_a_table_without_a_documented_column_is_refused(study: Any) -> None:
 
 
 def test_the_report_names_its_command() -> None:
-    assert command_of(ReportConfig(dataset="toy", resamples=500)) == "python -m probe report dataset=toy resamples=500"
-    assert command_of(ReportConfig(out="/tmp/my report")) == "python -m probe report 'out=/tmp/my report'"
+    assert (
+        command_of(ReportConfig(dataset="toy", resamples=500)) == "spatialprobe probe report dataset=toy resamples=500"
+    )
+    assert command_of(ReportConfig(out="/tmp/my report")) == "spatialprobe probe report out='/tmp/my report'"
     assert shlex.split(command_of(ReportConfig(out="/tmp/my report")))[-1] == "out=/tmp/my report"
 
 

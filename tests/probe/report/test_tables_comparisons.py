@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 
 from configs.loader import known_names, load_named
+from probe.config import NOT_IDENTITY
 from probe.metrics.comparison import holm, paired_difference
 from probe.report.build import build
 from probe.report.contract import ReportData
 from probe.report.runs.settings import NOT_COMPARED
 from probe.tasks.tagging.metrics import tagging_score
-from probe.train.plan import NOT_IDENTITY
 from tests.probe.oracles import resampled
 
 VLM, VGM, ORACLE = "qwen3-vl-2b-tiny-random", "wan-t2v-1.3b-tiny-random", "oracle"

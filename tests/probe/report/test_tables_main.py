@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from configs.identity import digest
-from configs.loader import parse_overrides, resolve
+from configs.loader import parse_overrides
+from configs.options import as_typed
 from fusion.recipe import Choices, make_recipe
 from fusion.record import ViewRecord, save_record
-from probe.config import train_layers
+from probe.config import read_run
 from probe.report.build import build
 from probe.report.contract import COLUMNS
 from probe.report.page.by_setting import Settings
@@ -197,9 +198,8 @@ def test_the_command_of_a_run_resolves_to_its_configuration(study: Any) -> None:
     def config(task: str, **changes: Any) -> dict[str, Any]:
         from configs.identity import plain
 
-        layers = train_layers({"task": task, "profile": "smoke"})
         words = {"task": task, "profile": "smoke", **changes}
-        found: dict[str, Any] = plain(resolve(layers.start, layers.values, {k: str(v) for k, v in words.items()}))
+        found: dict[str, Any] = plain(as_typed(read_run({k: str(v) for k, v in words.items()})))
         return found
 
     changed = config("instance", **{"recipe.lr": 0.5, "match.width": 8, "split_scheme": "standard", "sampler": "paper"})
@@ -209,8 +209,7 @@ def test_the_command_of_a_run_resolves_to_its_configuration(study: Any) -> None:
     words = parse_overrides(train_command(run).split()[4:])
     assert words["seeds"] == "7" and words["depths"] == "3" and words["layers"] == run.array
     assert {key: words[key] for key in words if "." in key} == {"recipe.lr": "0.5", "match.width": "8"}
-    layers = train_layers(words)
-    assert resolve(layers.start, layers.values, words).recipe.lr == 0.5
+    assert read_run(words).probe.recipe.lr == 0.5
 
 
 def test_the_command_of_features_names_their_noise_level_in_full_and_their_grid(study: Any) -> None:

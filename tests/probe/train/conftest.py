@@ -86,13 +86,11 @@ def configure() -> Callable[..., Any]:
     """Return the configuration of a run in profile debug, with overrides."""
 
     def make(root: Path, task: str, **overrides: Any) -> Any:
-        from configs.loader import resolve
-        from probe.config import train_layers
+        from probe.config import read_run
 
         head = {"head.width": "16"} if task == "tagging" else {"dpt.features": "8"} if task == "geometry" else {}
         words = {"task": task, "root": str(root), "profile": "debug", "model": "speckle", **TINY, **head}
         words |= {key.replace("__", "."): str(value) for key, value in overrides.items()}
-        layers = train_layers(words)
-        return resolve(layers.start, layers.values, words)
+        return read_run(words)
 
     return make

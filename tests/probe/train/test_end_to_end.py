@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from configs.loader import resolve
 from data.prepare.prepare import prepare
 from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
 from extract.controls import oracle
-from probe.config import train_layers
+from probe.config import read_run
 from probe.inputs.inputs import RememberingDataset
 from probe.train.train import train
 from tests.probe.train.feature_stores import GROUPS, Maps, make_store, oracle_maps, position_maps
@@ -54,8 +53,7 @@ def run(root: Path, task: str, sources: str, profile: str) -> list[dict[str, Any
     """Train one probe on each source, all in one pass."""
     words = {"task": task, "models": sources, "root": str(root), "profile": profile, "pictures": "0"}
     words |= {"device": "cpu", "resamples": "50"}
-    layers = train_layers(words)
-    return train(resolve(layers.start, layers.values, words))
+    return train(read_run(words))
 
 
 def value(result: dict[str, Any], key: str) -> float:

@@ -9,13 +9,14 @@ import pytest
 
 from configs.errors import ConfigError, MissingError
 from configs.loader import resolve
+from probe.config import import_layers
 from probe.results.apply import evaluate
-from probe.results.importing import import_checkpoint, import_layers
+from probe.results.imports import import_checkpoint
 from probe.tasks.instance.head import InstanceProbe
 from probe.train.run_folder import load_checkpoint
 from probe.train.train import train
-from tests.probe.model.test_checkpoint_import import published_names, save
 from tests.probe.networks import options_of
+from tests.probe.results.test_checkpoint_import import published_names, save
 from tests.probe.train.conftest import TINY
 
 
@@ -31,7 +32,7 @@ def test_imported_weights_score_as_where_they_come_from(artifacts: Path, tmp_pat
 
     (original,) = train(configure(artifacts, "instance"))
     run = load_checkpoint(artifacts / "runs" / original["run_id"] / "best.ckpt", original["run_id"])
-    options = configure(artifacts, "instance")
+    options = configure(artifacts, "instance").probe
     probe = InstanceProbe(8, (4, 4), options)
     probe.load_state_dict(run["weights"])
     path = save(published_names(probe), tmp_path / "published.ckpt")
@@ -60,4 +61,4 @@ def test_what_does_not_fit_is_refused(artifacts: Path, tmp_path: Path) -> None:
 def test_paper_is_the_default_profile() -> None:
     layers = import_layers({"task": "instance"})
     config: Any = resolve(layers.start, layers.values, {"task": "instance", "checkpoint": "x"})
-    assert config.profile == "paper" and config.trunk.width == 1024
+    assert config.run.how.profile == "paper" and config.run.probe.trunk.width == 1024

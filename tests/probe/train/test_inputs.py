@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from configs import commands
 from configs.errors import ConfigError, DatasetError, MissingError, StoreError
 from data.prepare.prepare import prepare
 from probe.inputs.inputs import RememberingDataset, open_inputs, prefix
@@ -32,18 +33,18 @@ def shapes(**splits: str) -> dict[str, Shape]:
 
 
 def test_only_store_is_found_and_several_are_listed(artifacts: Path, tmp_path: Path, configure: Configure) -> None:
-    config = configure(artifacts, "tagging", model="none")
+    config = configure(artifacts, "tagging", model="")
     with pytest.raises(StoreError, match="several") as several:
         train(config)
     assert "speckle" in str(several.value) and "deep" in str(several.value)
     root = small(tmp_path, shapes(a="train", b="train", c="select", d="report"))
-    (result,) = train(configure(root, "tagging", model="none"))
+    (result,) = train(configure(root, "tagging", model=""))
     assert (result["source"], result["dataset"]) == ("speckle", "toy")
 
 
 def test_no_store_at_all(tmp_path: Path, configure: Configure) -> None:
     with pytest.raises(MissingError, match="no feature store"):
-        train(configure(tmp_path, "tagging", model="none"))
+        train(configure(tmp_path, "tagging", model=""))
 
 
 def test_arrays_are_chosen_by_block_or_name(artifacts: Path, configure: Configure) -> None:
@@ -107,7 +108,7 @@ def test_dataset_without_any_ground_truth_for_the_task(
     with pytest.raises(MissingError, match="no clip of this dataset has ground truth for instance") as error:
         train(configure(root, "instance"))
     assert "ground truth for geometry, tagging" in str(error.value)
-    assert "python -m probe train task=geometry dataset=toy" in str(error.value)
+    assert commands.probe("train", task="geometry", dataset="toy") in str(error.value)
     lacking += ["has_tags", "has_depth"]
     with pytest.raises(MissingError, match="frames alone"):
         train(configure(root, "instance"))
@@ -166,11 +167,11 @@ def test_remembered_ground_truth_is_the_same(artifacts: Path) -> None:
 
 
 def test_plan_is_the_same_for_all_models(artifacts: Path, configure: Configure) -> None:
-    from probe.config import finish
+    from probe.config import resolved
     from probe.task import load_task
 
     opened = [
-        open_inputs(finish(configure(artifacts, "tagging", model=model, layers="all")), load_task("tagging"))[0]
+        open_inputs(resolved(configure(artifacts, "tagging", model=model, layers="all")), load_task("tagging"))[0]
         for model in ("speckle", "deep")
     ]
     assert opened[0].plan.sha256 == opened[1].plan.sha256 and opened[0].plan.queries == opened[1].plan.queries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -77,10 +78,10 @@ def test_finished_run_is_returned_unless_forced(trained: Path, configure: Config
 
 
 def test_another_configuration_is_another_run(trained: Path, configure: Configure) -> None:
-    from probe.train.train import plan_runs
+    from probe.train.plan import plan_runs
 
     def run_id(**change: Any) -> str:
-        ((_, (plan,)),) = plan_runs(configure(trained, "tagging", **change))
+        (plan,) = plan_runs(configure(trained, "tagging", **change)).plans
         return str(plan.run_id)
 
     (first,) = train(configure(trained, "tagging"))
@@ -262,7 +263,7 @@ def test_first_step_waits_for_its_own_batches_only(
 ) -> None:
     from cache.store import FeatureStore
     from probe.train.loop import Learner
-    from probe.train.train import plan_runs
+    from probe.train.plan import plan_runs
 
     original, read = FeatureStore.read, []
 
@@ -315,12 +316,12 @@ def test_selection_metric_must_exist(artifacts: Path, configure: Configure) -> N
 
 
 def test_schedule_visits_every_clip_once_per_epoch(configure: Configure) -> None:
-    recipe = configure(Path("/nowhere"), "tagging", recipe__length=7).recipe
+    recipe = configure(Path("/nowhere"), "tagging", recipe__length=7).probe.recipe
     schedule = Schedule([f"c{i}" for i in range(6)], recipe, seed=3)
     samples = [sample for round_ in range(schedule.rounds) for sample in schedule.samples(round_)]
     assert len(samples) == 7 * 2 and schedule.first_step(schedule.rounds) == 7
     assert sorted(clip for clip, epoch in samples if epoch == 0) == [f"c{i}" for i in range(6)]
-    recipe.unit = "epochs"
+    recipe = dataclasses.replace(recipe, unit="epochs")
     by_epoch = Schedule([f"c{i}" for i in range(6)], recipe, seed=3)
     assert by_epoch.rounds == 7 and by_epoch.total_steps == 21
     assert by_epoch.samples(0) == samples[:6]

@@ -1,7 +1,8 @@
-"""Published probe checkpoints into probes of the profile `paper`: tensor names are translated, nothing is guessed."""
+"""A published probe checkpoint as a finished run of profile paper: tensor names are translated, nothing is guessed."""
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import re
 from collections import OrderedDict
@@ -13,6 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from configs.errors import ConfigError, CorruptionError, MissingError, NonFiniteError
+from configs.files import sha256_file
+from probe.config import ImportConfig
+from probe.results import results
+from probe.results.write import write_run
+from probe.train.device import resolve_device
+from probe.train.plan import plan_runs
+from probe.train.session import Session
 
 PREFIX = "probe."
 
@@ -179,3 +187,46 @@ def _few(names: Sequence[str] | Mapping[str, object], limit: int = 12) -> str:
     listed = list(names)
     more = f" and {len(listed) - limit} more" if len(listed) > limit else ""
     return ", ".join(listed[:limit]) + more
+
+
+def import_checkpoint(config: ImportConfig) -> dict[str, Any]:
+    """Load published weights into a probe, score it on select and report, and write it as a finished run.
+
+    Tensors are read with `weights_only=True` and must match the probe's in name and shape, all of them.
+
+    Args:
+        config: options of `import`.
+
+    Returns:
+        The result, as of a trained run; `imported` says where the weights come from, `steps` is 0.
+
+    Raises:
+        MissingError, CorruptionError: the checkpoint can't be read.
+        ConfigError: it belongs to another probe, or several layers or seeds are asked for.
+        SpatialprobeError: as in `probe.train.train.train`.
+    """
+    path = Path(config.checkpoint).expanduser()
+    if not path.is_file():
+        raise MissingError("no such checkpoint", where=path)
+    planned = plan_runs(config.run)
+    plans, what, where = planned.plans, planned.config.what, planned.config.where
+    if len(plans) != 1 or what.mdl:
+        raise ConfigError(
+            "a checkpoint is one probe on one layer",
+            found=", ".join(plan.label for plan in plans),
+            fix="choose one layer, and leave out seeds, depths, control and mdl",
+        )
+    inputs = planned.groups[0][0]
+    sha256 = sha256_file(path)
+    plan = dataclasses.replace(plans[0], inputs={**plans[0].inputs, "imported": sha256})
+    known = None if where.force else results.find(where.root, plan.run_id)
+    if known is not None:
+        return known
+    session = Session(planned.config, inputs, resolve_device(where.device))
+    member = session.member(plan)
+    load_published(member.module.probe, path)
+    write_run(member, inputs)
+    data = session.data_of([member])
+    member.save_best(0, member.selected(session.evaluate_select([member], data)[0]))
+    facts = {"imported": {"file": path.name, "sha256": sha256}, "rounds": 0, "steps": 0}
+    return session.finish([member], data, 0.0, facts)[plan.run_id]

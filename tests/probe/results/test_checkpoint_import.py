@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from configs.errors import ConfigError, CorruptionError, MissingError, NonFiniteError
-from probe.results.checkpoint_import import load_published, read_published, translate
+from probe.results.imports import load_published, read_published, translate
 from tests.probe.networks import TASKS, network, options_of
 
 GRID, CHANNELS, CLASSES = (2, 3), 6, 3
