@@ -14,8 +14,8 @@ from configs import loader, plugins
 from configs.commands import PROGRAM, command
 from configs.console import get_logger, logging_to
 from configs.errors import DISK_FIXES, ConfigError, SpatialprobeError
+from configs.files import logs_path
 from configs.options import as_typed, option, options_of
-from configs.paths import logs_path
 
 Config = TypeVar("Config")
 """The dataclass that one verb fills."""

@@ -15,9 +15,9 @@ from configs.cli import Layers, RootConfig, Verb, main
 from configs.commands import STAGES
 from configs.console import format_seconds
 from configs.errors import ConfigError
+from configs.files import artifact_root, dataset_path
 from configs.loader import closest
 from configs.options import option
-from configs.paths import artifact_root, dataset_path
 from data.emit.config import EmitConfig
 from data.prepare.config import Kind, PrepareConfig
 

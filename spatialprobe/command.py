@@ -17,6 +17,7 @@ from configs.machine import package_version
 from configs.options import option
 from spatialprobe import installation
 from spatialprobe.completion import CompletionConfig, candidates, print_completion
+from spatialprobe.doctor import doctor
 
 ABOUT = "What does a frozen vision backbone know about space? Features cached once, probes trained in minutes."
 
@@ -29,7 +30,6 @@ class DoctorConfig(cli.RootConfig):
 
 
 def _doctor(config: DoctorConfig) -> int:
-    from spatialprobe.doctor import doctor
 
     return doctor(config.root, config.model)
 

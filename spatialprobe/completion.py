@@ -14,9 +14,9 @@ from typing import get_args
 from configs.cli import Config, RootConfig, Verb, Verbs
 from configs.commands import PROGRAM, STAGES
 from configs.errors import SpatialprobeError
+from configs.files import artifact_root
 from configs.names import alias_names, model_names
 from configs.options import Option, option, options_of
-from configs.paths import artifact_root
 
 SCRIPTS = {
     # bash splits words at `=` and offers only what follows it; the words are taken from the line itself.
