@@ -37,7 +37,7 @@ def build(
     dataset: str | None = None,
     profile: str | None = None,
     resamples: int = 1000,
-    command: str = "python -m probe report",
+    command: str = "",
 ) -> ReportData:
     """Return everything that the report shows; with no run at all, empty tables and a sentence that says so.
 

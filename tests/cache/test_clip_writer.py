@@ -80,13 +80,16 @@ def test_a_disk_that_returns_other_bytes_is_noticed_before_the_clip_counts(
     assert store.committed(SPEC.name) == [first]
     publish = cache.storage.local.LocalBackend.sync
 
+    flipped: list[Path] = []
+
     def flip(backend: LocalBackend, folders: Any) -> None:
         publish(backend, folders)
         shard = tmp_path / "store" / layout.shard_key(SPEC.name, 1)
-        if shard.is_file():
+        if shard.is_file() and not flipped:  # a second time would flip it back
             content = bytearray(shard.read_bytes())
             content[5] ^= 1
             shard.write_bytes(content)
+            flipped.append(shard)
 
     monkeypatch.setattr(cache.storage.local.LocalBackend, "sync", flip)
     with (
