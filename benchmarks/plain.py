@@ -1,7 +1,7 @@
 """The published recipe, implemented straightforwardly: what `benchmarks.probe` measures the project against.
 
 `make_plain` turns a probe of the profile `paper` into one that computes the same numbers from the same weights
-(tests/probe/model/test_plain.py) in the way of the published code's behaviour:
+(tests/probe/tasks/test_plain.py) in the way of the published code's behaviour:
 
 - features turned to channels first and back, LayerNorm with its own gain in front of the input Linear;
 - rotary tables looked up by position for queries and for keys in every block, their size asked of the data;

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cache.store import FeatureStore
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ListConfig(RootConfig):
     """Options of `ls`."""
 
@@ -26,28 +26,28 @@ class ListConfig(RootConfig):
     source: str | None = option(None, "only stores of this source")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class StoreConfig(ListConfig):
     """Which store a verb works on."""
 
     store: str | None = option(None, "folder of the store, or the first digits of its fingerprint")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class InspectConfig(StoreConfig):
     """Options of `inspect`."""
 
     histogram: str | None = option(None, "name of an array whose values to draw as a histogram")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class DiffConfig(StoreConfig):
     """Options of `diff`."""
 
     other: str = option(help="the other store: its folder, or the first digits of its fingerprint")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class PruneConfig(StoreConfig):
     """Options of `prune`."""
 
@@ -55,7 +55,7 @@ class PruneConfig(StoreConfig):
     apply: bool = option(False, "really remove; otherwise only print what would go")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class CopyConfig(StoreConfig):
     """Options of `copy`."""
 
@@ -121,7 +121,7 @@ def _copy(config: CopyConfig) -> None:
     printing.copy_store(_open(config), config.to, config.arrays or None, config.compression, config.move)
 
 
-VERBS = [
+VERBS = (
     Verb("ls", "list the feature stores with coverage, size and age", ListConfig, _ls),
     Verb("inspect", "show one store: identity, arrays, statistics", InspectConfig, _inspect),
     Verb("verify", "read every byte again and compare it with what was written", StoreConfig, _verify),
@@ -130,7 +130,7 @@ VERBS = [
     Verb("diff", "show how two stores differ", DiffConfig, _diff),
     Verb("prune", "remove leftovers of killed jobs, or whole arrays", PruneConfig, _prune, writes=True),
     Verb("copy", "copy, move or recompress a store with verification", CopyConfig, _copy, writes=True),
-]
+)
 
 if __name__ == "__main__":
     sys.exit(main("cache", STAGES["cache"], VERBS))

@@ -10,10 +10,10 @@ from typing import Any, Self
 
 from cache.contents import StoreContents
 from cache.format import layout, moments
-from cache.format.commits import CommitRecord, ShardRecord, load_commit
+from cache.format.records import CommitRecord, ShardRecord, load_commit
 from cache.format.shard import ClipFeatures, check_shard, write_shard
 from cache.lease import Lease
-from cache.storage.backend import Stage, put_new
+from cache.storage.backend import Stage
 from cache.storage.process import this_process
 from configs.console import get_logger
 from configs.errors import CorruptionError, MissingError, StoreError
@@ -105,18 +105,18 @@ class ClipWriter:
         statistics = moments.to_bytes(self._moments)
         while True:
             record = self._record(generation, statistics)
-            self._publish_statistics(layout.statistics_key(self.clip, generation), statistics)
-            backend.sync([*map(layout.array_folder, self._stages), layout.STATISTICS])
+            backend.replace(layout.statistics_key(self.clip, generation), statistics, durable=True)
+            backend.sync(map(layout.array_folder, self._stages))
             if self._verify_writes:
                 self._read_back()
-            if put_new(backend, record.key, record.to_bytes()):
+            if backend.create(record.key, record.to_bytes(), durable=True):
                 break
             self._settle(generation)
             generation = index.probe(self.clip)
             if self._overtaken():
                 return
         index.add(record)
-        self.store.clear_quarantine(self.clip_id)
+        backend.delete(layout.quarantine_key(self.clip))
 
     def _read_back(self) -> None:
         """Compare the published shards with the checksums taken from memory.
@@ -133,16 +133,6 @@ class ClipWriter:
                     where=f"{self.store.where}/{key}",
                     fix="check the disk and its cables; the same command does this clip again",
                 )
-
-    def _publish_statistics(self, key: str, data: bytes) -> None:
-        stage = self.store.backend.stage(key)
-        try:
-            stage.write(data)
-            stage.finish()
-            stage.publish()
-        except BaseException:
-            stage.discard()
-            raise
 
     def _record(self, generation: int, statistics: bytes) -> CommitRecord:
         entry = self.store.entry(self.clip_id)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from cache.format import clips, layout, moments, records
 from cache.format.clips import ClipEntry
-from cache.format.commits import CommitIndex, ShardRecord
 from cache.format.header import Header, load_covered, load_header
 from cache.format.manifest import preload
+from cache.format.records import CommitIndex, ShardRecord
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from cache.storage.backend import Backend, put
+from cache.storage.backend import Backend
 from configs import commands
 from configs.errors import CorruptionError, MissingError
 from configs.files import sha256_bytes
@@ -29,10 +30,14 @@ class StoreContents(FeatureSource):
     """
 
     noun: ClassVar[str] = "store"
+    where, source, dataset = "", "", ""
+    fingerprint: Mapping[str, Any] = MappingProxyType({})
+    entries: Sequence[ClipEntry] = ()
+    arrays: Mapping[str, ArraySpec] = MappingProxyType({})
 
     def __init__(self, backend: Backend) -> None:
         super().__init__()
-        self.backend = backend
+        self.backend, self.where = backend, backend.where
         self._checked: set[str] = set()
         self._looked_at = -1.0
         self._load()
@@ -41,45 +46,14 @@ class StoreContents(FeatureSource):
         header = load_header(self.backend)
         header, data = load_covered(self.backend, header, layout.CLIPS)
         self.header: Header = header
-        self._entries = clips.from_parquet(data, f"{self.where}/{layout.CLIPS}")
+        self.source, self.dataset, self.fingerprint = header.source, header.dataset, header.fingerprint
+        self.entries = clips.from_parquet(data, f"{self.where}/{layout.CLIPS}")
         self.__dict__.pop("_places", None)  # of the clips as they were
-        self._arrays = {spec.name: spec for spec in header.arrays}
+        self.arrays = {spec.name: spec for spec in header.arrays}
         self.index = CommitIndex(self.backend, header.fingerprint_digest)
         if layout.MANIFEST in header.files:
             preload(self.backend, header, self.index)
         self.index.refresh()
-
-    # ---- what it is
-
-    @property
-    def where(self) -> str:
-        """Folder of the store, for messages."""
-        return self.backend.where
-
-    @property
-    def source(self) -> str:
-        """What made the features."""
-        return self.header.source
-
-    @property
-    def dataset(self) -> str:
-        """Name of the prepared dataset."""
-        return self.header.dataset
-
-    @property
-    def fingerprint(self) -> Mapping[str, Any]:
-        """Everything that changes a value."""
-        return self.header.fingerprint
-
-    @property
-    def entries(self) -> Sequence[ClipEntry]:
-        """The clips with their group, input digest and extra facts, in order of the clip axis."""
-        return self._entries
-
-    @property
-    def arrays(self) -> Mapping[str, ArraySpec]:
-        """The arrays by name, in order of creation; not to be changed."""
-        return self._arrays
 
     def refresh(self) -> None:
         """Look for clips, arrays and commits that other processes have added."""
@@ -93,12 +67,12 @@ class StoreContents(FeatureSource):
     def coverage(self) -> dict[str, float]:
         """Return the committed share of the clips of each array, in [0, 1]."""
         counts = self.index.counts()
-        return {name: counts.get(name, 0) / len(self._entries) for name in self._arrays}
+        return {name: counts.get(name, 0) / len(self.entries) for name in self.arrays}
 
     def committed(self, array: str) -> list[str]:
         """Return the ids of the clips that have an array, in order of the clip axis."""
         self.array(array)
-        return [self._entries[clip].clip_id for clip in self.index.committed(array)]
+        return [self.entries[clip].clip_id for clip in self.index.committed(array)]
 
     def shard_record(self, clip: int, array: str) -> ShardRecord | None:
         """Return the commit record of one shard; if there is none, look for new ones first, at most once a second."""
@@ -124,7 +98,7 @@ class StoreContents(FeatureSource):
         found = self.index.statistics(clip, array)
         if found is None:
             raise MissingError(
-                f"clip {self._entries[clip].clip_id} has no committed features in array {array}",
+                f"clip {self.entries[clip].clip_id} has no committed features in array {array}",
                 where=self.where,
                 fix=f"run the same `{commands.extract('run')}` command again: it fills the gaps",
             )
@@ -161,12 +135,8 @@ class StoreContents(FeatureSource):
         """Quarantine a clip with a reason: it does not count as done, and a later commit clears it."""
         clip = self.clip_index(clip_id)
         values = {"clip": clip, "clip_id": clip_id, "reason": reason, "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        put(self.backend, _quarantine_key(clip), records.render(values))
+        self.backend.replace(layout.quarantine_key(clip), records.render(values), durable=True)
 
     def clear_quarantine(self, clip_id: str) -> None:
         """End the quarantine of a clip, so that it is tried again."""
-        self.backend.delete(_quarantine_key(self.clip_index(clip_id)))
-
-
-def _quarantine_key(clip: int) -> str:
-    return f"{layout.QUARANTINE}/{clip:08d}.json"
+        self.backend.delete(layout.quarantine_key(self.clip_index(clip_id)))

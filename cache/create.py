@@ -13,7 +13,7 @@ from cache.format.clips import ClipEntry
 from cache.format.header import Header, identity_differences, load_covered, load_header
 from cache.format.spec import ArraySpec, by_name
 from cache.lease import LeaseBoard
-from cache.storage.backend import TEMPORARY, Backend, put
+from cache.storage.backend import TEMPORARY, Backend
 from cache.storage.process import session_lives
 from configs import commands
 from configs.console import get_logger
@@ -173,18 +173,18 @@ def _complete(
     copied = all(_digest_of(backend, f"{layout.BACKUP}/{key}") == sha256_bytes(data) for key, data in spare.items())
     if not changed and finished == old and copied:
         return
-    put(backend, layout.STORE, dataclasses.replace(finished, files=files).to_bytes())
+    backend.replace(layout.STORE, dataclasses.replace(finished, files=files).to_bytes(), durable=True)
     backend.make_folders(layout.array_folder(spec.name) for spec in specs)
     for key in changed:
-        put(backend, key, wanted[key])
-    put(backend, f"{layout.BACKUP}/{layout.CLIPS}", wanted[layout.CLIPS])
+        backend.replace(key, wanted[key], durable=True)
+    backend.replace(f"{layout.BACKUP}/{layout.CLIPS}", wanted[layout.CLIPS], durable=True)
     save_header(backend, finished)
 
 
 def save_header(backend: Backend, header: Header) -> None:
     """Write `store.json` and its spare copy."""
-    put(backend, layout.STORE, header.to_bytes())
-    put(backend, f"{layout.BACKUP}/{layout.STORE}", header.to_bytes())
+    backend.replace(layout.STORE, header.to_bytes(), durable=True)
+    backend.replace(f"{layout.BACKUP}/{layout.STORE}", header.to_bytes(), durable=True)
 
 
 def _digest_of(backend: Backend, key: str) -> str | None:

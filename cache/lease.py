@@ -11,7 +11,7 @@ import dataclasses
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cache.format import layout
@@ -24,7 +24,8 @@ TIMEOUT = 120.0
 """Seconds without a heartbeat after which another machine may take over."""
 
 
-def _now() -> float:
+def since_boot() -> float:
+    """Return seconds on a clock that nobody sets and that counts the time a machine sleeps, where there is one."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
@@ -35,8 +36,8 @@ class Lease:
     board: LeaseBoard
     name: str
     number: int
+    beaten_at: float
     beat: int = 0
-    beaten_at: float = dataclasses.field(default_factory=lambda: _now())
     lost: bool = False
 
     @property
@@ -46,7 +47,7 @@ class Lease:
 
     def holds(self) -> bool:
         """Return whether it is certain that nobody else has taken over."""
-        return not self.lost and _now() - self.beaten_at < 0.8 * self.board.timeout
+        return not self.lost and self.board.clock() - self.beaten_at < 0.8 * self.board.timeout
 
     def release(self) -> None:
         """Give the name back."""
@@ -63,10 +64,16 @@ class Lease:
 
 
 class LeaseBoard:
-    """Takes and keeps leases of one store for this process."""
+    """Takes and keeps leases of one store for this process.
 
-    def __init__(self, backend: Backend, timeout: float = TIMEOUT) -> None:
-        self.backend, self.timeout = backend, timeout
+    Args:
+        backend: storage of the store.
+        timeout: seconds without a heartbeat after which a lease of another machine has ended.
+        clock: this process's own time, in seconds.
+    """
+
+    def __init__(self, backend: Backend, timeout: float = TIMEOUT, clock: Callable[[], float] = since_boot) -> None:
+        self.backend, self.timeout, self.clock = backend, timeout, clock
         self._held: dict[str, Lease] = {}
         self._seen: dict[str, tuple[bytes, float]] = {}
         self._lock = threading.Lock()
@@ -80,7 +87,7 @@ class LeaseBoard:
         others = self._files(name)
         if any(not self._ended(key) for key in others.values()):
             return None
-        lease = Lease(self, name, max(others, default=-1) + 1)
+        lease = Lease(self, name, max(others, default=-1) + 1, self.clock())
         if not self.backend.create(lease.key, self._content(lease)):
             return None
         # another process may have come and gone, or come, since the files were listed: then both step back
@@ -158,9 +165,9 @@ class LeaseBoard:
             return True
         before = self._seen.get(key)
         if before is None or before[0] != content:
-            self._seen[key] = (content, _now())
+            self._seen[key] = (content, self.clock())
             return False
-        return _now() - before[1] > self.timeout and (holder is None or holder.lives() is not True)
+        return self.clock() - before[1] > self.timeout and (holder is None or holder.lives() is not True)
 
     def _keep_alive(self) -> None:
         while True:
@@ -182,7 +189,7 @@ class LeaseBoard:
                 return
             lease.beat += 1
             self.backend.replace(lease.key, self._content(lease))
-            lease.beaten_at = _now()
+            lease.beaten_at = self.clock()
             if self._held.get(lease.name) is not lease:  # released meanwhile: the file must not come back
                 self.backend.delete(lease.key)
         except (StorageError, MissingError) as error:

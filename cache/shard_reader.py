@@ -15,11 +15,11 @@ import numpy as np
 
 from cache.contents import StoreContents
 from cache.format import layout
-from cache.format.commits import ShardRecord
+from cache.format.records import ShardRecord
 from cache.format.shard import crc32c, decompress_row
 from cache.format.spec import ArraySpec, torch_dtype
 from cache.source import Features, ReadItem, allocate
-from cache.storage.backend import Handle
+from cache.storage.backend import Backend, Handle
 from configs import commands
 from configs.errors import CorruptionError, MissingError
 
@@ -42,26 +42,26 @@ class _Part(NamedTuple):
     target: memoryview
 
 
-class ShardReader:
-    """Reads rows of committed shards of one store; used through `FeatureStore.read`.
+class StoreReader(StoreContents):
+    """A store whose committed shards can be read, row by row; see `FeatureSource.read`.
 
     Args:
-        store: the store.
+        backend: its storage.
         io_threads: requests in flight at a time; 1 is best for local disks and warm caches, 4 to 8 for network disks.
     """
 
-    def __init__(self, store: StoreContents, io_threads: int = 1) -> None:
-        self.store = store
+    def __init__(self, backend: Backend, io_threads: int = 1) -> None:
+        super().__init__(backend)
+        self.io_threads = io_threads
         self._handles: OrderedDict[tuple[str, str], tuple[Handle, ShardRecord]] = OrderedDict()
         self._lock = threading.Lock()
         self._last: tuple[weakref.ref[torch.Tensor], int, tuple[object, ...], memoryview] | None = None
         self._pool = ThreadPoolExecutor(io_threads, thread_name_prefix="shard reader") if io_threads > 1 else None
 
-    def read(self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool) -> Features:
-        """Read rows of at least one item; see `FeatureSource.read`."""
+    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool) -> Features:
         if len(items) == 1 and out is not None:
             return self._read_again(items[0], out, verify, allow_partial)
-        specs = [self.store.array(array) for _, array, _ in items]
+        specs = [self.array(array) for _, array, _ in items]
         tensors = allocate(items, specs, out)
         if isinstance(tensors, list):
             targets = [_bytes_of(tensor) for tensor in tensors]
@@ -89,7 +89,7 @@ class ShardReader:
         kept: five calls into torch less.
         """
         clip_id, array, rows = item
-        spec = self.store.array(array)
+        spec = self.array(array)
         last, kind = self._last, (spec.dtype, len(rows), spec.shape)
         if last is not None and last[0]() is out and last[1] == out.data_ptr() and last[2] == kind:
             tensor, target = out, last[3]
@@ -120,33 +120,32 @@ class ShardReader:
                 _fill_with_nan(target, spec.dtype)
                 return None
             found = opened
-        return _Part(self.store, found[0], found[1], spec, clip_id, rows, target)
+        return _Part(self, found[0], found[1], spec, clip_id, rows, target)
 
     def _open(
         self, clip_id: str, array: str, spec: ArraySpec, allow_partial: bool
     ) -> tuple[Handle, ShardRecord] | None:
-        store = self.store
-        clip = store.clip_index(clip_id)
-        record = store.shard_record(clip, array)
+        clip = self.clip_index(clip_id)
+        record = self.shard_record(clip, array)
         if record is None:
             if allow_partial:
-                store.partial.add((clip_id, array))
+                self.partial.add((clip_id, array))
                 return None
             raise MissingError(
                 f"clip {clip_id} has no committed features in array {array}",
-                where=store.where,
+                where=self.where,
                 fix=f"run the same `{commands.extract('run')}` command again: it fills the gaps",
             )
-        store.check_array(array)
+        self.check_array(array)
         key = layout.shard_key(array, clip)
-        where = f"{store.where}/{key}"
+        where = f"{self.where}/{key}"
         try:
-            handle = store.backend.open(key)
+            handle = self.backend.open(key)
         except MissingError:
             raise CorruptionError(
                 f"the shard of committed clip {clip_id} is missing",
                 where=where,
-                fix=f"{commands.repair(store.where)}, then extract again",
+                fix=f"{commands.repair(self.where)}, then extract again",
             ) from None
         if handle.size != record.bytes:
             raise CorruptionError(
@@ -154,7 +153,7 @@ class ShardReader:
                 expected=f"{record.bytes} bytes",
                 found=f"{handle.size} bytes",
                 where=where,
-                fix=f"{commands.repair(store.where)}, then extract again",
+                fix=f"{commands.repair(self.where)}, then extract again",
             )
         with self._lock:
             self._handles[clip_id, array] = (handle, record)

@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from cache.clip_writer import ClipWriter
-from cache.contents import StoreContents
 from cache.create import initialise
 from cache.format.clips import ClipEntry
 from cache.format.spec import ArraySpec
 from cache.lease import TIMEOUT, Lease, LeaseBoard
-from cache.shard_reader import ShardReader
-from cache.source import Features, ReadItem
+from cache.shard_reader import StoreReader
 from cache.storage.backend import Backend
 from cache.storage.local import LocalBackend
 from configs.errors import StoreError
 
-if TYPE_CHECKING:
-    import torch
 
-
-class FeatureStore(StoreContents):
+class FeatureStore(StoreReader):
     """An open store. Use `FeatureStore.create` or `FeatureStore.open`; reading is described at `FeatureSource`."""
 
     def __init__(self, backend: Backend, *, io_threads: int = 1, lease_timeout: float = TIMEOUT) -> None:
-        super().__init__(backend)
-        self.io_threads, self.lease_timeout = io_threads, lease_timeout
+        super().__init__(backend, io_threads)
+        self.lease_timeout = lease_timeout
         self.board = LeaseBoard(backend, lease_timeout)
 
     @classmethod
@@ -95,17 +89,6 @@ class FeatureStore(StoreContents):
     def __repr__(self) -> str:
         return f"<FeatureStore {self.source} on {self.dataset}, {len(self.clips)} clips, {self.where}>"
 
-    # ---- reading
-
-    @cached_property
-    def _reader(self) -> ShardReader:
-        return ShardReader(self, self.io_threads)
-
-    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool) -> Features:
-        return self._reader.read(items, out, verify, allow_partial)
-
-    # ---- writing
-
     def claim(self, clip_id: str, arrays: Iterable[str] | None = None) -> Lease | None:
         """Claim a clip for this process.
 
@@ -118,7 +101,7 @@ class FeatureStore(StoreContents):
             have been committed meanwhile.
         """
         clip = self.clip_index(clip_id)
-        names = [self.array(name).name for name in (self._arrays if arrays is None else arrays)]
+        names = [self.array(name).name for name in (self.arrays if arrays is None else arrays)]
         lease = self.board.take(f"{clip:08d}")
         if lease is None:
             return None

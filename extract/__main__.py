@@ -12,7 +12,7 @@ from extract.job.doctor import DoctorConfig
 from extract.job.download import DownloadConfig
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, frozen=True)
 class ModelsConfig(RootConfig):
     """Options of `models`."""
 

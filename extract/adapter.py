@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from configs.errors import ConfigError
 from extract.frames import FramePlan
 from extract.model import ModelConfig
-from extract.noise import NoiseLevel, NoiseSchedule
+from extract.noise import Noise, NoiseLevel, NoiseSchedule, SeededNoise
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -134,6 +134,7 @@ class Variant:
         temporal: "paper" or "aligned", see `extract.frames`; only families with interleaved windows look at it.
         init_seed: seed of random weights.
         noise_seed: seed from which, with the clip's id, all noise is drawn.
+        noise: where noise comes from instead; its `seed` and `rule` go into fingerprints.
         device: torch device, for example "cpu" or "cuda:0".
         dtype: "auto" (the model's own on a GPU, float32 on CPU) or the name of a dtype.
         cache: folder for things computed once: prompt embeddings, tiny twins, latents; None keeps nothing.
@@ -148,6 +149,7 @@ class Variant:
     temporal: str = "paper"
     init_seed: int = 0
     noise_seed: int = 0
+    noise: Noise | None = None
     device: str = "cpu"
     dtype: str = "auto"
     cache: str | None = None
@@ -159,6 +161,11 @@ class Variant:
     def random(self) -> bool:
         """Whether the weights are untrained."""
         return self.weights == "random" or self.size == "tiny"
+
+    @property
+    def noise_source(self) -> Noise:
+        """Where all noise comes from."""
+        return self.noise or SeededNoise(self.noise_seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,6 +223,14 @@ class Adapter(Protocol):
 
     def forward(self, batch: Batch) -> Mapping[str, Tensor]:
         """Run to the deepest tap loaded: `Tap.key` -> (B, rows, y, x, C), native grid, compute dtype."""
+
+    def network_inputs(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return what the library's network is given for a batch, once loaded: the very tensors that `forward` uses.
+
+        For looking inside from Python; the names are the family's, see its documentation. Empty where there is no
+        network.
+        """
+        return {}
 
     def modules(self) -> Sequence[nn.Module]:
         """Return the networks that are loaded, each once: without blocks that no tap needs; none for controls."""

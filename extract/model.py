@@ -10,7 +10,7 @@ from configs.names import resolve_alias
 from configs.options import option
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, frozen=True)
 class ModelConfig:
     """One model of the study, or one source that is not a model."""
 
@@ -49,4 +49,4 @@ def load_model(name: str) -> ModelConfig:
         ConfigError: no such model; the message names the closest known ones.
     """
     target = resolve_alias(name)
-    return resolve(ModelConfig, [{**load_named("model", target), "name": target}], {})
+    return resolve(ModelConfig(), [{**load_named("model", target), "name": target}], {})

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STEPS = 1000
 """Steps of every discrete schedule here, in training and in the published extraction."""
+NOISE_RULE = "sha256(seed/clip/role), float32 normal on the CPU"
+"""How `SeededNoise` draws, as fingerprints say it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,11 +172,47 @@ def gaussian(shape: Sequence[int], noise_seed: int, clip_id: str, role: str) -> 
     return torch.randn(tuple(shape), generator=generator)
 
 
-def gaussian_batch(shape: Sequence[int], noise_seed: int, clip_ids: Sequence[str], role: str) -> Tensor:
-    """Stack `gaussian` of every clip: (B, *shape) float32, on the CPU."""
-    import torch
+class Noise(Protocol):
+    """Where random numbers come from, for features that need them; picklable, since it goes to other processes.
 
-    return torch.stack([gaussian(shape, noise_seed, clip_id, role) for clip_id in clip_ids])
+    A draw depends on the clip and on its role, what the numbers are for, and on nothing else: neither on the batch, the
+    device nor on earlier draws.
+    """
+
+    @property
+    def seed(self) -> int:
+        """Seed, part of every fingerprint."""
+
+    @property
+    def rule(self) -> str:
+        """How numbers follow from seed, clip and role: part of the fingerprint, in one line."""
+
+    def tensor(self, clip_id: str, role: str, shape: Sequence[int]) -> Tensor:
+        """Return standard normal numbers of `shape`, float32 on the CPU."""
+
+    def array(self, clip_id: str, role: str, shape: Sequence[int]) -> NDArray[np.float32]:
+        """Return standard normal numbers of `shape` for controls, which work with NumPy."""
+
+
+@dataclass(frozen=True)
+class SeededNoise:
+    """The noise of all features unless a `Variant` says otherwise: a generator per clip and role."""
+
+    seed: int
+
+    @property
+    def rule(self) -> str:
+        """See `Noise`."""
+        return NOISE_RULE
+
+    def tensor(self, clip_id: str, role: str, shape: Sequence[int]) -> Tensor:
+        """See `Noise`; from torch's generator."""
+        return gaussian(shape, self.seed, clip_id, role)
+
+    def array(self, clip_id: str, role: str, shape: Sequence[int]) -> NDArray[np.float32]:
+        """See `Noise`; from NumPy's generator, so other numbers than `tensor`."""
+        random = np.random.default_rng(seed_for(self.seed, clip_id, role))
+        return random.standard_normal(tuple(shape), dtype=np.float32)
 
 
 def _parse(text: str) -> tuple[str, float]:

@@ -12,7 +12,7 @@ from configs.options import inline, option
 from fusion.recipe import Choices, Recipe, variant_values
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ListConfig(RootConfig):
     """Options of `ls`."""
 
@@ -20,7 +20,7 @@ class ListConfig(RootConfig):
     dataset: str | None = option(None, "only views on this dataset")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ViewConfig(RootConfig):
     """Selects a fused source."""
 
@@ -29,14 +29,14 @@ class ViewConfig(RootConfig):
     store: str | None = option(None, "first digits of the fusion's fingerprint, if there are several")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class InspectConfig(ViewConfig):
     """Options of `inspect`."""
 
     histogram: str | None = option(None, "name of an array whose values to draw as a histogram; computes them all")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class FuseConfig(RootConfig):
     """Options of `fuse`."""
 
@@ -56,7 +56,7 @@ class FuseConfig(RootConfig):
     recipe: Recipe = inline(Recipe)
 
 
-def fuse_layers(overrides: Mapping[str, str]) -> Layers:
+def fuse_layers(overrides: Mapping[str, str]) -> Layers[FuseConfig]:
     """Return the dataclass of `fuse` and the YAML values of the variant that the arguments name.
 
     Raises:
@@ -67,5 +67,5 @@ def fuse_layers(overrides: Mapping[str, str]) -> Layers:
         name = read_models(overrides["models"])
         if "variant" in overrides and name.variant != variant:
             raise ConfigError("two variants", found=f"{name.variant} in models=, {variant} in variant=")
-        return Layers(FuseConfig, [{**variant_values(name.variant, name.width), "variant": name.variant}])
-    return Layers(FuseConfig, [variant_values(variant)])
+        return Layers(FuseConfig(), [{**variant_values(name.variant, name.width), "variant": name.variant}])
+    return Layers(FuseConfig(), [variant_values(variant)])

@@ -24,7 +24,7 @@ UPSAMPLING = ("native", "always", "never")
 SHARING = ("all", "common")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Recipe:
     """The arithmetic of a fusion: resample, normalise, project, combine, in this order and in float32."""
 
@@ -73,7 +73,7 @@ class Recipe:
             raise ConfigError("a width needs a projection", found=f"width={self.width}", fix="add project=pca")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Choices:
     """Which arrays, grid, clips and slots of the parents are fused, and how the result is stored."""
 
@@ -118,4 +118,4 @@ def unchecked_recipe(variant: str, width: int = 0, values: Mapping[str, Any] | N
     Raises:
         ConfigError: unknown variant or option.
     """
-    return resolve(Recipe, [variant_values(variant, width), values or {}], {})
+    return resolve(Recipe(), [variant_values(variant, width), values or {}], {})

@@ -133,7 +133,7 @@ class ImportConfig:
     checkpoint: str = option(help="file of the published probe, a Lightning checkpoint")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class RunsConfig(RootConfig):
     """Options of `runs`."""
 
@@ -143,7 +143,7 @@ class RunsConfig(RootConfig):
     unfinished: bool = option(False, "list interrupted runs instead")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class EvaluateConfig(RootConfig):
     """Options of `evaluate`."""
 
@@ -157,7 +157,7 @@ class EvaluateConfig(RootConfig):
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class PredictConfig(EvaluateConfig):
     """Options of `predict`."""
 
@@ -166,7 +166,7 @@ class PredictConfig(EvaluateConfig):
     out: str | None = option(None, "folder; default: predictions/<dataset>-<split> in the run's folder")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ControlsConfig(RootConfig):
     """Options of `controls`."""
 
@@ -187,7 +187,7 @@ class ControlsConfig(RootConfig):
     run: bool = option(False, "also train the probes, one after the other")
 
 
-def train_layers(overrides: Mapping[str, str]) -> Layers:
+def train_layers(overrides: Mapping[str, str]) -> Layers[RunConfig]:
     """Return what `train` fills, and the YAML values below the overrides, for a `task=` and a `profile=`.
 
     Raises:
@@ -200,18 +200,16 @@ def train_layers(overrides: Mapping[str, str]) -> Layers:
 def read_run(words: Mapping[str, str]) -> RunConfig:
     """Return the run that `key=value` words of `train` ask for; errors as on the command line."""
     layers = train_layers(words)
-    config = resolve(layers.start, layers.values, words)
-    assert isinstance(config, RunConfig)
-    return config
+    return resolve(layers.start, layers.values, words)
 
 
-def sweep_layers(overrides: Mapping[str, str]) -> Layers:
+def sweep_layers(overrides: Mapping[str, str]) -> Layers[SweepConfig]:
     """Return the same for `sweep`."""
     start, values = _start(overrides, "auto")
     return Layers(SweepConfig(start), [values])
 
 
-def import_layers(overrides: Mapping[str, str]) -> Layers:
+def import_layers(overrides: Mapping[str, str]) -> Layers[ImportConfig]:
     """Return the same for `import`; the profile is `paper` by default."""
     start, values = _start(overrides, "paper")
     return Layers(ImportConfig(start), [values])

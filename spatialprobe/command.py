@@ -21,7 +21,7 @@ from spatialprobe.completion import CompletionConfig, candidates, print_completi
 ABOUT = "What does a frozen vision backbone know about space? Features cached once, probes trained in minutes."
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class DoctorConfig(cli.RootConfig):
     """Options of `doctor`."""
 
@@ -43,9 +43,9 @@ VERBS = (
 )  # fmt: skip
 
 
-def stage_verbs(stage: str) -> Sequence[cli.Verb]:
+def stage_verbs(stage: str) -> cli.Verbs:
     """Return the commands of a stage, in the order of its help."""
-    verbs: Sequence[cli.Verb] = importlib.import_module(f"{stage}.__main__").VERBS
+    verbs: cli.Verbs = importlib.import_module(f"{stage}.__main__").VERBS
     return verbs
 
 

@@ -45,12 +45,12 @@ def doctor(root: str | None, models: Sequence[str] = ()) -> int:
         models: those whose weights to look for; default all.
     """
     wrong = False
-    for finding in _findings(root):
+    for finding in findings(root):
         print(f"{finding.subject:<9}{finding.text}")
         if finding.fix:
             print(f"{'':<9}  fix: {finding.fix}")
         wrong |= finding.wrong
-    optional = _optional(EXTRACT)
+    optional = optional_packages(EXTRACT)
     if optional and not any(map(package_version, optional)):
         print(f"{EXTRACT:<9}not installed, probes don't need it: pip install -e '.[{EXTRACT}]' adds it")
         return int(wrong)
@@ -63,7 +63,8 @@ def doctor(root: str | None, models: Sequence[str] = ()) -> int:
     return max(int(wrong), cli.main(EXTRACT, STAGES[EXTRACT], verbs, words))
 
 
-def _findings(root: str | None) -> Iterator[Finding]:
+def findings(root: str | None) -> Iterator[Finding]:
+    """Yield what the checks of the installation find, those of all subjects in a fixed order."""
     version = package_version(PROGRAM)
     if version is None:
         yield Finding(
@@ -108,7 +109,7 @@ def _requirements() -> Iterator[Finding]:
         yield Finding("packages", f"{len(needed)} that all stages need are there")
 
 
-def _optional(extra: str) -> list[str]:
+def optional_packages(extra: str) -> list[str]:
     """Return the names of the packages of one group of optional dependencies."""
     from importlib.metadata import PackageNotFoundError, requires
 

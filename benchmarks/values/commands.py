@@ -29,8 +29,8 @@ COMMANDS = (
     f"extract run model=wan-i2v-14b,cogvideox-i2v-5b layers=paper limit=1 {TINY}",
     f"extract run model=qwen2.5-vl-3b,internvl3-1b layers=all limit=2 {TINY}",
     f"extract run model=sensenova-internvl3-8b,sensenova-qwen3-vl-8b layers=all limit=2 {TINY}",
-    f"extract run model=cogvideox-t2v-5b tap=vae,dit grid=native,probe temporal=aligned limit=1 {TINY}",
-    f"extract run model=qwen3-vl-4b,internvl3.5-4b tap=vision,llm grid=native,probe protocol=paper limit=1 {TINY}",
+    f"extract run model=cogvideox-t2v-5b tap=vae,dit grid=native,paper temporal=aligned limit=1 {TINY}",
+    f"extract run model=qwen3-vl-4b,internvl3.5-4b tap=vision,llm grid=native,paper protocol=paper limit=1 {TINY}",
     f"extract run model=pixels,position,oracle,oracle-code-classes,oracle-depth-rays dataset={DATASET} workers=1",
     "extract run model=oracle-colour,oracle-normal,oracle-depth,oracle-rays,oracle-code,oracle-classes "
     f"limit=2 dataset={DATASET} workers=1",

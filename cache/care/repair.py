@@ -9,13 +9,13 @@ from cache.care.seal import drop
 from cache.care.verify import Problem, verify
 from cache.create import exclusive
 from cache.format import clips, layout
-from cache.format.commits import ShardRecord, load_commit, rewrite_commit
 from cache.format.header import Header, load_header
 from cache.format.moments import Moments, MomentsBuilder
+from cache.format.records import ShardRecord, load_commit, rewrite_commit
 from cache.format.shard import read_row
 from cache.format.spec import ArraySpec
 from cache.lease import LeaseBoard
-from cache.storage.backend import Backend, put
+from cache.storage.backend import Backend
 from configs import commands
 from configs.errors import CorruptionError, MissingError, SpatialprobeError, StoreError, VersionError
 from configs.files import sha256_bytes
@@ -69,8 +69,8 @@ def repair(backend: Backend, board: LeaseBoard, problems: Sequence[Problem] | No
         backend.sync([layout.COMMITS, layout.QUARANTINE])
         if kinds["manifest"]:
             done.append(f"{layout.MANIFEST}: removed, `seal` makes a new one")
-        put(backend, f"{layout.BACKUP}/{layout.STORE}", header.to_bytes())
-        put(backend, f"{layout.BACKUP}/{layout.CLIPS}", backend.read(layout.CLIPS))
+        backend.replace(f"{layout.BACKUP}/{layout.STORE}", header.to_bytes(), durable=True)
+        backend.replace(f"{layout.BACKUP}/{layout.CLIPS}", backend.read(layout.CLIPS), durable=True)
         if kinds["backup"]:
             done.append(f"{layout.BACKUP}: copied again")
     return done
@@ -88,7 +88,7 @@ def _restore_header(backend: Backend) -> list[str]:
             Header.from_bytes(data, key)
         except SpatialprobeError:
             raise problem from None
-        put(backend, layout.STORE, data)
+        backend.replace(layout.STORE, data, durable=True)
         return [f"{layout.STORE}: restored from its spare copy"]
     return []
 
@@ -105,7 +105,7 @@ def _restore_clips(backend: Backend, header: Header, problem: Problem) -> str:
             where=f"{backend.where}/{problem.key}",
             fix="restore clips.parquet from a backup; commits/*.json say which clip has which index",
         )
-    put(backend, layout.CLIPS, data)
+    backend.replace(layout.CLIPS, data, durable=True)
     return f"{problem.key}: restored from its spare copy"
 
 
@@ -122,7 +122,7 @@ def _rewrite_metadata(backend: Backend, header: Header, problem: Problem) -> str
             fix=f"run the same `{commands.extract('run')}` command again: it writes the metadata anew",
         )
     backend.make_folders([problem.key.rpartition("/")[0]])
-    put(backend, problem.key, data)
+    backend.replace(problem.key, data, durable=True)
     return f"{problem.key}: written again from {layout.STORE}"
 
 

@@ -6,11 +6,11 @@ import dataclasses
 
 from cache.create import exclusive, save_header
 from cache.format import layout
-from cache.format.commits import load_commit
 from cache.format.header import load_header
 from cache.format.manifest import to_parquet
+from cache.format.records import load_commit
 from cache.lease import LeaseBoard
-from cache.storage.backend import Backend, put
+from cache.storage.backend import Backend
 from cache.store import FeatureStore
 from configs.files import sha256_bytes
 
@@ -29,7 +29,7 @@ def seal(backend: Backend, board: LeaseBoard) -> int:
         old = tuple(header.files.get(layout.MANIFEST, ()))[-1:]
         both = dataclasses.replace(header, files={**header.files, layout.MANIFEST: (*old, sha256_bytes(data))})
         save_header(backend, both)
-        put(backend, layout.MANIFEST, data)
+        backend.replace(layout.MANIFEST, data, durable=True)
         save_header(
             backend, dataclasses.replace(header, files={**header.files, layout.MANIFEST: (sha256_bytes(data),)})
         )

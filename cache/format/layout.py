@@ -54,6 +54,11 @@ def statistics_key(clip: int, generation: int) -> str:
     return f"{STATISTICS}/{clip:08d}.{generation:04d}.safetensors"
 
 
+def quarantine_key(clip: int) -> str:
+    """Key of the record that keeps a clip from being tried again."""
+    return f"{QUARANTINE}/{clip:08d}.json"
+
+
 def group_metadata(identity: dict[str, Any]) -> bytes:
     """Return `zarr.json` of the group."""
     attributes = {"schema": SCHEMA, **{key: identity[key] for key in sorted(identity)}}

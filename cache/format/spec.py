@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import MissingError, StoreError
@@ -26,6 +26,7 @@ CODECS: dict[str, dict[str, Any]] = {
 """Compression of rows with its settings: none (the default, read at the speed of the disk), and two for archives."""
 
 
+@cache
 def torch_dtype(name: str) -> torch.dtype:
     """Return the torch dtype of a stored dtype."""
     import torch

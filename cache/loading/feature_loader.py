@@ -98,7 +98,7 @@ class FeatureLoader:
         self.seed, self.shuffle, self.rank, self.world_size = seed, shuffle, rank, world_size
         self.drop_last, self.attach, self.verify, self.allow_partial = drop_last, attach, verify, allow_partial
         pin = torch.cuda.is_available() if pin_memory is None else pin_memory
-        self._ring = BufferRing(buffers, pin)
+        self.ring = BufferRing(buffers, pin)
         self._epoch = 0
         self._position = 0
 
@@ -146,7 +146,7 @@ class FeatureLoader:
         plan = self._plan(len(samples), epoch)
         if start >= len(plan):  # the state was taken at the very end of an epoch
             start = self._position = 0
-        feed = _Feed(self, self._ring, samples, epoch, plan[start:])
+        feed = _Feed(self, self.ring, samples, epoch, plan[start:])
         try:
             for number in range(start, len(plan)):
                 batch = feed.next()
@@ -165,7 +165,7 @@ class FeatureLoader:
             [list(samples)] if single else [list(column) for column in zip(*samples, strict=True)]  # type: ignore[arg-type]
         )
         sizes = [-(-self.source.nbytes(column) // 64) * 64 for column in columns]
-        buffer = self._ring.take(sum(sizes))
+        buffer = self.ring.take(sum(sizes))
         if buffer is None:
             return None
         features = []

@@ -74,12 +74,15 @@ class Backend(Protocol):
         """Begin to write the bytes of a key."""
         ...
 
-    def create(self, key: str, data: bytes) -> bool:
-        """Put small bytes under a key unless something is there; return whether they were put. Not durable."""
+    def create(self, key: str, data: bytes, *, durable: bool = False) -> bool:
+        """Put small bytes under a key, atomically, unless something is there; return whether they were put.
+
+        Only `durable` ones survive a power failure.
+        """
         ...
 
-    def replace(self, key: str, data: bytes) -> None:
-        """Put small bytes under a key, atomically but not durably (heartbeats)."""
+    def replace(self, key: str, data: bytes, *, durable: bool = False) -> None:
+        """Put small bytes under a key, atomically, replacing what was there; `durable` as in `create`."""
         ...
 
     def sync(self, folders: Iterable[str]) -> None:
@@ -120,35 +123,3 @@ class Backend(Protocol):
         ...
 
     def __reduce__(self) -> tuple[Any, ...]: ...
-
-
-def put(backend: Backend, key: str, data: bytes) -> None:
-    """Write a small object atomically and durably, replacing what was there."""
-    stage = backend.stage(key)
-    try:
-        stage.write(data)
-        stage.finish()
-        stage.publish()
-    except BaseException:
-        stage.discard()
-        raise
-    backend.sync([folder_of(key)])
-
-
-def put_new(backend: Backend, key: str, data: bytes) -> bool:
-    """Write a small object atomically and durably unless something is there; return whether it was written."""
-    stage = backend.stage(key)
-    try:
-        stage.write(data)
-        stage.finish()
-        written = stage.publish_new()
-    except BaseException:
-        stage.discard()
-        raise
-    backend.sync([folder_of(key)])
-    return written
-
-
-def folder_of(key: str) -> str:
-    """Return the folder part of a key, "" at the top."""
-    return key.rpartition("/")[0]

@@ -125,23 +125,32 @@ class LocalBackend:
                 file = os.open(self.path(temporary), flags, 0o666)
         return _LocalStage(self, key, temporary, file)
 
-    def create(self, key: str, data: bytes) -> bool:
-        """Put small bytes under a key unless something is there."""
+    def create(self, key: str, data: bytes, *, durable: bool = False) -> bool:
+        """Put small bytes under a key unless something is there; wait for the disk only where they must be durable."""
         stage = self.stage(key)
         try:
             stage.write(data)
-            return stage.publish_new()
+            if durable:
+                stage.finish()
+            written = stage.publish_new()
         finally:
             stage.discard()
+        if durable:
+            self.sync([key.rpartition("/")[0]])
+        return written
 
-    def replace(self, key: str, data: bytes) -> None:
-        """Put small bytes under a key atomically, without waiting for the disk."""
+    def replace(self, key: str, data: bytes, *, durable: bool = False) -> None:
+        """Put small bytes under a key, replacing what was there; wait for the disk only where they must be durable."""
         stage = self.stage(key)
         try:
             stage.write(data)
+            if durable:
+                stage.finish()
             stage.publish()
         finally:
             stage.discard()
+        if durable:
+            self.sync([key.rpartition("/")[0]])
 
     def sync(self, folders: Iterable[str]) -> None:
         """Make names in these folders durable."""

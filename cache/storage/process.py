@@ -41,7 +41,7 @@ class Holder:
             str(values["token"]),
         )
 
-    @property
+    @functools.cached_property
     def session(self) -> str:
         """A file name that carries what is needed to tell whether the process lives."""
         return f"{self.place}-{self.pid}-{self.started}-{self.token}"
@@ -59,14 +59,14 @@ def session_lives(session: str) -> bool | None:
     return _lives(parts[0], int(parts[1]), int(parts[2]))
 
 
+@functools.cache
 def this_process() -> Holder:
     """Return the holder that stands for the calling process."""
-    return _holder(os.getpid())
-
-
-@functools.lru_cache(maxsize=4)
-def _holder(pid: int) -> Holder:
+    pid = os.getpid()
     return Holder(socket.gethostname(), _place(), pid, _started(pid) or 0, uuid.uuid4().hex[:12])
+
+
+os.register_at_fork(after_in_child=this_process.cache_clear)
 
 
 @functools.cache

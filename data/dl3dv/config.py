@@ -15,7 +15,7 @@ RULES = ("paper", "first", "all")
 """Which frames become clips."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class DL3DVConfig:
     """What is imported, and where its geometry comes from. `check` holds the rules that involve more than one key."""
 

@@ -20,7 +20,7 @@ from data.emit.dl3dv_scene import Traits, film, write_scene
 from data.rooms.config import RoomsConfig
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class EmitDL3DV(EmitConfig):
     """Options of `spatialprobe data emit format=dl3dv`."""
 
@@ -36,6 +36,10 @@ class EmitDL3DV(EmitConfig):
     nested: int = option(1, "scenes before those that lie in a folder colmap/", minimum=0)
     distorted: int = option(1, "scenes before those whose lens has k1, k2, p1 and p2", minimum=0)
     fisheye: int = option(0, "scenes before those with a fisheye lens", minimum=0)
+
+    def write(self) -> Emitted:
+        """Write scenes, see `emit_dl3dv`."""
+        return emit_dl3dv(self)
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,17 @@ from data.rooms.source import RoomsSource
 from data.scannet.labels import FILE_NAME
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class EmitScannet(EmitConfig):
     """Options of `spatialprobe data emit format=scannet`."""
 
     layout: str = option("both", "how frames are stored", choices=("both", "sens", "exported"))
     rescans: int = option(1, "rooms, from the first, that are scanned a second time along another path", minimum=0)
     still: int = option(0, "frames of standing still at both ends; 41 make the middle half all motion", minimum=0)
+
+    def write(self) -> Emitted:
+        """Write scans, see `emit_scannet`."""
+        return emit_scannet(self)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ PAIR_CELLS = 256
 """Cells of the 16 x 16 grid of angles that one pair of objects visits in mode `tunnel_pair`."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class RoomsConfig:
     """What the generator makes. `check` holds the rules that involve more than one key."""
 

@@ -139,7 +139,7 @@ def _clip(config: RoomsConfig, parameters: Mapping[str, Any], world: World, clip
         depth=film.measured,
         instances=annotation.instances,
         class_pixels=annotation.class_pixels,
-        split=_split(config, streams.room),
+        split=split_of_room(config, streams.room),
         depth_kind="sensor" if noisy else "oracle",
         pose_kind="sensor" if jittered else "oracle",
         facts=_facts(config, world, film),
@@ -150,7 +150,8 @@ def _clip(config: RoomsConfig, parameters: Mapping[str, Any], world: World, clip
     )
 
 
-def _split(config: RoomsConfig, room: int) -> str | None:
+def split_of_room(config: RoomsConfig, room: int) -> str | None:
+    """Return the split that a room is in, None where the hash of its group decides."""
     if config.splits == "cycle":
         return _CYCLE.get(room % 20, "train")
     return "report" if config.splits == "report" else None

@@ -11,7 +11,7 @@ RULES = ("paper", "all")
 """Which frames become clips."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ScannetConfig:
     """What the importer makes of a raw folder."""
 

@@ -12,7 +12,7 @@ MIN_FRAMES = 20
 """Recordings with fewer frames than this make no clip, whatever the options say."""
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class VideoConfig:
     """How recordings become clips. `check` holds the rules that involve more than one key.
 

@@ -16,7 +16,7 @@ from configs.loader import closest
 from extract.adapter import Adapter, ClipInput, Variant
 from extract.controls.maps import Maps, MapSource, average, average_known
 from extract.model import ModelConfig
-from extract.noise import seed_for
+from extract.noise import NOISE_RULE, Noise
 
 VERSION = 1
 CODE = 16
@@ -45,34 +45,36 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
             raise ConfigError(f"unknown group {name!r} of the oracle", fix=closest(name, GROUPS))
     groups = [name for name in GROUPS if name in chosen]
     noise = float(variant.extra.get("oracle_noise", 0.0))
-    identity = {"version": VERSION, "groups": groups, "noise": noise, "noise_seed": variant.noise_seed}
-    make = partial(compute, groups=groups, noise=noise, seed=variant.noise_seed)
+    source = variant.noise_source
+    identity = {"version": VERSION, "groups": groups, "noise": noise, "noise_seed": source.seed}
+    if source.rule != NOISE_RULE:
+        identity["noise_rule"] = source.rule
+    make = partial(compute, groups=groups, noise=noise, source=source)
     width = sum(GROUPS[name] for name in groups)
     truth = tuple(dict.fromkeys(kind for name in groups for kind in _TRUTH[name]))
     return MapSource(model, variant, width, make, identity, truth)
 
 
-def compute(clip: ClipInput, grid: tuple[int, int], groups: Sequence[str], noise: float, seed: int) -> Maps:
+def compute(clip: ClipInput, grid: tuple[int, int], groups: Sequence[str], noise: float, source: Noise) -> Maps:
     """Return (20, rows, columns, C) float32: the groups, plus Gaussian noise of standard deviation `noise`."""
-    parts = [_MAKERS[name](clip, grid, seed) for name in groups]
+    parts = [_MAKERS[name](clip, grid, source) for name in groups]
     features = np.concatenate(parts, axis=-1)
     if noise:
-        random = np.random.default_rng(seed_for(seed, clip.clip_id, "oracle"))
-        features = features + noise * random.standard_normal(features.shape, dtype=np.float32)
+        features = features + noise * source.array(clip.clip_id, "oracle", features.shape)
     return features.astype(np.float32)
 
 
-def _colour(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
+def _colour(clip: ClipInput, grid: tuple[int, int], source: Noise) -> Maps:
     return np.concatenate([average(frame[None].astype(np.float32) / 127.5 - 1, grid) for frame in clip.frames])
 
 
-def _depth(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
+def _depth(clip: ClipInput, grid: tuple[int, int], source: Noise) -> Maps:
     depth = clip.ground_truth["depth"]
     known = depth > 0
     return average_known(np.log(np.where(known, depth, 1))[..., None], known, grid)
 
 
-def _normal(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
+def _normal(clip: ClipInput, grid: tuple[int, int], source: Noise) -> Maps:
     """Unit normals of the surface through neighbouring points, towards the camera."""
     maps = []
     for depth, pose, directions in zip(clip.ground_truth["depth"], _to_first(clip), _directions(clip), strict=True):
@@ -86,7 +88,7 @@ def _normal(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
     return np.concatenate(maps)
 
 
-def _pluecker(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
+def _pluecker(clip: ClipInput, grid: tuple[int, int], source: Noise) -> Maps:
     """Direction and moment of the ray through each pixel."""
     maps = []
     for pose, directions in zip(_to_first(clip), _directions(clip), strict=True):
@@ -95,23 +97,22 @@ def _pluecker(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
     return np.concatenate(maps)
 
 
-def _code(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
+def _code(clip: ClipInput, grid: tuple[int, int], source: Noise) -> Maps:
     """A random vector per instance of the clip, averaged over the pixels of the cell; 0 where there is none."""
     instance = clip.ground_truth["instance"]
-    random = np.random.default_rng(seed_for(seed, clip.clip_id, "code"))
-    codes = random.standard_normal((int(instance.max()) + 1, CODE), dtype=np.float32)
+    codes = source.array(clip.clip_id, "code", (int(instance.max()) + 1, CODE))
     codes[0] = 0
     return np.concatenate([average(codes[frame[None]], grid) for frame in instance])
 
 
-def _classes(clip: ClipInput, grid: tuple[int, int], seed: int) -> Maps:
+def _classes(clip: ClipInput, grid: tuple[int, int], source: Noise) -> Maps:
     """Share of the cell's pixels that belongs to each class."""
     one_hot = np.eye(CLASSES + 1, dtype=np.float32)[:, :CLASSES]  # the last row is for pixels without a class
     rows = one_hot[np.clip(clip.ground_truth["class_of_instance"], -1, CLASSES - 1)]
     return np.concatenate([average(rows[frame[None]], grid) for frame in clip.ground_truth["instance"]])
 
 
-_MAKERS: dict[str, Callable[[ClipInput, tuple[int, int], int], Maps]] = {
+_MAKERS: dict[str, Callable[[ClipInput, tuple[int, int], Noise], Maps]] = {
     "colour": _colour, "normal": _normal, "depth": _depth, "rays": _pluecker, "code": _code, "classes": _classes,
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ AUTO_BATCH = 8
 """Clips that `batch=auto` begins with."""
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, frozen=True)
 class RunConfig(RootConfig):
     """Options of `run` and `plan`."""
 

@@ -19,7 +19,7 @@ from extract.model import ModelConfig, load_model
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "zarr", "dask", "huggingface-hub")
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, frozen=True)
 class DoctorConfig(RootConfig):
     """Options of `doctor`."""
 

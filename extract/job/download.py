@@ -26,7 +26,7 @@ NEVER = ("assets/", "examples/", "original/", ".git")
 BLOCK = re.compile(r"(?:^|\.)(?:blocks|transformer_blocks|single_transformer_blocks|layers)\.(\d+)\.")
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, frozen=True)
 class DownloadConfig(RootConfig):
     """Options of `download`."""
 

@@ -20,32 +20,33 @@ from PIL import Image
 from extract.adapter import Adapter, BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
 from extract.frames import FramePlan
 from extract.model import ModelConfig
-from extract.noise import NoiseLevel, NoiseSchedule, gaussian_batch
+from extract.noise import Noise, NoiseLevel, NoiseSchedule
 from extract.video.kept import kept
 from extract.weights.libraries import compute_dtype, model_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-NOISE_RULE = "sha256(seed/clip/role), float32 normal on the CPU"
-
 
 @dataclass(frozen=True)
 class Draws:
     """All random numbers of one window of one batch; a role names what they are for."""
 
-    noise_seed: int
+    noise: Noise
     clip_ids: Sequence[str]
     window: int
     device: str
 
     def __call__(self, role: str, shape: Sequence[int]) -> Tensor:
         """Return (B, *shape) float32 standard normal numbers on the device, seeded by clip, window and role."""
-        return gaussian_batch(shape, self.noise_seed, self.clip_ids, f"{role}/{self.window}").to(self.device)
+        import torch
+
+        drawn = [self.noise.tensor(clip_id, f"{role}/{self.window}", shape) for clip_id in self.clip_ids]
+        return torch.stack(drawn).to(self.device)
 
     def one(self, index: int) -> Draws:
         """Return the draws of a single clip of the batch."""
-        return Draws(self.noise_seed, self.clip_ids[index : index + 1], self.window, self.device)
+        return Draws(self.noise, self.clip_ids[index : index + 1], self.window, self.device)
 
 
 class VideoNetwork(Protocol):
@@ -64,13 +65,15 @@ class VideoNetwork(Protocol):
         """How pixels become latents: dtype, tiling, posterior."""
 
     def vae_digest(self) -> str:
-        """What identifies the VAE's weights, whatever model it came with."""
+        """What identifies the VAE's weights, whatever model it came with, and the rule of noise in its latents."""
 
     def encode(self, video: Tensor, draws: Draws) -> Tensor:
         """Encode one clip (1, 3, n, h, w) float32 in [-1, 1] to clean latents (1, C, t, y, x) float32."""
 
-    def condition(self, video: Tensor, latents: Tensor, inputs: Mapping[str, Tensor], draws: Draws) -> Any:
-        """Return what the transformer needs beside noisy latents.
+    def condition(
+        self, video: Tensor, latents: Tensor, inputs: Mapping[str, Tensor], draws: Draws
+    ) -> Mapping[str, Tensor]:
+        """Return what the transformer is given beside noisy latents and text: name -> tensor, empty for none.
 
         Args:
             video: (B, 3, n, h, w) float32 in [-1, 1].
@@ -79,7 +82,13 @@ class VideoNetwork(Protocol):
             draws: random numbers, if any are needed.
         """
 
-    def hidden(self, noisy: Tensor, level: NoiseLevel, condition: Any, blocks: Sequence[int]) -> Mapping[int, Tensor]:
+    @property
+    def text(self) -> Mapping[str, Tensor]:
+        """Embeddings of the empty prompt that the transformer is given, once loaded."""
+
+    def hidden(
+        self, noisy: Tensor, level: NoiseLevel, condition: Mapping[str, Tensor], blocks: Sequence[int]
+    ) -> Mapping[int, Tensor]:
         """Run noisy latents (B, C, t, y, x) float32 up to the deepest block: block -> (B, t * y * x tokens, width)."""
 
 
@@ -97,6 +106,7 @@ class VideoAdapter(Adapter):
         self.network = network
         self._identity = identity
         self._variant = variant
+        self._noise = variant.noise_source
         self._taps: tuple[Tap, ...] = ()
         self._vae = ""
         self._kept = Path(variant.cache) / "latents" if variant.cache and variant.cache_latents else None
@@ -109,7 +119,7 @@ class VideoAdapter(Adapter):
             "windows": [list(window) for window in self.spec.frames.windows],
             "short_clips": "last frame repeated",
             "input": {"size": list(self.spec.input_size), "resize": f"PIL {self.network.resample.name.lower()}"},
-            "noise": {"seed": self._variant.noise_seed, "rule": NOISE_RULE},
+            "noise": {"seed": self._noise.seed, "rule": self._noise.rule},
             "compute_dtype": self.spec.compute_dtype,
             "vae": self.network.vae_identity(),
             **self._identity,
@@ -132,6 +142,7 @@ class VideoAdapter(Adapter):
         for tap in taps:
             self.spec.check(tap)
         self._taps = tuple(taps)
+        self._noisy = list({tap.noise.label: tap.noise for tap in taps if tap.noise is not None}.values())
         self.network.load(max((tap.block or 0 for tap in taps), default=0))
         self._vae = self.network.vae_digest() if self._kept else ""
         frames = self.spec.frames
@@ -146,24 +157,52 @@ class VideoAdapter(Adapter):
         parts: dict[str, list[Tensor]] = {tap.key: [] for tap in self._taps}
         with torch.inference_mode():
             for window, frames, tokens in self._windows:
-                draws = Draws(self._variant.noise_seed, batch.clip_ids, window, self._variant.device)
-                for key, rows in self._window(batch, frames, tokens, draws).items():
+                draws = self._draws(batch, window)
+                latents, condition = self._given(batch, frames, draws)
+                for key, rows in self._read(tokens, latents, condition, draws).items():
                     parts[key].append(rows)
             return {key: torch.cat(rows, dim=1) for key, rows in parts.items()}
 
-    def _window(self, batch: Batch, frames: list[int], tokens: list[int], draws: Draws) -> dict[str, Tensor]:
+    def network_inputs(self, batch: Batch) -> Mapping[str, Tensor]:
+        """See `Adapter.network_inputs`; per window and, for the text, once.
+
+        `window0.latents` (B, C, t, y, x) clean and `window0.noise`, of the same shape and the same for all levels;
+        `window0.condition.<name>` and `text.<name>`, see `VideoNetwork`. The noisy sample of a level is
+        `level.signal * latents + level.noise * noise`.
+        """
+        import torch
+
+        found: dict[str, Tensor] = {}
+        with torch.inference_mode():
+            for window, frames, _ in self._windows:
+                draws = self._draws(batch, window)
+                latents, condition = self._given(batch, frames, draws)
+                found[f"window{window}.latents"] = latents
+                if self._noisy:
+                    found[f"window{window}.noise"] = draws("noise", latents.shape[1:])
+                found |= {f"window{window}.condition.{name}": value for name, value in condition.items()}
+        return found | ({f"text.{name}": value for name, value in self.network.text.items()} if self._noisy else {})
+
+    def _draws(self, batch: Batch, window: int) -> Draws:
+        return Draws(self._noise, batch.clip_ids, window, self._variant.device)
+
+    def _given(self, batch: Batch, frames: list[int], draws: Draws) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Return clean latents of one window and the condition of the transformer."""
         video = unit_range(batch.inputs["pixels"][:, frames])
         latents = self._encode(batch, video, draws)
+        return latents, self.network.condition(video, latents, batch.inputs, draws) if self._noisy else {}
+
+    def _read(
+        self, tokens: list[int], latents: Tensor, condition: Mapping[str, Tensor], draws: Draws
+    ) -> dict[str, Tensor]:
+        """Return the rows of one window for every tap."""
         found: dict[str, Tensor] = {}
         for tap in self._taps:
             if tap.name == "vae":
                 channels = self.spec.taps["vae"].channels
                 found[tap.key] = latents[:, :channels, tokens].permute(0, 2, 3, 4, 1)
-        levels = {tap.noise.label: tap.noise for tap in self._taps if tap.noise is not None}
-        condition = self.network.condition(video, latents, batch.inputs, draws) if levels else None
-        for level in levels.values():
-            noise = draws("noise", latents.shape[1:])
-            noisy = level.signal * latents + level.noise * noise
+        for level in self._noisy:
+            noisy = level.signal * latents + level.noise * draws("noise", latents.shape[1:])
             wanted = {tap.block: tap for tap in self._taps if tap.noise == level and tap.block is not None}
             for block, states in self.network.hidden(noisy, level, condition, sorted(wanted)).items():
                 grid = self.spec.taps[wanted[block].name].grid

@@ -92,6 +92,7 @@ class VisionLanguageAdapter(Adapter):
         for tap in taps:
             self.spec.check(tap)
         self._depth = max(tap.block or 0 for tap in taps)
+        self._dtype = torch_dtype(self.spec.compute_dtype)
         self._network: Any = None  # an earlier one must go before the next one comes
         if self._folder:
             check_family(self._folder, self._family.model_types, self._model.name)
@@ -114,17 +115,32 @@ class VisionLanguageAdapter(Adapter):
         """See `Adapter.forward`."""
         import torch
 
-        pixels = batch.inputs["pixels"]
-        clips, images = pixels.shape[:2]
+        clips, images = batch.inputs["pixels"].shape[:2]
         with torch.inference_mode(), reading(self._readers) as seen:
-            normal = normalise(pixels.flatten(0, 1), self._family.mean, self._family.std)
-            inputs = self._family.image_arguments(normal.to(torch_dtype(self.spec.compute_dtype)))
+            inputs = self._family.image_arguments(self._pixels(batch))
             if self._depth == 0:
                 self._network.get_image_features(**inputs)
             else:
                 positions = None if self._positions is None else self._positions.expand(-1, clips, -1)
                 self._network(input_ids=self._ids.expand(clips, -1), position_ids=positions, use_cache=False, **inputs)
             return {key: tokens.reshape(clips, images, *self._layout.grid, -1) for key, tokens in seen.items()}
+
+    def network_inputs(self, batch: Batch) -> Mapping[str, Tensor]:
+        """See `Adapter.network_inputs`; what is the same for all clips comes once.
+
+        `token_ids` (L,) of the prompt; `visual` (20 * y * x,), places of the visual tokens in it; `position_ids`
+        (k, 1, L) for families that have positions of their own; `pixels` (B * 20, 3, height, width), normalised, in the
+        dtype of the arithmetic, before the family cuts them into patches.
+        """
+        import torch
+
+        with torch.inference_mode():
+            found = {"token_ids": self._ids[0], "visual": self._visual, "pixels": self._pixels(batch)}
+        return found if self._positions is None else {**found, "position_ids": self._positions}
+
+    def _pixels(self, batch: Batch) -> Tensor:
+        pixels = batch.inputs["pixels"].flatten(0, 1)
+        return normalise(pixels, self._family.mean, self._family.std).to(self._dtype)
 
     @property
     def network(self) -> Any:
@@ -166,7 +182,7 @@ class VisionLanguageAdapter(Adapter):
 
     def _build(self, folder: Path | None, tokenizer: Any) -> nn.Module:
         family, layout = self._family, self._layout
-        place: dict[str, Any] = {"dtype": torch_dtype(self.spec.compute_dtype), "device": self._variant.device}
+        place: dict[str, Any] = {"dtype": self._dtype, "device": self._variant.device}
         if folder is None:
             architecture = family.architecture(self._model, tiny=self._tiny)
             config = family.config(architecture, tokenizer.convert_tokens_to_ids)

@@ -66,7 +66,7 @@ def build_input_norm(kind: str, channels: int) -> nn.Module:
     return ChannelNorm(channels) if kind == "channel" else nn.LayerNorm(channels)
 
 
-# Float32 values kept for backward per token, channel and block, measured in tests/probe/model/test_trunk.py.
+# Float32 values kept for backward per token, channel and block, measured in tests/probe/net/test_trunk.py.
 SAVED_PER_TOKEN = 26
 
 

@@ -13,7 +13,7 @@ from configs.paths import artifact_root
 FOLDER = "report"
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class ReportConfig(RootConfig):
     """Options of `report`."""
 
@@ -24,7 +24,7 @@ class ReportConfig(RootConfig):
     force: bool = option(False, "make it again although nothing that it is made from has changed")
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class CompareConfig(RootConfig):
     """Options of `compare`."""
 

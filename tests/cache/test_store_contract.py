@@ -22,7 +22,7 @@ from configs.errors import (
     StoreError,
     VersionError,
 )
-from tests.cache.memory import MemoryBackend
+from tests.cache.storage.memory import MemoryBackend
 from tests.stores import FINGERPRINT, make_clips, make_features, make_spec, make_store
 
 DTYPES = ["bfloat16", "float16", "float32"]
@@ -233,16 +233,20 @@ class StoreContract:
                 store.read(items, out=wrong)
         assert store.read([]) == []
 
-    def test_seal_keeps_everything(self, backend: Backend) -> None:
+    def test_seal_keeps_everything(self, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
         from cache.care.seal import seal
 
         spec, packed = make_spec(), make_spec("packed", compression="zstd")
         store = make_store(backend, [spec, packed], 4, written=[0, 2])
         assert seal(backend, store.board) == 2
-        sealed = FeatureStore.open(backend)
-        assert sealed.index._unread == {}
-        for name in (spec.name, packed.name):
-            assert sealed.index.shards(name) == store.index.shards(name)
+        keys: list[str] = []
+        read = backend.read
+        with monkeypatch.context() as patch:
+            patch.setattr(backend, "read", lambda key: (keys.append(key), read(key))[1])
+            sealed = FeatureStore.open(backend)
+            for name in (spec.name, packed.name):
+                assert sealed.index.shards(name) == store.index.shards(name)
+        assert "manifest.parquet" in keys and not [key for key in keys if key.startswith("commits/")]
         assert sealed.statistics(spec.name, ["scene0002"])[0] == 60
         with sealed.writer("scene0001") as writer:
             writer.put(spec.name, make_features(spec, 1))

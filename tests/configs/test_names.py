@@ -6,6 +6,7 @@ import pytest
 
 from configs import names
 from configs.errors import ConfigError
+from configs.names import parse_name
 
 
 def test_kinds_of_models_twins_aliases_and_strangers() -> None:
@@ -60,3 +61,15 @@ def test_models_are_written_in_several_ways(text: str) -> None:
 def test_no_models_are_refused() -> None:
     with pytest.raises(ConfigError, match="no models"):
         names.read_models(" , ")
+
+
+@pytest.mark.parametrize("name", ["a++b", "a+b@", "a+b@lnconct", "+a", "a+noise", "a b", "a+b~0"])
+def test_names_that_mean_nothing(name: str) -> None:
+    with pytest.raises(ConfigError):
+        parse_name(name)
+
+
+@pytest.mark.parametrize("name", ["a", "a+b", "a+b@zscore", "a+noise~8", "a@random9216", "a+b@pca4", "a+b@l2"])
+def test_names_are_read_as_written(name: str) -> None:
+    assert str(parse_name(name)) == name
+    assert parse_name(name).joined == (name != "a")

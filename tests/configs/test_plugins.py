@@ -28,9 +28,6 @@ def plugin(tmp_path: Path) -> Path:
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SPATIALPROBE_HOME", str(tmp_path / "artifacts"))
     monkeypatch.delenv(plugins.VARIABLE, raising=False)
-    monkeypatch.setattr(plugins, "_artifact_roots", set())
-    for function in (plugins._find, plugins._warn, names._skip):
-        function.cache_clear()
 
 
 def use(monkeypatch: pytest.MonkeyPatch, *folders: Path | str) -> None:

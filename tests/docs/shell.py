@@ -35,9 +35,9 @@ NOT_RUN = {
     r"import-scannet: spatialprobe data prepare kind=scannet raw=/data/scannet": RECORDINGS,
     r"README: .*livingroom": RECORDINGS,  # tests/docs/test_readme.py where there are recordings
     r"README: .*cluster=tcp": CLUSTER,  # tests/configs/test_jobs.py starts one for what both use
-    r"import-scannet: .*livingroom": RECORDINGS,  # tests/data/scannet run these on a room of their own
-    r"import-scannet: .*/tmp/scannet-rooms": MINUTES,  # the rooms at full size; tests/data/emit import the nano ones
-    r"use-your-own-clips: .*(kitchen|flats)": RECORDINGS,  # tests/data/video run these on videos of their own
+    r"import-scannet: .*livingroom": RECORDINGS,  # tests/docs/test_import_scannet.py runs these on a real room
+    r"import-scannet: .*/tmp/scannet-rooms": MINUTES,  # the rooms at full size
+    r"use-your-own-clips: .*(kitchen|flats)": RECORDINGS,  # tests/docs/test_use_your_own_clips.py films its own
     r"published-vs-reproduced: make data DATASET=scannet": RECORDINGS,
     r"published-vs-reproduced: .*profile=paper": MINUTES,
     r"probe: spatialprobe probe import": CHECKPOINT,

@@ -20,11 +20,16 @@ def clip(adapter: Adapter, clip_id: str = "clip", seed: int = 0, size: tuple[int
     return ClipInput(clip_id=clip_id, frames=frames, length=count)
 
 
+def batch_of(adapter: Adapter, clips: Sequence[ClipInput]) -> Batch:
+    """Preprocess some clips."""
+    inputs = [adapter.preprocess(item) for item in clips]
+    stacked = {name: torch.stack([each[name] for each in inputs]) for name in inputs[0]}
+    return Batch(clip_ids=[item.clip_id for item in clips], inputs=stacked)
+
+
 def run(adapter: Adapter, clips: Sequence[ClipInput]) -> Mapping[str, torch.Tensor]:
     """Preprocess some clips and run them as one batch."""
-    inputs = [adapter.preprocess(item) for item in clips]
-    batch = {name: torch.stack([each[name] for each in inputs]) for name in inputs[0]}
-    return adapter.forward(Batch(clip_ids=[item.clip_id for item in clips], inputs=batch))
+    return adapter.forward(batch_of(adapter, clips))
 
 
 def taps(adapter: Adapter, blocks: Sequence[int], noise: str = "index:749") -> list[Tap]:

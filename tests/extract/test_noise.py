@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from configs.errors import ConfigError
-from extract.noise import CogVideoXSchedule, FlowSchedule, OpenSoraSchedule, gaussian, gaussian_batch, levels, seed_for
+from extract.noise import CogVideoXSchedule, FlowSchedule, OpenSoraSchedule, SeededNoise, gaussian, levels, seed_for
+from extract.video.base import Draws
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_levels_must_have_names_of_their_own():
 def test_noise_depends_on_clip_role_and_seed_only():
     one = gaussian((4, 8), 0, "clip", "noise/0")
     assert torch.equal(one, gaussian((4, 8), 0, "clip", "noise/0"))
-    assert torch.equal(one, gaussian_batch((4, 8), 0, ["other", "clip"], "noise/0")[1])
+    assert torch.equal(one, Draws(SeededNoise(0), ["other", "clip"], 0, "cpu")("noise", (4, 8))[1])
     for other in ((1, "clip", "noise/0"), (0, "clip2", "noise/0"), (0, "clip", "noise/1")):
         assert not torch.equal(one, gaussian((4, 8), *other))
     assert 0 <= seed_for(0, "clip", "x") < 2**63

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from cache import ArraySpec, ClipEntry, FeatureStore, store_path
+from configs.errors import SpatialprobeError
 from configs.files import json_bytes
+from configs.names import parse_name
 from data.dataset.clip import DatasetInfo
 from data.dataset.layout import identity_record
 from data.dataset.tables import parquet_bytes
+from fusion.opening import view_by_name
+from fusion.recipe import Choices
 from tests.stores import make_features
 
 SPLITS = ["train", "train", "train", "select", "report"]
@@ -93,3 +98,10 @@ class Lab:
         """Two models on two grids: 6x8 averaged to 4x6 where they meet, and 4x6."""
         one = self.store("vgm", spec_of("dit", grid=(6, 8), channels=12))
         return one, self.store("vlm", spec_of("llm", block=22, grid=(4, 6), channels=8))
+
+
+def refused(lab: Lab, kind: type[SpatialprobeError], name: str = "vgm+vlm", **choices: object) -> str:
+    with pytest.raises(kind) as caught:
+        view_by_name(lab.root, "toy", parse_name(name), choices=Choices(**choices))  # type: ignore[arg-type]
+    assert caught.value.fix
+    return str(caught.value)

@@ -14,7 +14,11 @@ from spatialprobe.command import main
 
 
 def findings(root: Path | None = None) -> dict[str, doctor.Finding]:
-    return {finding.subject: finding for finding in doctor._findings(str(root) if root else None)}
+    return {finding.subject: finding for finding in doctor.findings(str(root) if root else None)}
+
+
+def about(subject: str, root: Path | None = None) -> list[doctor.Finding]:
+    return [finding for finding in doctor.findings(str(root) if root else None) if finding.subject == subject]
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +26,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(plugins.VARIABLE, raising=False)
     monkeypatch.setattr(installation, "path_before", [str(installation.ROOT)])
-    monkeypatch.setattr(plugins, "_artifact_roots", set())
 
 
 def test_a_sound_installation(tmp_path: Path) -> None:
@@ -51,19 +54,20 @@ def test_a_root_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.Mo
 def test_missing_and_old_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = ["numpy>=2", "no-such-package>=1", "zarr>=999", "jinja2>=3; extra == 'report'"]
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: wanted)
-    found = [finding.text for finding in doctor._requirements()]
+    assert not about("packages")
+    found = [finding.text for finding in about("package")]
     assert found[0] == "no-such-package is missing, >=1 is needed"
     assert found[1].startswith("zarr is ") and found[1].endswith(">=999 is needed") and len(found) == 2
-    assert doctor._optional("report") == ["jinja2"]
+    assert doctor.optional_packages("report") == ["jinja2"]
 
 
 def test_names_that_others_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cache.py").write_text("")
-    (finding,) = doctor._names()
+    (finding,) = about("names")
     assert finding.wrong and str(tmp_path / "cache.py") in finding.text
     (tmp_path / "cache.py").unlink()
     monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: {"data": ["spatialprobe", "other"]})
-    first, second = doctor._names()
+    first, second = about("names")
     assert first.wrong and "data belongs to other as well" in first.text and "pip uninstall other" in str(first.fix)
     assert not second.wrong
 
@@ -71,7 +75,7 @@ def test_names_that_others_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_plugins_are_listed_and_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "good" / "configs").mkdir(parents=True)
     monkeypatch.setenv(plugins.VARIABLE, f"{tmp_path}/good{os.pathsep}{tmp_path}/gone")
-    good, gone = doctor._plugins(str(tmp_path / "artifacts"))
+    good, gone = about("plug-in", tmp_path / "artifacts")
     assert str(tmp_path / "good") in good.text and not good.wrong
     assert "no such folder" in gone.text and gone.wrong
 

@@ -106,21 +106,30 @@ class CogVideoX:
         latents: Tensor = posterior.mode().float() * self._vae.config.scaling_factor
         return latents
 
-    def condition(self, video: Tensor, latents: Tensor, inputs: Mapping[str, Tensor], draws: Draws) -> Any:
-        """Image-to-video: the first frame encoded on its own, followed by zeros (B, C, t, y, x)."""
+    def condition(
+        self, video: Tensor, latents: Tensor, inputs: Mapping[str, Tensor], draws: Draws
+    ) -> Mapping[str, Tensor]:
+        """For image-to-video: `latents` (B, C, t, y, x), the first frame encoded on its own, followed by zeros."""
         import torch
 
         if not self.image:
-            return None
+            return {}
         first = first_frame_latents(self._vae, video, draws, sampled=self.posterior == "sample")
-        return torch.cat([first, torch.zeros_like(latents[:, :, 1:])], dim=2)
+        return {"latents": torch.cat([first, torch.zeros_like(latents[:, :, 1:])], dim=2)}
 
-    def hidden(self, noisy: Tensor, level: NoiseLevel, condition: Any, blocks: Sequence[int]) -> Mapping[int, Tensor]:
+    @property
+    def text(self) -> Mapping[str, Tensor]:
+        """`text` (1, tokens, width), the empty prompt."""
+        return {"text": self._text}
+
+    def hidden(
+        self, noisy: Tensor, level: NoiseLevel, condition: Mapping[str, Tensor], blocks: Sequence[int]
+    ) -> Mapping[int, Tensor]:
         """Run up to the deepest block and take the video half of its two outputs."""
         import torch
 
-        if condition is not None:
-            noisy = torch.cat([noisy, condition], dim=1)
+        if condition:
+            noisy = torch.cat([noisy, condition["latents"]], dim=1)
         sequence = noisy.transpose(1, 2).to(self._dtype)  # (B, t, C, y, x)
         timestep = torch.full((len(noisy),), int(level.timestep), device=noisy.device)
         rotary = rotary_tables(self._transformer.config, noisy.shape[2:], noisy.device)

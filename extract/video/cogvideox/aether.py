@@ -17,7 +17,7 @@ from PIL import Image
 
 from extract.adapter import Adapter, Variant
 from extract.model import ModelConfig
-from extract.noise import NoiseLevel, seed_for
+from extract.noise import NoiseLevel
 from extract.readout import block_readers, reading
 from extract.video.base import Draws, VideoAdapter
 from extract.video.cogvideox import tiny
@@ -78,7 +78,8 @@ class Aether:
         if not self._depth:
             return digest
         transformer = self._source.part_digest("transformer", self._model.architecture["transformer"])
-        return f"{digest}-{transformer}-{self._variant.noise_seed}-{self._dtype}"
+        noise = self._variant.noise_source
+        return f"{digest}-{transformer}-{noise.seed}-{noise.rule}-{self._dtype}"
 
     def prepare(self, first_frame: NDArray[np.uint8]) -> Mapping[str, Tensor]:
         """The condition is the window's first frame, which is there already."""
@@ -129,33 +130,44 @@ class Aether:
         )  # fmt: skip
         scheduler.set_timesteps(int(self._model.settings["geometry_steps"]))
         steps = scheduler.timesteps.tolist()
-        seed = seed_for(draws.noise_seed, draws.clip_ids[0], f"geometry steps/{draws.window}")
-        generator = torch.Generator().manual_seed(seed)
         condition = torch.cat([picture, picture.new_zeros(1, RAYS, *picture.shape[2:])], dim=1)
         channels = self._model.architecture["transformer"]["out_channels"]
         sample = draws("geometry", (channels, *picture.shape[2:]))
+        # the library draws once in the first and last step, twice in between, and drops the first of two
+        last = len(steps) - 1
+        noise = draws("geometry steps", (max(1, 2 * last), *sample.shape[1:]))[0]
         before = None
         for index, step in enumerate(steps):
             velocity = self._run(torch.cat([sample, condition], dim=1), step)[0].transpose(1, 2).float()
             back = steps[index - 1] if index else None
-            sample, before = scheduler.step(velocity, before, step, back, sample, generator=generator)
+            drawn = 0 if index == 0 else 2 * index if index < last else 2 * last - 1
+            sample, before = denoised(scheduler, velocity, before, step, back, sample, noise[[drawn]])
         return sample
 
-    def condition(self, video: Tensor, latents: Tensor, inputs: Mapping[str, Tensor], draws: Draws) -> Any:
-        """The first frame, zeros after it, and zeros for the rays."""
+    def condition(
+        self, video: Tensor, latents: Tensor, inputs: Mapping[str, Tensor], draws: Draws
+    ) -> Mapping[str, Tensor]:
+        """`latents` (B, C, t, y, x): the first frame, zeros after it, and zeros for the rays."""
         import torch
 
         first = first_frame_latents(self._vae, video, draws, sampled=self._paper)
         later = torch.cat([first, first.new_zeros(*first.shape[:2], latents.shape[2] - 1, *latents.shape[3:])], dim=2)
-        return torch.cat([later, later.new_zeros(len(later), RAYS, *later.shape[2:])], dim=1)
+        return {"latents": torch.cat([later, later.new_zeros(len(later), RAYS, *later.shape[2:])], dim=1)}
 
-    def hidden(self, noisy: Tensor, level: NoiseLevel, condition: Any, blocks: Sequence[int]) -> Mapping[int, Tensor]:
+    @property
+    def text(self) -> Mapping[str, Tensor]:
+        """`text` (1, tokens, width), the empty prompt."""
+        return {"text": self._text}
+
+    def hidden(
+        self, noisy: Tensor, level: NoiseLevel, condition: Mapping[str, Tensor], blocks: Sequence[int]
+    ) -> Mapping[int, Tensor]:
         """Run up to the deepest block and take the video half of its two outputs."""
         import torch
 
         readers = block_readers(self._transformer.transformer_blocks, blocks, lambda output: output[0])
         with reading(readers, max(blocks)) as found:
-            self._run(torch.cat([noisy, condition], dim=1), int(level.timestep))
+            self._run(torch.cat([noisy, condition["latents"]], dim=1), int(level.timestep))
         return found
 
     def _run(self, latents: Tensor, timestep: int) -> Any:
@@ -168,3 +180,34 @@ class Aether:
         sequence = latents.transpose(1, 2).to(self._dtype)
         text = self._text.expand(len(latents), -1, -1)
         return self._transformer(sequence, text, steps, image_rotary_emb=rotary, return_dict=False)
+
+
+def denoised(
+    scheduler: Any,
+    velocity: Tensor,
+    before: Tensor | None,
+    step: int,
+    back: int | None,
+    sample: Tensor,
+    noise: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return (next sample, estimate of the clean one) of one step: that of the library, with its noise given.
+
+    Args:
+        scheduler: `CogVideoXDPMScheduler`, which draws its noise itself.
+        velocity: what the network predicts for `sample`.
+        before: estimate of the clean sample in the step before; None in the first.
+        step, back: timesteps of this and the step before.
+        sample: (1, C, t, y, x) float32.
+        noise: standard normal, of the same shape.
+    """
+    previous = step - scheduler.config.num_train_timesteps // scheduler.num_inference_steps
+    alpha = scheduler.alphas_cumprod[step]
+    to = scheduler.alphas_cumprod[previous] if previous >= 0 else scheduler.final_alpha_cumprod
+    since = None if back is None else scheduler.alphas_cumprod[back]
+    clean = alpha**0.5 * sample - (1 - alpha) ** 0.5 * velocity
+    h, r, _, _ = scheduler.get_variables(alpha, to, since)
+    factors = scheduler.get_mult(h, r, alpha, to, since)
+    scale = (1 - to) ** 0.5 * (1 - (-2 * h).exp()) ** 0.5
+    target = clean if before is None or previous < 0 else factors[2] * clean - factors[3] * before
+    return factors[0] * sample - factors[1] * target + scale * noise, clean

@@ -68,12 +68,13 @@ class OpenSora:
 
     def vae_identity(self) -> Mapping[str, Any]:
         """Tiles of 256 pixels in space, none in time, as the model's own code does it."""
-        seed = self._variant.noise_seed if self._paper else None
+        seed = self._variant.noise_source.seed if self._paper else None
         return {"dtype": str(self._vae_dtype), "tiled": True, "posterior": self.posterior, "seed": seed}
 
     def vae_digest(self) -> str:
-        """Of the VAE's own file."""
-        return self._source.part_digest("vae", self._model.architecture["vae"])
+        """Of the VAE's own file; under `paper` latents hold noise."""
+        digest = self._source.part_digest("vae", self._model.architecture["vae"])
+        return f"{digest}-{self._variant.noise_source.rule}" if self._paper else digest
 
     def prepare(self, first_frame: NDArray[np.uint8]) -> Mapping[str, Tensor]:
         """The condition is the window's first frame, which is there already."""
@@ -129,22 +130,31 @@ class OpenSora:
             latents = latents + posterior.std.float() * draws(role, latents.shape[1:])
         return latents * float(self._vae.config.scaling_factor)
 
-    def condition(self, video: Tensor, latents: Tensor, inputs: Mapping[str, Tensor], draws: Draws) -> Any:
-        """A mask of the first latent frame, then the first frame encoded on its own, zeros elsewhere."""
+    def condition(
+        self, video: Tensor, latents: Tensor, inputs: Mapping[str, Tensor], draws: Draws
+    ) -> Mapping[str, Tensor]:
+        """`packed` (B, tokens, channels): mask of the first latent frame, that frame encoded alone, then zeros."""
         import torch
 
         condition = latents.new_zeros(len(latents), 1 + latents.shape[1], *latents.shape[2:])
         condition[:, 0, 0] = 1
         first = [self._latents(video[i : i + 1, :, :1], draws.one(i), "condition") for i in range(len(video))]
         condition[:, 1:, :1] = torch.cat(first)
-        return packed(condition)
+        return {"packed": packed(condition)}
 
-    def hidden(self, noisy: Tensor, level: NoiseLevel, condition: Any, blocks: Sequence[int]) -> Mapping[int, Tensor]:
+    @property
+    def text(self) -> Mapping[str, Tensor]:
+        """`text` (1, tokens, width) and `pooled` (1, width), the empty prompt by T5 and by CLIP."""
+        return {"text": self._text, "pooled": self._pooled}
+
+    def hidden(
+        self, noisy: Tensor, level: NoiseLevel, condition: Mapping[str, Tensor], blocks: Sequence[int]
+    ) -> Mapping[int, Tensor]:
         """Run up to the deepest block and take the video half of its two outputs."""
         import torch
 
         count, _, *shape = noisy.shape
-        sequence = torch.cat([packed(noisy), condition], dim=-1).to(self._dtype)
+        sequence = torch.cat([packed(noisy), condition["packed"]], dim=-1).to(self._dtype)
         axes = [torch.arange(size, device=noisy.device) for size in (shape[0], shape[1] // 2, shape[2] // 2)]
         places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3).float()
         timestep = torch.full((count,), level.timestep, device=noisy.device)

@@ -132,28 +132,40 @@ class Wan:
         latents: Tensor = (posterior.mode().float() - self._mean) / self._std
         return latents
 
-    def condition(self, video: Tensor, latents: Tensor, inputs: Mapping[str, Tensor], draws: Draws) -> Any:
-        """Image-to-video: a mask of the first latent frame, the latents of [first frame, grey ...] and CLIP states."""
+    def condition(
+        self, video: Tensor, latents: Tensor, inputs: Mapping[str, Tensor], draws: Draws
+    ) -> Mapping[str, Tensor]:
+        """For image-to-video: `latents` (B, 4 + C, t, y, x), mask and latents of [first frame, grey ...]; `image`.
+
+        The mask marks the first latent frame; `image` (B, tokens, width) are states of the CLIP image encoder.
+        """
         import torch
 
         if not self.image:
-            return None
+            return {}
         first = unit_range(inputs["condition"][:, None])
         grey = torch.cat([first, torch.zeros_like(video[:, :, 1:])], dim=2)
         encoded = torch.cat([self.encode(grey[index : index + 1], draws) for index in range(len(grey))])
         mask = torch.zeros_like(latents[:, :4])
         mask[:, :, 0] = 1
         states = self._clip(inputs["clip"].to(self.clip_dtype), output_hidden_states=True).hidden_states[-2]
-        return torch.cat([mask, encoded], dim=1), states.to(self.dtype)
+        return {"latents": torch.cat([mask, encoded], dim=1), "image": states.to(self.dtype)}
 
-    def hidden(self, noisy: Tensor, level: NoiseLevel, condition: Any, blocks: Sequence[int]) -> Mapping[int, Tensor]:
+    @property
+    def text(self) -> Mapping[str, Tensor]:
+        """`text` (1, tokens, width), the empty prompt."""
+        return {"text": self._text}
+
+    def hidden(
+        self, noisy: Tensor, level: NoiseLevel, condition: Mapping[str, Tensor], blocks: Sequence[int]
+    ) -> Mapping[int, Tensor]:
         """Run up to the deepest block; the whole sequence is visual."""
         import torch
 
         extra = {}
-        if condition is not None:
-            noisy = torch.cat([noisy, condition[0]], dim=1)
-            extra["encoder_hidden_states_image"] = condition[1]
+        if condition:
+            noisy = torch.cat([noisy, condition["latents"]], dim=1)
+            extra["encoder_hidden_states_image"] = condition["image"]
         timestep = torch.full((len(noisy),), int(level.timestep), device=noisy.device)
         text = self._text.expand(len(noisy), -1, -1)
         with reading(block_readers(self._transformer.blocks, blocks), max(blocks)) as found:

@@ -18,7 +18,7 @@ from configs.files import TEMPORARY_PREFIX, atomic_folder, file_digests, remove_
 from data.dataset.reader import PreparedDataset
 from data.prepare import prepare as module
 from data.prepare.prepare import prepare
-from tests.data.forked import SMALL, finish, start
+from tests.data.prepare.forked import SMALL, finish, start
 from tests.data.toy import Shape, ToySource
 
 

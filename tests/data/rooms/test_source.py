@@ -19,7 +19,7 @@ from data.dataset.clip import QUERY_POSITIONS, Clip, ClipSource
 from data.dataset.taxonomy import SCANNET20
 from data.rooms.config import RoomsConfig
 from data.rooms.recording import FrameRenderer
-from data.rooms.source import GENERATOR_VERSION, RoomsSource, geometry_digest
+from data.rooms.source import GENERATOR_VERSION, RoomsSource, geometry_digest, split_of_room
 from data.rooms.world import Streams
 
 PRESETS = ("nano", "ci", "query", "tutorial", "tunnel", "flip")
@@ -158,9 +158,7 @@ def test_presets_are_complete_and_their_splits_are_never_empty(preset: str) -> N
     source = RoomsSource(config)
     assert len(set(source.clip_ids())) == config.clips
     if config.splits == "cycle":
-        from data.rooms.source import _split
-
-        counts = Counter(_split(config, room) for room in range(config.clips))
+        counts = Counter(split_of_room(config, room) for room in range(config.clips))
         expected = {"nano": (6, 1, 1), "ci": (28, 6, 6), "query": (84, 18, 18), "tutorial": (168, 36, 36)}[preset]
         assert (counts["train"], counts["select"], counts["report"]) == expected
 

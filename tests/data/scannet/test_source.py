@@ -189,7 +189,7 @@ def test_split_lists(release: Release, brief: RawScan) -> None:
     names = [f"scene{room:04d}_{scan:02d}" for room in range(6) for scan in range(2)]
     source = release(dict.fromkeys(names), brief, "sens", annotations="none")
     root = source.raw.root
-    assert {source._splits[name] for name in names} == {None}
+    assert {source.make(name).split for name in names} == {None}
     (root / "meta_data").mkdir()
     (root / "meta_data/scannetv2_train.txt").write_text("scene0000_00\nscene0000_01\n")
     (root / "scannetv2_val.txt").write_text("".join(f"scene{r:04d}_00\n" for r in range(1, 4)))

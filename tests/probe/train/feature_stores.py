@@ -16,6 +16,7 @@ from data.dataset.clip import QUERY_POSITIONS
 from data.dataset.reader import PreparedDataset
 from extract.adapter import ClipInput
 from extract.controls import oracle, position
+from extract.noise import SeededNoise
 
 Maps = Callable[[PreparedDataset, str], np.ndarray]
 GROUPS = ("colour", "normal", "depth", "rays", "code", "classes")
@@ -42,7 +43,7 @@ def clip_input(dataset: PreparedDataset, clip_id: str) -> ClipInput:
 
 def oracle_maps(groups: Sequence[str] = GROUPS, grid: tuple[int, int] = (16, 16), noise: float = 0.0) -> Maps:
     def make(dataset: PreparedDataset, clip_id: str) -> np.ndarray:
-        return oracle.compute(clip_input(dataset, clip_id), grid, groups, noise, 0)
+        return oracle.compute(clip_input(dataset, clip_id), grid, groups, noise, SeededNoise(0))
 
     return make
 

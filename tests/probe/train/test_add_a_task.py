@@ -1,8 +1,11 @@
-"""The task that docs/add-a-task.md builds is found, trains and is reported, from its own folder alone."""
+"""The task that docs/add-a-task.md builds is found, trains and is reported, as a plug-in: from its own folder alone."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +22,8 @@ from probe.report.build import build
 from probe.task import Metric, find_metric, known_metrics, load_task, task_names
 from probe.train.train import train
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "add-a-task.md"
+REPOSITORY = Path(__file__).parents[3]
+DOCUMENT = REPOSITORY / "docs" / "add-a-task.md"
 
 
 @pytest.fixture
@@ -58,10 +62,11 @@ def call(*words: str) -> int:
 
 
 def test_documented_task_trains_and_is_reported(
-    artifacts: Path, write_task: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    artifacts: Path, write_task: Callable[..., Path], configure: Callable[..., Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_task()
     assert "brightness" in task_names()
+    (beside,) = train(configure(artifacts, "instance"))
     real, twin = train(options(artifacts, control="true"))
     assert real["report"]["abs_error"]["n"] == 3 and twin["control_of"] == real["run_id"]
     predictions = pd.read_parquet(artifacts / "runs" / real["run_id"] / "predictions.parquet")
@@ -84,8 +89,11 @@ def test_documented_task_trains_and_is_reported(
     best = min(deep, key=lambda row: row["select"]["abs_error"]["value"])
     chosen = scores[(scores["metric"] == "abs_error") & (scores["source"] == "deep") & scores["chosen"]]
     assert list(chosen["array"]) == [best["array"]]
+    assert set(scores["task"]) == {"brightness", "instance"}
     main_table = pd.read_parquet(artifacts / "report" / "tables" / "main.parquet")
-    assert main_table.empty  # the published layout has no column for it
+    assert "abs_error" not in main_table  # the published layout has no column for it
+    ours = main_table[main_table["origin"] == "ours"]
+    assert list(ours["t_miou"]) == pytest.approx([beside["report"]["t_miou"]["value"]])
 
     assert call("runs", f"root={artifacts}") == 0
     assert "brightness error" in capsys.readouterr().out
@@ -95,6 +103,44 @@ def test_documented_task_trains_and_is_reported(
     assert call("sweep", *words_of_sweep, f"root={artifacts}") == 0
     (starred,) = [line for line in capsys.readouterr().out.splitlines() if re.match(r"\s*\* +deep ", line)]
     assert best["array"] in starred
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_")}
+    environment |= {"PYTHONPATH": str(folder), "MYPYPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    call = [sys.executable, "-m", *words]
+    return subprocess.run(call, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def in_place(write_task: Callable[..., Path], tmp_path: Path) -> Path:
+    """A copy of the project that has the task as one of its own: checkers look for a package in one folder only."""
+    folder, copy = write_task(), tmp_path / "copy"
+    copy.mkdir()
+    for name in ("configs", "data", "cache", "extract", "fusion", "pyproject.toml"):
+        (copy / name).symlink_to(REPOSITORY / name)
+    shutil.copytree(REPOSITORY / "probe", copy / "probe", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(folder, copy / "probe" / "tasks" / "brightness")
+    return copy
+
+
+def test_it_is_linted_and_formatted(in_place: Path) -> None:
+    for words in (("check",), ("format", "--check")):
+        done = run(in_place, "ruff", *words, "--no-cache", "probe/tasks/brightness")
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.full
+def test_its_types_are_right(in_place: Path) -> None:
+    done = run(in_place, "mypy", "--cache-dir", str(in_place / "mypy"), "-p", "probe.tasks.brightness")
+    assert done.returncode == 0, done.stdout
+
+
+def test_it_passes_the_built_in_tests(write_task: Callable[..., Path]) -> None:
+    write_task()
+    (documented,) = re.findall(r"^ +pytest (\S+ -k brightness)$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    done = run(REPOSITORY, "pytest", *documented.split())
+    assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout[-4000:]
 
 
 def test_its_runs_do_not_disturb_those_of_other_tasks(study: Any, write_task: Callable[..., Path]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.data.guides import blocks, page, run_all
+from tests.docs.guides import blocks, page, run_all
 
 PAGE = page("import-scannet.md")
 SECTION = PAGE[PAGE.index("## One room, from raw files to the report") : PAGE.index("## Options")]

@@ -125,7 +125,7 @@ def test_buffers_are_reused(store: FeatureStore) -> None:
     loader = FeatureLoader(store, samples_of(store), 2, buffers=3)
     places = {batch["features"].untyped_storage().data_ptr() for _ in range(3) for batch in loader}
     assert len(places) <= 4  # one more may be made while the consumer is faster than the disk
-    assert loader._ring.made <= 4
+    assert loader.ring.made <= 4
 
 
 def test_samples_and_labels_per_epoch(store: FeatureStore) -> None:

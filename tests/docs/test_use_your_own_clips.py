@@ -11,8 +11,8 @@ import pytest
 
 from data.raw.folder import RawFolder
 from data.video.manifest import read_manifest
-from tests.data.guides import blocks, page, run_all
 from tests.data.video.filming import labelled
+from tests.docs.guides import blocks, page, run_all
 
 GUIDE = page("use-your-own-clips.md")
 PLACES = ("kitchen", "hall", "office", "bath", "bedroom")

@@ -18,7 +18,7 @@ from configs.cli import Verb
 from configs.options import options_of
 from spatialprobe.command import VERBS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FOLDERS = ("spatialprobe", "configs", *commands.STAGES)
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 BUILDERS = {

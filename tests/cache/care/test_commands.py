@@ -23,7 +23,7 @@ from configs.errors import CorruptionError, StoreError
 from tests.stores import FINGERPRINT, make_features, make_spec, make_store
 
 RAW = make_spec("raw", rows=6, channels=24)
-DOCS = Path(__file__).parents[2] / "docs" / "feature-store.md"
+DOCS = Path(__file__).parents[3] / "docs" / "feature-store.md"
 
 
 def run(*words: object) -> int:

@@ -26,7 +26,7 @@ class MemoryBackend:
         """Begin to write the bytes of a key."""
         return _MemoryStage(self, key)
 
-    def create(self, key: str, data: bytes) -> bool:
+    def create(self, key: str, data: bytes, *, durable: bool = False) -> bool:
         """Put bytes under a key unless something is there."""
         with self.lock:
             if key in self.objects:
@@ -34,7 +34,7 @@ class MemoryBackend:
             self._set(key, data)
             return True
 
-    def replace(self, key: str, data: bytes) -> None:
+    def replace(self, key: str, data: bytes, *, durable: bool = False) -> None:
         """Put bytes under a key."""
         with self.lock:
             self._set(key, data)
