@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from configs.files import artifact_root
 from configs.identity import digest
-from configs.paths import artifact_root
 from probe.report.contract import ReportData
 from probe.report.published import citation, published_rows
 from probe.report.runs.collect import Collected, Run, collect

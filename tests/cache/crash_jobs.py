@@ -68,7 +68,7 @@ def steps(folder: Path, what: str, stride: int) -> None:
             shutil.copytree(folder / "base", place)
         child = os.fork()
         if child == 0:
-            cache.storage.local.os = DyingOs(step)  # type: ignore[assignment]
+            cache.storage.local.os = DyingOs(step)  # type: ignore[assignment, attr-defined]
             do(what, place)
             os._exit(0)
         if os.waitpid(child, 0)[1] == 0:

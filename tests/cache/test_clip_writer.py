@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-import cache.storage.local
 from cache import FeatureStore
 from cache.care.verify import verify
 from cache.format import layout
+from cache.format.shard import ClipFeatures
 from cache.storage.local import LocalBackend
 from configs.errors import CorruptionError, StoreError
 from tests.stores import make_features, make_spec, make_store
@@ -78,20 +78,19 @@ def test_a_disk_that_returns_other_bytes_is_noticed_before_the_clip_counts(
     with store.writer(first, verify_writes=True) as writer:
         writer.put(SPEC.name, make_features(SPEC, 0))
     assert store.committed(SPEC.name) == [first]
-    publish = cache.storage.local.LocalBackend.sync
-
+    shard = tmp_path / "store" / layout.shard_key(SPEC.name, 1)
+    sync = LocalBackend.sync
     flipped: list[Path] = []
 
-    def flip(backend: LocalBackend, folders: Any) -> None:
-        publish(backend, folders)
-        shard = tmp_path / "store" / layout.shard_key(SPEC.name, 1)
+    def flip(backend: LocalBackend, folders: Iterable[str]) -> None:
+        sync(backend, folders)
         if shard.is_file() and not flipped:  # a second time would flip it back
             content = bytearray(shard.read_bytes())
             content[5] ^= 1
             shard.write_bytes(content)
             flipped.append(shard)
 
-    monkeypatch.setattr(cache.storage.local.LocalBackend, "sync", flip)
+    monkeypatch.setattr(LocalBackend, "sync", flip)
     with (
         pytest.raises(CorruptionError, match="reads back differently"),
         store.writer(second, verify_writes=True) as writer,
@@ -112,7 +111,7 @@ def test_inputs_of_any_float_type_and_layout(tmp_path: Path) -> None:
     features = make_features(spec, 0)
     rounded = features.bfloat16()
     turned = features.permute(3, 2, 1, 0).contiguous().permute(3, 2, 1, 0)
-    given_as = [
+    given_as: list[ClipFeatures] = [
         features,
         rounded,
         features.double(),

@@ -241,8 +241,13 @@ class StoreContract:
         assert seal(backend, store.board) == 2
         keys: list[str] = []
         read = backend.read
+
+        def noted(key: str) -> bytes:
+            keys.append(key)
+            return read(key)
+
         with monkeypatch.context() as patch:
-            patch.setattr(backend, "read", lambda key: (keys.append(key), read(key))[1])
+            patch.setattr(backend, "read", noted)
             sealed = FeatureStore.open(backend)
             for name in (spec.name, packed.name):
                 assert sealed.index.shards(name) == store.index.shards(name)

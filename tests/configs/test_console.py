@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 
 import pytest
 
-from configs import console
 from configs.console import Pace, Progress, format_bytes, format_seconds
 
 
@@ -15,7 +15,7 @@ from configs.console import Pace, Progress, format_bytes, format_seconds
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that a test sets."""
     now = [0.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
@@ -137,7 +137,12 @@ def test_a_terminal_has_the_bar_alone(
 
 def test_threads_count_together() -> None:
     with Progress(4000, "many") as bar:
-        threads = [threading.Thread(target=lambda: [bar.advance() for _ in range(1000)]) for _ in range(4)]
+
+        def count() -> None:
+            for _ in range(1000):
+                bar.advance()
+
+        threads = [threading.Thread(target=count) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

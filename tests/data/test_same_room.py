@@ -127,7 +127,8 @@ def test_depth_beside_the_frames_serves_as_truth(
     clip = DL3DVSource(DL3DVConfig(teacher="oracle"), scene).make(SCENE)
     assert clip.depth is not None and clip.depth_kind == "oracle"
     assert clip.facts["teacher_scale"] == pytest.approx(1, abs=1e-4)
-    assert clip.facts["teacher_rot_err_deg"] < 1e-3 and clip.facts["teacher_ate"] < MILLIMETRE
+    turned, apart = clip.facts["teacher_rot_err_deg"], clip.facts["teacher_ate"]
+    assert isinstance(turned, float) and turned < 1e-3 and isinstance(apart, float) and apart < MILLIMETRE
     own = {int(clip.frame_src[p]) - 1: (row, int(p)) for row, p in enumerate(clip.gt_frames)}
     one, _ = as_scannet.sources(SCAN)
     common = [p for p in as_scannet.query_positions(SCAN) if int(one[p]) in own]

@@ -57,7 +57,9 @@ def _drawn(clip_id: str, shape: Shape, seed: int) -> Clip:
         h, w = size
         x = ((np.arange(w) + 0.5) / w * width - width / 2) / focal * 3 + position * 0.01
         y = ((np.arange(h) + 0.5) / h * height - height / 2) / focal * 3
-        return squares[np.clip(y // 0.5 + 2, 0, 3).astype(int)[:, None], np.clip(x // 0.5 + 8, 0, 23).astype(int)[None]]
+        row, column = np.clip(y // 0.5 + 2, 0, 3).astype(int), np.clip(x // 0.5 + 8, 0, 23).astype(int)
+        ids: np.ndarray = squares[row[:, None], column[None]]
+        return ids
 
     colours = rng.integers(0, 255, (4, 3), dtype=np.uint8)
     frames = []

@@ -62,10 +62,10 @@ def test_python_examples_run(page: Path, workspace: Path) -> None:
 # ---- commands that are run, in the order of the pages
 
 
-def _runs(line: str) -> object:
+def _runs(line: str) -> tuple[pytest.MarkDecorator, ...]:
     """Mark what takes long."""
     quick = all(tuple(words[:2]) in QUICK for words in python_commands(line)) and "make" not in line.split()[0]
-    return () if quick else pytest.mark.full
+    return () if quick else (pytest.mark.full,)
 
 
 LINES = [

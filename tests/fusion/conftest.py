@@ -25,6 +25,7 @@ def whole() -> Callable[[Any, str], torch.Tensor]:
 
     def read(source: Any, clip_id: str) -> torch.Tensor:
         (name,) = source.arrays
-        return source.read([(clip_id, name, range(source.array(name).rows))])[0].float()
+        features: torch.Tensor = source.read([(clip_id, name, range(source.array(name).rows))])[0]
+        return features.float()
 
     return read

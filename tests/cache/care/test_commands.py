@@ -6,7 +6,9 @@ import dataclasses
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from cache.care import describe
 from cache.care.compare import compare
 from cache.care.copy import copy_store, remove_store
 from cache.care.verify import verify
+from cache.source import ReadItem
 from configs.cli import main
 from configs.errors import CorruptionError, StoreError
 from tests.stores import FINGERPRINT, make_features, make_spec, make_store
@@ -45,7 +48,12 @@ def test_histograms_look_at_clips_of_the_whole_store(tmp_path: Path, monkeypatch
     store = make_store(tmp_path / "store", [RAW], 7)
     seen: list[str] = []
     read = store.read
-    monkeypatch.setattr(store, "read", lambda items, **options: seen.append(items[0][0]) or read(items, **options))
+
+    def noted(items: Sequence[ReadItem], **options: Any) -> Any:
+        seen.append(items[0][0])
+        return read(items, **options)
+
+    monkeypatch.setattr(store, "read", noted)
     monkeypatch.setattr(describe, "MAX_ROWS", 24)  # 42 rows are no multiple of it
     describe.histogram(store, "raw", np.array([-np.inf, 0, np.inf]))
     assert len(seen) == 24 and set(seen) == set(store.clips)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ class TestOtherReaders:
     def test_zarr(self, store: FeatureStore, name: str) -> None:
         import zarr
 
-        array = zarr.open_group(f"{store.where}/features.zarr", mode="r")[name]
+        array: Any = zarr.open_group(f"{store.where}/features.zarr", mode="r")[name]
         assert array.shape == (3, 4, 3, 5, 8)
         assert same_bits(array[2], wanted(name, 2))
         assert same_bits(array[0, 3], wanted(name, 0)[3])

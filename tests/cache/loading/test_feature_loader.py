@@ -163,7 +163,7 @@ def test_lightning_trains_from_it_and_resumes(store: FeatureStore, tmp_path: Any
     from lightning.pytorch import LightningModule, Trainer
     from lightning.pytorch.callbacks import ModelCheckpoint
 
-    class Probe(LightningModule):
+    class Probe(LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.layer = torch.nn.Linear(8, 1)
@@ -171,7 +171,8 @@ def test_lightning_trains_from_it_and_resumes(store: FeatureStore, tmp_path: Any
 
         def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
             self.seen.append(batch["index"].tolist())
-            return self.layer(batch["features"].float()).square().mean()
+            loss: torch.Tensor = self.layer(batch["features"].float()).square().mean()
+            return loss
 
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), 1e-9)
@@ -191,7 +192,8 @@ def test_lightning_trains_from_it_and_resumes(store: FeatureStore, tmp_path: Any
 
 
 def test_impossible_settings(store: FeatureStore) -> None:
-    for wrong in ({"rank": 1}, {"batch_size": 0}, {"buffers": 0}):
+    wrong: tuple[dict[str, Any], ...] = ({"rank": 1}, {"batch_size": 0}, {"buffers": 0})
+    for options in wrong:
         with pytest.raises(StoreError, match="rank must be below"):
-            FeatureLoader(store, [], **{"batch_size": 1, **wrong})
+            FeatureLoader(store, [], **{"batch_size": 1, **options})
     assert list(FeatureLoader(store, [], 4)) == []

@@ -119,15 +119,16 @@ def test_a_vanished_mount_is_named_and_never_filled(small: Callable[..., Feature
     store = small(SPEC, clips=3, written=[0, 1])
     store.read([("scene0000", SPEC.name, [0])])
     (tmp_path / "store").rename(tmp_path / "elsewhere")
-    for attempt in (
+    attempts: tuple[Callable[[], object], ...] = (
         lambda: store.read([("scene0001", SPEC.name, [0])]),
         lambda: store.writer("scene0002"),
         lambda: store.refresh(),
         lambda: FeatureStore.open(tmp_path / "store"),
         lambda: store.quarantine("scene0002", "x"),
-    ):
+    )
+    for attempt in attempts:
         with pytest.raises(StorageError, match="does not exist") as caught:
-            attempt()  # type: ignore[no-untyped-call]
+            attempt()
         assert "mount the disk again" in str(caught.value)
     assert not (tmp_path / "store").exists()
     (tmp_path / "elsewhere").rename(tmp_path / "store")

@@ -1,4 +1,4 @@
-"""Who holds a lease or a folder of unfinished work: one process, told apart from its forks."""
+"""Who holds a lease: this process, and no other."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from configs import commands
 from configs.errors import DatasetError, MissingError, VersionError
-from data.dataset.clip import QUERY_POSITIONS
+from data.dataset.clip import QUERY_POSITIONS, Clip
 from data.dataset.clip_files import round_depth, write_clip
 from data.dataset.layout import clip_folder
 from data.dataset.reader import PreparedDataset
@@ -29,6 +30,7 @@ def test_round_trip(toy: PreparedDataset, clip_id: str) -> None:
     assert np.array_equal(cameras.cam2world, made.cam2world)  # -inf of invalid poses included
     assert np.array_equal(cameras.intrinsics, made.intrinsics)
     assert np.array_equal(cameras.valid, made.pose_valid)
+    assert made.class_pixels is not None and made.depth is not None and made.instance is not None
     assert np.array_equal(toy.class_pixels(clip_id, positions.tolist()), made.class_pixels)
     source, duplicate = toy.sources(clip_id)
     assert np.array_equal(source, made.frame_src) and np.array_equal(duplicate, made.frame_dup)
@@ -69,19 +71,24 @@ def test_depth_error_bound() -> None:
 def test_dense_opens_with_plain_readers(toy_path: Path) -> None:
     import tensorstore
     import zarr
+    from zarr.core.metadata import ArrayV3Metadata
 
     made = toy_clip("plain_00", DEFAULT_SHAPES["plain_00"])
+    assert made.depth is not None and made.instance is not None
     folder = clip_folder(toy_path, "plain_00") / "gt.zarr"
     group = zarr.open_group(str(folder), mode="r")
-    assert np.array_equal(group["instance"][:], made.instance)
+    instance, depth = group["instance"], group["depth"]
+    assert isinstance(instance, zarr.Array) and isinstance(depth, zarr.Array)
+    assert np.array_equal(np.asarray(instance[:]), made.instance)
     assert group.attrs["positions"] == made.gt_frames.tolist()
-    assert group["depth"].metadata.dimension_names == ("frame", "y", "x")
+    assert isinstance(depth.metadata, ArrayV3Metadata) and depth.metadata.dimension_names == ("frame", "y", "x")
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(folder / "depth")}}
     assert np.array_equal(tensorstore.open(spec).result().read().result(), round_depth(made.depth))
 
 
 def test_confidence_is_optional_and_kept(tmp_path: Path) -> None:
     clip = toy_clip("a", Shape())
+    assert clip.depth is not None
     confidence = np.random.default_rng(0).random(clip.depth.shape).astype(np.float16)
     write_clip(tmp_path, dataclasses.replace(clip, confidence=confidence), n_classes=20, parameters_sha256="0" * 64)
     from data.dataset.clip_files import read_dense
@@ -126,7 +133,7 @@ def test_missing_things_are_named(toy: PreparedDataset) -> None:
         ({"gt_size": (0, 40)}, "gt_size"),
     ],
 )
-def test_contract_violations_are_refused(tmp_path: Path, change: dict, message: str) -> None:
+def test_contract_violations_are_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     clip = dataclasses.replace(toy_clip("a", Shape()), **change)
     with pytest.raises(DatasetError, match=message):
         write_clip(tmp_path, clip, n_classes=20, parameters_sha256="0" * 64)
@@ -187,7 +194,7 @@ def test_unannotated_clip(tmp_path: Path) -> None:
 class BareSource(ToySource):
     """A plain video: frames and nothing else."""
 
-    def make(self, clip_id: str):
+    def make(self, clip_id: str) -> Clip:
         return dataclasses.replace(
             super().make(clip_id), depth=None, instance=None, instances=(), class_pixels=None, depth_kind="none"
         )

@@ -53,7 +53,7 @@ def emit(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Raw]:
         emit_dl3dv(config)
         raw = Raw(Path(config.out), config, list(plan(config)))
         for fault in broken:
-            name = scene_hash(config.seed, len(raw.scenes))
+            name = scene_hash(config.rooms.seed, len(raw.scenes))
             broken_copy(raw.folder / config.batch / raw.scenes[0], name, fault)
             raw.scenes.append(name)
         return raw

@@ -20,7 +20,7 @@ def path(count: int = 30, line: bool = False) -> np.ndarray:
 def moved(poses: np.ndarray, scale: float) -> np.ndarray:
     turn = np.eye(4)
     turn[:3, :3] = Rotation.from_rotvec([0.4, -2.0, 1.0]).as_matrix()
-    result = turn @ poses
+    result: np.ndarray = turn @ poses
     result[:, :3, 3] = scale * result[:, :3, 3] + (5, -3, 2)
     return result
 

@@ -63,7 +63,8 @@ def frame(**changes: Any) -> dict[str, Any]:
 
 
 def scaled(by: list[float]) -> list[list[float]]:
-    return (TURN @ np.diag(by)).tolist()
+    rows: list[list[float]] = (TURN @ np.diag(by)).tolist()
+    return rows
 
 
 REFUSED = {

@@ -15,6 +15,7 @@ import pytest
 
 from configs.errors import CorruptionError, DatasetError, MissingError, StaleError
 from configs.files import TEMPORARY_PREFIX, atomic_folder, file_digests, remove_stale, write_atomic
+from data.dataset.clip_files import write_clip
 from data.dataset.reader import PreparedDataset
 from data.prepare import prepare as module
 from data.prepare.prepare import prepare
@@ -179,19 +180,19 @@ def test_groups_cut_by_official_splits_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
 def test_full_or_broken_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     path = tmp_path / "d"
-    real, left = module.write_clip, 3
+    left = 3
 
     def failing(*args: object, **keywords: object) -> None:
         nonlocal left
         left -= 1
         if left < 0:
             raise OSError(number, os.strerror(number))
-        real(*args, **keywords)  # type: ignore[arg-type]
+        write_clip(*args, **keywords)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "write_clip", failing)
     with pytest.raises(OSError, match=os.strerror(number)):
         prepare(ToySource(SMALL), path, workers=1)
-    monkeypatch.setattr(module, "write_clip", real)
+    monkeypatch.setattr(module, "write_clip", write_clip)
     assert len(list((path / "clips").iterdir())) == 3  # finished clips stay
     assert prepare(ToySource(SMALL), path, workers=1).kept == 3
 

@@ -22,7 +22,7 @@ from data.rooms.world import World, build
 
 def closest_point_distance(scene: Scene, eye: NDArray[np.float64]) -> float:
     """Distance from a point to the nearest primitive's box or shell face, one at a time with rotation matrices."""
-    best = min(half - abs(value) for half, value in zip(scene.half, eye, strict=True))
+    best = min(float(half - abs(value)) for half, value in zip(scene.half, eye, strict=True))
     p = scene.primitives
     for i in range(len(p.kind)):
         turn = np.array([[p.cos[i], -p.sin[i], 0], [p.sin[i], p.cos[i], 0], [0, 0, 1]])

@@ -33,7 +33,7 @@ def test_depth_noise_grows_with_the_square_of_distance(make: Make, clean: Clip) 
     for at in (truth < np.median(truth), truth >= np.median(truth)):
         assert np.sqrt(np.mean((error[at] / truth[at] ** 2) ** 2)) == pytest.approx(0.01, rel=0.05)
     assert noisy.sources["geometry"] == clean.sources["geometry"]  # the digest is that of the exact arrays
-    np.testing.assert_array_equal(noisy.instance, clean.instance)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(noisy.instance, clean.instance)
 
 
 def test_depth_drops_out_at_grazing_angles(make: Make, clean: Clip) -> None:
@@ -123,7 +123,7 @@ def test_exposure_blur_and_jpeg_quality_change_frames_only(make: Make) -> None:
     for key, value in {"exposure_drift": 1.0, "motion_blur": 1.0, "jpeg_quality": 30, "supersample": 2}.items():
         spoiled[key] = make(frames=8, **{key: value})
         assert list(spoiled[key].frames) != list(clean.frames)
-        np.testing.assert_array_equal(spoiled[key].depth, clean.depth)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(spoiled[key].depth, clean.depth)
         np.testing.assert_array_equal(spoiled[key].cam2world, clean.cam2world)
     drifting = [decode(frame).mean() for frame in spoiled["exposure_drift"].frames]
     steady = [decode(frame).mean() for frame in clean.frames]

@@ -86,9 +86,9 @@ def test_query_clips_hold_the_query_positions_of_full_clips(make: Callable[..., 
     assert part.positions is not None and part.positions.tolist() == query == part.gt_frames.tolist()
     assert [whole.frames[position] for position in query] == list(part.frames)
     np.testing.assert_array_equal(whole.cam2world[query], part.cam2world)
-    np.testing.assert_array_equal(whole.depth, part.depth)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(whole.depth, part.depth)
     assert whole.class_pixels is not None and whole.class_pixels.shape == (22, 20)
-    np.testing.assert_array_equal(whole.class_pixels[query], part.class_pixels)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(whole.class_pixels[query], part.class_pixels)
 
 
 def test_dense_all_gives_ground_truth_everywhere(make: Callable[..., Clip]) -> None:

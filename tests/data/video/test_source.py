@@ -86,8 +86,12 @@ def test_labelled_videos_keep_their_truth(dataset: PreparedDataset) -> None:
 def test_labelled_videos_train_every_task(dataset: PreparedDataset, target: str) -> None:
     samples = ClipSamples(dataset, dataset.split("train"), SampleOptions(target=target), n_views=4)
     sample = samples[0]
-    assert {"labels": lambda: sample["labels"].sum() == 2, "instances": lambda: bool(sample["valid"].all()),
-            "geometry": lambda: sample["usable"]}[target]()  # fmt: skip
+    if target == "labels":
+        assert sample["labels"].sum() == 2
+    elif target == "instances":
+        assert sample["valid"].all()
+    else:
+        assert sample["usable"]
 
 
 def test_inspect_says_what_can_be_probed(
@@ -197,7 +201,11 @@ def test_broken_recordings_do_not_stop_the_rest(tmp_path: Path, capsys: pytest.C
     assert not (tmp_path / "datasets/mixed/quarantine/odd-000.json").exists()
 
 
-def _poses(change: Callable[[list[dict[str, Any]]], None]) -> Callable[[Path], None]:
+Change = Callable[[Path], object]
+"""Spoils a folder of recordings."""
+
+
+def _poses(change: Callable[[list[dict[str, Any]]], object]) -> Change:
     def apply(folder: Path) -> None:
         path = folder / "a1_poses.json"
         poses = json.loads(path.read_text())
@@ -216,8 +224,8 @@ def _mirror(poses: list[dict[str, Any]]) -> None:
     poses[5]["cam2world"][0][0] = -1
 
 
-def _write(name: str, pixels: np.ndarray, form: str = "PNG") -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(picture_bytes(pixels, form)) and None
+def _write(name: str, pixels: np.ndarray, form: str = "PNG") -> Change:
+    return lambda folder: (folder / name).write_bytes(picture_bytes(pixels, form))
 
 
 @pytest.mark.parametrize(
@@ -231,14 +239,12 @@ def _write(name: str, pixels: np.ndarray, form: str = "PNG") -> Callable[[Path],
         (_write("a1_masks/9.png", np.full((48, 64), 77, np.uint8)), [], "ids without an entry in objects: 77"),
     ],
 )
-def test_gaps_in_the_truth_are_flagged(
-    tmp_path: Path, change: Callable[[Path], None], invalid: list[int], warning: str
-) -> None:
+def test_gaps_in_the_truth_are_flagged(tmp_path: Path, change: Change, invalid: list[int], warning: str) -> None:
     raw = tmp_path / "raw"
     labelled(raw, ["a1"], frames=20, video=False)
     change(raw)
     dataset = made(VideoSource(SHORT, raw), "a1-000", tmp_path / "d")
-    assert warning in dataset.clips.at["a1-000", "warnings"]
+    assert warning in str(dataset.clips.at["a1-000", "warnings"])
     assert np.flatnonzero(~dataset.cameras("a1-000", range(20)).valid).tolist() == invalid
 
 
@@ -252,13 +258,13 @@ def test_gaps_in_the_truth_are_flagged(
         (_write("a1_depth/9.png", np.zeros((40, 64), np.uint16)), "another size"),
         (_write("a1_depth/0.png", np.zeros((64, 48), np.uint16)), "another shape"),
         (lambda folder: (folder / "a1_depth/9.png").write_bytes(b""), "0 bytes"),
-        (lambda folder: [p.unlink() for p in (folder / "a1_depth").iterdir()] and None, "no depth map fits"),
+        (lambda folder: [p.unlink() for p in (folder / "a1_depth").iterdir()], "no depth map fits"),
         (lambda folder: [p.write_bytes(picture_bytes(np.zeros((48, 64), np.uint16), "PNG"))
-                         for p in (folder / "a1_depth").iterdir()] and None, "all depth maps of this clip are empty"),
-        (_poses(lambda poses: [p.__setitem__("frame", p["frame"] + 500) for p in poses] and None), "no pose fits"),
+                         for p in (folder / "a1_depth").iterdir()], "all depth maps of this clip are empty"),
+        (_poses(lambda poses: [p.update(frame=p["frame"] + 500) for p in poses]), "no pose fits"),
     ],
 )  # fmt: skip
-def test_wrong_truth_is_refused(tmp_path: Path, change: Callable[[Path], None], message: str) -> None:
+def test_wrong_truth_is_refused(tmp_path: Path, change: Change, message: str) -> None:
     raw = tmp_path / "raw"
     labelled(raw, ["a1"], frames=20, video=False)
     change(raw)

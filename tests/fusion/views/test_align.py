@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.fusion.lab import Lab, refused, spec_of
 RUN = commands.extract("run")
 
 
-def entries(lab: Lab, **changes: str) -> list[ClipEntry]:
+def entries(lab: Lab, **changes: Any) -> list[ClipEntry]:
     made = [ClipEntry(c, f"room{i // 2}", f"{i:064x}") for i, c in enumerate(lab.clips)]
     made[2] = dataclasses.replace(made[2], **changes)
     return made

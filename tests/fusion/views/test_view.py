@@ -37,7 +37,7 @@ def pooled(maps: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 def layer_normed(maps: np.ndarray) -> np.ndarray:
     mean, variance = maps.mean(-1, keepdims=True), maps.var(-1, keepdims=True)
-    return (maps - mean) / np.sqrt(variance + 1e-6)
+    return np.asarray((maps - mean) / np.sqrt(variance + 1e-6))
 
 
 def make(lab: Lab, name: str, **choices: Any) -> FusedView:
