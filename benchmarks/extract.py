@@ -31,7 +31,7 @@ TARGET = 0.9
 SAMPLE_SECONDS = 0.02
 
 
-@dataclasses.dataclass(kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Options:
     """What to measure."""
 

@@ -28,7 +28,7 @@ from fusion.recipe import Choices, make_recipe
 from fusion.views.assemble import build
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Options:
     """What to measure."""
 

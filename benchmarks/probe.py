@@ -61,7 +61,7 @@ REDUCED = {
 }  # fmt: skip
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Options:
     """What to measure."""
 

@@ -24,7 +24,7 @@ from data.rooms.source import RoomsSource
 from data.rooms.world import build
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Options:
     """What to measure."""
 

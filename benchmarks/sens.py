@@ -48,7 +48,7 @@ RENDERED = 20
 BLOCK = 1 << 20
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Options:
     """What to write and how often to measure."""
 

@@ -121,7 +121,7 @@ def _copy(config: CopyConfig) -> None:
     printing.copy_store(_open(config), config.to, config.arrays or None, config.compression, config.move)
 
 
-VERBS = [
+VERBS = (
     Verb("ls", "list the feature stores with coverage, size and age", ListConfig, _ls),
     Verb("inspect", "show one store: identity, arrays, statistics", InspectConfig, _inspect),
     Verb("verify", "read every byte again and compare it with what was written", StoreConfig, _verify),
@@ -130,7 +130,7 @@ VERBS = [
     Verb("diff", "show how two stores differ", DiffConfig, _diff),
     Verb("prune", "remove leftovers of killed jobs, or whole arrays", PruneConfig, _prune, writes=True),
     Verb("copy", "copy, move or recompress a store with verification", CopyConfig, _copy, writes=True),
-]
+)
 
 if __name__ == "__main__":
     sys.exit(main("cache", STAGES["cache"], VERBS))

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from cache.contents import StoreContents
 from cache.format import layout, moments
-from cache.format.commits import CommitRecord, ShardRecord, load_commit
+from cache.format.records import CommitRecord, ShardRecord, load_commit
 from cache.format.shard import ClipFeatures, check_shard, write_shard
 from cache.lease import Lease
 from cache.storage.backend import Stage

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from cache.format import clips, layout, moments, records
 from cache.format.clips import ClipEntry
-from cache.format.commits import CommitIndex, ShardRecord
 from cache.format.header import Header, load_covered, load_header
 from cache.format.manifest import preload
+from cache.format.records import CommitIndex, ShardRecord
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
 from cache.storage.backend import Backend

@@ -10,9 +10,9 @@ from typing import Any
 from cache.format import layout
 from configs import commands
 from configs.errors import MissingError, StoreError
+from configs.files import features_path
 from configs.identity import digest
 from configs.names import close_sources, is_joined, read_source
-from configs.paths import features_path
 
 FINGERPRINT_DIGITS = 12
 """Digits of the fingerprint's digest that name the folder."""

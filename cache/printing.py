@@ -16,7 +16,7 @@ from cache.store import FeatureStore
 from configs import commands
 from configs.console import Progress, format_bytes, print_table
 from configs.errors import ConfigError, SpatialprobeError
-from configs.paths import features_path
+from configs.files import features_path
 
 MOST_LINES = 200
 """Differences that `diff` prints at most."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from cache.contents import StoreContents
 from cache.format import layout
-from cache.format.commits import ShardRecord
+from cache.format.records import ShardRecord
 from cache.format.shard import crc32c, decompress_row
 from cache.format.spec import ArraySpec, torch_dtype
 from cache.source import Features, ReadItem, allocate

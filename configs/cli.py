@@ -8,14 +8,18 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from configs import loader, plugins
 from configs.commands import PROGRAM, command
 from configs.console import get_logger, logging_to
 from configs.errors import DISK_FIXES, ConfigError, SpatialprobeError
+from configs.files import logs_path
 from configs.options import as_typed, option, options_of
-from configs.paths import logs_path
+
+Config = TypeVar("Config")
+"""The dataclass that one verb fills."""
+ConfigCo = TypeVar("ConfigCo", covariant=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,22 +30,22 @@ class RootConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layers:
-    """What a verb fills for given arguments (a dataclass, or an instance of one), and the YAML values below them."""
+class Layers(Generic[ConfigCo]):
+    """What a verb fills for given arguments: a configuration with its defaults, and the YAML values below them."""
 
-    start: object
+    start: ConfigCo
     values: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclasses.dataclass(frozen=True)
-class Verb:
+class Verb(Generic[Config]):
     """One command of a stage.
 
     Attributes:
         name: what the user types.
         help: one line.
         config: the dataclass that the arguments fill; or a function from the raw `key=value` mapping to `Layers`,
-            where the dataclass or the YAML files depend on them (`dataset=`, `preset=`, `model=`).
+            where the parts or the YAML files depend on them (`dataset=`, `preset=`, `model=`).
         run: does the work; returns the exit code (None counts as 0). Import heavy modules inside it.
         writes: whether the verb changes anything below the artifact root, and so keeps a log there.
         words: keys that plain words without `=` fill, in this order.
@@ -50,22 +54,26 @@ class Verb:
 
     name: str
     help: str
-    config: type | Callable[[Mapping[str, str]], Layers]
-    run: Callable[[Any], int | None]
+    config: type[Config] | Callable[[Mapping[str, str]], Layers[Config]]
+    run: Callable[[Config], int | None]
     writes: bool = False
     words: tuple[str, ...] = ()
     selects: Mapping[str, Callable[[], Sequence[str]]] = dataclasses.field(default_factory=dict)
 
-    def layers(self, overrides: Mapping[str, str]) -> Layers:
+    def layers(self, overrides: Mapping[str, str]) -> Layers[Config]:
         """Return the options for given arguments.
 
         Raises:
             ConfigError: a key of `selects` is missing, or names something unknown.
         """
-        return Layers(self.config) if isinstance(self.config, type) else self.config(overrides)
+        return Layers(self.config()) if isinstance(self.config, type) else self.config(overrides)
 
 
-def main(stage: str, about: str, verbs: Sequence[Verb], words: Sequence[str] | None = None) -> int:
+Verbs: TypeAlias = Sequence[Verb[Any]]
+"""Verbs of a stage: each one's configuration has a type of its own, which a common type can't name."""
+
+
+def main(stage: str, about: str, verbs: Verbs, words: Sequence[str] | None = None) -> int:
     """Run one verb of a stage and return the exit code.
 
     0 done, 1 failed, 2 wrong arguments, 130 interrupted. Expected errors print one message without a traceback.
@@ -87,7 +95,7 @@ def main(stage: str, about: str, verbs: Sequence[Verb], words: Sequence[str] | N
         return 0
 
 
-def _dispatch(stage: str, about: str, verbs: Sequence[Verb], arguments: list[str]) -> int:
+def _dispatch(stage: str, about: str, verbs: Verbs, arguments: list[str]) -> int:
     flags = {word for word in arguments if word in ("--help", "-h", "--show")}
     words = [word for word in arguments if word not in flags]
     by_name = {verb.name: verb for verb in verbs}
@@ -103,7 +111,7 @@ def _dispatch(stage: str, about: str, verbs: Sequence[Verb], arguments: list[str
     if flags & {"--help", "-h"}:
         _print_verb(stage, verb, layers)
         return 0
-    config: Any = loader.resolve(layers.start, layers.values, overrides)
+    config = loader.resolve(layers.start, layers.values, overrides)
     if "--show" in flags:
         print(loader.to_yaml(config), end="")
         return 0
@@ -116,7 +124,7 @@ def _named(words: Sequence[str], keys: Sequence[str]) -> list[str]:
     return [word if "=" in word or not left else f"{left.pop(0)}={word}" for word in words]
 
 
-def _run(stage: str, verb: Verb, config: Any) -> int:
+def _run(stage: str, verb: Verb[Config], config: Config) -> int:
     log = None
     if verb.writes:
         stamp = time.strftime("%Y%m%d-%H%M%S")
@@ -152,7 +160,7 @@ def _run(stage: str, verb: Verb, config: Any) -> int:
             raise
 
 
-def _print_stage(stage: str, about: str, verbs: Sequence[Verb]) -> None:
+def _print_stage(stage: str, about: str, verbs: Verbs) -> None:
     print(f"{about}\n\nusage: {PROGRAM} {stage} <command> key=value ... [--show] [--help]\n")
     width = max(len(verb.name) for verb in verbs)
     for verb in verbs:
@@ -160,7 +168,7 @@ def _print_stage(stage: str, about: str, verbs: Sequence[Verb]) -> None:
     print(f"\n`{PROGRAM} {stage} <command> --help` lists its keys; `--show` prints the resolved configuration only.")
 
 
-def _print_verb(stage: str, verb: Verb, layers: Layers) -> None:
+def _print_verb(stage: str, verb: Verb[Config], layers: Layers[Config]) -> None:
     from textwrap import fill
 
     plain = "".join(f"<{key}> " for key in verb.words)

@@ -11,11 +11,14 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, overload
 
 from configs.errors import ConfigError
 from configs.options import Option, as_typed, options_of
 from configs.plugins import plugin_folders
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 CONFIG_FOLDER = Path(__file__).parent
 T = TypeVar("T")
@@ -161,13 +164,15 @@ def resolve(start: Any, layers: Sequence[Mapping[str, Any]], overrides: Mapping[
     return result
 
 
-def _filled(config: Any, flat: Mapping[str, Any], known: Mapping[str, Option]) -> Any:
+def _filled(config: DictConfig, flat: Mapping[str, Any], known: Mapping[str, Option]) -> DictConfig:
     """Return a configuration with values in their places; if one doesn't fit, name it."""
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        return OmegaConf.merge(config, *(_nested(known[key].path, value) for key, value in flat.items()))
+        filled = OmegaConf.merge(config, *(_nested(known[key].path, value) for key, value in flat.items()))
+        assert isinstance(filled, DictConfig)
+        return filled
     except OmegaConfBaseException:
         pass
     for key, value in flat.items():
@@ -186,7 +191,7 @@ def _nested(path: str, value: Any) -> dict[str, Any]:
     return {outer: _nested(inner, value) if inner else value}
 
 
-def _place(config: Any, path: str) -> tuple[Any, str]:
+def _place(config: DictConfig, path: str) -> tuple[DictConfig, str]:
     from omegaconf import OmegaConf
 
     outer, _, name = path.rpartition(".")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from configs.console import get_logger
-from configs.paths import artifact_root
+from configs.files import artifact_root
 
 VARIABLE = "SPATIALPROBE_PLUGINS"
 """Environment variable with the folders, separated as in PATH."""

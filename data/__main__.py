@@ -6,7 +6,6 @@ import dataclasses
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 if __name__ == "__main__":  # files of the working directory don't take the place of the project's
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -16,10 +15,11 @@ from configs.cli import Layers, RootConfig, Verb, main
 from configs.commands import STAGES
 from configs.console import format_seconds
 from configs.errors import ConfigError
+from configs.files import artifact_root, dataset_path
 from configs.loader import closest
 from configs.options import option
-from configs.paths import artifact_root, dataset_path
-from data.prepare.config import Kind
+from data.emit.config import EmitConfig
+from data.prepare.config import Kind, PrepareConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,30 +85,30 @@ def load_kind(name: str) -> Kind:
     return KINDS[name]()
 
 
-def _prepare_layers(overrides: Mapping[str, str]) -> Layers:
+def _prepare_layers(overrides: Mapping[str, str]) -> Layers[PrepareConfig]:
     return load_kind(overrides.get("kind", "rooms")).layers(overrides)
 
 
-def _emit_layers(overrides: Mapping[str, str]) -> Layers:
+def _emit_layers(overrides: Mapping[str, str]) -> Layers[EmitConfig]:
     from data.emit.command import emit_layers
 
     return emit_layers(overrides)
 
 
-def _emit(config: Any) -> int:
+def _emit(config: EmitConfig) -> int:
     from data.emit.command import run_emit
 
     return run_emit(config)
 
 
-def _prepare(config: Any) -> int:
+def _prepare(config: PrepareConfig) -> int:
     from data.dataset.layout import STATUS_FILE, check_clip_id
     from data.prepare.forecast import forecast
     from data.prepare.prepare import prepare
     from data.prepare.status import print_statuses
 
     kind = load_kind(config.kind)
-    source = kind.source(config)
+    source = config.clip_source()
     name = check_clip_id(source.info.name)
     path = dataset_path(config.root, name)
     if config.dry_run:

@@ -49,4 +49,4 @@ def load_model(name: str) -> ModelConfig:
         ConfigError: no such model; the message names the closest known ones.
     """
     target = resolve_alias(name)
-    return resolve(ModelConfig, [{**load_named("model", target), "name": target}], {})
+    return resolve(ModelConfig(), [{**load_named("model", target), "name": target}], {})

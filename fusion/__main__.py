@@ -37,12 +37,12 @@ def _verify(config: ViewConfig) -> int:
     return verify(config)
 
 
-VERBS = [
+VERBS = (
     Verb("fuse", "join models into one source that probes find by name", fuse_layers, _fuse, writes=True),
     Verb("ls", "list the recorded views and the stores that they read", ListConfig, _ls),
     Verb("inspect", "show what a fused source is made of", InspectConfig, _inspect),
     Verb("verify", "check a fused source: up to date, every byte as written", ViewConfig, _verify),
-]
+)
 
 if __name__ == "__main__":
     sys.exit(main("fusion", STAGES["fusion"], VERBS))

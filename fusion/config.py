@@ -56,7 +56,7 @@ class FuseConfig(RootConfig):
     recipe: Recipe = inline(Recipe)
 
 
-def fuse_layers(overrides: Mapping[str, str]) -> Layers:
+def fuse_layers(overrides: Mapping[str, str]) -> Layers[FuseConfig]:
     """Return the dataclass of `fuse` and the YAML values of the variant that the arguments name.
 
     Raises:
@@ -67,5 +67,5 @@ def fuse_layers(overrides: Mapping[str, str]) -> Layers:
         name = read_models(overrides["models"])
         if "variant" in overrides and name.variant != variant:
             raise ConfigError("two variants", found=f"{name.variant} in models=, {variant} in variant=")
-        return Layers(FuseConfig, [{**variant_values(name.variant, name.width), "variant": name.variant}])
-    return Layers(FuseConfig, [variant_values(variant)])
+        return Layers(FuseConfig(), [{**variant_values(name.variant, name.width), "variant": name.variant}])
+    return Layers(FuseConfig(), [variant_values(variant)])

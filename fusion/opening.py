@@ -13,8 +13,8 @@ from cache.source import FeatureSource
 from cache.store import FeatureStore
 from configs import commands
 from configs.errors import ConfigError, DatasetError, MissingError, StoreError
+from configs.files import features_path
 from configs.names import NOISE, BranchName, FusionName, parse_name, resolve_alias
-from configs.paths import features_path
 from data.dataset.reader import prepared_folder, read_splits
 from data.dataset.splits import members
 from fusion.recipe import Choices, Recipe, make_recipe

@@ -14,10 +14,9 @@ from cache.locate import FINGERPRINT_DIGITS
 from configs import commands
 from configs.commands import ANY
 from configs.errors import CorruptionError, SpatialprobeError, StaleError, StorageError
-from configs.files import write_atomic
+from configs.files import features_path, write_atomic
 from configs.identity import differences, plain
 from configs.names import NOISE, parse_name
-from configs.paths import features_path
 from fusion.recipe import Choices, Recipe, unchecked_recipe
 from fusion.views.view import FusedView
 

@@ -187,7 +187,7 @@ class ControlsConfig(RootConfig):
     run: bool = option(False, "also train the probes, one after the other")
 
 
-def train_layers(overrides: Mapping[str, str]) -> Layers:
+def train_layers(overrides: Mapping[str, str]) -> Layers[RunConfig]:
     """Return what `train` fills, and the YAML values below the overrides, for a `task=` and a `profile=`.
 
     Raises:
@@ -200,18 +200,16 @@ def train_layers(overrides: Mapping[str, str]) -> Layers:
 def read_run(words: Mapping[str, str]) -> RunConfig:
     """Return the run that `key=value` words of `train` ask for; errors as on the command line."""
     layers = train_layers(words)
-    config = resolve(layers.start, layers.values, words)
-    assert isinstance(config, RunConfig)
-    return config
+    return resolve(layers.start, layers.values, words)
 
 
-def sweep_layers(overrides: Mapping[str, str]) -> Layers:
+def sweep_layers(overrides: Mapping[str, str]) -> Layers[SweepConfig]:
     """Return the same for `sweep`."""
     start, values = _start(overrides, "auto")
     return Layers(SweepConfig(start), [values])
 
 
-def import_layers(overrides: Mapping[str, str]) -> Layers:
+def import_layers(overrides: Mapping[str, str]) -> Layers[ImportConfig]:
     """Return the same for `import`; the profile is `paper` by default."""
     start, values = _start(overrides, "paper")
     return Layers(ImportConfig(start), [values])

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from configs.errors import ConfigError
@@ -136,6 +138,15 @@ class ProbeModule(nn.Module, Generic[Options]):
     def rates(cls, dataset: PreparedDataset, clip_ids: Sequence[str]) -> tuple[float, ...]:
         """Return the share of training clips that show each class, for tasks that learn classes; () by default."""
         return ()
+
+    @classmethod
+    def margins(cls, predictions: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Return (N, C) logits of the true answers from rows of `Scores.predictions`, for tasks that have a code.
+
+        Raises:
+            ConfigError: the task has none.
+        """
+        raise ConfigError("the task has no code length", fix="leave out mdl=true")
 
     def forward(self, features: Tensor, views: Tensor | None = None) -> Batch:
         """Map features (B, V, h, w, C) to the network's predictions; with `trunk.view_time` views (B, V) tell when."""

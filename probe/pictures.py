@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import colorsys
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from configs.files import write_atomic
+from data.raw.images import encode_png
 
 Colours = NDArray[np.uint8]
 CELL, MARGIN, TEXT = 200, 6, 13
@@ -25,10 +25,8 @@ _RAMP = np.array(
 
 def save(picture: Image.Image, path: Path) -> None:
     """Write a picture as PNG, atomically."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", optimize=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, encode_png(np.asarray(picture)))
 
 
 def ramp(values: NDArray[Any], low: float, high: float, known: NDArray[np.bool_] | None = None) -> Colours:

@@ -17,6 +17,7 @@ from configs.machine import package_version
 from configs.options import option
 from spatialprobe import installation
 from spatialprobe.completion import CompletionConfig, candidates, print_completion
+from spatialprobe.doctor import doctor
 
 ABOUT = "What does a frozen vision backbone know about space? Features cached once, probes trained in minutes."
 
@@ -29,7 +30,6 @@ class DoctorConfig(cli.RootConfig):
 
 
 def _doctor(config: DoctorConfig) -> int:
-    from spatialprobe.doctor import doctor
 
     return doctor(config.root, config.model)
 
@@ -43,9 +43,9 @@ VERBS = (
 )  # fmt: skip
 
 
-def stage_verbs(stage: str) -> Sequence[cli.Verb]:
+def stage_verbs(stage: str) -> cli.Verbs:
     """Return the commands of a stage, in the order of its help."""
-    verbs: Sequence[cli.Verb] = importlib.import_module(f"{stage}.__main__").VERBS
+    verbs: cli.Verbs = importlib.import_module(f"{stage}.__main__").VERBS
     return verbs
 
 

@@ -11,12 +11,12 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import get_args
 
-from configs.cli import RootConfig, Verb
+from configs.cli import Config, RootConfig, Verb, Verbs
 from configs.commands import PROGRAM, STAGES
 from configs.errors import SpatialprobeError
+from configs.files import artifact_root
 from configs.names import alias_names, model_names
 from configs.options import Option, option, options_of
-from configs.paths import artifact_root
 
 SCRIPTS = {
     # bash splits words at `=` and offers only what follows it; the words are taken from the line itself.
@@ -71,7 +71,7 @@ def print_completion(config: CompletionConfig) -> None:
     print(SCRIPTS[config.shell].format(program=PROGRAM), end="")
 
 
-def candidates(words: Sequence[str], own: Sequence[Verb], stage_verbs: Callable[[str], Sequence[Verb]]) -> list[str]:
+def candidates(words: Sequence[str], own: Verbs, stage_verbs: Callable[[str], Verbs]) -> list[str]:
     """Return what the last of some words may become, each with its meaning behind a tab.
 
     Args:
@@ -93,7 +93,7 @@ def candidates(words: Sequence[str], own: Sequence[Verb], stage_verbs: Callable[
     return ["\t".join(filter(None, pair)) for pair in found if pair[0].startswith(last)]
 
 
-def _of_verb(verb: Verb, given: Sequence[str], last: str) -> Iterator[tuple[str, str]]:
+def _of_verb(verb: Verb[Config], given: Sequence[str], last: str) -> Iterator[tuple[str, str]]:
     overrides = dict(word.split("=", 1) for word in given if "=" in word)
     options = {item.key: item for item in _options(verb, overrides)}
     key, equals, value = last.partition("=")
@@ -113,7 +113,7 @@ def _of_verb(verb: Verb, given: Sequence[str], last: str) -> Iterator[tuple[str,
     yield from (("--help", "list the keys"), ("--show", "print the resolved configuration only"))
 
 
-def _options(verb: Verb, overrides: dict[str, str]) -> list[Option]:
+def _options(verb: Verb[Config], overrides: dict[str, str]) -> list[Option]:
     """Return the options; where a key that decides about them is missing or unfinished, those for its first value."""
     firsts = {key: values()[0] for key, values in verb.selects.items()}
     for given in (overrides, {**firsts, **overrides}, firsts):
@@ -124,7 +124,7 @@ def _options(verb: Verb, overrides: dict[str, str]) -> list[Option]:
     return []
 
 
-def _values(verb: Verb, key: str, item: Option | None, overrides: dict[str, str]) -> Sequence[str]:
+def _values(verb: Verb[Config], key: str, item: Option | None, overrides: dict[str, str]) -> Sequence[str]:
     if key in verb.selects:
         return verb.selects[key]()
     if item is not None and item.choices:

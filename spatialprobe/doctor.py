@@ -12,9 +12,8 @@ from typing import NamedTuple
 from configs import cli, plugins
 from configs.commands import PROGRAM, STAGES, program
 from configs.console import format_bytes
-from configs.files import free_bytes
+from configs.files import ROOT_VARIABLE, artifact_root, free_bytes
 from configs.machine import available_cores, package_version, visible_devices
-from configs.paths import ROOT_VARIABLE, artifact_root
 from spatialprobe import installation
 
 EXTRACT = "extract"

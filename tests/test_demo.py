@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from configs import loader
-from configs.cli import Layers
 from configs.errors import ConfigError
 from configs.names import parse_name, read_source
 from extract.job.config import RunConfig, each_model
@@ -39,7 +38,7 @@ def parsed(line: str) -> tuple[str, str, Any]:
     _, stage, verb, *words = shlex.split(line)
     (known,) = [v for v in import_module(f"{stage}.__main__").VERBS if v.name == verb]
     overrides = loader.parse_overrides(words)
-    layers = Layers(known.config) if isinstance(known.config, type) else known.config(overrides)
+    layers = known.layers(overrides)
     return stage, verb, loader.resolve(layers.start, layers.values, overrides)
 
 

@@ -16,7 +16,7 @@ from cache import FeatureStore
 from cache.care.seal import seal
 from cache.care.verify import verify
 from cache.format import layout
-from cache.format.commits import CommitRecord, ShardRecord
+from cache.format.records import CommitRecord, ShardRecord
 from tests.stores import make_features, make_spec, make_store
 
 JOBS = Path(__file__).parents[2] / "tests" / "cache" / "crash_jobs.py"

@@ -9,8 +9,8 @@ from typing import Any
 
 from cache.format import clips, layout, moments
 from cache.format.clips import ClipEntry
-from cache.format.commits import CommitRecord, ShardRecord
 from cache.format.header import Header
+from cache.format.records import CommitRecord, ShardRecord
 from cache.format.spec import ArraySpec
 from configs.console import format_bytes
 from configs.errors import StorageError

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from cache.care.seal import drop
 from cache.create import abandoned, exclusive, save_header
 from cache.format import layout
-from cache.format.commits import load_commit, rewrite_commit
 from cache.format.header import load_header
 from cache.format.moments import from_bytes
+from cache.format.records import load_commit, rewrite_commit
 from cache.lease import LeaseBoard
 from cache.storage.backend import TEMPORARY, Backend
 from configs.errors import MissingError, StoreError

@@ -9,9 +9,9 @@ from cache.care.seal import drop
 from cache.care.verify import Problem, verify
 from cache.create import exclusive
 from cache.format import clips, layout
-from cache.format.commits import ShardRecord, load_commit, rewrite_commit
 from cache.format.header import Header, load_header
 from cache.format.moments import Moments, MomentsBuilder
+from cache.format.records import ShardRecord, load_commit, rewrite_commit
 from cache.format.shard import read_row
 from cache.format.spec import ArraySpec
 from cache.lease import LeaseBoard

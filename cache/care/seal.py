@@ -6,9 +6,9 @@ import dataclasses
 
 from cache.create import exclusive, save_header
 from cache.format import layout
-from cache.format.commits import load_commit
 from cache.format.header import load_header
 from cache.format.manifest import to_parquet
+from cache.format.records import load_commit
 from cache.lease import LeaseBoard
 from cache.storage.backend import Backend
 from cache.store import FeatureStore

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 from cache.format import layout, records
 from cache.format.clips import ClipEntry, from_parquet
-from cache.format.commits import CommitRecord, load_commit
 from cache.format.header import Header, load_header
 from cache.format.manifest import record_digests
+from cache.format.records import CommitRecord, load_commit
 from cache.format.shard import check_shard
 from cache.storage.backend import Backend
 from configs.errors import CorruptionError, MissingError, SpatialprobeError

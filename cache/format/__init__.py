@@ -1,4 +1,4 @@
-"""The bytes of a store: arrays and clips, JSON records, commit records, the manifest, shards and channel statistics.
+"""The bytes of a store: arrays and clips, records and the index of commits, the manifest, shards, channel statistics.
 
-Start with `layout`, which names every file, then `commits`, which says when a clip counts.
+Start with `layout`, which names every file, then `records`, which says when a clip counts.
 """

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from cache.format import layout
-from cache.format.commits import CommitIndex, CommitRecord, ShardRecord
 from cache.format.header import Header, load_covered
+from cache.format.records import CommitIndex, CommitRecord, ShardRecord
 from cache.storage.backend import Backend
 from configs import commands
 from configs.errors import CorruptionError
@@ -84,7 +84,7 @@ def record_digests(data: bytes, where: str) -> dict[str, str]:
 
 
 class _Sealed:
-    """The rows of a manifest; see `cache.format.commits.SealedRecords`."""
+    """The rows of a manifest; see `cache.format.records.SealedRecords`."""
 
     def __init__(self, table: Any) -> None:
         self._table = table

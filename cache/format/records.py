@@ -1,14 +1,20 @@
-"""Small JSON records that end with a digest of their own bytes, so that any changed byte is detected."""
+"""The records of a store: small JSON files that end with a digest of their bytes, and the index of those of commits.
+
+A clip counts from the moment its commit record exists; `CommitIndex` is what readers and resuming jobs ask.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from cache.format.layout import SCHEMA
+from cache.format import layout
+from cache.format.moments import Moments, to_bytes
+from cache.storage.backend import Backend
 from configs import commands
-from configs.errors import CorruptionError, VersionError
+from configs.errors import CorruptionError, MissingError, VersionError
 from configs.files import sha256_bytes
 from configs.identity import plain
 
@@ -23,7 +29,7 @@ def render(values: Mapping[str, Any]) -> bytes:
         TypeError: a value has no JSON form.
         ValueError: a float is not finite.
     """
-    body = {"schema": SCHEMA, **{key: plain(value) for key, value in values.items()}}
+    body = {"schema": layout.SCHEMA, **{key: plain(value) for key, value in values.items()}}
     text = json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False).encode().removesuffix(b"\n}")
     return text + _SEAL + sha256_bytes(text).encode() + _END
 
@@ -43,16 +49,16 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
     if not isinstance(record, dict) or not isinstance(record.get("schema"), str):
         raise CorruptionError("not a record of a feature store", where=where, fix=_fix(where))
     family, _, version = record["schema"].partition("/")
-    if record["schema"] != SCHEMA and family == SCHEMA.partition("/")[0] and version.isdecimal():
+    if record["schema"] != layout.SCHEMA and family == layout.SCHEMA.partition("/")[0] and version.isdecimal():
         raise VersionError(
             "written by another version of the feature store",
-            expected=SCHEMA,
+            expected=layout.SCHEMA,
             found=record["schema"],
             where=where,
             fix="update this project, or extract again under another root=...",
         )
     text, _, seal = data.rpartition(_SEAL)
-    if record["schema"] != SCHEMA or seal != sha256_bytes(text).encode() + _END:
+    if record["schema"] != layout.SCHEMA or seal != sha256_bytes(text).encode() + _END:
         raise CorruptionError("a record does not match its own digest", where=where, fix=_fix(where))
     del record["digest"]
     return record
@@ -63,3 +69,281 @@ def _fix(where: str) -> str:
     for part in ("commits/", "quarantine/", "store.json"):
         folder = folder.partition(part)[0]
     return commands.repair(folder.rstrip("/:"))
+
+
+class ShardRecord(NamedTuple):
+    """One shard as a commit record describes it.
+
+    Attributes:
+        bytes: size of the file.
+        crc32c: checksum of each row's uncompressed little-endian bytes.
+        absmax: largest absolute value.
+        chunks: (offset, bytes, crc32c) of each compressed row; None for uncompressed arrays.
+    """
+
+    bytes: int
+    crc32c: tuple[int, ...]
+    absmax: float
+    chunks: tuple[tuple[int, int, int], ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class CommitRecord:
+    """One commit: a set of arrays of one clip that was written together.
+
+    Attributes:
+        clip: index on the clip axis.
+        clip_id, input_sha256: copied from the clip table.
+        generation: 0 for the first commit of a clip, counting up as arrays are added.
+        fingerprint: digest of the store's fingerprint.
+        arrays: the shards by array name.
+        statistics_bytes, statistics_sha256: of the file of channel statistics.
+        run: host, process, run id, time and versions; differs between identical stores.
+    """
+
+    clip: int
+    clip_id: str
+    input_sha256: str
+    generation: int
+    fingerprint: str
+    arrays: Mapping[str, ShardRecord]
+    statistics_bytes: int
+    statistics_sha256: str
+    run: Mapping[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Key of the record."""
+        return f"{layout.COMMITS}/{layout.commit_name(self.clip, self.generation)}"
+
+    def to_bytes(self) -> bytes:
+        """Return the record as bytes."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        values["arrays"] = {
+            name: {"nonfinite": 0, **{k: v for k, v in shard._asdict().items() if v is not None}}
+            for name, shard in self.arrays.items()
+        }
+        return render(values)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> CommitRecord:
+        """Read a record.
+
+        Raises:
+            CorruptionError, VersionError: see `parse`.
+        """
+        values = parse(data, where)
+        try:
+            arrays = {name: _shard(shard) for name, shard in values.pop("arrays").items()}
+            del values["schema"]
+            return cls(arrays=arrays, **values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CorruptionError(f"incomplete or malformed commit record: {error!r}", where=where) from error
+
+
+def _shard(values: Mapping[str, Any]) -> ShardRecord:
+    chunks = values.get("chunks")
+    return ShardRecord(
+        int(values["bytes"]),
+        tuple(values["crc32c"]),
+        float(values["absmax"]),
+        None if chunks is None else tuple((offset, size, crc) for offset, size, crc in chunks),
+    )
+
+
+class SealedRecords(Protocol):
+    """The commit records of a manifest, one row per shard."""
+
+    def keys(self) -> Iterable[tuple[int, int, str]]:
+        """Return (clip, generation, array) of all rows."""
+        ...
+
+    def shard(self, row: int) -> ShardRecord:
+        """Return the shard of one row."""
+        ...
+
+    def statistics(self, row: int) -> tuple[int, str]:
+        """Return size and SHA-256 of the statistics file that covers one row."""
+        ...
+
+
+class CommitIndex:
+    """Which arrays of which clips are committed; records are read when first asked for.
+
+    Args:
+        backend: where the records are.
+        fingerprint: digest that every record must carry.
+    """
+
+    def __init__(self, backend: Backend, fingerprint: str) -> None:
+        self.backend, self.fingerprint = backend, fingerprint
+        self._names: set[str] = set()
+        self._latest: dict[int, int] = {}  # generation; only ever goes up
+        self._unread: dict[int, list[int]] = {}
+        # facts from the manifest stay there until they are needed, under the number of their row
+        self._shards: dict[tuple[int, str], tuple[int, ShardRecord | int]] = {}
+        self._statistics: dict[tuple[int, int], tuple[int, str] | int] = {}
+        self._sealed: SealedRecords | None = None
+        self._sealed_names: set[str] = set()
+
+    def preload(self, sealed: SealedRecords) -> None:
+        """Take over the records of a manifest."""
+        self._sealed = sealed
+        keys = list(sealed.keys())
+        self._shards = {(clip, array): (generation, row) for row, (clip, generation, array) in enumerate(keys)}
+        self._statistics = {(clip, generation): row for row, (clip, generation, _) in enumerate(keys)}
+        self._names = {layout.commit_name(clip, generation) for clip, generation in self._statistics}
+        self._sealed_names = set(self._names)
+        self._latest = dict(sorted(self._statistics))
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the manifest holds exactly the records that are known to exist."""
+        return self._sealed is not None and self._names == self._sealed_names
+
+    def _resolve(self, found: ShardRecord | int) -> ShardRecord:
+        if isinstance(found, ShardRecord):
+            return found
+        assert self._sealed is not None
+        return self._sealed.shard(found)
+
+    def refresh(self) -> None:
+        """Look for records that were added or removed by other processes."""
+        names = set(self.backend.names(layout.COMMITS))
+        gone = [parsed for name in self._names - names if (parsed := layout.parse_commit_name(name))]
+        for clip, generation in gone:
+            for key in [k for k, v in self._shards.items() if k[0] == clip and v[0] == generation]:
+                del self._shards[key]
+            self._statistics.pop((clip, generation), None)
+            if generation in self._unread.get(clip, ()):
+                self._unread[clip].remove(generation)
+        for name in names - self._names:
+            parsed = layout.parse_commit_name(name)
+            if parsed is not None:
+                self._latest[parsed[0]] = max(parsed[1], self._latest.get(parsed[0], -1))
+                self._unread.setdefault(parsed[0], []).append(parsed[1])
+        self._names = names
+
+    def shard(self, clip: int, array: str) -> ShardRecord | None:
+        """Return the record of one shard, None if it is not committed.
+
+        Raises:
+            CorruptionError: a commit record of this clip can't be trusted.
+        """
+        if clip in self._unread:
+            self._read(clip)
+        found = self._shards.get((clip, array))
+        return None if found is None else self._resolve(found[1])
+
+    def statistics(self, clip: int, array: str) -> tuple[int, int, str] | None:
+        """Return (generation, size, SHA-256) of the statistics file that covers one shard."""
+        if self.shard(clip, array) is None:
+            return None
+        generation = self._shards[clip, array][0]
+        facts = self._statistics[clip, generation]
+        if isinstance(facts, int):
+            assert self._sealed is not None
+            facts = self._sealed.statistics(facts)
+        return (generation, *facts)
+
+    def committed(self, array: str) -> list[int]:
+        """Return the indexes of all clips that have an array, ascending."""
+        self.read_all()
+        return sorted(clip for clip, name in self._shards if name == array)
+
+    def shards(self, array: str) -> list[tuple[int, ShardRecord]]:
+        """Return (clip, record) of all committed shards of an array, ascending."""
+        return [(clip, self._resolve(self._shards[clip, array][1])) for clip in self.committed(array)]
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of committed clips of each array."""
+        self.read_all()
+        counts: dict[str, int] = {}
+        for _, name in self._shards:
+            counts[name] = counts.get(name, 0) + 1
+        return counts
+
+    def generations(self, clip: int) -> list[int]:
+        """Return the generations of a clip's commit records, ascending."""
+        found = (layout.parse_commit_name(name) for name in self._names)
+        return sorted(parsed[1] for parsed in found if parsed and parsed[0] == clip)
+
+    def probe(self, clip: int) -> int:
+        """Look for records of one clip that others have added; return the next free generation.
+
+        Cheaper than `refresh`: new generations always count up, so one look behind the last known one is enough.
+        """
+        generation = self._latest.get(clip, -1) + 1
+        while self.backend.size(f"{layout.COMMITS}/{layout.commit_name(clip, generation)}") is not None:
+            self._names.add(layout.commit_name(clip, generation))
+            self._latest[clip] = generation
+            self._unread.setdefault(clip, []).append(generation)
+            generation += 1
+        return generation
+
+    def read_all(self) -> None:
+        """Read every record that was not read yet."""
+        for clip in list(self._unread):
+            self._read(clip)
+
+    def add(self, record: CommitRecord) -> None:
+        """Take over a record that this process has just written."""
+        self._names.add(layout.commit_name(record.clip, record.generation))
+        self._latest[record.clip] = max(record.generation, self._latest.get(record.clip, -1))
+        self._statistics[record.clip, record.generation] = (record.statistics_bytes, record.statistics_sha256)
+        for name, shard in record.arrays.items():
+            self._shards[record.clip, name] = (record.generation, shard)
+
+    def _read(self, clip: int) -> None:
+        generations: Sequence[int] = sorted(self._unread.get(clip, ()))
+        for generation in generations:
+            try:
+                self.add(load_commit(self.backend, clip, generation, self.fingerprint))
+            except MissingError:  # repaired away since it was listed
+                self._names.discard(layout.commit_name(clip, generation))
+        self._unread.pop(clip, None)
+
+
+def load_commit(backend: Backend, clip: int, generation: int, fingerprint: str) -> CommitRecord:
+    """Read one commit record and check that it belongs here.
+
+    Raises:
+        MissingError: there is no such record.
+        CorruptionError, VersionError: it can't be trusted.
+    """
+    key = f"{layout.COMMITS}/{layout.commit_name(clip, generation)}"
+    where = f"{backend.where}/{key}"
+    record = CommitRecord.from_bytes(backend.read(key), where)
+    if (record.clip, record.generation) != (clip, generation) or record.fingerprint != fingerprint:
+        raise CorruptionError(
+            "a commit record belongs to another clip or another store",
+            expected=f"clip {clip}, fingerprint {fingerprint[:12]}",
+            found=f"clip {record.clip} ({record.clip_id}), fingerprint {record.fingerprint[:12]}",
+            where=where,
+            fix=commands.repair(backend.where),
+        )
+    return record
+
+
+def rewrite_commit(
+    backend: Backend, old: CommitRecord, arrays: Mapping[str, ShardRecord], moments: Mapping[str, Moments]
+) -> None:
+    """Replace a commit by one of a new generation with other arrays and statistics, or by none if no array is left.
+
+    The old record goes last: a kill in between leaves both, and what they share is the same. Call it with the store's
+    metadata held and the manifest dropped.
+    """
+    if arrays:
+        data = to_bytes(moments)
+        pairs = (layout.parse_commit_name(name) for name in backend.names(layout.COMMITS))
+        new = dataclasses.replace(
+            old,
+            generation=1 + max(pair[1] for pair in pairs if pair and pair[0] == old.clip),
+            arrays=arrays,
+            statistics_bytes=len(data),
+            statistics_sha256=sha256_bytes(data),
+        )
+        backend.replace(layout.statistics_key(new.clip, new.generation), data, durable=True)
+        backend.replace(new.key, new.to_bytes(), durable=True)
+    backend.delete(old.key)
+    backend.sync([layout.COMMITS])

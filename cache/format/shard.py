@@ -14,8 +14,8 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from cache.format.commits import ShardRecord
 from cache.format.moments import Moments, MomentsBuilder
+from cache.format.records import ShardRecord
 from cache.format.spec import CODECS, ITEM_BYTES, ArraySpec, torch_dtype
 from cache.storage.backend import Backend, Bytes, Handle, Stage
 from configs.errors import CorruptionError, MissingError, NonFiniteError, SpatialprobeError, StoreError

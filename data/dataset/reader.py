@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from configs import commands
 from configs.errors import CorruptionError, MissingError
+from configs.files import artifact_root, dataset_path
 from configs.loader import closest
-from configs.paths import artifact_root, dataset_path
 from data.dataset.clip import QUERY_POSITIONS
 from data.dataset.clip_files import read_dense
 from data.dataset.layout import clip_folder, frame_name, read_identity

@@ -22,13 +22,13 @@ class PrepareDL3DV(ImportConfig):
     dl3dv: DL3DVConfig = inline(DL3DVConfig)
     preset: str = option("default", "named set of values in configs/dataset/dl3dv/")
 
+    def clip_source(self) -> ClipSource:
+        """Return the scenes below `raw`."""
+        return DL3DVSource(self.dl3dv, self.raw_path())
 
-def _layers(overrides: Mapping[str, str]) -> Layers:
-    return preset_layers(PrepareDL3DV, "dl3dv", "default", overrides)
 
-
-def _source(config: PrepareDL3DV) -> ClipSource:
-    return DL3DVSource(config.dl3dv, config.raw_path())
+def _layers(overrides: Mapping[str, str]) -> Layers[PrepareDL3DV]:
+    return preset_layers(PrepareDL3DV(), "dl3dv", "default", overrides)
 
 
 def _finish(dataset: Path) -> None:
@@ -36,4 +36,4 @@ def _finish(dataset: Path) -> None:
     shutil.rmtree(dataset / ANSWERS, ignore_errors=True)
 
 
-KIND = Kind(_layers, _source, _finish)
+KIND = Kind(_layers, _finish)

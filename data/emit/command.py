@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from configs.cli import Layers
 from configs.errors import ConfigError
 from configs.loader import closest
-from data.emit.config import EmitConfig, Format
-from data.emit.dl3dv import EmitDL3DV, emit_dl3dv
-from data.emit.scannet import EmitScannet, emit_scannet
+from data.emit.config import EmitConfig
+from data.emit.dl3dv import EmitDL3DV
+from data.emit.scannet import EmitScannet
 from data.prepare.config import preset_layers
 
-FORMATS: dict[str, Format] = {"scannet": Format(EmitScannet, emit_scannet), "dl3dv": Format(EmitDL3DV, emit_dl3dv)}
+FORMATS: dict[str, type[EmitConfig]] = {"scannet": EmitScannet, "dl3dv": EmitDL3DV}
 
 
-def emit_layers(overrides: Mapping[str, str]) -> Layers:
+def emit_layers(overrides: Mapping[str, str]) -> Layers[EmitConfig]:
     """Return the options of `spatialprobe data emit` for the given arguments.
 
     Raises:
@@ -24,12 +24,12 @@ def emit_layers(overrides: Mapping[str, str]) -> Layers:
     name = overrides.get("format")
     if name is not None and name not in FORMATS:
         raise ConfigError(f"unknown format {name!r}", fix=closest(name, FORMATS))
-    schema = EmitConfig if name is None else FORMATS[name].options
-    return preset_layers(schema, "rooms", "nano", overrides)
+    start = EmitConfig() if name is None else FORMATS[name]()
+    return preset_layers(start, "rooms", "nano", overrides)
 
 
 def run_emit(config: EmitConfig) -> int:
     """Write the raw dataset and print what was written."""
-    done = FORMATS[config.format].write(config)
+    done = config.write()
     print(f"{done.recordings} recordings\n{done.folder}\nnext: {done.next}")
     return 0

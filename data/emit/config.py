@@ -1,11 +1,9 @@
-"""What every raw format of the rooms shares: options, how a format is declared, what a run reports."""
+"""What every raw format of the rooms shares: options, and what a run reports."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from configs.cli import RootConfig
 from configs.errors import ConfigError
@@ -15,7 +13,7 @@ from data.rooms.config import RoomsConfig
 
 @dataclasses.dataclass(frozen=True)
 class EmitConfig(RootConfig):
-    """Options of `spatialprobe data emit`; a format's own options derive from this.
+    """Options of `spatialprobe data emit`; a format derives from this and adds its own.
 
     All knobs of the rooms apply, except that every frame is rendered with depth and instances, since raw recordings
     hold them all: `render` and `dense` don't matter.
@@ -26,6 +24,15 @@ class EmitConfig(RootConfig):
     out: str = option(help="folder to write; must not exist yet, or be empty")
     preset: str = option("nano", "named set of values in configs/dataset/rooms/")
     workers: int = option(0, "processes; 0 = one per core", minimum=0)
+
+    def write(self) -> Emitted:
+        """Write the raw dataset; every format does it in its own way.
+
+        Raises:
+            ConfigError: an output folder in use, or rooms that can't be written in this format.
+            OSError: the disk is full; nothing is left behind.
+        """
+        raise NotImplementedError
 
     def rendered(self) -> RoomsConfig:
         """Return the knobs of the rooms, with everything rendered."""
@@ -56,11 +63,3 @@ class Emitted:
     folder: Path
     recordings: int
     next: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """A raw layout: its options and the function that writes it."""
-
-    options: type[EmitConfig]
-    write: Callable[[Any], Emitted]

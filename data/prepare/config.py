@@ -5,12 +5,12 @@ Each kind lives in a folder of its own, `data/<kind>/`, whose module `kind.py` e
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from configs.cli import Layers, RootConfig
+from configs.cli import Config, Layers, RootConfig
 from configs.errors import ConfigError, MissingError
 from configs.loader import load_named
 from configs.options import option
@@ -18,8 +18,8 @@ from data.dataset.clip import ClipSource
 
 
 @dataclasses.dataclass(frozen=True)
-class PrepareConfig(RootConfig):
-    """Options that every kind of dataset has. A kind derives from it and adds its own, `dataset` among them."""
+class PrepareConfig(RootConfig, abc.ABC):
+    """Options that every kind of dataset has. A kind derives from it and adds a part of its own, with `dataset`."""
 
     kind: str = option("rooms", "what to prepare it from: rooms, scannet, dl3dv or video")
     workers: int = option(0, "processes; 0 = one per core", minimum=0)
@@ -32,6 +32,14 @@ class PrepareConfig(RootConfig):
         help="query plans to freeze: <sampler>-<queries>[-d<draws>][-s<seed>]",
         factory=lambda: ["paper-4", "paper-8", "random_start-4", "random_start-8"],
     )
+
+    @abc.abstractmethod
+    def clip_source(self) -> ClipSource:
+        """Return the source of clips, which has the dataset's name.
+
+        Raises:
+            SpatialprobeError: options that contradict each other, or raw data that is wrong as a whole.
+        """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,20 +72,16 @@ class Kind:
     """How to make one kind of dataset.
 
     Attributes:
-        layers: from the raw `key=value` arguments to the options dataclass (a `PrepareConfig`) and the YAML values
-            below them.
-        source: from the filled options to the source of clips, which has the dataset's name. Raise here what is wrong
-            with the raw data as a whole.
+        layers: from the raw `key=value` arguments to the options and the YAML values below them.
         finish: called with the dataset's folder once all clips and tables are there; must be repeatable.
         show: prints what `finish` found out, for `spatialprobe data inspect`.
     """
 
-    layers: Callable[[Mapping[str, str]], Layers]
-    source: Callable[[Any], ClipSource]
+    layers: Callable[[Mapping[str, str]], Layers[PrepareConfig]]
     finish: Callable[[Path], None] = _nothing
     show: Callable[[Path], None] = _nothing
 
 
-def preset_layers(schema: type, group: str, default: str, overrides: Mapping[str, str]) -> Layers:
-    """Return a schema above the values of `configs/dataset/<group>/<preset>.yaml`, where `preset=` chooses the file."""
-    return Layers(schema, [load_named(f"dataset/{group}", overrides.get("preset", default), kind="preset")])
+def preset_layers(start: Config, group: str, default: str, overrides: Mapping[str, str]) -> Layers[Config]:
+    """Return options above the values of `configs/dataset/<group>/<preset>.yaml`, where `preset=` chooses the file."""
+    return Layers(start, [load_named(f"dataset/{group}", overrides.get("preset", default), kind="preset")])

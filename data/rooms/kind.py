@@ -25,13 +25,13 @@ class PrepareRooms(PrepareConfig):
     rooms: RoomsConfig = inline(RoomsConfig)
     preset: str = option("ci", "named set of values in configs/dataset/rooms/")
 
+    def clip_source(self) -> ClipSource:
+        """Return the generator."""
+        return RoomsSource(self.rooms)
 
-def _layers(overrides: Mapping[str, str]) -> Layers:
-    return preset_layers(PrepareRooms, "rooms", "ci", overrides)
 
-
-def _source(config: PrepareRooms) -> ClipSource:
-    return RoomsSource(config.rooms)
+def _layers(overrides: Mapping[str, str]) -> Layers[PrepareRooms]:
+    return preset_layers(PrepareRooms(), "rooms", "ci", overrides)
 
 
 def _finish(dataset: Path) -> None:
@@ -50,4 +50,4 @@ def _show(dataset: Path) -> None:
         print_report(read_json(path, fix=f"delete {path} and run `{again}` again, with the options it was made with"))
 
 
-KIND = Kind(_layers, _source, _finish, _show)
+KIND = Kind(_layers, _finish, _show)

@@ -25,13 +25,13 @@ class PrepareScannet(ImportConfig):
     scannet: ScannetConfig = inline(ScannetConfig)
     preset: str = option("standard", "named set of values in configs/dataset/scannet/")
 
+    def clip_source(self) -> ClipSource:
+        """Return the scans below `raw`."""
+        return ScannetSource(self.scannet, self.raw_path())
 
-def _layers(overrides: Mapping[str, str]) -> Layers:
-    return preset_layers(PrepareScannet, "scannet", "standard", overrides)
 
-
-def _source(config: PrepareScannet) -> ClipSource:
-    return ScannetSource(config.scannet, config.raw_path())
+def _layers(overrides: Mapping[str, str]) -> Layers[PrepareScannet]:
+    return preset_layers(PrepareScannet(), "scannet", "standard", overrides)
 
 
 def print_findings(dataset: Path) -> None:
@@ -58,4 +58,4 @@ def print_findings(dataset: Path) -> None:
     print_table("What the importer noticed", ["finding", "clips", "for example"], rows)
 
 
-KIND = Kind(_layers, _source, show=print_findings)
+KIND = Kind(_layers, show=print_findings)

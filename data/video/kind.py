@@ -25,18 +25,18 @@ class PrepareVideo(ImportConfig):
     video: VideoConfig = inline(VideoConfig)
     preset: str = option("default", "named set of values in configs/dataset/video/")
 
+    def clip_source(self) -> ClipSource:
+        """Return the recordings at `raw`."""
+        return VideoSource(self.video, self.raw_path(), self.dataset)
 
-def _layers(overrides: Mapping[str, str]) -> Layers:
+
+def _layers(overrides: Mapping[str, str]) -> Layers[PrepareVideo]:
     values = [load_named("dataset/video", overrides.get("preset", "default"), kind="preset")]
     if overrides.get("raw"):
         path = Path(overrides["raw"]).expanduser().absolute()
         folder = path.parent if path.name == "manifest.json" else path
         values.append({"dataset": identifier(folder.stem if path.is_file() else folder.name)})
-    return Layers(PrepareVideo, values)
+    return Layers(PrepareVideo(), values)
 
 
-def _source(config: PrepareVideo) -> ClipSource:
-    return VideoSource(config.video, config.raw_path(), config.dataset)
-
-
-KIND = Kind(_layers, _source)
+KIND = Kind(_layers)

@@ -48,7 +48,6 @@ class MapSource(Adapter):
             ground_truth: what `compute` reads besides the frames.
         """
         self._compute, self._identity, self._grid = compute, identity, grid_of(variant)
-        self._taps: tuple[Tap, ...] = ()
         self.spec = BackboneSpec(
             name=model.name,
             family=model.family,
@@ -74,11 +73,11 @@ class MapSource(Adapter):
         """Check the taps; there are no weights."""
         for tap in taps:
             self.spec.check(tap)
-        self._taps = tuple(taps)
+        self._keys = [tap.key for tap in taps]
 
     def forward(self, batch: Batch) -> Mapping[str, Tensor]:
         """Hand over what `preprocess` has computed."""
-        return {tap.key: batch.inputs["features"] for tap in self._taps}
+        return dict.fromkeys(self._keys, batch.inputs["features"])
 
 
 def average(values: NDArray[Any], grid: tuple[int, int]) -> Maps:

@@ -8,10 +8,9 @@ from configs import commands
 from configs.cli import RootConfig
 from configs.console import format_bytes, print_table
 from configs.errors import ModelError
-from configs.files import free_bytes
+from configs.files import artifact_root, free_bytes
 from configs.machine import package_version
 from configs.options import option
-from configs.paths import artifact_root
 from extract.adapter import Variant
 from extract.families import build_adapter, usable_models
 from extract.model import ModelConfig, load_model

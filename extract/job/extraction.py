@@ -24,10 +24,9 @@ from cache.store import FeatureStore
 from configs import commands
 from configs.console import Progress, get_logger
 from configs.errors import ModelError, SpatialprobeError
-from configs.files import atomic_file
+from configs.files import atomic_file, logs_path
 from configs.jobs import local_processes
 from configs.machine import available_cores, package_version, visible_devices
-from configs.paths import logs_path
 from extract.job.config import RunConfig, run_command
 from extract.job.plan import Plan, make_plan
 from extract.job.request import Request

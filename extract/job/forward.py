@@ -141,6 +141,14 @@ class Device:
     automatic: bool = False
     largest: int = field(default=1 << 30)
 
+    def __post_init__(self) -> None:
+        # overflow to float16 is left to the writer, which refuses it, so that dtype is not cast to here
+        self._dtypes = {
+            name: None if spec.dtype == "float16" else torch_dtype(spec.dtype)
+            for name, (_, spec) in self.arrays.items()
+        }
+        self._keys = {name: tap.key for name, (tap, _) in self.arrays.items()}
+
     def run(self, clips: Sequence[Prepared]) -> list[Result]:
         """Run some clips together, or in smaller batches where memory asks for it; results in the order of the clips.
 
@@ -183,9 +191,9 @@ class Device:
         with torch.inference_mode():
             features = self.adapter.forward(Batch(clip_ids=[clip.clip_id for clip in clips], inputs=inputs))
             found = {}
-            for name, (tap, spec) in self.arrays.items():
-                pooled = pool_to_grid(features[tap.key], spec.grid).to(_store_dtype(features[tap.key], spec))
-                found[name] = _to_cpu(pooled, cuda)
+            for name, (_, spec) in self.arrays.items():
+                pooled = pool_to_grid(features[self._keys[name]], spec.grid)
+                found[name] = _to_cpu(pooled.to(self._dtypes[name] or pooled.dtype), cuda)
         if not cuda:
             busy = time.perf_counter() - started
             return Result(found, len(clips), lambda: busy)
@@ -196,11 +204,6 @@ class Device:
             return float(begin.elapsed_time(end)) / 1000
 
         return Result(found, len(clips), wait)
-
-
-def _store_dtype(features: Tensor, spec: ArraySpec) -> torch.dtype:  # type: ignore[name-defined]  # noqa: F821
-    """Return the stored dtype where casting is safe; overflow to float16 is left to the writer, which refuses it."""
-    return features.dtype if spec.dtype == "float16" else torch_dtype(spec.dtype)
 
 
 def _to_cpu(tensor: Tensor, cuda: bool) -> Tensor:

@@ -12,9 +12,9 @@ from cache.format.spec import ArraySpec
 from cache.locate import store_path
 from cache.store import FeatureStore
 from configs.errors import ConfigError, MissingError, StaleError
+from configs.files import artifact_root
 from configs.loader import closest
 from configs.names import SourceName, even_blocks, scaled_block
-from configs.paths import artifact_root
 from data.dataset.reader import PreparedDataset
 from extract.adapter import Adapter, BackboneSpec, Tap, Variant
 from extract.families import build_adapter

@@ -92,6 +92,7 @@ class VisionLanguageAdapter(Adapter):
         for tap in taps:
             self.spec.check(tap)
         self._depth = max(tap.block or 0 for tap in taps)
+        self._dtype = torch_dtype(self.spec.compute_dtype)
         self._network: Any = None  # an earlier one must go before the next one comes
         if self._folder:
             check_family(self._folder, self._family.model_types, self._model.name)
@@ -139,7 +140,7 @@ class VisionLanguageAdapter(Adapter):
 
     def _pixels(self, batch: Batch) -> Tensor:
         pixels = batch.inputs["pixels"].flatten(0, 1)
-        return normalise(pixels, self._family.mean, self._family.std).to(torch_dtype(self.spec.compute_dtype))
+        return normalise(pixels, self._family.mean, self._family.std).to(self._dtype)
 
     @property
     def network(self) -> Any:
@@ -181,7 +182,7 @@ class VisionLanguageAdapter(Adapter):
 
     def _build(self, folder: Path | None, tokenizer: Any) -> nn.Module:
         family, layout = self._family, self._layout
-        place: dict[str, Any] = {"dtype": torch_dtype(self.spec.compute_dtype), "device": self._variant.device}
+        place: dict[str, Any] = {"dtype": self._dtype, "device": self._variant.device}
         if folder is None:
             architecture = family.architecture(self._model, tiny=self._tiny)
             config = family.config(architecture, tokenizer.convert_tokens_to_ids)

@@ -22,9 +22,8 @@ from configs import commands
 from configs.commands import ANY
 from configs.console import get_logger
 from configs.errors import ConfigError, CorruptionError
-from configs.files import write_atomic
+from configs.files import features_path, write_atomic
 from configs.identity import canonical_json, digest
-from configs.paths import features_path
 from fusion.recipe import VERSION, Recipe
 from fusion.views.ops import Normaliser, Projection, resample
 

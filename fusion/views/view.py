@@ -305,8 +305,3 @@ class Unfused:
         if self._fused is None:
             self._fused = self.array.compute(self.features)
         return self._fused
-
-
-def fused(features: torch.Tensor | Unfused) -> torch.Tensor:
-    """Return the features of a batch, fused if they were read through `Deferred`."""
-    return features.fuse() if isinstance(features, Unfused) else features

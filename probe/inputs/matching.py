@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch.nn import functional as F
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
 from configs.errors import ConfigError
+from probe.config import MatchOptions
 
 CLIPS = 64
 CELLS = 256
@@ -49,7 +49,7 @@ class Match(nn.Module):
         return features
 
 
-def build_match(options: Any, store: FeatureSource, array: ArraySpec, train: Sequence[str]) -> Match | None:
+def build_match(options: MatchOptions, store: FeatureSource, array: ArraySpec, train: Sequence[str]) -> Match | None:
     """Return the transformation that `match.*` asks for, None if the features are left as they are.
 
     Raises:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from configs.files import artifact_root
 from configs.identity import digest
-from configs.paths import artifact_root
 from probe.report.contract import ReportData
 from probe.report.published import citation, published_rows
 from probe.report.runs.collect import Collected, Run, collect
@@ -37,7 +37,7 @@ def build(
     dataset: str | None = None,
     profile: str | None = None,
     resamples: int = 1000,
-    command: str = "python -m probe report",
+    command: str = "",
 ) -> ReportData:
     """Return everything that the report shows; with no run at all, empty tables and a sentence that says so.
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from configs import commands
 from configs.cli import RootConfig
+from configs.files import artifact_root
 from configs.options import option
-from configs.paths import artifact_root
 
 FOLDER = "report"
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from configs import commands
 from probe.metrics.comparison import smallest_p
 from probe.report.contract import Statement, Topic
 from probe.report.phrases import count, header, listed, p_text, shown
@@ -77,7 +78,8 @@ def _hopeless(families: Sequence[Sequence[Comparison]], task: str) -> list[State
             f"whatever the features hold, for {listed([_question(tested, few_rooms) for tested in some])}."
         )
         if not few_rooms:
-            text += f" `python -m probe report resamples={math.ceil(4 * largest / ALPHA)}` draws enough."
+            command = commands.probe("report", resamples=math.ceil(4 * largest / ALPHA))
+            text += f" `{commands.portable(command)}` draws enough."
         cells = tuple(pair_cell(item) for tested in some for item in tested)
         found.append(Statement("limit", text, cells, task))
     return found

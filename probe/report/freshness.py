@@ -15,9 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from configs.console import get_logger
-from configs.files import write_atomic
+from configs.files import artifact_root, logs_path, write_atomic
 from configs.identity import digest
-from configs.paths import artifact_root, logs_path
 from data.dataset.layout import STATUS_FILE
 from probe.report.config import ReportConfig, command_of, folder_of
 

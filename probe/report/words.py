@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from configs import commands
 from probe.report.contract import COLUMNS, TASK_TITLES, Statement
 from probe.report.findings import findings, shifted
 from probe.report.phrases import count, header, listed
@@ -45,9 +46,8 @@ class Told:
 def statements(told: Told) -> tuple[Statement, ...]:
     """Return all sentences: warnings, findings, limits, gaps, methods."""
     if not told.boards:
-        text = (
-            "There is no finished run to report on. `make demo` makes some; so does `python -m probe train task=...`."
-        )
+        command = commands.portable(commands.probe("train", task=commands.ANY))
+        text = f"There is no finished run to report on. `make demo` makes some; so does `{command}`."
         return (Statement("warning", text), *(Statement("gap", gap) for gap in told.gaps))
     found = [statement for board in told.boards for statement in _warnings(board, told)]
     for board in told.boards:
@@ -150,10 +150,10 @@ def _limits(told: Told) -> list[Statement]:
     real = {entry.source.kind for entry in entries if entry.subject and not entry.source.untrained}
     found = []
     if not {"vgm", "vlm"} <= real:
+        plan = commands.portable(commands.extract("plan"))
         text = (
             "Whether video generation models or vision-language models carry more semantics or more geometry can't "
-            "be answered from these runs: that needs pretrained models of both kinds (`python -m extract plan` "
-            "tells the cost)."
+            f"be answered from these runs: that needs pretrained models of both kinds (`{plan}` prints the cost)."
         )
         found.append(Statement("limit", text))
     if not any(entry.source.genuine for entry in entries):
@@ -197,10 +197,8 @@ def _gaps(board: Board) -> list[Statement]:
     dataset, profile = setting.key["dataset"], setting.key["options"].get("profile")
     for task in TASK_TITLES:
         if task not in board.entries:
-            text = (
-                f"No runs of {TASK_TITLES[task]} on {dataset} with profile {profile}: python -m probe train "
-                f"task={task} model=... dataset={dataset} profile={profile}"
-            )
+            train = commands.probe("train", task=task, model=commands.ANY, dataset=dataset, profile=profile)
+            text = f"No runs of {TASK_TITLES[task]} on {dataset} with profile {profile}: {commands.portable(train)}"
             found.append(Statement("gap", text, (), task))
     for role in ("position", "pixels", "oracle"):
         lacking = [
@@ -209,15 +207,15 @@ def _gaps(board: Board) -> list[Statement]:
             if not any(e.role == role or (role == "oracle" and e.source.all_oracles) for e in group)
         ]
         if lacking:
-            text = (
-                f"No {role} row for {listed(lacking)}: python -m extract run model={role} dataset={dataset}, then "
-                f"python -m probe train task={lacking[0]} model={role} dataset={dataset} profile={profile}"
-            )
+            extract = commands.extract("run", model=role, dataset=dataset)
+            train = commands.probe("train", task=lacking[0], model=role, dataset=dataset, profile=profile)
+            text = f"No {role} row for {listed(lacking)}: {commands.portable(f'{extract}, then {train}')}"
             found.append(Statement("gap", text))
     trained = {line.any.source.base for line in board.lines if line.any.role == "model" and line.any.source.base}
     twins = {line.any.source.base for line in board.lines if line.any.role == "untrained twin"}
     for base in sorted(base for base in trained - twins if model_facts(base)):
-        text = f"No untrained twin of {base}: python -m extract run model={base} dataset={dataset} weights=random"
+        extract = commands.extract("run", model=base, dataset=dataset, weights="random")
+        text = f"No untrained twin of {base}: {commands.portable(extract)}"
         found.append(Statement("gap", text))
     return found
 

@@ -10,8 +10,7 @@ from typing import Any
 
 from configs import commands
 from configs.errors import CorruptionError, MissingError
-from configs.files import write_atomic
-from configs.paths import results_path, runs_path
+from configs.files import results_path, runs_path, write_atomic
 from data.dataset.tables import parquet_bytes
 
 FORMAT = 1

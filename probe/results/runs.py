@@ -8,7 +8,7 @@ from typing import Any
 
 from configs import commands
 from configs.console import print_table
-from configs.paths import results_path, runs_path
+from configs.files import results_path, runs_path
 from probe.config import RunsConfig
 from probe.results import results
 from probe.task import find_metric, load_task

@@ -10,8 +10,8 @@ from typing import Any
 from configs import commands
 from configs.console import print_table
 from configs.errors import ConfigError, MissingError
+from configs.files import results_path
 from configs.loader import closest
-from configs.paths import results_path
 from probe.report.config import CompareConfig
 from probe.report.contract import task_columns
 from probe.report.runs.collect import Run, collect

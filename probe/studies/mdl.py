@@ -23,7 +23,6 @@ from configs.console import get_logger
 from configs.errors import ConfigError
 from configs.files import write_atomic
 from probe.inputs.inputs import Inputs, donors, open_inputs, prefix
-from probe.metrics.scores import Scores
 from probe.results import results
 from probe.task import load_task
 from probe.train.device import resolve_device
@@ -114,7 +113,7 @@ def _nats(plan: RunPlan, inputs: Inputs, everyone: Sequence[str]) -> float:
 
     def keep_best(round_: int, learners: Sequence[Learner]) -> None:
         nonlocal best, least, gain
-        trusted, loss = _calibrated(_margins(session.evaluate_select([member], data)[0]))
+        trusted, loss = _calibrated(member.module.margins(session.evaluate_select([member], data)[0].predictions))
         if loss < least:
             least, gain, best = loss, trusted, {name: value.clone() for name, value in member.weights().items()}
 
@@ -123,13 +122,7 @@ def _nats(plan: RunPlan, inputs: Inputs, everyone: Sequence[str]) -> float:
         train_pass(fabric, [learner], data, range(session.schedule.rounds), keep_best)
     member.module.probe.load_state_dict(best)
     sent = session.scores([member], data, inputs.report, full=False, among=everyone)[0]
-    return float(np.logaddexp(0, -gain * _margins(sent)).sum())
-
-
-def _margins(scores: Scores) -> NDArray[np.float64]:
-    """Return (N, C) logits of the true label, present or absent, of every clip and class."""
-    logits, labels = (np.stack([row[name] for row in scores.predictions]) for name in ("logits", "labels"))
-    return np.where(labels, logits, -logits).astype(np.float64)
+    return float(np.logaddexp(0, -gain * member.module.margins(sent.predictions)).sum())
 
 
 def _calibrated(margins: NDArray[np.float64]) -> tuple[float, float]:

@@ -12,10 +12,9 @@ from cache.locate import find_stores
 from configs import commands
 from configs.console import print_table
 from configs.errors import ConfigError, SpatialprobeError
-from configs.files import write_atomic
+from configs.files import features_path, write_atomic
 from configs.loader import parse_overrides
 from configs.names import NOISE, BranchName, FusionName, model_kind, read_models, read_source, untrained_twin
-from configs.paths import features_path
 from fusion.opening import open_parent, resolve_aliases, training_clips, view_by_name
 from fusion.recipe import Choices, make_recipe, variant_values
 from fusion.record import save_view

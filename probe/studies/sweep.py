@@ -22,8 +22,7 @@ from probe.results import results
 from probe.results.results import rounds_logged
 from probe.studies.mdl import measure
 from probe.studies.sweep_table import Outcome, outcome_of
-from probe.train.device import resolve_device
-from probe.train.memory import GIB, SHARE, free_memory
+from probe.train.device import GIB, SHARE, free_memory, resolve_device
 from probe.train.plan import Planned, RunPlan, finished, plan_runs, plan_sweep
 from probe.train.progress import StepBar
 from probe.train.schedule import Schedule

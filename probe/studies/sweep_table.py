@@ -9,7 +9,7 @@ from typing import Any
 
 from configs import commands
 from configs.console import print_table
-from configs.paths import results_path
+from configs.files import results_path
 from probe.results import results
 from probe.task import find_metric, load_task
 from probe.train.plan import Planned

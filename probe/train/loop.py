@@ -14,8 +14,8 @@ from lightning.fabric.plugins import MixedPrecision
 from torch import Tensor, nn
 
 from configs.errors import ConfigError, NonFiniteError
+from configs.files import runs_path
 from configs.machine import keep_freed_memory
-from configs.paths import runs_path
 from probe.config import RunConfig
 from probe.inputs.batches import ProbeData
 from probe.metrics.scores import Scores

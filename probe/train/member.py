@@ -11,7 +11,7 @@ from torch import Tensor
 
 from configs.errors import ConfigError, StaleError
 from configs.loader import closest
-from fusion.views.view import fused
+from fusion.views.view import Unfused
 from probe.inputs.matching import Match
 from probe.metrics.scores import Scores
 from probe.module import Batch, Facts, ProbeModule, load_module
@@ -54,10 +54,12 @@ class Member:
 
     def inputs(self, batch: Batch) -> tuple[Tensor, Batch]:
         """Return its features and targets out of a batch of the pass."""
-        features = fused(batch["features"][self.place])
-        return (features if self.match is None else self.match(features)), batch[
-            "control" if self.plan.control else "targets"
-        ]
+        features = batch["features"][self.place]
+        if isinstance(features, Unfused):
+            features = features.fuse()
+        if self.match is not None:
+            features = self.match(features)
+        return features, batch["control" if self.plan.control else "targets"]
 
     def is_better(self, score: float) -> bool:
         """Return whether a score of the selection metric beats the best so far; NaN beats nothing but nothing."""

@@ -1,20 +1,26 @@
-"""Which runs a configuration asks for and which of them are finished; a run's id follows from what it is and reads."""
+"""Which runs a configuration asks for, which are finished, and which train side by side.
+
+A run's id follows from what it is and what it reads.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from configs.console import get_logger
 from configs.errors import ConfigError
+from configs.files import artifact_root
 from configs.identity import digest, plain
-from configs.paths import artifact_root
 from probe.config import RunConfig, SweepConfig, resolved
 from probe.inputs.inputs import Inputs, donors, inputs_identity, open_inputs
 from probe.results import results
 from probe.task import TaskOptions, load_task
-from probe.train.device import resolve_precision
+from probe.train.device import GIB, SHARE, free_memory, resolve_precision
+
+if TYPE_CHECKING:
+    import torch
 
 log = get_logger("probe.train.plan")
 
@@ -171,3 +177,37 @@ def _with_depth(probe: TaskOptions, depth: str) -> TaskOptions:
     if depth.isdigit():
         return dataclasses.replace(probe, readout="probe", trunk=dataclasses.replace(probe.trunk, depth=int(depth)))
     raise ConfigError("depths takes numbers and linear", found=depth, fix="depths=linear,0,1,2,4")
+
+
+STATES = 4
+"""Numbers kept for each parameter: weight, gradient and both moments of AdamW."""
+
+
+BUFFERS = 6
+"""Batches of features alive at once: three of training and three of evaluation, see `cache.loading.feature_loader`."""
+
+
+def split_passes(
+    plans: Sequence[RunPlan], size_of: Callable[[RunPlan], tuple[int, int]], device: torch.device, memory: float
+) -> list[list[RunPlan]]:
+    """Cut runs into passes that fit into memory, in order; a run that is too large by itself gets a pass of its own.
+
+    Args:
+        plans: the runs.
+        size_of: returns the bytes of a run's states, and of the batches of its array, which runs share.
+        device: where they train.
+        memory: GiB to spend; 0 takes half of what is free.
+    """
+    budget = memory * GIB if memory else SHARE * free_memory(device)
+    passes: list[list[RunPlan]] = []
+    used, layers = 0.0, set[int]()
+    for plan in plans:
+        own, features = size_of(plan)
+        cost = own + (0 if plan.array in layers else features)
+        if not passes or used + cost > budget:
+            passes.append([])
+            used, layers, cost = 0.0, set(), own + features
+        passes[-1].append(plan)
+        used += cost
+        layers.add(plan.array)
+    return passes

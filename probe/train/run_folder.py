@@ -14,8 +14,7 @@ import torch
 
 from configs import commands
 from configs.errors import CorruptionError, MissingError, StaleError
-from configs.files import write_atomic
-from configs.paths import runs_path
+from configs.files import runs_path, write_atomic
 from probe.metrics.scores import number
 
 FORMAT = 1

@@ -23,8 +23,7 @@ from probe.results.write import write_all, write_run
 from probe.train.evaluate import evaluate_members
 from probe.train.loop import Learner, Recorder, train_pass, training
 from probe.train.member import Member
-from probe.train.memory import BUFFERS, STATES
-from probe.train.plan import RunPlan
+from probe.train.plan import BUFFERS, STATES, RunPlan
 from probe.train.progress import StepBar
 from probe.train.run_folder import folder_of, load_checkpoint
 from probe.train.schedule import Schedule

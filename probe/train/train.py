@@ -11,8 +11,7 @@ from configs.errors import SpatialprobeError
 from probe.config import RunConfig
 from probe.studies.mdl import measure
 from probe.train.device import resolve_device
-from probe.train.memory import split_passes
-from probe.train.plan import Planned, RunPlan, finished, plan_runs
+from probe.train.plan import Planned, RunPlan, finished, plan_runs, split_passes
 from probe.train.progress import StepBar
 from probe.train.run_folder import folder_of, load_checkpoint
 from probe.train.session import Session

@@ -80,13 +80,15 @@ def test_a_disk_that_returns_other_bytes_is_noticed_before_the_clip_counts(
     assert store.committed(SPEC.name) == [first]
     shard = tmp_path / "store" / layout.shard_key(SPEC.name, 1)
     sync = LocalBackend.sync
+    flipped: list[Path] = []
 
     def flip(backend: LocalBackend, folders: Iterable[str]) -> None:
         sync(backend, folders)
-        if shard.is_file():
-            content = bytearray(make_features(SPEC, 1).bfloat16().view(torch.uint8).numpy().tobytes())
+        if shard.is_file() and not flipped:  # a second time would flip it back
+            content = bytearray(shard.read_bytes())
             content[5] ^= 1
-            shard.write_bytes(content + shard.read_bytes()[len(content) :])
+            shard.write_bytes(content)
+            flipped.append(shard)
 
     monkeypatch.setattr(LocalBackend, "sync", flip)
     with (

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -42,7 +42,7 @@ class Call(NamedTuple):
     open: bool  # further keys come from a mapping
 
 
-def verbs_of(stage: str) -> Sequence[Verb]:
+def verbs_of(stage: str) -> Sequence[Verb[Any]]:
     return import_module(f"{stage}.__main__").VERBS if stage else VERBS
 
 
@@ -103,7 +103,7 @@ CALLS = [
 ]
 
 
-def keys_of(verb: Verb) -> set[str]:
+def keys_of(verb: Verb[Any]) -> set[str]:
     """Return the keys of a verb under any of the values that decide about its keys."""
     names = list(verb.selects)
     found = set()

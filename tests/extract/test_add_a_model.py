@@ -24,6 +24,7 @@ TESTS_OF_ALL_MODELS = (
     "tests/extract/test_extract_cli.py",
     "tests/extract/test_preprocess_video.py",
     "tests/extract/vlm/test_vlm_models.py",
+    "tests/spatialprobe/test_completion.py",
 )
 
 
@@ -62,7 +63,12 @@ def test_it_passes_the_built_in_tests(plugin: Path) -> None:
     done = python(plugin, *documented.split())
     assert done.returncode == 0 and "1 passed" in done.stdout, done.stdout[-4000:]
     done = python(
-        plugin, "-m", "pytest", *TESTS_OF_ALL_MODELS, "-k", "every_model or every_vision or paper or published_ones"
+        plugin,
+        "-m",
+        "pytest",
+        *TESTS_OF_ALL_MODELS,
+        "-k",
+        "every_model or every_vision or paper or published_ones or test_values",
     )
     assert done.returncode == 0 and int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 4, done.stdout[-4000:]
 

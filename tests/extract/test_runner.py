@@ -332,7 +332,7 @@ def test_a_full_disk_stops_the_job_and_leaves_a_resumable_store(root, undisturbe
 
 def test_writes_are_read_back_on_request(root, undisturbed, monkeypatch):
     """A disk that returns other bytes than it was given is found out before the clip counts, and stops the job."""
-    from cache.care import verify as checks
+    from cache import clip_writer as checks
 
     settings = config(root, verify_writes=True)
     check, seen = checks.check_shard, []

@@ -14,10 +14,14 @@ from configs.errors import MissingError
 from configs.identity import digest
 from fusion.opening import open_source
 from fusion.views.noise_source import NoiseSource
-from fusion.views.view import FusedView, Unfused, fused
+from fusion.views.view import FusedView, Unfused
 from probe.inputs.batches import SideBySide
 from probe.inputs.inputs import Layer
 from tests.fusion.lab import Lab
+
+
+def fused(features: torch.Tensor | Unfused) -> torch.Tensor:
+    return features.fuse() if isinstance(features, Unfused) else features
 
 
 def store(lab: Lab) -> FeatureSource:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import MissingError
-from configs.paths import runs_path
+from configs.files import runs_path
 from probe.report.contract import ReportData
 from probe.report.page.values import records
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
+from configs import commands
 from configs.errors import SpatialprobeError
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import Geometry, geometry_targets
@@ -96,9 +97,8 @@ def scene_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: 
     )
     if without:
         names = ", ".join(run.label for run in without)
-        note += (
-            f" No points of this clip were kept by: {names}; python -m probe predict run={without[0].run_id} adds some."
-        )
+        command = commands.portable(commands.probe("predict", run=without[0].run_id))
+        note += f" No points of this clip were kept by: {names}; {command} adds some."
     content: dict[str, Any] = {"clip": clip_id, "centre": centre, "radius": round(radius, 5), "items": items}
     fallback = "The viewer needs JavaScript and a canvas. The same points lie as PLY files in runs/<run id>/points."
     return Scene(f"Points and cameras in clip {clip_id}", content, fallback, note)

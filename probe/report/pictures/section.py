@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from configs import commands
 from configs.errors import SpatialprobeError
 from data.dataset.reader import PreparedDataset
 from probe.report.contract import ReportData
@@ -24,7 +25,7 @@ def pictures_section(data: ReportData, sources: Sources) -> Section:
     """Return features, clusters, depth and point clouds of the first clips that the runs have in common."""
     runs = {task: shown_runs(data, task) for task in ("geometry", "instance", "tagging")}
     if not any(runs.values()):
-        nothing = Missing("No finished run to show.", "python -m probe train task=geometry model=<source>")
+        nothing = Missing("No finished run to show.", _train("geometry"))
         return Section("pictures", "Pictures", [nothing], _LEAD)
     opened: dict[str, PreparedDataset | SpatialprobeError] = {}
     blocks: list[Block] = _scenes(data, sources, runs["geometry"], opened, scene_block)
@@ -49,7 +50,7 @@ def _drawn(
     clips = common_clips(runs, CLIPS) if clips is None else clips
     if not clips:
         text = f"No {task} run with predictions."
-        return [Missing(text, f"python -m probe train task={task} model=<source>")]
+        return [Missing(text, _train(task))]
     dataset = _open(data, runs[0].dataset, opened)
     if isinstance(dataset, SpatialprobeError):
         return [_refused(f"Pictures of {task}", dataset)]
@@ -107,3 +108,7 @@ def _open(
 
 def _refused(what: str, error: SpatialprobeError) -> Missing:
     return Missing(f"{what}: {error.problem}.", error.fix or "")
+
+
+def _train(task: str) -> str:
+    return commands.portable(commands.probe("train", task=task, model=commands.Blank("<source>")))

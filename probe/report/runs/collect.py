@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs.errors import MissingError, SpatialprobeError
+from configs.files import results_path, runs_path
 from configs.identity import digest
-from configs.paths import results_path, runs_path
 from probe.results import results
 
 if TYPE_CHECKING:

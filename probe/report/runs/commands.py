@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -44,10 +43,10 @@ def train_command(run: Run) -> str:
         if key in _BY_PROFILE and value == ("paper" if result["profile"] == "paper" else "standard"):
             continue
         words[key] = value
-    verb = "train"
+    typed = {key: _word(value) for key, value in words.items()}
     if "imported" in result:
-        verb, words["checkpoint"] = "import", result["imported"]["file"]
-    return " ".join([f"python -m probe {verb}", *(f"{key}={_word(value)}" for key, value in words.items())])
+        return portable(commands.probe("import", **typed, checkpoint=result["imported"]["file"]))
+    return portable(commands.probe("train", **typed))
 
 
 _BY_PROFILE = ("split_scheme", "variant")
@@ -103,4 +102,4 @@ def _word(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, (list, tuple)):
         return ",".join(map(_word, value)) or "[]"
-    return "null" if value is None else shlex.quote(str(value))
+    return "null" if value is None else str(value)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cache.format.layout import COMMITS, STORE
-from configs.paths import dataset_path, features_path, logs_path
+from configs.files import dataset_path, features_path, logs_path
 from fusion.record import ENDING
 
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}

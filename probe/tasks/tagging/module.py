@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from configs.errors import ConfigError
@@ -59,6 +61,12 @@ class Module(ProbeModule[TaggingOptions]):
             for c in clip_ids
         ]
         return tuple(float(rate) for rate in np.stack(shown).mean(axis=0, dtype=np.float64))
+
+    @classmethod
+    def margins(cls, predictions: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+        """Return (N, C) logits of the true label, present or absent, of every clip and class."""
+        logits, labels = (np.stack([row[name] for row in predictions]) for name in ("logits", "labels"))
+        return np.where(labels, logits, -logits).astype(np.float64)
 
     def evaluator(self, variant: str, *, full: bool) -> Evaluator:
         """Return the evaluator; cheap enough to be always full."""

@@ -20,7 +20,7 @@ from fusion.opening import open_source, view_by_name
 from fusion.recipe import Choices, Recipe, make_recipe
 from fusion.views.fit import Fitter
 from fusion.views.ops import LayerNorm, random_projection, resample
-from fusion.views.view import FusedView, fused
+from fusion.views.view import FusedView
 from tests.fusion.lab import Lab, spec_of
 
 Whole = Callable[[Any, str], torch.Tensor]
@@ -113,7 +113,7 @@ def test_one_model_is_brought_to_another_width(lab: Lab, whole: Whole, name: str
         torch.testing.assert_close(whole(view, clip_id), expected, atol=1e-5, rtol=1e-5)
     items = [(clip_id, array.name, [0, 19]) for clip_id in lab.clips]
     (batch,) = FeatureLoader(view.branch_reads(), items, len(items), shuffle=False)
-    torch.testing.assert_close(fused(batch["features"]), view.read(items))
+    torch.testing.assert_close(batch["features"].fuse(), view.read(items))
 
     assert (
         main("fusion", "", VERBS, ["fuse", f"models={name}", "dataset=toy", "materialise=true", f"root={lab.root}"])

@@ -17,7 +17,7 @@ from configs.names import parse_name
 from fusion.opening import open_source
 from fusion.recipe import Choices, make_recipe
 from fusion.views.assemble import build
-from fusion.views.view import FusedView, fused
+from fusion.views.view import FusedView
 from tests.fusion.lab import Lab, spec_of
 
 Whole = Callable[[Any, str], torch.Tensor]
@@ -129,7 +129,7 @@ def test_deferred_reading_gives_the_same_values(lab: Lab, whole: Whole) -> None:
         (array,) = view.arrays
         samples = [(clip_id, array, [0, 3]) for clip_id in lab.clips]
         for batch in FeatureLoader(view.branch_reads(), samples, 2, seed=1):
-            found = fused(batch["features"].to("cpu"))
+            found = batch["features"].to("cpu").fuse()
             expected = torch.stack([whole(view, lab.clips[number])[[0, 3]] for number in batch["index"].tolist()])
             assert torch.equal(found, expected)
             maps = [m.flatten(0, 1) for m in batch["features"].features]

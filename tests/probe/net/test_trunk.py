@@ -99,7 +99,7 @@ def gradients(trunk: Trunk, features: Tensor) -> list[Tensor]:
 def test_recomputation_changes_nothing() -> None:
     trunk, features = make(), torch.randn(1, 2, 3, 4, 10)
     for setting in ("off", "on"):
-        trunk.config.checkpointing = setting
+        trunk.config = dataclasses.replace(trunk.config, checkpointing=setting)
         found = gradients(trunk, features)
         if setting == "off":
             expected = found
@@ -128,11 +128,11 @@ def test_auto_recomputes_above_its_budget() -> None:
     estimate = 4 * SAVED_PER_TOKEN * 4 * (5 + 48) * 64 * 2
     without = saved_values(trunk, features)
     assert 0.7 * without < estimate < 1.3 * without
-    trunk.config.activation_budget_gib = 0.9 * estimate / 2**30
+    trunk.config = dataclasses.replace(trunk.config, activation_budget_gib=0.9 * estimate / 2**30)
     assert saved_values(trunk, features) < 0.5 * without
-    trunk.config.activation_budget_gib = 1.1 * estimate / 2**30
+    trunk.config = dataclasses.replace(trunk.config, activation_budget_gib=1.1 * estimate / 2**30)
     assert saved_values(trunk, features) == without
-    trunk.config.checkpointing = "on"
+    trunk.config = dataclasses.replace(trunk.config, checkpointing="on")
     trunk.eval()
     assert saved_values(trunk, features) > 0.5 * without
 

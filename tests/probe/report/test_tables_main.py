@@ -238,4 +238,4 @@ def test_imported_probes_are_kept_apart_and_name_their_checkpoint(study: Any) ->
     data = build(str(study.root))
     assert len(data.table("settings")) == 2 and "imported" in data.table("settings").differs.iloc[1]
     command = data.table("runs").set_index("source").command["position"]
-    assert command.startswith("python -m probe import ") and command.endswith("checkpoint=probe.ckpt")
+    assert command.startswith("spatialprobe probe import ") and command.endswith("checkpoint=probe.ckpt")

@@ -28,9 +28,9 @@ def clip_input(dataset: PreparedDataset, clip_id: str) -> ClipInput:
     legal += [legal[-1]] * (len(QUERY_POSITIONS) - len(legal))
     cameras = dataset.cameras(clip_id, legal)
     table = dataset.instances(clip_id)
-    classes = np.full(int(table["instance"].max() if len(table) else 0) + 1, -1)
+    classes: np.ndarray = np.full(int(table["instance"].max() if len(table) else 0) + 1, -1)
     classes[table["instance"].to_numpy(int)] = table["class_index"].to_numpy(int)
-    truth = {
+    truth: dict[str, np.ndarray] = {
         "depth": dataset.depth(clip_id, legal),
         "instance": dataset.instance_maps(clip_id, legal),
         "intrinsics": cameras.intrinsics,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from configs import commands
 from probe.report.contract import ReportData
 from probe.report.page.by_setting import Settings
 from probe.report.page.charts import Bar, forest
@@ -53,7 +54,10 @@ def controls_section(data: ReportData, sources: Sources, settings: Settings) -> 
         blocks.append(
             Missing(
                 "No model has a control with a finished run in the same setting. Controls are cheap, for example:",
-                "python -m extract run model=position && python -m probe train task=tagging model=position",
+                commands.portable(
+                    f"{commands.extract('run', model='position')} && "
+                    f"{commands.probe('train', task='tagging', model='position')}"
+                ),
             )
         )
     lead = (
@@ -114,7 +118,7 @@ def pairs_section(data: ReportData, sources: Sources, settings: Settings) -> Sec
         blocks.append(
             Missing(
                 "Paired tests need two sources with finished runs in the same setting; after that, also:",
-                "python -m probe compare <run a> <run b>",
+                commands.portable(commands.probe("compare", commands.Blank("<run a>"), commands.Blank("<run b>"))),
             )
         )
     lead = (

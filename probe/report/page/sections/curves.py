@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from configs import commands
 from probe.report.contract import ReportData
 from probe.report.page.by_setting import Settings
 from probe.report.page.charts import Point, Series, line_panel
@@ -38,7 +39,7 @@ def layers_section(data: ReportData, sources: Sources, settings: Settings) -> Se
             of=_per_noise(rows),
         )
     if not blocks:
-        blocks.append(_missing("no store with several layers has been probed", "layers=all", "layers=all"))
+        blocks.append(_missing("no store with several layers has been probed", {"layers": "all"}))
     lead = (
         "Where in the network the answer lies. Layers are chosen on the select split and reported here on the report "
         "split; relative depth lets networks of different length share one axis."
@@ -61,8 +62,8 @@ def noise_section(data: ReportData, sources: Sources, settings: Settings) -> Sec
             of=lambda row: f"{row['label']}, block {row['block']}",
         )
     if not blocks:
-        option = "noise=t:100,t:250,t:500,t:750"
-        blocks.append(_missing("no diffusion model has been stored at two noise levels or more", option, "layers=all"))
+        levels = {"noise": "t:100,t:250,t:500,t:750"}
+        blocks.append(_missing("no diffusion model has been stored at two noise levels or more", levels))
     lead = "Diffusion features depend on how much noise the input carries; one level alone understates a model."
     return Section("noise", "Noise curves", blocks, lead, "Noise")
 
@@ -84,8 +85,12 @@ def capacity_section(data: ReportData, sources: Sources, settings: Settings) -> 
             )
     if not blocks:
         text = "All probes had one capacity and one amount of data. A capacity curve, and one over less data:"
-        command = "python -m probe train task=tagging model=<source> depths=linear,0,1,2,4"
-        blocks.append(Missing(text, command + "\npython -m probe train task=tagging model=<source> fraction=0.25"))
+        source = commands.Blank("<source>")
+        lines = (
+            commands.probe("train", task="tagging", model=source, depths="linear,0,1,2,4"),
+            commands.probe("train", task="tagging", model=source, fraction=0.25),
+        )
+        blocks.append(Missing(text, commands.portable("\n".join(lines))))
     lead = "A finding that holds only for one size of probe, or only with much data, is a finding about the probe."
     return Section("capacity", "Capacity and data", blocks, lead, "Capacity")
 
@@ -112,7 +117,8 @@ def errors_section(data: ReportData, sources: Sources, settings: Settings) -> Se
             )
     if not blocks:
         text = "No geometry probe with predictions has finished."
-        blocks.append(Missing(text, "python -m probe train task=geometry model=<source>"))
+        command = commands.probe("train", task="geometry", model=commands.Blank("<source>"))
+        blocks.append(Missing(text, commands.portable(command)))
     return Section(
         "errors", "Error by depth and frame distance", blocks, "Mean point distance; lower is better.", "Errors"
     )
@@ -201,8 +207,9 @@ def _noise(row: dict[str, Any]) -> str:
     return "" if row.get("noise_level") is None else f", noise {row['noise_level']:.3g}"
 
 
-def _missing(why: str, extract: str, train: str) -> Missing:
-    return Missing(
-        f"Nothing to draw: {why}.",
-        f"python -m extract run model=<model> {extract}\npython -m probe train task=geometry model=<source> {train}",
+def _missing(why: str, extracted: Mapping[str, str]) -> Missing:
+    lines = (
+        commands.extract("run", model=commands.Blank("<model>"), **extracted),
+        commands.probe("train", task="geometry", model=commands.Blank("<source>"), layers="all"),
     )
+    return Missing(f"Nothing to draw: {why}.", commands.portable("\n".join(lines)))

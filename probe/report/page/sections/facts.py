@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from configs import commands
 from probe.report.contract import ReportData
 from probe.report.page.by_setting import Settings
 from probe.report.page.document import Block, Cell, Column, Item, Missing, Paragraph, Row, Section, Table
@@ -45,7 +46,7 @@ def costs_section(data: ReportData, sources: Sources) -> Section:
         body.append(Row(cells, sources.kinds(row)))
     blocks: list[Block] = [Table("Costs", columns, body)]
     if not body:
-        blocks = [Missing("No store has been probed yet.", "python -m extract run model=oracle")]
+        blocks = [Missing("No store has been probed yet.", commands.portable(commands.extract("run", model="oracle")))]
     lead = "Seconds are from the machines that did the work and compare only within one machine."
     return Section("costs", "Costs", blocks, lead)
 
@@ -67,7 +68,8 @@ def selectivity_section(data: ReportData, sources: Sources, settings: Settings) 
         blocks.append(Table(settings.title(setting), [*columns, Column("Value"), Column("Seeds")], body))
     if not blocks:
         text = "No probe has a twin on shuffled targets. To train one beside each probe, and to measure code length:"
-        blocks.append(Missing(text, "python -m probe train task=tagging model=<source> control=true mdl=true"))
+        command = commands.probe("train", task="tagging", model=commands.Blank("<source>"), control=True, mdl=True)
+        blocks.append(Missing(text, commands.portable(command)))
     lead = "Positive: better than a probe of the same size that learned shuffled targets."
     return Section("selectivity", "Selectivity and code length", blocks, lead, "Selectivity")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from configs import commands
 from probe.report.contract import COLUMNS, TASK_TITLES, ReportData, task_columns
 from probe.report.page.by_setting import Settings
 from probe.report.page.document import Block, Cell, Column, Missing, Row, Section, Table
@@ -22,7 +23,7 @@ _KINDS = {
 
 _EMPTY = Missing(
     "No finished run fits a main table. Train one probe per task:",
-    "python -m probe train task=tagging model=<source> profile=smoke",
+    commands.portable(commands.probe("train", task="tagging", model=commands.Blank("<source>"), profile="smoke")),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from configs import commands
 from probe.report.contract import COLUMNS, ReportData
 from probe.report.page.by_setting import Settings
 from probe.report.page.charts import Point, Series, radar, scatter_panel
@@ -51,11 +52,10 @@ def scatter_section(data: ReportData, sources: Sources) -> Section:
                 Charts("Published figures, for orientation", panels, legend, numbers=_scatter_numbers(sources, rows))
             )
     if not any(isinstance(block, Charts) and block.title == "Our runs" for block in blocks):
+        command = commands.probe("train", task=commands.Blank("$task"), model=commands.Blank("<source>"))
         blocks.insert(
             0,
-            Missing(
-                _ALL_TASKS, "for task in tagging geometry; do python -m probe train task=$task model=<source>; done"
-            ),
+            Missing(_ALL_TASKS, f"for task in tagging geometry; do {commands.portable(command)}; done"),
         )
     lead = (
         "Does what names things also know where they are? "
@@ -109,7 +109,8 @@ def radar_section(data: ReportData, sources: Sources) -> Section:
         blocks.append(Charts("Per model", panels, numbers=table))
     else:
         text = "The scale needs a floor and a ceiling: finished runs of position and oracle in the same setting."
-        blocks.append(Missing(text, "for model in position oracle; do python -m extract run model=$model; done"))
+        command = commands.extract("run", model=commands.Blank("$model"))
+        blocks.append(Missing(text, f"for model in position oracle; do {commands.portable(command)}; done"))
     lead = (
         "Each axis runs from what coordinates alone reach (centre, 0) to what features made of the ground truth reach "
         "(rim, 1), turned so that outward is better. Values beyond either end are drawn at the end."
@@ -157,7 +158,8 @@ def classes_section(data: ReportData, sources: Sources, settings: Settings) -> S
             Table(settings.title(setting), columns, body, f"Darker is higher. {NONE} no clip, or only clips, with it.")
         )
     if not blocks:
-        blocks.append(Missing("No tagging probe has finished.", "python -m probe train task=tagging model=<source>"))
+        command = commands.probe("train", task="tagging", model=commands.Blank("<source>"))
+        blocks.append(Missing("No tagging probe has finished.", commands.portable(command)))
     lead = "With few clips per class, a class is an anecdote; compare with chance before reading anything into it."
     return Section("classes", "Average precision per class", blocks, lead, "Classes")
 

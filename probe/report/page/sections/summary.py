@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from configs import commands
 from probe.report.contract import ReportData, Statement
 from probe.report.page.document import Block, Item, Missing, Paragraph, Section
 from probe.report.page.values import anchor
@@ -14,7 +15,8 @@ def summary_section(data: ReportData) -> Section:
     if findings:
         blocks.append(Paragraph("", _items(findings), "What can be concluded"))
     else:
-        blocks.append(Missing("Nothing can be concluded yet: no finished runs are comparable.", "python -m probe runs"))
+        text = "Nothing can be concluded yet: no finished runs are comparable."
+        blocks.append(Missing(text, commands.portable(commands.probe("runs"))))
     limits = data.said("limit")
     if limits:
         blocks.append(Paragraph("", _items(limits), "What cannot be concluded"))

@@ -43,11 +43,11 @@ def sample(root: Path | None = None, stores: Mapping[str, str] | None = None) ->
         Statement("warning", "Demo: every backbone here has random weights. <b>Not a result.</b>"),
         Statement("finding", "The oracle beats position.", (maker.cells[0]["cell"],), "tagging"),
         Statement("limit", "Nothing about pretrained models."),
-        Statement("gap", "No second seed: python -m probe train seeds=0,1"),
+        Statement("gap", "No second seed: spatialprobe probe train seeds=0,1"),
         Statement("method", "Intervals: bootstrap over rooms."),
     )
     provenance = {
-        "made_at": "2026-11-21", "command": "python -m probe report", "runs": 12, "versions": {"torch": "2.13"},
+        "made_at": "2026-11-21", "command": "spatialprobe probe report", "runs": 12, "versions": {"torch": "2.13"},
         "citation": "Published figures: Table 1 of the paper.",
     }  # fmt: skip
     frames = {name: pd.DataFrame(maker.tables.get(name, []), columns=columns_of(name)) for name in TABLES}
@@ -116,8 +116,8 @@ class _Maker:
                 store=self.stores.get(name, ""),
                 array=layer["array"], seed=0, control="", config="abc", profile="smoke", plan="paper-2", device="cpu",
                 versions="torch 2.13", finished_at="2026-11-21",
-                command=f"python -m probe train task={task} model={name}",
-                extract_command=f"python -m extract run model={name}", dataset_parameters="d" * 64,
+                command=f"spatialprobe probe train task={task} model={name}",
+                extract_command=f"spatialprobe extract run model={name}", dataset_parameters="d" * 64,
             )  # fmt: skip
             self.details(task, where, run)
         self.pairs(task, setting)

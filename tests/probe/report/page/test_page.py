@@ -74,7 +74,7 @@ def test_a_number_leads_to_its_runs(report: ReportData, built: tuple[str, str]) 
     assert f'data-sort="{row["map"]}"' in target
     assert "main.parquet" in target
     command = page.split(f'<tr id="{anchor("run", cell["runs"])}"')[1].split("</tr>")[0]
-    assert "python -m probe train task=tagging model=wan-t2v-1.3b" in command
+    assert "spatialprobe probe train task=tagging model=wan-t2v-1.3b" in command
 
 
 def test_random_weights_are_marked_in_every_table_that_shows_them(document: Document, built: tuple[str, str]) -> None:
@@ -106,7 +106,7 @@ def test_markdown_says_the_same(report: ReportData, document: Document, built: t
     plain = markdown.replace("\\", "")
     for statement in report.words:
         assert statement.text in plain
-    assert "python -m probe train task=tagging model=wan-t2v-1.3b" in markdown
+    assert "spatialprobe probe train task=tagging model=wan-t2v-1.3b" in markdown
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
     assert len(lines) > 100
 
@@ -120,7 +120,7 @@ def test_without_any_run_every_section_says_why_and_what_helps() -> None:
             continue
         missing = [block for block in section.blocks if isinstance(block, Missing)]
         assert missing, section.id
-        assert all(block.text and "python -m" in block.command for block in missing), section.id
+        assert all(block.text and "spatialprobe " in block.command for block in missing), section.id
     assert "<table" in to_html(document)
     assert to_markdown(document).startswith("# Spatial probing report")
 

@@ -181,7 +181,7 @@ def test_points_that_were_not_kept_are_named_with_the_command(
     runs = choice.shown_runs(report, "geometry")
     block = geometry.scene_block(Sources(report), dataset, "room_2", runs)
     assert isinstance(block, Scene) and len(block.content["items"]) == 1
-    assert f"python -m probe predict run={runs[0].run_id}" in block.note
+    assert f"spatialprobe probe predict run={runs[0].run_id}" in block.note
 
 
 def test_one_missing_store_does_not_hide_the_others(report: ReportData, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,7 +191,7 @@ def test_one_missing_store_does_not_hide_the_others(report: ReportData, monkeypa
 
     def missing(root: object, dataset: str, source: str, store: str) -> object:
         if source == "position":
-            raise MissingError("no feature store", fix="python -m extract run model=position")
+            raise MissingError("no feature store", fix="spatialprobe extract run model=position")
         return opened(root, dataset, source, store)  # type: ignore[arg-type]
 
     monkeypatch.setattr(features, "open_source", missing)
@@ -200,5 +200,5 @@ def test_one_missing_store_does_not_hide_the_others(report: ReportData, monkeypa
     assert len(gallery.strips) == len(SOURCES) - 1
     said = [block for block in section.blocks if isinstance(block, Missing)]
     assert any(
-        "Position only" in block.text and block.command == "python -m extract run model=position" for block in said
+        "Position only" in block.text and block.command == "spatialprobe extract run model=position" for block in said
     )
