@@ -39,6 +39,7 @@ class ClipWriter:
     ) -> None:
         self.store, self.clip_id, self.lease, self.run = store, clip_id, lease, run
         self.clip = store.clip_index(clip_id)
+        self._committed = {name for name in store.arrays if store.index.shard(self.clip, name) is not None}
         self._stages: dict[str, Stage] = {}
         self._shards: dict[str, ShardRecord] = {}
         self._moments: dict[str, moments.Moments] = {}
@@ -60,7 +61,7 @@ class ClipWriter:
             StorageError: the file system reports an error.
         """
         spec = self.store.array(array)
-        if array in self._shards or self.store.index.shard(self.clip, array) is not None:
+        if array in self._shards or array in self._committed:
             raise StoreError(
                 f"array {array} of clip {self.clip_id} is already there; committed features are never rewritten",
                 where=self.store.where,

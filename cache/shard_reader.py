@@ -90,7 +90,7 @@ class StoreReader(StoreContents):
         """
         clip_id, array, rows = item
         spec = self.array(array)
-        last, kind = self._last, (spec.dtype, len(rows), spec.shape)
+        last, kind = self._last, (spec.dtype, len(rows), spec.grid, spec.channels)
         if last is not None and last[0]() is out and last[1] == out.data_ptr() and last[2] == kind:
             tensor, target = out, last[3]
         else:

@@ -235,7 +235,7 @@ def allocate(items: Sequence[ReadItem], specs: Sequence[ArraySpec], out: torch.T
     """
     if len(items) == 1:
         spec = specs[0]
-        return _tensor((1, len(items[0][2]), *spec.shape[1:]), spec.dtype, out)
+        return _tensor((1, len(items[0][2]), *spec.grid, spec.channels), spec.dtype, out)
     shapes = _shapes(items, specs)
     if _uniform(shapes, specs):
         return _tensor((len(items), *shapes[0]), specs[0].dtype, out)

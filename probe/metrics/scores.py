@@ -132,8 +132,3 @@ def _row(value: float, interval: Interval, count: int, undefined: int, reasons: 
 def number(value: float | None) -> float | None:
     """Return a number for a file: None instead of NaN and infinity, never a fake zero."""
     return float(value) if value is not None and math.isfinite(value) else None
-
-
-def flat(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array as one row of numbers, for one cell of a Parquet table."""
-    return np.ascontiguousarray(array).reshape(-1)

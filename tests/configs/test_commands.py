@@ -152,14 +152,7 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-NOT_YET = ("probe",)
-"""Stages that still spell commands themselves."""
-
-
-@pytest.mark.parametrize(
-    "folder",
-    [pytest.param(folder, marks=pytest.mark.xfail) if folder in NOT_YET else folder for folder in FOLDERS],
-)
+@pytest.mark.parametrize("folder", FOLDERS)
 def test_commands_are_spelled_in_one_place(folder: str) -> None:
     """No other text says how to start something; docstrings may name their verb."""
     elsewhere = []

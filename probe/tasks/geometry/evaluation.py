@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from probe.metrics.score import ClipScore, Variant
-from probe.metrics.scores import Scores, flat
+from probe.metrics.scores import Scores
 from probe.module import Batch
 from probe.tasks.geometry.metrics.clip import ClipGeometry, geometry_score
 from probe.tasks.geometry.pose import decode_pose
@@ -63,9 +63,9 @@ class GeometryEvaluator:
             "clip_id": clip_id,
             "views": list(views),
             "shape": list(depth.shape),
-            "depth": flat(depth.astype(np.float32)),
-            "world_to_camera": flat(world_to_camera),
-            "field_of_view": flat(pose.numpy()[:, 7:]),
+            "depth": depth.astype(np.float32).ravel(),
+            "world_to_camera": world_to_camera.ravel(),
+            "field_of_view": pose.numpy()[:, 7:].ravel(),
         }
         if len(self._scores.predictions) < PICTURED:
             row["_points"] = points.astype(np.float32)

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 
 from probe.metrics.score import ClipScore, Variant
-from probe.metrics.scores import Scores, flat
+from probe.metrics.scores import Scores
 from probe.module import Batch
 from probe.tasks.instance.ceiling import grid_ceiling
 from probe.tasks.instance.clustering import score_embeddings
@@ -43,7 +43,7 @@ class InstanceEvaluator:
         )
         self._scores.per_clip.append(score | best)
         self._scores.predictions.append(
-            {"clip_id": clip_id, "views": list(views), "shape": list(labels.shape), "clusters": flat(labels)}
+            {"clip_id": clip_id, "views": list(views), "shape": list(labels.shape), "clusters": labels.ravel()}
         )
 
     def finish(self) -> Scores:

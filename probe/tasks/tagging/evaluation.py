@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probe.metrics.score import ClipScore, Variant
-from probe.metrics.scores import Scores, flat, number
+from probe.metrics.scores import Scores, number
 from probe.module import Batch
 from probe.tasks.tagging.metrics import tagging_score
 from probe.tasks.tagging.resampled import BUCKETS, tagging_samples
@@ -43,7 +43,7 @@ class TaggingEvaluator:
         log_loss = float(np.logaddexp(0, np.where(labels > 0.5, -logits, logits)).mean())
         self._scores.per_clip.append(ClipScore({"log_loss": log_loss}, {"n_positives": int(labels.sum())}))
         self._scores.predictions.append(
-            {"clip_id": clip_id, "views": list(views), "logits": flat(logits), "labels": flat(labels > 0.5)}
+            {"clip_id": clip_id, "views": list(views), "logits": logits.ravel(), "labels": (labels > 0.5).ravel()}
         )
 
     def finish(self) -> Scores:

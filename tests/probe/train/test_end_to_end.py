@@ -51,7 +51,7 @@ def rooms(root: Path, clips: int, pixels: int, workers: int) -> RememberingDatas
 
 def run(root: Path, task: str, sources: str, profile: str) -> list[dict[str, Any]]:
     """Train one probe on each source, all in one pass."""
-    words = {"task": task, "models": sources, "root": str(root), "profile": profile, "pictures": "0"}
+    words = {"task": task, "model": sources, "root": str(root), "profile": profile, "pictures": "0"}
     words |= {"device": "cpu", "resamples": "50"}
     return train(read_run(words))
 
