@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cache.format.clips import ClipEntry
@@ -97,11 +97,28 @@ def make_store(
         clips=make_clips(clips),
         arrays=specs,
     )
-    for clip in range(clips) if written is None else written:
+    write_clips(store, specs, make_features, written)
+    return store
+
+
+def write_clips(
+    store: FeatureStore,
+    specs: Sequence[ArraySpec],
+    features: Callable[[ArraySpec, int], torch.Tensor],
+    written: Sequence[int] | None = None,
+) -> None:
+    """Write clips of a store.
+
+    Args:
+        store: a store that has the arrays.
+        specs: the arrays to write.
+        features: (rows, height, width, channels) of an array and the number of a clip.
+        written: numbers of the clips; all by default.
+    """
+    for clip in range(len(store.clips)) if written is None else written:
         with store.writer(store.clips[clip]) as writer:
             for spec in specs:
-                writer.put(spec.name, make_features(spec, clip))
-    return store
+                writer.put(spec.name, features(spec, clip))
 
 
 def fill_store(store: FeatureStore) -> int:

@@ -61,13 +61,14 @@ def imports(path: Path) -> tuple[Import, ...]:
     top = {id(node) for node in tree(path).body}
     found = []
     for node in ast.walk(tree(path)):
-        names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
             parts = [f"{node.module}.{alias.name}" for alias in node.names]
             names = [part if part in OURS else str(node.module) for part in parts]
+        else:
+            continue
         found += [Import(name, node.lineno, id(node) not in top) for name in dict.fromkeys(names) if name in OURS]
     return tuple(found)
 

@@ -19,7 +19,7 @@ from data.dataset.layout import identity_record
 from data.dataset.tables import parquet_bytes
 from fusion.opening import view_by_name
 from fusion.recipe import Choices
-from tests.stores import make_features
+from tests.stores import make_features, write_clips
 
 SPLITS = ["train", "train", "train", "select", "report"]
 FRAMES = [0, *range(1, 74, 4)]
@@ -88,10 +88,7 @@ class Lab:
             source=source, dataset=dataset, fingerprint=fingerprint, clips=entries, arrays=specs,
         )  # fmt: skip
         number = sum(map(ord, source)) * 1000 + seed * 100
-        for clip in range(len(entries)) if written is None else written:
-            with store.writer(entries[clip].clip_id) as writer:
-                for spec in specs:
-                    writer.put(spec.name, make_features(spec, number + clip))
+        write_clips(store, specs, lambda spec, clip: make_features(spec, number + clip), written)
         return store
 
     def pair(self) -> tuple[FeatureStore, FeatureStore]:

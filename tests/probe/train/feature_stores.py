@@ -17,6 +17,7 @@ from data.dataset.reader import PreparedDataset
 from extract.adapter import ClipInput
 from extract.controls import oracle, position
 from extract.noise import SeededNoise
+from tests.stores import write_clips
 
 Maps = Callable[[PreparedDataset, str], np.ndarray]
 GROUPS = ("colour", "normal", "depth", "rays", "code", "classes")
@@ -101,8 +102,6 @@ def make_store(
         clips=entries,
         arrays=specs,
     )
-    for clip_id in chosen:
-        with store.writer(clip_id) as writer:
-            for spec, make in zip(specs, maps.values(), strict=True):
-                writer.put(spec.name, torch.from_numpy(make(dataset, clip_id)))
+    made = {spec.name: make for spec, make in zip(specs, maps.values(), strict=True)}
+    write_clips(store, specs, lambda spec, clip: torch.from_numpy(made[spec.name](dataset, chosen[clip])))
     return FeatureStore.open(store.where)
