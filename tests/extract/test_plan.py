@@ -23,7 +23,7 @@ def test_the_plan_is_right_about_the_disk(root, tiny_cache, monkeypatch, name, l
     """Within 5 % of the bytes of all files of the finished store; the features themselves don't matter."""
     monkeypatch.setattr("extract.job.request.artifact_root", lambda root: Path(tiny_cache))
     config = RunConfig(
-        model=name, dataset="toy", weights="random", size="tiny", grid=["probe", "native"], limit=limit, root=str(root)
+        model=name, dataset="toy", weights="random", size="tiny", grid=["paper", "native"], limit=limit, root=str(root)
     )
     request = resolve_request(config, "cpu")
     plan = make_plan(request)
