@@ -104,11 +104,11 @@ report: setup ## tables, curves and pictures of all finished probes: artifacts/r
 
 controls: setup ## what a fusion must beat: MODELS="wan-t2v-14b qwen3-vl-8b"
 	$(call need,MODELS,controls MODELS="wan qwen3-vl")
-	@$(RUN) probe controls models="$(MODELS)" dataset=$(DATASET) $(ARGS)
+	@$(RUN) probe controls model="$(MODELS)" dataset=$(DATASET) $(ARGS)
 
 fuse: setup ## join stores into one source: MODELS="wan-t2v-14b qwen3-vl-8b"
 	$(call need,MODELS,fuse MODELS="wan qwen3-vl")
-	@$(RUN) fusion fuse models="$(MODELS)" dataset=$(DATASET) $(ARGS)
+	@$(RUN) fusion fuse model="$(MODELS)" dataset=$(DATASET) $(ARGS)
 
 test: setup ## all tests that run in minutes on two cores, without GPU, weights or network
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --maxprocesses 8 --dist loadfile $(ARGS)

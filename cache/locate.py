@@ -76,7 +76,7 @@ def locate_store(
 def _instead(root: str | os.PathLike[str] | None, dataset: str | None, source: str | None) -> str:
     """Return what to do without a store: look at the view, take a twin of the model that has one, or extract."""
     if source is not None and is_joined(source):
-        view = commands.fusion("inspect", models=source, dataset=dataset, root=root)
+        view = commands.fusion("inspect", model=source, dataset=dataset, root=root)
         return f"sources that are joined while they are read have no store: {view}"
     there = [path.parent.name for path in find_stores(root, dataset)]
     if source is not None and (close := close_sources(source, there)):

@@ -221,7 +221,7 @@ def read_models(text: str, variant: str = "", width: int = 0) -> FusionName:
     """Return the name for models written with spaces, commas or `+`.
 
     Args:
-        text: as a user writes `models=`; may end in `@variant<width>`.
+        text: as a user writes `model=`; may end in `@variant<width>`.
         variant, width: if given, take the place of those in the text.
 
     Raises:
@@ -230,7 +230,7 @@ def read_models(text: str, variant: str = "", width: int = 0) -> FusionName:
     models, at, ending = text.strip().partition("@")
     words = models.replace(",", " ").replace("+", " ").split()
     if not words:
-        raise ConfigError("no models", fix='name them: models="wan-t2v-14b qwen3-vl-8b"')
+        raise ConfigError("no models", fix='name them: model="wan-t2v-14b qwen3-vl-8b"')
     name = parse_name("+".join(words) + at + ending)
     return dataclasses.replace(name, variant=variant or name.variant, width=width or name.width)
 

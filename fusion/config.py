@@ -16,7 +16,7 @@ from fusion.recipe import Choices, Recipe, variant_values
 class ListConfig(RootConfig):
     """Options of `ls`."""
 
-    models: str | None = option(None, "only views of this name, such as a+b@zscore")
+    model: str | None = option(None, "only views of this name, such as a+b@zscore")
     dataset: str | None = option(None, "only views on this dataset")
 
 
@@ -24,7 +24,7 @@ class ListConfig(RootConfig):
 class ViewConfig(RootConfig):
     """Selects a fused source."""
 
-    models: str = option(help='models to fuse, such as "wan-t2v-14b qwen3-vl-8b", or a name such as a+b@zscore')
+    model: str = option(help='models to fuse, such as "wan-t2v-14b qwen3-vl-8b", or a name such as a+b@zscore')
     dataset: str = option("rooms", "name of the prepared dataset")
     store: str | None = option(None, "first digits of the fusion's fingerprint, if there are several")
 
@@ -40,7 +40,7 @@ class InspectConfig(ViewConfig):
 class FuseConfig(RootConfig):
     """Options of `fuse`."""
 
-    models: str = option(help='models to fuse, such as "wan-t2v-14b qwen3-vl-8b"; each may be written model~width')
+    model: str = option(help='models to fuse, such as "wan-t2v-14b qwen3-vl-8b"; each may be written model~width')
     dataset: str = option("rooms", "name of the prepared dataset")
     variant: str = option(
         DEFAULT_VARIANT, "a file in configs/fusion: concat, lnconcat, zscore, l2, pca, sum, gated, ..."
@@ -63,9 +63,9 @@ def fuse_layers(overrides: Mapping[str, str]) -> Layers[FuseConfig]:
         ConfigError: unknown variant.
     """
     variant = overrides.get("variant", DEFAULT_VARIANT)
-    if "models" in overrides and "@" in overrides["models"]:
-        name = read_models(overrides["models"])
+    if "model" in overrides and "@" in overrides["model"]:
+        name = read_models(overrides["model"])
         if "variant" in overrides and name.variant != variant:
-            raise ConfigError("two variants", found=f"{name.variant} in models=, {variant} in variant=")
+            raise ConfigError("two variants", found=f"{name.variant} in model=, {variant} in variant=")
         return Layers(FuseConfig(), [{**variant_values(name.variant, name.width), "variant": name.variant}])
     return Layers(FuseConfig(), [variant_values(variant)])

@@ -26,13 +26,13 @@ def fuse(config: FuseConfig) -> int:
     """
     recipe, choices = config.recipe, config.choices
     recipe.check()
-    name = read_models(config.models, config.variant, recipe.width)
+    name = read_models(config.model, config.variant, recipe.width)
     name = resolve_aliases(config.root, config.dataset, name)
     if not name.joined:
         raise ConfigError(
             f"{name} alone is the model itself: its name opens its own store",
             expected="two models or more, or a variant of one",
-            fix=f'write models="{name} <another>", or models={name}@zscore',
+            fix=f'write model="{name} <another>", or model={name}@zscore',
         )
     given = config.train_clips or None
     train = training_clips(config.root, config.dataset, given) if recipe.fitted else []
@@ -57,7 +57,7 @@ def list_views(config: ListConfig) -> int:
     """Print the recorded views with their parents; returns 1 if a record can't be read."""
     rows: list[list[object]] = []
     notes = []
-    name = str(read_models(config.models)) if config.models else None
+    name = str(read_models(config.model)) if config.model else None
     for path in find_views(config.root, config.dataset, name):
         try:
             view = view_entry(path)
@@ -72,7 +72,7 @@ def list_views(config: ListConfig) -> int:
 
 def inspect(config: InspectConfig) -> int:
     """Print what a fused source is made of; a fusion that can't be opened is listed with its reason."""
-    name = str(resolve_aliases(config.root, config.dataset, read_models(config.models)))
+    name = str(resolve_aliases(config.root, config.dataset, read_models(config.model)))
     paths = [p for p in find_views(config.root, config.dataset, name) if p.name.startswith(config.store or "")]
     if len(paths) < 2:
         source = open_source(config.root, config.dataset, name, config.store)
@@ -94,7 +94,7 @@ def inspect(config: InspectConfig) -> int:
 
 def verify(config: ViewConfig) -> int:
     """Check that a fused source is up to date and every byte of it, or of its parents, is as written."""
-    source = open_source(config.root, config.dataset, str(read_models(config.models)), config.store)
+    source = open_source(config.root, config.dataset, str(read_models(config.model)), config.store)
     stores = [source] if isinstance(source, FeatureStore) else list(getattr(source, "parents", []))
     codes = []
     for store in stores:

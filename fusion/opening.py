@@ -66,7 +66,7 @@ def open_source(
                 f"no fusion {parsed} with fingerprint {store}",
                 found=f"{view.fingerprint_digest[:12]}, made on the fly",
                 where=features_path(root, dataset),
-                fix=f"{commands.fusion('fuse', models=parsed, dataset=dataset, root=root)} with that view's options",
+                fix=f"{commands.fusion('fuse', model=parsed, dataset=dataset, root=root)} with that view's options",
             )
         return view
     if path.name.endswith(ENDING):
@@ -116,7 +116,7 @@ def view_by_name(
     except StoreError as error:  # several stores of one branch
         known = [find_stores(root, dataset, branch.source) for branch in name.branches]
         digits = [store or (paths[-1].name[:6] if paths else "0") for store, paths in zip(chosen, known, strict=True)]
-        command = commands.fusion("fuse", models=name, dataset=dataset, stores=digits, root=root)
+        command = commands.fusion("fuse", model=name, dataset=dataset, stores=digits, root=root)
         raise StoreError(
             error.problem,
             found=error.found,
@@ -218,7 +218,7 @@ def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | No
             f"no fusion {name} with fingerprint {store}",
             found=", ".join(found),
             where=features_path(root, dataset),
-            fix=f"{commands.fusion('inspect', models=name, dataset=dataset, root=root)} shows those that exist",
+            fix=f"{commands.fusion('inspect', model=name, dataset=dataset, root=root)} shows those that exist",
         )
     if len(fitting) > 1:
         raise StoreError(
@@ -226,7 +226,7 @@ def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | No
             found=", ".join(found),
             where=features_path(root, dataset, name),
             fix="choose one with store=<first digits>; "
-            f"`{commands.fusion('inspect', models=name, dataset=dataset, root=root)}` shows them",
+            f"`{commands.fusion('inspect', model=name, dataset=dataset, root=root)}` shows them",
         )
     return fitting[0] if fitting else None
 

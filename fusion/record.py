@@ -104,7 +104,7 @@ def load_record(path: Path) -> ViewRecord:
     Raises:
         CorruptionError, VersionError: it is not what was written.
     """
-    again = f"rm {shlex.quote(str(path))}, then {commands.fusion('fuse', models=ANY)} again"
+    again = f"rm {shlex.quote(str(path))}, then {commands.fusion('fuse', model=ANY)} again"
     try:
         values = records.parse(path.read_bytes(), str(path))
         return ViewRecord(
@@ -190,4 +190,4 @@ def fuse_command(record: ViewRecord) -> str:
     usual = dataclasses.asdict(unchecked_recipe(name.variant, name.width)) | dataclasses.asdict(Choices())
     chosen = dataclasses.asdict(record.recipe) | dataclasses.asdict(record.choices)
     changed = {key: "[]" if value == [] else value for key, value in chosen.items() if value != usual[key]}
-    return commands.fusion("fuse", models=record.name, dataset=record.dataset, **changed)
+    return commands.fusion("fuse", model=record.name, dataset=record.dataset, **changed)

@@ -170,7 +170,7 @@ class PredictConfig(EvaluateConfig):
 class ControlsConfig(RootConfig):
     """Options of `controls`."""
 
-    models: str = option(help='the pair, such as "wan-t2v-14b qwen3-vl-8b"')
+    model: str = option(help='the pair, such as "wan-t2v-14b qwen3-vl-8b"')
     dataset: str = option("rooms", "name of the prepared dataset")
     others: list[str] = option(
         help="further models to join with those of their kind; default: all that have features", factory=list

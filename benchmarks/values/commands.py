@@ -46,9 +46,9 @@ COMMANDS = (
     f"probe train task=instance model={FUSED}@zscore dataset={DATASET} profile=debug seeds=0",
     f"probe train task=geometry model=pixels+position@gated dataset={DATASET} profile=debug seeds=0",
     # The same arithmetic written out: from here on their names open stores, so no probe may follow.
-    f'fusion fuse models="pixels {VLM}" layers=all,3 dataset={DATASET} materialise=true',
-    f'fusion fuse models="{VLM} {VGM}" layers=3,3 clips=common dataset={DATASET} materialise=true',
-    f'fusion fuse models="pixels position" variant=pca dataset={DATASET} materialise=true',
+    f'fusion fuse model="pixels {VLM}" layers=all,3 dataset={DATASET} materialise=true',
+    f'fusion fuse model="{VLM} {VGM}" layers=3,3 clips=common dataset={DATASET} materialise=true',
+    f'fusion fuse model="pixels position" variant=pca dataset={DATASET} materialise=true',
     "probe report",
 )
 # One thread and no GPU: sums are added up in the same order everywhere.

@@ -57,12 +57,12 @@ def controls(config: ControlsConfig) -> int:
     Raises:
         SpatialprobeError: the pair itself can't be fused, or no such variant.
     """
-    name = resolve_aliases(config.root, config.dataset, read_models(config.models))
+    name = resolve_aliases(config.root, config.dataset, read_models(config.model))
     if len(name.branches) != 2 or name.variant != "lnconcat" or NOISE in [b.source for b in name.branches]:
         raise ConfigError(
             "the control table is made for a pair of models",
-            found=config.models,
-            fix=commands.probe("controls", models="wan-t2v-14b qwen3-vl-8b"),
+            found=config.model,
+            fix=commands.probe("controls", model="wan-t2v-14b qwen3-vl-8b"),
         )
     for variant in config.variants:
         variant_values(variant)

@@ -41,7 +41,7 @@ def test_several_stores_of_one_model(lab: Lab) -> None:
     lab.pair()
     lab.store("vlm", spec_of("llm", block=22, channels=8), version=2)
     text = refused(lab, StoreError)
-    (command,) = re.findall(rf"{FUSE} models=vgm\+vlm dataset=toy stores=(\w{{6}},\w{{6}}) root={lab.root}", text)
+    (command,) = re.findall(rf"{FUSE} model=vgm\+vlm dataset=toy stores=(\w{{6}},\w{{6}}) root={lab.root}", text)
     view = view_by_name(lab.root, "toy", parse_name("vgm+vlm"), command.split(","))
     assert Path(view.parents[1].where).name.startswith(command.split(",")[1])
 

@@ -27,7 +27,7 @@ def test_a_view_whose_parent_was_extracted_anew(lab: Lab) -> None:
     old.rename(old.parent.parent.parent.parent / "gone")
     with pytest.raises(StaleError, match=r"is gone; there: none") as caught:
         open_source(lab.root, "toy", "vgm+vlm")
-    assert f"{FUSE} models=vgm+vlm dataset=toy makes it again" in str(caught.value)
+    assert f"{FUSE} model=vgm+vlm dataset=toy makes it again" in str(caught.value)
     lab.store("vlm", spec_of("llm", block=22, channels=8), version=2)
     with pytest.raises(StaleError, match="is gone"):
         open_source(lab.root, "toy", "vgm+vlm")
@@ -41,7 +41,7 @@ def test_the_command_that_makes_a_view_anew_keeps_its_options(lab: Lab) -> None:
     recipe = make_recipe("pca", 4, {"eps": 1e-5})
     view = view_by_name(lab.root, "toy", name, recipe=recipe, choices=choices)
     record = load_record(save_view(str(lab.root), view, recipe, choices, lab.clips[:3]))
-    assert fuse_command(record) == f"{FUSE} models=vgm+vlm@pca4 dataset=toy eps=1e-05 layers=21,22 grid=2x3"
+    assert fuse_command(record) == f"{FUSE} model=vgm+vlm@pca4 dataset=toy eps=1e-05 layers=21,22 grid=2x3"
 
 
 def test_that_command_of_a_view_with_another_recipe_than_its_variant(lab: Lab) -> None:
@@ -49,7 +49,7 @@ def test_that_command_of_a_view_with_another_recipe_than_its_variant(lab: Lab) -
     name, recipe = parse_name("vgm+vlm@lnconcat7"), make_recipe("lnconcat", 7, {"project": "random"})
     view = view_by_name(lab.root, "toy", name, recipe=recipe)
     record = load_record(save_view(str(lab.root), view, recipe, Choices(), []))
-    assert fuse_command(record) == f"{FUSE} models=vgm+vlm@lnconcat7 dataset=toy project=random"
+    assert fuse_command(record) == f"{FUSE} model=vgm+vlm@lnconcat7 dataset=toy project=random"
 
 
 def test_two_fusions_of_one_name_must_be_told_apart(lab: Lab) -> None:

@@ -65,7 +65,7 @@ def features_command(run: Run, facts: StoreFacts) -> str:
         try:
             return portable(fuse_command(load_record(path)))
         except (SpatialprobeError, OSError):  # made on the fly, or damaged
-            return portable(commands.fusion("fuse", models=run.source, dataset=dataset))
+            return portable(commands.fusion("fuse", model=run.source, dataset=dataset))
     timestep = (facts.arrays.get(run.array, {}).get("extra") or {}).get("timestep")
     grid = "x".join(map(str, result["grid"])) if result["grid"] else None
     command = commands.add_array(

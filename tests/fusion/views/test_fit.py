@@ -94,7 +94,7 @@ def test_pca_on_a_sample_of_cells_is_close(lab: Lab, whole: Whole) -> None:
 def test_one_model_is_brought_to_another_width(lab: Lab, whole: Whole, name: str, width: int) -> None:
     """What probes of equal width read: the command records it, its name opens it, and a loader gets the same values."""
     store = lab.store("vgm", spec_of("dit", channels=12, dtype="float32"))
-    words = ["fuse", f"models={name}", "dataset=toy", f"root={lab.root}"]
+    words = ["fuse", f"model={name}", "dataset=toy", f"root={lab.root}"]
     assert main("fusion", "", VERBS, words) == 0
     view = open_source(lab.root, "toy", name)
     assert isinstance(view, FusedView) and view.source == name and view.clips == lab.clips and view.missing() == []
@@ -116,7 +116,7 @@ def test_one_model_is_brought_to_another_width(lab: Lab, whole: Whole, name: str
     torch.testing.assert_close(batch["features"].fuse(), view.read(items))
 
     assert (
-        main("fusion", "", VERBS, ["fuse", f"models={name}", "dataset=toy", "materialise=true", f"root={lab.root}"])
+        main("fusion", "", VERBS, ["fuse", f"model={name}", "dataset=toy", "materialise=true", f"root={lab.root}"])
         == 0
     )
     written = open_source(lab.root, "toy", name)
@@ -126,7 +126,7 @@ def test_one_model_is_brought_to_another_width(lab: Lab, whole: Whole, name: str
 
 def test_one_model_is_brought_to_another_grid(lab: Lab, whole: Whole) -> None:
     store = lab.store("vgm", spec_of("dit", grid=(6, 8), channels=12, dtype="float32"))
-    assert main("fusion", "", VERBS, ["fuse", "models=vgm@concat", "dataset=toy", "grid=3x4", f"root={lab.root}"]) == 0
+    assert main("fusion", "", VERBS, ["fuse", "model=vgm@concat", "dataset=toy", "grid=3x4", f"root={lab.root}"]) == 0
     view = open_source(lab.root, "toy", "vgm@concat")
     expected = whole(store, "clip4").view(20, 3, 2, 4, 2, 12).mean((2, 4))
     torch.testing.assert_close(whole(view, "clip4"), expected)

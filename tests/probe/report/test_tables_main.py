@@ -224,7 +224,7 @@ def test_the_command_of_a_fusion_has_the_options_of_its_record(study: Any) -> No
     fingerprint = {"parents": [], "fusion": {}}
     study.per_clip("instance", "oracle+position", {"t_miou": FLAT}, store=fingerprint, tap="fused")
     command = build(str(study.root)).table("runs").extract_command[0]
-    assert command == "spatialprobe fusion fuse models=oracle+position dataset=toy"
+    assert command == "spatialprobe fusion fuse model=oracle+position dataset=toy"
     print_ = digest(fingerprint)
     choices = Choices(grid="4x4", layers=["5", "all"])
     record = ViewRecord("oracle+position", "toy", ("", ""), make_recipe("lnconcat"), choices, (), fingerprint, print_)

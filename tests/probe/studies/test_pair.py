@@ -32,7 +32,7 @@ def test_the_table_has_every_control_and_says_what_is_lacking(lab: Lab, capsys: 
     lab.store("qwen3-vl-2b-random", spec_of("llm", block=22, channels=8, untrained=True), seed=1)
     lab.store("internvl3-1b", spec_of("llm", block=20, channels=8))
     lab.store("position", spec_of("position", block=None, channels=3))
-    words = ["models=wan-t2v-1.3b qwen3-vl-2b", "dataset=toy", f"root={lab.root}", "probe=profile=smoke seeds=0,1"]
+    words = ["model=wan-t2v-1.3b qwen3-vl-2b", "dataset=toy", f"root={lab.root}", "probe=profile=smoke seeds=0,1"]
     assert run("controls", *words) == 0
     printed = capsys.readouterr().out
     script = (lab.root / "features" / "toy" / "wan-t2v-1.3b+qwen3-vl-2b" / "controls.sh").read_text(encoding="utf-8")
@@ -65,7 +65,7 @@ def test_sources_without_an_untrained_twin_get_no_row_for_it(lab: Lab, capsys: p
     lab.store("oracle-depth-rays", spec_of("oracle", block=None, channels=12))
     lab.store("qwen3-vl-2b-tiny-random", spec_of("llm", block=5, channels=8, untrained=True))
     lab.store("position", spec_of("position", block=None, channels=3))
-    words = ["models=oracle-depth-rays qwen3-vl-2b-tiny-random", "dataset=toy", f"root={lab.root}"]
+    words = ["model=oracle-depth-rays qwen3-vl-2b-tiny-random", "dataset=toy", f"root={lab.root}"]
     assert run("controls", *words) == 0
     printed = capsys.readouterr().out
     assert "same width, noise for oracle-depth-rays" in printed
@@ -74,7 +74,7 @@ def test_sources_without_an_untrained_twin_get_no_row_for_it(lab: Lab, capsys: p
 
 def test_unknown_variants_are_refused_before_anything_is_made(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     lab.pair()
-    assert run("controls", "models=vgm vlm", "dataset=toy", f"root={lab.root}", "variants=l2,zscor") == 2
+    assert run("controls", "model=vgm vlm", "dataset=toy", f"root={lab.root}", "variants=l2,zscor") == 2
     assert "did you mean zscore" in capsys.readouterr().err
     assert not (lab.root / "features" / "toy" / "vgm+vlm").exists()
 
@@ -87,12 +87,12 @@ def test_wrong_options_of_the_probes_are_reported_before_one_trains(
 ) -> None:
     monkeypatch.setattr(pair, "train", lambda run: pytest.fail("trained"))
     lab.pair()
-    options = ["models=vgm vlm", "dataset=toy", f"root={lab.root}", "variants=l2", "run=true"]
+    options = ["model=vgm vlm", "dataset=toy", f"root={lab.root}", "variants=l2", "run=true"]
     assert run("controls", *options, f"probe=profile=debug {word}") == 2
     assert message in capsys.readouterr().err
 
 
 def test_a_table_needs_a_pair(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     lab.pair()
-    assert run("controls", "models=vgm", "dataset=toy", f"root={lab.root}") == 2
+    assert run("controls", "model=vgm", "dataset=toy", f"root={lab.root}") == 2
     assert "made for a pair" in capsys.readouterr().err

@@ -39,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def controls(root: Path, *words: str) -> int:
-    options = [f"models={PAIR.replace('+', ' ')}", "dataset=toy", "task=instance", f"root={root}", f"probe={PROBE}"]
+    options = [f"model={PAIR.replace('+', ' ')}", "dataset=toy", "task=instance", f"root={root}", f"probe={PROBE}"]
     return main("probe", "", VERBS, ["controls", *options, *words])
 
 
