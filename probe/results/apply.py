@@ -16,7 +16,6 @@ from data.dataset.reader import PreparedDataset
 from fusion.opening import open_source
 from probe.config import EvaluateConfig, PredictConfig, empty_run
 from probe.inputs.inputs import Inputs, Layer, check_clips, open_dataset
-from probe.inputs.matching import Match
 from probe.metrics.scores import Scores
 from probe.results import results
 from probe.results.write import draw, write_tables
@@ -24,7 +23,7 @@ from probe.task import load_task
 from probe.train.device import resolve_device
 from probe.train.member import Member
 from probe.train.plan import RunPlan
-from probe.train.run_folder import folder_of, load_checkpoint
+from probe.train.run_folder import folder_of
 from probe.train.session import Session
 
 
@@ -120,8 +119,6 @@ class _Applied:
         self.plan = RunPlan(changed, 0, bool(result["control"]), {"array": array.name})
         self.name = dataset.name
         self.session = Session(changed, self.inputs, resolve_device(config.device), home=home)
-        if how.match.width:
-            self.session.matches[0] = kept_projection(how.match.grid, self.folder, result["run_id"])
         self.member: Member = self.session.member(self.plan, folder=self.folder, run_id=result["run_id"])
         self.member.load_best()
         rooms = dataset.clips["group_id"].to_dict()
@@ -131,12 +128,6 @@ class _Applied:
         """Return the scores of some clips."""
         data = self.session.data(self.inputs.layers, self.plan.control)
         return self.session.scores([self.member], data, clips, full=True, among=self.clips)[0]
-
-
-def kept_projection(grid: list[int], folder: Path, run_id: str) -> Match:
-    """Return the matching of a finished run, with the projection that it was trained with; nothing is fitted again."""
-    state = load_checkpoint(folder / "best.ckpt", run_id)["match"]
-    return Match((grid[0], grid[1]) if grid else None, state["mean"], state["matrix"])
 
 
 def open_home(root: str | None, result: dict[str, Any]) -> PreparedDataset:

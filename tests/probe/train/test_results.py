@@ -86,15 +86,15 @@ def test_evaluate_reproduces_the_report_and_keeps_it(trained: Path, configure: C
 
 
 def test_evaluate_uses_the_projection_of_training(
-    artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+    own_artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (result,) = train(configure(artifacts, "tagging", match__width=3, resamples=20))
+    (result,) = train(configure(own_artifacts, "tagging", model="speckle@pca3", resamples=20))
 
     def refit(*given: Any) -> None:
         raise AssertionError("the clips of the split may be too few to fit a projection")
 
-    monkeypatch.setattr("probe.inputs.matching._principal", refit)
-    again = evaluate(options(EvaluateConfig, artifacts, run=result["run_id"]))
+    monkeypatch.setattr("fusion.views.fit.Fitter._pca", refit)
+    again = evaluate(options(EvaluateConfig, own_artifacts, run=result["run_id"]))
     assert again["metrics"] == result["report"]
 
 
