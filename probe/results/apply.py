@@ -40,7 +40,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     Raises:
         MissingError: no such run, or clips without features or ground truth.
-        ConfigError: the dataset has other classes than the run.
+        ConfigError: the dataset has other classes than the run, or its features are fitted on it.
     """
     result = results.find_run(config.root, config.run)
     applied = _Applied(config, result)
@@ -72,6 +72,7 @@ def predict(config: PredictConfig) -> Path:
 
     Raises:
         MissingError: no such run or clip, or clips without features or ground truth.
+        ConfigError: as in `evaluate`.
     """
     result = results.find_run(config.root, config.run)
     applied = _Applied(config, result)
@@ -106,6 +107,14 @@ class _Applied:
         dataset = open_dataset(config.root, config.dataset or store.dataset, store)
         array = store.array(result["array"])
         home = None if not elsewhere else open_home(config.root, result)
+        if elsewhere and "training_clips" in store.fingerprint:
+            raise ConfigError(
+                f"{store.source} is fitted on training clips, here on others than those of the run",
+                expected=f"dataset={result['dataset']}",
+                found=f"dataset={config.dataset}",
+                where=store.where,
+                fix="leave out dataset=, or train on features that need no fit, such as a@random<width>",
+            )
         if home is not None and home.class_names != dataset.class_names and task.classes:
             raise ConfigError(
                 "this dataset has other classes than the run",
