@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +108,16 @@ def _clean(value: Any) -> Any:
 
 
 def find_run(root: str | None, run: str) -> dict[str, Any]:
-    """Return the result of the finished run whose id begins with `run`.
+    """Return the result of the finished run whose id begins with `run`; errors of `find_id`."""
+    return read(result_file(root, find_id([path.stem for path in results_path(root).glob("*.json")], run, root)))
+
+
+def find_id(known: Sequence[str], run: str, root: str | None) -> str:
+    """Return the one id among those of finished runs that begins with `run`.
 
     Raises:
         MissingError: there is none, or several; the message lists them.
     """
-    known = [path.stem for path in results_path(root).glob("*.json")]
     fitting = [run_id for run_id in known if run_id.startswith(run)]
     if len(fitting) != 1:
         raise MissingError(
@@ -122,4 +126,4 @@ def find_run(root: str | None, run: str) -> dict[str, Any]:
             found=", ".join(fitting) or None,
             fix=f"{commands.probe('runs', root=root)} lists them",
         )
-    return read(result_file(root, fitting[0]))
+    return fitting[0]

@@ -21,6 +21,7 @@ from probe.report.runs.stores import store_facts
 from probe.report.scores.entries import Entry
 from probe.report.scores.paired import ALPHA, Paired, paired
 from probe.report.scores.scoring import report_clips, score
+from probe.results.results import find_id
 from probe.task import load_task
 
 SELECTORS = ("task", "model", "dataset", "store", "layers", "noise", "depth", "profile", "seed", "plan", "fraction")
@@ -129,15 +130,8 @@ def find_side(runs: Sequence[Run], text: str, root: str | None) -> list[Run]:
         ConfigError: an unknown key, or runs that differ in more than the seed fit.
     """
     if "=" not in text:
-        fitting = [run for run in runs if run.run_id.startswith(text)]
-        if len(fitting) != 1:
-            raise MissingError(
-                f"{'several finished runs fit' if fitting else 'no finished run'} {text!r}",
-                where=results_path(root),
-                found=", ".join(run.run_id for run in fitting) or None,
-                fix=f"{commands.probe('runs', root=root)} lists them",
-            )
-        return fitting
+        named = find_id([run.run_id for run in runs], text, root)
+        return [run for run in runs if run.run_id == named]
     wanted = dict(part.strip().partition("=")[::2] for part in text.split(","))
     for key in wanted:
         if key not in SELECTORS:

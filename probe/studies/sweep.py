@@ -16,7 +16,7 @@ import torch
 
 from configs.console import Progress, get_logger
 from configs.jobs import run_jobs
-from configs.machine import available_cores
+from configs.machine import available_cores, visible_devices
 from probe.config import RunConfig, SweepConfig
 from probe.results import results
 from probe.results.results import rounds_logged
@@ -106,11 +106,8 @@ def _workers_of(cluster: str) -> int:
 
 
 def _gpus(device: str) -> list[str]:
-    """Return the GPUs that `device=` leaves to choose from."""
-    found = resolve_device(device)
-    if found.type != "cuda" or ":" in str(found):
-        return []
-    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    """Return the GPUs that `device=` means."""
+    return [name for name in visible_devices(device) if name != "cpu"]
 
 
 def _distribute(config: SweepConfig, planned: Planned, jobs: Sequence[Sequence[RunPlan]]) -> dict[str, str]:
