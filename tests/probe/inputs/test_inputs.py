@@ -15,7 +15,7 @@ from data.prepare.prepare import prepare
 from probe.inputs.inputs import RememberingDataset, open_inputs, prefix
 from probe.train.train import train
 from tests.data.toy import Shape, ToySource
-from tests.probe.train.feature_stores import make_store, noise_maps
+from tests.dataset_stores import make_store, noise_maps
 
 Configure = Callable[..., Any]
 

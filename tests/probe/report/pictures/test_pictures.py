@@ -23,7 +23,7 @@ from probe.report.pictures.geometry import depth_block, scene_block
 from probe.report.pictures.instances import instance_block
 from probe.report.pictures.pca import pca_colours
 from probe.report.pictures.section import pictures_section
-from tests.probe.report.page.sample import SOURCES, run_id
+from tests.probe.report.sample import SOURCES, run_id
 
 
 def decode(uri: str) -> np.ndarray:

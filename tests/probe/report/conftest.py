@@ -12,8 +12,8 @@ from data.prepare.prepare import prepare
 from probe.report.contract import ReportData
 from probe.report.page.compose import build
 from tests.data.toy import Shape, ToySource
-from tests.probe.report.page.sample import BLOCKS, SOURCES, sample, write_runs
-from tests.probe.train.feature_stores import make_store, noise_maps
+from tests.dataset_stores import make_store, noise_maps
+from tests.probe.report.sample import BLOCKS, SOURCES, sample, write_runs
 
 SPLITS = ("train", "select", "report", "report")
 

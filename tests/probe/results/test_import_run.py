@@ -15,9 +15,8 @@ from probe.results.imports import import_checkpoint
 from probe.tasks.instance.head import InstanceProbe
 from probe.train.run_folder import load_checkpoint
 from probe.train.train import train
-from tests.probe.networks import options_of
+from tests.probe.networks import TINY, options_of
 from tests.probe.results.test_checkpoint_import import published_names, save
-from tests.probe.train.conftest import TINY
 
 
 def imported(root: Path, checkpoint: Path, **given: str) -> dict[str, Any]:

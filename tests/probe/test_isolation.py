@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 
 # As if the libraries weren't installed: neither their modules nor their metadata are found.
 BLOCKED = """

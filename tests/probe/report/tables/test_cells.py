@@ -146,7 +146,7 @@ def test_a_report_on_nothing_names_what_there_is(study: Any) -> None:
 
 
 def test_the_documentation_names_every_table() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "report.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "report.md").read_text(encoding="utf-8")
     listed = {name for line in page.splitlines() if line.startswith("| `") for name in re.findall(r"`(\w+)`", line)}
     assert listed == set(TABLES)
 

@@ -20,7 +20,7 @@ from extract.controls import oracle
 from probe.config import read_run
 from probe.inputs.inputs import RememberingDataset
 from probe.train.train import train
-from tests.probe.train.feature_stores import GROUPS, Maps, make_store, oracle_maps, position_maps
+from tests.dataset_stores import GROUPS, Maps, make_store, oracle_maps, position_maps
 
 HEADLINE = {"tagging": "map", "instance": "t_sr", "geometry": "abs_rel"}
 """What an ablation is measured by. T-mIoU stays near its ceiling without any one group: colours tell surfaces apart."""

@@ -22,7 +22,7 @@ from probe.report.build import build
 from probe.task import Metric, find_metric, known_metrics, load_task, task_names
 from probe.train.train import train
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = REPOSITORY / "docs" / "add-a-task.md"
 
 
