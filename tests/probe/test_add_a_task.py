@@ -214,7 +214,8 @@ def test_a_wrong_label_column_does_not_disturb_other_tasks(
 
     write_task(('label_column="has_depth"', 'label_column="has_brightness"'))
     dataset = RememberingDataset(artifacts / "datasets" / "toy")
-    monkeypatch.setitem(dataset.clips, "has_tags", False)
+    clips: Any = dataset.clips
+    monkeypatch.setitem(clips, "has_tags", False)
     with pytest.raises(MissingError, match="no clip of this dataset has ground truth for tagging") as caught:
         check_truth(dataset, load_task("tagging"))
     assert caught.value.found == "ground truth for geometry, instance"

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from configs.errors import ConfigError, DatasetError
+from probe.metrics.arrays import FloatArray, IntArray
 from probe.metrics.comparison import holm, paired_difference, paired_resamples
+from probe.metrics.score import Variant
 from probe.metrics.statistics import Resamples, bootstrap_mean
 from probe.tasks.tagging.evaluation import TaggingEvaluator
 from probe.tasks.tagging.metrics import average_precision, tagging_score
 from tests.probe.oracles import resampled
 
 
-def rooms(seed: int, n_rooms: int = 20, per_room: int = 3, spread: float = 1.0):
+def rooms(seed: int, n_rooms: int = 20, per_room: int = 3, spread: float = 1.0) -> tuple[FloatArray, IntArray]:
     rng = np.random.default_rng(seed)
     groups = np.repeat(np.arange(n_rooms), per_room)
     return spread * rng.normal(size=n_rooms)[groups] + 0.1 * rng.normal(size=len(groups)), groups
@@ -88,7 +91,7 @@ def test_statistic_that_is_no_mean() -> None:
     better = logits + 2.0 * labels
     groups = np.repeat(np.arange(20), 3)
 
-    def mean_ap(scores):
+    def mean_ap(scores: FloatArray) -> Callable[[IntArray], float]:
         return lambda index: float(np.nanmean(average_precision(labels[index], scores[index])))
 
     draws, everyone = Resamples.draw(groups, 100, 0.95, 0), np.arange(60)
@@ -111,7 +114,7 @@ def test_few_rooms_bound_the_p_value_of_resamples() -> None:
 
 
 @pytest.mark.parametrize("variant", ["standard", "paper"])
-def test_scores_of_a_split_are_resampled_as_one_by_one(variant: str) -> None:
+def test_scores_of_a_split_are_resampled_as_one_by_one(variant: Variant) -> None:
     """The intervals of results against a loop over resamples, each scored on repeated clips."""
     rng = np.random.default_rng(1)
     labels, logits, rates = rng.random((24, 5)) < 0.4, rng.normal(size=(24, 5)), np.linspace(0.1, 0.9, 5)
@@ -122,9 +125,11 @@ def test_scores_of_a_split_are_resampled_as_one_by_one(variant: str) -> None:
     found = evaluator.finish().summary({f"clip{i}": room for i, room in enumerate(rooms)}, 60, seed=3)
     whole = tagging_score(labels, logits, rates, variant=variant).values
     for key, value in whole.items():
-        samples = resampled(
-            lambda i, key=key: tagging_score(labels[i], logits[i], rates, variant=variant).values[key], rooms, 60, 3
-        )
+
+        def of(i: IntArray, key: str = key) -> float:
+            return tagging_score(labels[i], logits[i], rates, variant=variant).values[key]
+
+        samples = resampled(of, rooms, 60, 3)
         expected = np.percentile(samples[~np.isnan(samples)], (2.5, 97.5))
         assert found[key]["value"] == value
         assert (found[key]["low"], found[key]["high"]) == pytest.approx(tuple(expected), abs=1e-9)

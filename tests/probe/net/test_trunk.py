@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -9,11 +10,12 @@ from torch import Tensor
 from configs.errors import ConfigError
 from probe.net.config import TrunkConfig
 from probe.net.trunk import SAVED_PER_TOKEN, Trunk
+from tests.probe.gradients import gradient
 
 SMALL = TrunkConfig(width=32, depth=2, heads=4, dropout=0.0, layer_scale=0.5)
 
 
-def make(grid: tuple[int, int] = (3, 4), channels: int = 10, **changes: object) -> Trunk:
+def make(grid: tuple[int, int] = (3, 4), channels: int = 10, **changes: Any) -> Trunk:
     return Trunk(channels, grid, dataclasses.replace(SMALL, **changes))
 
 
@@ -46,6 +48,7 @@ def test_view_time_starts_silent_and_then_tells_views_apart() -> None:
     features = torch.randn(1, 4, 3, 4, 10)
     order, times = torch.tensor([0, 2, 1, 3]), torch.tensor([[0.0, 5.0, 9.0, 30.0]])
     torch.testing.assert_close(trunk(features, view_times=times)[0], trunk(features)[0])
+    assert trunk.view_time is not None
     torch.nn.init.normal_(trunk.view_time.proj.weight)
     straight = trunk(features, view_times=times)[0]
     assert not torch.allclose(trunk(features[:, order], view_times=times)[0], straight[:, order], atol=1e-3)
@@ -92,8 +95,8 @@ def test_autocast_keeps_the_residual_stream_in_float32() -> None:
 
 def gradients(trunk: Trunk, features: Tensor) -> list[Tensor]:
     trunk.zero_grad()
-    trunk(features)[0].square().mean().backward()
-    return [parameter.grad.clone() for parameter in trunk.parameters()]
+    torch.autograd.backward(trunk(features)[0].square().mean())
+    return [gradient(parameter).clone() for parameter in trunk.parameters()]
 
 
 def test_recomputation_changes_nothing() -> None:
@@ -155,7 +158,7 @@ def test_a_gate_takes_the_place_of_the_projection(input_norm: str) -> None:
     trunk.gate((6, 4))
     assert trunk.input_proj is not plain
     features = torch.randn(2, 3, 3, 4, 10)
-    trunk(features)[0].square().mean().backward()
+    torch.autograd.backward(trunk(features)[0].square().mean())
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in trunk.input_proj.parameters())
     trunk.eval()
     flat = features.flatten(0, 1).flatten(1, 2)

@@ -216,8 +216,8 @@ def write_runs(root: Path, clip_ids: list[str]) -> None:
             cameras[1:, :, 3] += noise
             row = {"shape": list(depth.shape), "depth": depth.reshape(-1).tolist()}
             depths.append({**common, **row, "world_to_camera": cameras.reshape(-1).tolist()})
-            points = truth.points[truth.depth > 0]
-            points = points + noise * random.standard_normal(points.shape)
+            points = truth.points[truth.depth > 0].astype(np.float64)
+            points += noise * random.standard_normal(points.shape)
             colours = np.tile(np.array([200, 120, 40], np.uint8), (len(points), 1))
             write_ply(folder / "points" / f"{clip_id}-predicted.ply", points, colours)
         for task, rows in (("instance", clusters), ("geometry", depths)):

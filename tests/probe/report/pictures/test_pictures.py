@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from configs.errors import CorruptionError, MissingError
 from data.dataset.reader import PreparedDataset
+from fusion.opening import open_source
 from probe.pictures import write_ply
 from probe.report.contract import ReportData
 from probe.report.page.document import Gallery, Missing, Scene
@@ -30,7 +32,7 @@ def decode(uri: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("RGB"))
 
 
-def unpack(cloud: dict) -> tuple[np.ndarray, np.ndarray]:
+def unpack(cloud: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     places = np.frombuffer(base64.b64decode(cloud["positions"]), "<u2").reshape(-1, 3) / 65535
     low, high = np.array(cloud["low"]), np.array(cloud["high"])
     colours = np.frombuffer(base64.b64decode(cloud["colours"]), np.uint8).reshape(-1, 3)
@@ -185,16 +187,12 @@ def test_points_that_were_not_kept_are_named_with_the_command(
 
 
 def test_one_missing_store_does_not_hide_the_others(report: ReportData, monkeypatch: pytest.MonkeyPatch) -> None:
-    from probe.report.pictures import features
-
-    opened = features.open_source
-
     def missing(root: object, dataset: str, source: str, store: str) -> object:
         if source == "position":
             raise MissingError("no feature store", fix="spatialprobe extract run model=position")
-        return opened(root, dataset, source, store)  # type: ignore[arg-type]
+        return open_source(root, dataset, source, store)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(features, "open_source", missing)
+    monkeypatch.setattr("probe.report.pictures.features.open_source", missing)
     section = pictures_section(report, Sources(report))
     gallery = next(b for b in section.blocks if isinstance(b, Gallery) and b.title == "Features")
     assert len(gallery.strips) == len(SOURCES) - 1

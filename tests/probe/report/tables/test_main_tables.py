@@ -29,7 +29,7 @@ FLAT = [0.2, 0.3] * 3
 
 
 def rows(data: Any, origin: str) -> pd.DataFrame:
-    table = data.table("main")
+    table: pd.DataFrame = data.table("main")
     return table[table.origin == origin]
 
 
@@ -221,7 +221,7 @@ def test_the_command_of_features_names_their_noise_level_in_full_and_their_grid(
 
 
 def test_the_command_of_a_fusion_has_the_options_of_its_record(study: Any) -> None:
-    fingerprint = {"parents": [], "fusion": {}}
+    fingerprint: dict[str, Any] = {"parents": [], "fusion": {}}
     study.per_clip("instance", "oracle+position", {"t_miou": FLAT}, store=fingerprint, tap="fused")
     command = build(str(study.root)).table("runs").extract_command[0]
     assert command == "spatialprobe fusion fuse model=oracle+position dataset=toy"

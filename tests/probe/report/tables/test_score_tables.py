@@ -26,7 +26,8 @@ def score(data: Any, source: str, metric: str) -> pd.Series:
     table = data.table("scores")
     rows = table[(table.source == source) & (table.metric == metric)]
     assert len(rows) == 1
-    return rows.iloc[0]
+    row: pd.Series = rows.iloc[0]
+    return row
 
 
 def test_seeds_are_averaged_clip_by_clip_before_resampling(study: Any) -> None:

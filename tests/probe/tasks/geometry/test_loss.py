@@ -17,6 +17,7 @@ from probe.tasks.geometry.loss import (
     geometry_loss,
     gradient_term,
 )
+from tests.probe.gradients import gradient
 
 PAPER = GeometryLossConfig(form="paper")
 STANDARD = GeometryLossConfig(form="standard")
@@ -122,15 +123,15 @@ def test_paper_clamp_takes_the_gradient_and_standard_keeps_it() -> None:
     for q, error, loss, slope in ((30.0, 5.0, 100.0, 0.0), (3.0, 5.0, 15.0, 3.0), (1.0, 500.0, 100.0, 0.0)):
         x = torch.full_like(target, error).requires_grad_()
         value = dense_paper(x, target, q * ones, ones)
-        value.backward()
-        assert (value.item(), float(x.grad)) == (pytest.approx(loss), slope)
+        torch.autograd.backward(value)
+        assert value.item() == pytest.approx(loss) and float(gradient(x)) == slope
     for q, error in ((30.0, 5.0), (1.0, 1e4)):
         x = torch.full_like(target, error).requires_grad_()
-        dense_standard(x, target, q * ones, ones, robust="huber", delta=0.1).backward()
-        assert float(x.grad) == pytest.approx(1.0)
+        torch.autograd.backward(dense_standard(x, target, q * ones, ones, robust="huber", delta=0.1))
+        assert float(gradient(x)) == pytest.approx(1.0)
         x = torch.full_like(target, error).requires_grad_()
-        dense_standard(x, target, q * ones, ones, robust="log1p", delta=0.1).backward()
-        assert float(x.grad) == pytest.approx(1 / (0.1 + error), rel=1e-4)
+        torch.autograd.backward(dense_standard(x, target, q * ones, ones, robust="log1p", delta=0.1))
+        assert float(gradient(x)) == pytest.approx(1 / (0.1 + error), rel=1e-4)
 
 
 @pytest.mark.parametrize("robust", ["huber", "log1p"])
@@ -171,9 +172,9 @@ def test_standard_ignores_unknown_pixels_and_poses() -> None:
     spoiled["pose"][0, 2] = float("nan")
     found = geometry_loss(outputs, spoiled, STANDARD)["loss"]
     torch.testing.assert_close(found, expected)
-    found.backward()
-    assert all(value.grad.isfinite().all() for value in outputs.values())
-    assert (outputs["depth"].grad[:, :, :2] == 0).all()
+    torch.autograd.backward(found)
+    assert all(gradient(value).isfinite().all() for value in outputs.values())
+    assert (gradient(outputs["depth"])[:, :, :2] == 0).all()
 
 
 def test_standard_camera() -> None:
@@ -195,11 +196,11 @@ def test_standard_camera() -> None:
 
 def test_standard_camera_keeps_a_gradient_far_away() -> None:
     steps = torch.full((4, 1, 2, 9), 1e4, requires_grad=True)
-    camera_standard(steps, torch.zeros(1, 2, 9), delta=0.05).backward()
-    assert (steps.grad[:, 0, 1, :3] > 0).all()
+    torch.autograd.backward(camera_standard(steps, torch.zeros(1, 2, 9), delta=0.05))
+    assert (gradient(steps)[:, 0, 1, :3] > 0).all()
     paper = torch.full((4, 1, 2, 9), 1e4, requires_grad=True)
-    camera_paper(paper, torch.zeros(1, 2, 9)).backward()
-    assert (paper.grad == 0).all()
+    torch.autograd.backward(camera_paper(paper, torch.zeros(1, 2, 9)))
+    assert (gradient(paper) == 0).all()
 
 
 @pytest.mark.parametrize("config", [PAPER, STANDARD])
@@ -218,8 +219,8 @@ def test_all_depths_unknown(config: GeometryLossConfig) -> None:
     targets["mask"][:] = False
     none = geometry_loss(outputs, targets, config)
     assert none["depth"].item() == none["points"].item() == 0.0
-    none["loss"].backward()
-    assert all(value.grad.isfinite().all() for value in outputs.values())
+    torch.autograd.backward(none["loss"])
+    assert all(gradient(value).isfinite().all() for value in outputs.values())
 
 
 @pytest.mark.parametrize("config", [PAPER, STANDARD])

@@ -23,7 +23,7 @@ def test_quaternions_of_all_rotations() -> None:
     expected = rotations.as_quat()
     sign = np.sign((found.detach().numpy() * expected).sum(axis=-1, keepdims=True))
     np.testing.assert_allclose(sign * found.detach().numpy(), expected, atol=1e-9)
-    found.sum().backward()
+    torch.autograd.backward(found.sum())
     assert matrices.grad is not None and matrices.grad.abs().max() < 10  # no branch divides by nearly nothing
 
 

@@ -8,10 +8,18 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 
 from configs.errors import DatasetError, NonFiniteError
+from probe.metrics.arrays import FloatArray, IntArray
 from probe.tasks.instance.clustering import cluster_cells, count_clusters, score_embeddings, upsample_labels
 
 
-def blobs(seed: int = 0, *, classes: int = 5, spread: float = 0.05, shape=(2, 12, 16), dims: int = 32):
+def blobs(
+    seed: int = 0,
+    *,
+    classes: int = 5,
+    spread: float = 0.05,
+    shape: tuple[int, int, int] = (2, 12, 16),
+    dims: int = 32,
+) -> tuple[FloatArray, IntArray]:
     rng = np.random.default_rng(seed)
     centres = rng.normal(size=(classes, dims))
     owner = rng.integers(0, classes, shape)

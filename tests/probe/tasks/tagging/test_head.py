@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from configs.errors import ConfigError, MissingError, NonFiniteError
 from probe.tasks.tagging.config import TaggerConfig
 from probe.tasks.tagging.head import TaggingHead, load_class_embeddings
+from tests.probe.gradients import gradient
 
 SMALL = TaggerConfig(width=16, layers=2, heads=2, dropout=0.1)
 
@@ -25,11 +27,13 @@ def test_equals_a_decoder_written_out() -> None:
         wq, wk, wv = layer.in_proj_weight.chunk(3)
         bq, bk, bv = layer.in_proj_bias.chunk(3)
         parts = [F.linear(q, wq, bq), F.linear(kv, wk, bk), F.linear(kv, wv, bv)]
-        q, k, v = (part.unflatten(-1, (2, 8)).transpose(1, 2) for part in parts)
+        q, k, v = (part.view(*part.shape[:-1], 2, 8).transpose(1, 2) for part in parts)
         weights = (q @ k.transpose(-1, -2) / 8**0.5).softmax(-1)
-        return layer.out_proj((weights @ v).transpose(1, 2).flatten(2))
+        found: torch.Tensor = layer.out_proj((weights @ v).transpose(1, 2).flatten(2))
+        return found
 
-    for layer in head.layers:
+    layers: Any = head.layers
+    for layer in layers:
         normed = layer.norm1(x)
         x = x + attend(layer.self_attn, normed, normed)
         x = x + attend(layer.multihead_attn, layer.norm2(x), memory)
@@ -40,7 +44,8 @@ def test_equals_a_decoder_written_out() -> None:
 
 def test_dropout_spares_the_attention_residuals() -> None:
     head = TaggingHead(24, 5, SMALL)
-    for layer in head.layers:
+    layers: Any = head.layers
+    for layer in layers:
         assert (layer.dropout1.p, layer.dropout2.p) == (0.0, 0.0)
         assert (layer.self_attn.dropout, layer.multihead_attn.dropout, layer.dropout.p, layer.dropout3.p) == (0.1,) * 4
 
@@ -61,8 +66,8 @@ def test_class_embeddings_are_fixed_and_saved() -> None:
     head = TaggingHead(24, 5, dataclasses.replace(SMALL, queries="embeddings"), rows)
     assert "class_embeddings" in head.state_dict()
     assert "class_embeddings" not in dict(head.named_parameters())
-    head(torch.randn(2, 7, 24)).sum().backward()
-    assert head.query_proj.weight.grad.abs().sum() > 0
+    torch.autograd.backward(head(torch.randn(2, 7, 24)).sum())
+    assert gradient(head.query_proj.weight).abs().sum() > 0
 
 
 def test_embeddings_are_asked_for() -> None:

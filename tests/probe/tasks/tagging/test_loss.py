@@ -8,6 +8,7 @@ import torch
 from configs.errors import ConfigError
 from probe.tasks.tagging.config import TaggingLossConfig
 from probe.tasks.tagging.loss import asymmetric_paper, asymmetric_standard, tagging_loss
+from tests.probe.gradients import gradient
 
 
 def naive(logits: torch.Tensor, labels: torch.Tensor, gn: float, gp: float, clip: float) -> float:
@@ -38,8 +39,8 @@ def test_standard_is_the_same_number_per_class_away_from_saturation(gn: float, g
 def slope(form: str, logit: float, label: int) -> float:
     logits = torch.tensor([[logit]], requires_grad=True)
     config = TaggingLossConfig(form=form)
-    tagging_loss({"logits": logits}, {"labels": torch.tensor([[label]])}, config)["loss"].backward()
-    return float(logits.grad)
+    torch.autograd.backward(tagging_loss({"logits": logits}, {"labels": torch.tensor([[label]])}, config)["loss"])
+    return float(gradient(logits))
 
 
 def test_confident_mistakes() -> None:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from configs.errors import ConfigError, DatasetError
+from probe.metrics.arrays import BoolArray, FloatArray
+from probe.metrics.score import Variant
 from probe.tasks.geometry.metrics.clip import ClipGeometry, confidence_mask, geometry_score
 from probe.tasks.geometry.metrics.depth import DEPTH_KEYS, depth_score
-from probe.tasks.geometry.metrics.points import align_similarity, point_distances, pointmap_score
+from probe.tasks.geometry.metrics.points import Similarity, align_similarity, point_distances, pointmap_score
 
-VARIANTS = ("paper", "standard")
-
-
-def rotations(count: int, seed: int) -> np.ndarray:
-    return Rotation.random(count, random_state=np.random.RandomState(seed)).as_matrix()
+VARIANTS: tuple[Variant, ...] = ("paper", "standard")
 
 
-def clip(seed: int = 0, shape: tuple[int, int, int] = (3, 8, 9), noise: float = 0.1):
+def rotations(count: int, seed: int) -> FloatArray:
+    return np.asarray(Rotation.random(count, random_state=np.random.RandomState(seed)).as_matrix())
+
+
+def clip(
+    seed: int = 0, shape: tuple[int, int, int] = (3, 8, 9), noise: float = 0.1
+) -> tuple[FloatArray, FloatArray, FloatArray]:
     rng = np.random.default_rng(seed)
     truth = rng.normal(size=(*shape, 3))
     prediction = truth + noise * rng.normal(size=truth.shape)
@@ -28,7 +33,7 @@ def clip(seed: int = 0, shape: tuple[int, int, int] = (3, 8, 9), noise: float = 
     return prediction, truth, confidence
 
 
-def umeyama_twin(x: np.ndarray, y: np.ndarray):
+def umeyama_twin(x: FloatArray, y: FloatArray) -> tuple[float, FloatArray, FloatArray]:
     """Umeyama (1991), equations 34 to 43, point by point."""
     n = len(x)
     mean_x, mean_y = sum(x) / n, sum(y) / n
@@ -43,27 +48,33 @@ def umeyama_twin(x: np.ndarray, y: np.ndarray):
     return scale, rotation, mean_y - scale * rotation @ mean_x
 
 
-def pointmap_twin(prediction, truth, confidence, mask, usable, variant):
+def pointmap_twin(
+    prediction: FloatArray,
+    truth: FloatArray,
+    confidence: FloatArray,
+    mask: BoolArray,
+    usable: BoolArray,
+    variant: Variant,
+) -> float:
     chosen = [p for p in np.ndindex(mask.shape) if mask[p]]
-    scale, rotation, translation = 1.0, np.eye(3), np.zeros(3)
+    alignment: tuple[float, FloatArray, FloatArray] = 1.0, np.eye(3), np.zeros(3)
     if len(chosen) >= 3:
-        scale, rotation, translation = umeyama_twin(
-            np.array([prediction[p] for p in chosen]), np.array([truth[p] for p in chosen])
-        )
+        alignment = umeyama_twin(np.array([prediction[p] for p in chosen]), np.array([truth[p] for p in chosen]))
     elif variant == "standard":
         return math.nan
+    scale, rotation, translation = alignment
     weighted, total = 0.0, 1e-6 if variant == "paper" else 0.0
     for p in np.ndindex(mask.shape):
         if usable[p]:
             error = math.dist(scale * rotation @ prediction[p] + translation, truth[p])
-            weighted += confidence[p] * error
-            total += confidence[p]
+            weighted += float(confidence[p]) * error
+            total += float(confidence[p])
     return weighted / total
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("seed", range(5))
-def test_pointmap_error_equals_its_twin(seed: int, variant: str) -> None:
+def test_pointmap_error_equals_its_twin(seed: int, variant: Variant) -> None:
     prediction, truth, confidence = clip(seed, noise=0.5)
     usable = np.random.default_rng(seed).random(confidence.shape) < 0.8
     mask = confidence_mask(confidence, usable, variant=variant)
@@ -75,11 +86,12 @@ def test_pointmap_error_equals_its_twin(seed: int, variant: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("seed", range(4))
-def test_alignment_recovers_a_similarity(seed: int, variant: str) -> None:
+def test_alignment_recovers_a_similarity(seed: int, variant: Variant) -> None:
     rng = np.random.default_rng(seed)
     source = rng.normal(size=(50, 3))
     scale, rotation, shift = float(rng.uniform(0.1, 9)), rotations(1, seed)[0], rng.normal(size=3)
     found = align_similarity(source, scale * source @ rotation.T + shift, variant=variant)
+    assert isinstance(found, Similarity)
     tolerance = 1e-10 if variant == "standard" else 1e-4
     assert found.scale == pytest.approx(scale, rel=tolerance)
     np.testing.assert_allclose(found.rotation, rotation, atol=tolerance)
@@ -93,6 +105,7 @@ def test_alignment_equals_umeyama_and_scipy(seed: int) -> None:
     if seed % 2:  # a mirror image: the best orthogonal map would be a reflection
         y = x * [1, 1, -1] + 0.1 * y
     found = align_similarity(x, y)
+    assert isinstance(found, Similarity)
     scale, rotation, translation = umeyama_twin(x, y)
     np.testing.assert_allclose(found.rotation, rotation, atol=1e-9)
     assert np.linalg.det(found.rotation) == pytest.approx(1.0)
@@ -106,6 +119,7 @@ def test_points_in_a_plane_are_fine() -> None:
     x = np.random.default_rng(0).normal(size=(30, 3)) * [1, 1, 0]
     rotation = rotations(1, 3)[0]
     found = align_similarity(x, 2 * x @ rotation.T)
+    assert isinstance(found, Similarity)
     np.testing.assert_allclose(found(x), 2 * x @ rotation.T, atol=1e-9)
 
 
@@ -118,7 +132,7 @@ def test_points_in_a_plane_are_fine() -> None:
     ],
     ids=["one point", "a line", "a line in float32"],
 )
-def test_degenerate_clouds_have_no_alignment(points: np.ndarray) -> None:
+def test_degenerate_clouds_have_no_alignment(points: FloatArray) -> None:
     target = np.random.default_rng(0).normal(size=(9, 3))
     assert align_similarity(points, target) == "points leave the alignment open"
     assert align_similarity(target, points) == "points leave the alignment open"
@@ -128,6 +142,7 @@ def test_mirror_image_without_a_preferred_axis_has_no_alignment() -> None:
     corners = np.concatenate([np.eye(3), -np.eye(3)])
     assert align_similarity(corners, corners * [1, 1, -1]) == "points leave the alignment open"
     found = align_similarity(corners, corners * [3, 2, -1])  # the shortest axis is the one to give up
+    assert isinstance(found, Similarity)
     np.testing.assert_allclose(found.rotation, np.eye(3), atol=1e-9)
 
 
@@ -161,7 +176,7 @@ def test_too_few_points_to_align() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_points_without_meaning(variant: str) -> None:
+def test_points_without_meaning(variant: Variant) -> None:
     prediction, truth, confidence = clip()
     usable = np.ones(confidence.shape, bool)
     mask = confidence_mask(confidence, usable, variant=variant)
@@ -204,9 +219,11 @@ def test_mask_keeps_the_top_quarter_of_the_clip() -> None:
     np.testing.assert_array_equal(confidence_mask(None, half), half)
 
 
-def depth_twin(p, g, variant, scale):
+def depth_twin(
+    prediction: FloatArray, truth: FloatArray, variant: Variant, scale: Literal["median", "none"]
+) -> list[float]:
     """One pixel after the other."""
-    p, g = [float(v) for v in p], [float(v) for v in g]
+    p, g = [float(v) for v in prediction], [float(v) for v in truth]
     if variant == "standard":
         p, g = [a for a, b in zip(p, g, strict=True) if b > 0], [b for b in g if b > 0]
     else:
@@ -214,7 +231,7 @@ def depth_twin(p, g, variant, scale):
     if not p:
         return [math.nan] * 8
 
-    def median(values):
+    def median(values: list[float]) -> float:
         ordered, n = sorted(values), len(values)
         low, high = ordered[(n - 1) // 2], ordered[n // 2]
         return low if variant == "paper" else (low + high) / 2
@@ -239,7 +256,7 @@ def depth_twin(p, g, variant, scale):
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("scale", ["median", "none"])
 @pytest.mark.parametrize("seed", range(6))
-def test_depth_family_equals_its_twin(seed: int, scale: str, variant: str) -> None:
+def test_depth_family_equals_its_twin(seed: int, scale: Literal["median", "none"], variant: Variant) -> None:
     rng = np.random.default_rng(seed)
     truth = rng.gamma(3.0, size=(2, 5, 6))
     prediction = truth * np.exp(0.4 * rng.normal(size=truth.shape)) * 3
@@ -262,7 +279,7 @@ def test_depth_agrees_with_scikit_learn() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_depth_is_blind_to_scale_and_perfect_is_zero(variant: str) -> None:
+def test_depth_is_blind_to_scale_and_perfect_is_zero(variant: Variant) -> None:
     truth = np.random.default_rng(0).gamma(3.0, size=(2, 4, 5))
     every = np.ones(truth.shape, bool)
     got = depth_score(7 * truth, truth, every, variant=variant)
@@ -291,7 +308,7 @@ def test_delta_is_strict() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_depth_without_meaning(variant: str) -> None:
+def test_depth_without_meaning(variant: Variant) -> None:
     truth = np.ones((1, 2, 2))
     none, every = np.zeros(truth.shape, bool), np.ones(truth.shape, bool)
     empty = depth_score(truth, truth, none, variant=variant)
@@ -308,7 +325,7 @@ def test_depth_without_meaning(variant: str) -> None:
         assert negative.values["abs_rel"] == pytest.approx(0.0, abs=1e-12)
 
 
-def random_geometry(seed: int = 0):
+def random_geometry(seed: int = 0) -> tuple[ClipGeometry, ClipGeometry, FloatArray]:
     prediction, truth, confidence = clip(seed)
     rng = np.random.default_rng(seed)
     depth = rng.gamma(3.0, size=confidence.shape)
@@ -317,7 +334,7 @@ def random_geometry(seed: int = 0):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_clip_in_one_call_equals_its_parts(variant: str) -> None:
+def test_a_clip_in_one_call_equals_its_parts(variant: Variant) -> None:
     predicted, true, confidence = random_geometry()
     got = geometry_score(predicted, true, confidence=confidence, frame_indices=np.array([0, 5, 40]), variant=variant)
     mask = confidence_mask(confidence, np.ones(confidence.shape, bool), variant=variant)
@@ -331,7 +348,7 @@ def test_a_clip_in_one_call_equals_its_parts(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_all_invalid_depth_leaves_only_the_pose(variant: str) -> None:
+def test_all_invalid_depth_leaves_only_the_pose(variant: Variant) -> None:
     predicted, true, confidence = random_geometry()
     got = geometry_score(
         predicted, true, confidence=confidence, valid=np.zeros(confidence.shape, bool), variant=variant
@@ -373,4 +390,4 @@ def test_bad_shapes_are_refused() -> None:
     with pytest.raises(DatasetError):
         geometry_score(predicted, true, confidence=confidence[1:])
     with pytest.raises(ConfigError):
-        geometry_score(predicted, true, variant="new")
+        geometry_score(predicted, true, variant="new")  # type: ignore[arg-type]

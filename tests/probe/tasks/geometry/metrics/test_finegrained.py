@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from configs.errors import DatasetError
+from probe.metrics.arrays import BoolArray, FloatArray
+from probe.metrics.score import Variant
 from probe.tasks.geometry.metrics.finegrained import depth_bin_errors, error_percentiles, frame_distance_errors
 
-VARIANTS = ("paper", "standard")
+VARIANTS: tuple[Variant, ...] = ("paper", "standard")
 
 
 def quantile_twin(values: list[float], q: float) -> float:
@@ -47,7 +49,7 @@ def summaries_twin(family: str, means: list[float]) -> dict[str, float]:
     }
 
 
-def random_errors(seed: int, shape: tuple[int, int, int] = (4, 5, 6)):
+def random_errors(seed: int, shape: tuple[int, int, int] = (4, 5, 6)) -> tuple[FloatArray, FloatArray, BoolArray]:
     rng = np.random.default_rng(seed)
     return rng.gamma(2.0, size=shape), rng.gamma(3.0, size=shape), rng.random(shape) < 0.4
 
@@ -98,7 +100,7 @@ def test_percentiles_equal_the_twin(seed: int) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("seed", range(4))
-def test_frame_distance_equals_the_twin(seed: int, variant: str) -> None:
+def test_frame_distance_equals_the_twin(seed: int, variant: Variant) -> None:
     distance, _, mask = random_errors(seed, (6, 3, 3))
     mask[2] = False
     frames = np.sort(np.random.default_rng(seed).choice(80, 6, replace=False))

@@ -13,7 +13,7 @@ from configs.errors import ConfigError, DatasetError, NonFiniteError
 from probe.metrics.score import Variant
 from probe.tasks.geometry.metrics.pose import POSE_KEYS, pair_errors, pose_auc, pose_score
 
-VARIANTS = ("paper", "standard")
+VARIANTS: tuple[Variant, ...] = ("paper", "standard")
 
 
 def poses(views: int, seed: int) -> np.ndarray:
@@ -32,7 +32,7 @@ def in_other_world(world_to_camera: np.ndarray, seed: int) -> np.ndarray:
     """The same cameras seen from another world frame: E G^-1 with a similarity G of scale 1."""
     frame = np.eye(4)
     frame[:3] = poses(1, seed)[0]
-    return homogeneous(world_to_camera)[:, :3] @ np.linalg.inv(frame)
+    return np.asarray(homogeneous(world_to_camera)[:, :3] @ np.linalg.inv(frame))
 
 
 def homogeneous(world_to_camera: np.ndarray) -> np.ndarray:
@@ -41,7 +41,7 @@ def homogeneous(world_to_camera: np.ndarray) -> np.ndarray:
     return full
 
 
-def twin(prediction: np.ndarray, truth: np.ndarray, variant: str) -> dict[str, float]:
+def twin(prediction: np.ndarray, truth: np.ndarray, variant: Variant) -> dict[str, float]:
     """Pairs one by one: quaternions, arc cosines, thresholds one by one."""
     e, f = homogeneous(prediction), homogeneous(truth)
     rotation, translation, static = [], [], []
@@ -78,7 +78,7 @@ def twin(prediction: np.ndarray, truth: np.ndarray, variant: str) -> dict[str, f
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("seed", range(8))
-def test_pose_metrics_equal_the_twin(seed: int, variant: str) -> None:
+def test_pose_metrics_equal_the_twin(seed: int, variant: Variant) -> None:
     truth = poses(5, seed)
     prediction = disturbed(truth, 3.0 * (seed + 1), seed)
     got = pose_score(prediction, truth, variant=variant)
@@ -102,7 +102,7 @@ def test_angles_equal_scipy(seed: int) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_perfect_poses_score_one(variant: str) -> None:
+def test_perfect_poses_score_one(variant: Variant) -> None:
     truth = poses(4, 0)
     got = pose_score(truth, truth, variant=variant)
     assert got.values == dict.fromkeys(POSE_KEYS, 1.0)
@@ -197,7 +197,7 @@ def test_area_without_pairs() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_one_view_has_no_pairs(variant: str) -> None:
+def test_one_view_has_no_pairs(variant: Variant) -> None:
     got = pose_score(poses(1, 0), poses(1, 0), variant=variant)
     assert set(got.undefined.values()) == {"fewer than two views"}
     assert all(math.isnan(value) for value in got.values.values())
@@ -237,7 +237,7 @@ def test_limits_of_the_accuracy_curve_are_whole_degrees(limit: Any, variant: Var
 def test_published_curves_end_at_30_degrees() -> None:
     errors = np.array([5.0, 45.0])
     assert pose_auc(errors, 30, variant="paper") == pytest.approx(0.5 * 25 / 30)
-    assert pose_auc(errors, np.int64(60)) > 0.5
+    assert pose_auc(errors, np.int64(60)) > 0.5  # type: ignore[arg-type]
     for limit in (31, 60):
         with pytest.raises(ConfigError, match=r"at most 30(.|\n)*found: *" + str(limit)):
             pose_auc(errors, limit, variant="paper")
