@@ -11,8 +11,7 @@ from configs.errors import DatasetError
 from probe.metrics.arrays import BoolArray, FloatArray
 from probe.metrics.score import Variant
 from probe.tasks.geometry.metrics.finegrained import depth_bin_errors, error_percentiles, frame_distance_errors
-
-VARIANTS: tuple[Variant, ...] = ("paper", "standard")
+from tests.probe.tasks.geometry.metrics.random_clips import VARIANTS
 
 
 def quantile_twin(values: list[float], q: float) -> float:

@@ -12,8 +12,7 @@ from scipy.spatial.transform import Rotation
 from configs.errors import ConfigError, DatasetError, NonFiniteError
 from probe.metrics.score import Variant
 from probe.tasks.geometry.metrics.pose import POSE_KEYS, pair_errors, pose_auc, pose_score
-
-VARIANTS: tuple[Variant, ...] = ("paper", "standard")
+from tests.probe.tasks.geometry.metrics.random_clips import VARIANTS
 
 
 def poses(views: int, seed: int) -> np.ndarray:
