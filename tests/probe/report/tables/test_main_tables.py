@@ -23,14 +23,7 @@ from probe.report.page.sections.main_table import main_section
 from probe.report.published import published_rows
 from probe.report.runs.collect import collect
 from probe.report.runs.commands import train_command
-
-HUB = {"adapter": {"family": "qwen3_vl", "weights": {"hub_id": "Qwen/Qwen3-VL-2B-Instruct", "revision": "abc"}}}
-FLAT = [0.2, 0.3] * 3
-
-
-def rows(data: Any, origin: str) -> pd.DataFrame:
-    table: pd.DataFrame = data.table("main")
-    return table[table.origin == origin]
+from tests.probe.report.rows import FLAT, HUB, main_rows
 
 
 def test_published_averages_are_those_of_the_paper() -> None:
@@ -45,10 +38,10 @@ def test_published_averages_are_those_of_the_paper() -> None:
 def test_random_weights_are_marked_and_never_compared_with_the_published_figures(study: Any) -> None:
     study.per_clip("instance", "qwen3-vl-2b-tiny-random", {"t_miou": FLAT, "t_sr": FLAT})
     data = build(str(study.root))
-    ours = rows(data, "ours").iloc[0]
+    ours = main_rows(data, "ours").iloc[0]
     assert ours.untrained and "untrained" in ours.label and ours.role == "untrained twin"
-    assert rows(data, "published").t_miou.tolist() == [0.255]
-    assert rows(data, "difference").empty
+    assert main_rows(data, "published").t_miou.tolist() == [0.255]
+    assert main_rows(data, "difference").empty
     assert "random weights" in data.said("warning")[0].text
 
 
@@ -56,14 +49,14 @@ def test_weights_of_unknown_origin_are_not_compared_either(study: Any) -> None:
     for weights in ({"content": "f" * 8}, {"hub_id": "someone/else", "revision": "x"}):
         study.per_clip("instance", "qwen3-vl-2b", {"t_miou": FLAT}, store={"adapter": {"weights": weights}})
     data = build(str(study.root))
-    assert rows(data, "difference").empty
-    labels = rows(data, "ours").label.tolist()
+    assert main_rows(data, "difference").empty
+    labels = main_rows(data, "ours").label.tolist()
     assert any("local weights" in label for label in labels) and any("someone/else" in label for label in labels)
 
 
 def test_published_weights_are_compared_and_the_note_says_what_differs(study: Any) -> None:
     study.per_clip("instance", "qwen3-vl-2b", {"t_miou": FLAT, "t_sr": FLAT}, store=HUB, block=3)
-    row = rows(build(str(study.root)), "difference").iloc[0]
+    row = main_rows(build(str(study.root)), "difference").iloc[0]
     assert row.t_miou == pytest.approx(0.25 - 0.255)
     assert row.t_sr == pytest.approx(0.25 - 0.1356)
     assert np.isnan(row["map"])
@@ -76,10 +69,10 @@ def test_averages_are_over_models_trained_and_untrained_apart(study: Any) -> Non
         column = np.array(FLAT) + 0.1 * i
         study.per_clip("geometry", source, {"abs_rel": column, "auc_30": column, "pmap_err": column}, tap="dit")
     data = build(str(study.root))
-    average = rows(data, "average").iloc[0]
+    average = main_rows(data, "average").iloc[0]
     assert average.abs_rel == pytest.approx(0.3) and average.n_models == 2 and average.untrained
     assert average["abs_rel.low"] == pytest.approx(0.3) == average["abs_rel.high"]  # all rooms have this mean
-    printed = rows(data, "published average").iloc[0]
+    printed = main_rows(data, "published average").iloc[0]
     assert printed.n_models == 8
     assert printed.abs_rel == pytest.approx((0.065 + 0.044 + 0.047 + 0.089 + 0.09 + 0.091 + 0.066 + 0.084) / 8)
 
@@ -102,10 +95,10 @@ def test_two_stores_of_one_model_keep_their_own_differences(study: Any) -> None:
         store = {"adapter": {**HUB["adapter"], "prompt": prompt}}
         study.per_clip("instance", "qwen3-vl-2b", {"t_miou": [level] * 6}, store=store, block=3)
     data = build(str(study.root))
-    found = rows(data, "difference")
+    found = main_rows(data, "difference")
     assert sorted(found.t_miou) == pytest.approx([0.2 - 0.255, 0.4 - 0.255])
     assert found["t_miou.cell"].nunique() == found.store.nunique() == 2
-    assert rows(data, "average").label.tolist() == ["Average of 2 stores of 1 model"]
+    assert main_rows(data, "average").label.tolist() == ["Average of 2 stores of 1 model"]
     table = main_section(data, Sources(data), Settings(data)).blocks[0]
     assert isinstance(table, Table)
     column = [title.title.split()[0] for title in table.columns].index("T-mIoU")
@@ -121,7 +114,7 @@ def test_a_fusion_by_another_recipe_than_its_name_says_is_named_by_it(study: Any
     for changes in ({}, {"normalise": "none"}):
         recipe = make_recipe("lnconcat", 0, changes).identity()
         study.per_clip("instance", "qwen3-vl-2b+wan-t2v-1.3b", {"t_miou": FLAT}, store={"fusion": recipe}, tap="fused")
-    labels = rows(build(str(study.root)), "ours").label.tolist()
+    labels = main_rows(build(str(study.root)), "ours").label.tolist()
     plain = "Qwen3-VL-2B + Wan2.1 T2V 1.3B"
     assert sorted(labels) == [plain, f"{plain} [normalise none]"]
 
@@ -157,41 +150,6 @@ def test_bins_of_depth_and_time(study: Any) -> None:
     data = build(str(study.root))
     assert data.table("depth_error").value.tolist() == pytest.approx([0.1 * i for i in range(10)])
     assert data.table("frame_error").value.tolist() == pytest.approx([0.2 * i for i in range(4)])
-
-
-def test_costs_come_from_the_stores_own_files(study: Any) -> None:
-    study.per_clip("instance", "qwen3-vl-2b", {"t_miou": FLAT}, store=HUB)
-    log = study.root / "logs" / "extract" / "20260101-000000-qwen3-vl-2b-77"
-    log.mkdir(parents=True)
-    times = {f"{part}_seconds": [0.25, 0.5, 0.75] for part in ("read", "preprocess", "device", "write")}
-    pd.DataFrame({"status": ["done"] * 3, **times}).to_parquet(log / "extract_log.parquet")
-    (log.parent / "20260102-000000-not-qwen3-vl-2b-78").mkdir()
-    row = build(str(study.root)).table("costs").iloc[0]
-    assert row.bytes_per_clip == 20 * 2 * 2 * 4 * 2
-    assert row.extract_seconds == 2.0
-    assert row.probe_seconds == 3.0  # 6 s of a pass of two
-    assert (row.model_parameters, row.model_parameters_from) == (2e9, "name")
-    assert row.store_bytes > 0
-
-
-def test_parameters_of_untrained_twins_come_from_the_extraction(study: Any) -> None:
-    study.per_clip("instance", "qwen3-vl-2b-tiny-random", {"t_miou": FLAT})
-    log = study.root / "logs" / "extract" / "20260101-000000-qwen3-vl-2b-tiny-random-77"
-    log.mkdir(parents=True)
-    times = {f"{part}_seconds": [0.25] for part in ("read", "preprocess", "device", "write")}
-    pd.DataFrame({"status": ["done"], "parameters": [12345], **times}).to_parquet(log / "extract_log.parquet")
-    row = build(str(study.root)).table("costs").iloc[0]
-    assert (row.model_parameters, row.model_parameters_from) == (12345, "log")
-
-
-def test_a_store_that_is_gone_leaves_nulls(study: Any) -> None:
-    import shutil
-
-    study.per_clip("instance", "qwen3-vl-2b", {"t_miou": FLAT}, store=HUB)
-    shutil.rmtree(study.root / "features")
-    data = build(str(study.root))
-    assert data.table("costs").bytes_per_clip.isna().all()
-    assert rows(data, "difference").empty  # whose weights it were can't be checked any more
 
 
 def test_the_command_of_a_run_resolves_to_its_configuration(study: Any) -> None:
