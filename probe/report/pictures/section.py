@@ -12,8 +12,8 @@ from probe.report.page.document import Block, Missing, Section
 from probe.report.page.labels import Sources
 from probe.report.pictures.choice import ShownRun, common_clips, points_file, shown_runs
 from probe.report.pictures.features import feature_blocks
-from probe.report.pictures.geometry import depth_block, scene_block
-from probe.report.pictures.instances import instance_block
+from probe.tasks.geometry.report import depth_block, scene_block
+from probe.tasks.instance.report import instance_block
 
 CLIPS = 2
 """Clips that are shown."""
