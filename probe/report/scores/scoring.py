@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probe.metrics.statistics import Floats, Interval, Resamples
-from probe.report.contract import task_columns
+from probe.report.columns import task_columns
 from probe.report.runs.collect import Run
 from probe.tasks.tagging.resampled import tagging_samples
 

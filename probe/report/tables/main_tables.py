@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probe.metrics.statistics import Floats
-from probe.report.contract import COLUMNS, TASK_TITLES, Column
+from probe.report.columns import COLUMNS, TASK_TITLES, Column
 from probe.report.published import published_of, published_rows
 from probe.report.scores.boards import SECTIONS, Board, Line, main_interval
 from probe.report.scores.entries import Entry, counted, on_paper_layer

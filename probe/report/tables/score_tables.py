@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from probe.report.contract import task_columns
+from probe.report.columns import task_columns
 from probe.report.scores.entries import Entry
 from probe.report.tables.frames import cell_id, defined, interval_columns, score_cell, where
 

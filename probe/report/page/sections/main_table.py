@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import Any
 
 from configs import commands
-from probe.report.contract import COLUMNS, TASK_TITLES, ReportData, task_columns
+from probe.report.columns import COLUMNS, TASK_TITLES, task_columns
+from probe.report.contract import ReportData
 from probe.report.page.by_setting import Settings
 from probe.report.page.document import Block, Cell, Column, Missing, Row, Section, Table
 from probe.report.page.labels import RANDOM, Sources

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from configs import commands
-from probe.report.contract import COLUMNS, ReportData
+from probe.report.columns import COLUMNS
+from probe.report.contract import ReportData
 from probe.report.page.by_setting import Settings
 from probe.report.page.charts import Point, Series, radar, scatter_panel
 from probe.report.page.document import Block, Cell, Charts, Column, Legend, Missing, Row, Section, Table
