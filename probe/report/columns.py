@@ -1,4 +1,4 @@
-"""Columns of the main table and of each task, as the tasks declare them."""
+"""What the tasks declare for the report: columns of the main table, panels of the scatter, bins, examples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from probe.task import Task, known_metrics, load_task, task_title, tasks
+from configs import commands
+from probe.task import Bins, Task, known_metrics, load_task, task_title, tasks
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,27 @@ COLUMNS = tuple(
     column for task in _PUBLISHED for column in _columns(task, (key for key, m in task.metrics.items() if m.header))
 )
 """The columns of the published table, in its order. Tables hold stored units; `scale` is for printing only."""
+
+
+_BY_METRIC = {column.metric: column for column in COLUMNS}
+PANELS = tuple(pair for task in _PUBLISHED for pair in task.scatter if set(pair) <= _BY_METRIC.keys())
+"""The panels of the scatter: metric to the right, metric upwards."""
+
+PANEL_TASKS = tuple(_BY_METRIC[metric].task for metric in (PANELS[0] if PANELS else ()))
+"""The tasks that a source needs to be shown in the scatter."""
+
+SCATTER_COLUMNS = tuple(
+    column
+    for column in COLUMNS
+    if column.metric in {x for x, _ in PANELS} or column.task in {_BY_METRIC[y].task for _, y in PANELS}
+)
+"""The columns of table `scatter`: metrics to the right, and all columns of the tasks upwards."""
+
+BINS: tuple[tuple[str, Bins], ...] = tuple((task.name, bins) for task in tasks() for bins in task.bins)
+"""Metrics in bins, with the name of their task; each has a table."""
+
+EXAMPLE = next(iter(TASK_TITLES), commands.ANY)
+"""The task in commands that are given as an example."""
 
 
 def task_columns(name: str) -> tuple[Column, ...]:
