@@ -21,8 +21,9 @@ from probe.report.pictures.encode import FRAME_WIDTH, MAP_WIDTH, frame_image, ma
 from probe.report.pictures.features import feature_blocks
 from probe.report.pictures.pca import pca_colours
 from probe.report.pictures.section import pictures_section
-from probe.tasks.geometry.report import depth_block, scene_block
-from probe.tasks.instance.report import instance_block
+from probe.tasks.geometry.report import clip_block as depth_block
+from probe.tasks.geometry.report import scene_block
+from probe.tasks.instance.report import clip_block as instance_block
 from tests.probe.report.page.sample import SOURCES, run_id
 
 
