@@ -15,7 +15,7 @@ from fusion.recipe import Choices, make_recipe
 from fusion.record import ViewRecord, save_record
 from probe.config import read_run
 from probe.report.build import build
-from probe.report.contract import COLUMNS
+from probe.report.columns import COLUMNS
 from probe.report.page.by_setting import Settings
 from probe.report.page.document import Table
 from probe.report.page.labels import Sources

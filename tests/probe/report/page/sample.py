@@ -12,7 +12,8 @@ import pandas as pd
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import geometry_targets
 from probe.pictures import write_ply
-from probe.report.contract import COLUMNS, ReportData, Statement, columns_of
+from probe.report.columns import COLUMNS
+from probe.report.contract import ReportData, Statement, columns_of
 from probe.report.tables.schema import TABLES
 from probe.task import load_task
 
