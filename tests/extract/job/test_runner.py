@@ -191,7 +191,7 @@ def test_bad_parts_are_refused(part):
 
 def test_two_processes_at_once_share_the_work(root, undisturbed):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.extract.test_runner", "zarr", "pandas"])
+    context.set_forkserver_preload(["tests.extract.job.test_runner", "zarr", "pandas"])
     jobs = [context.Process(target=work, args=(config(root), i, 2)) for i in range(2)]
     for each in jobs:
         each.start()
@@ -213,7 +213,7 @@ def killed_runs(root: Path, times: int, undisturbed: dict[str, object]) -> None:
     """Kill runs at random moments, starting over whenever one has got through, and let the last one finish."""
     chance = random.Random(5)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.extract.test_runner", "zarr", "pandas"])
+    context.set_forkserver_preload(["tests.extract.job.test_runner", "zarr", "pandas"])
     killed = 0
     while killed < times:
         process = context.Process(target=run_slowly, args=(config(root),))

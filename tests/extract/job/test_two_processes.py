@@ -46,7 +46,7 @@ def digests(names: list[str]) -> list[str]:
 def test_two_processes_give_the_same_bits():
     code = (
         "import json, sys\n"
-        "from tests.extract.test_two_processes import digests\n"
+        "from tests.extract.job.test_two_processes import digests\n"
         "print(json.dumps(digests(sys.argv[1:])))"
     )
     done = subprocess.run([sys.executable, "-c", code, *NAMES], capture_output=True, text=True, check=True)
