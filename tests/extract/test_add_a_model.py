@@ -22,7 +22,7 @@ FILES = {
 TESTS_OF_ALL_MODELS = (
     "tests/extract/test_adapter_contract.py",
     "tests/extract/test_commands.py",
-    "tests/extract/video/wan/test_first_frame.py",
+    "tests/extract/video/test_resize.py",
     "tests/extract/vlm/test_models.py",
     "tests/spatialprobe/test_completion.py",
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import subprocess
 import sys
@@ -10,15 +9,10 @@ import sys
 import pytest
 
 from configs import commands
-from configs.cli import main
 from configs.loader import load_named
 from configs.names import model_names
-from extract.__main__ import VERBS
 from extract.model import load_model
-
-
-def call(*words: str) -> int:
-    return main("extract", "about", VERBS, words)
+from tests.extract.verbs import call
 
 
 def test_help_imports_nothing_heavy():
@@ -178,73 +172,3 @@ def test_every_family_is_planned_at_full_size(root, capsys, model):
     )
     assert memory and 0.5 < float(memory[1]) < 60
     assert compute and 10 < float(compute[1].replace(",", "")) < 5000
-
-
-def test_doctor_looks_for_weights(capsys, monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    assert call("doctor", "model=wan-t2v-1.3b", f"root={tmp_path}") == 0
-    out = capsys.readouterr().out
-    assert "Wan-AI/Wan2.1-T2V-1.3B-Diffusers" in out
-    assert "diffusers" in out
-
-
-def test_doctor_wants_all_parts_of_a_model(capsys, monkeypatch, tmp_path):
-    """Aether's VAE and text encoder lie in another repository."""
-
-    def here(repository: str, *parts: str) -> None:
-        folder = tmp_path / f"models--{repository.replace('/', '--')}"
-        (folder / "refs").mkdir(parents=True)
-        (folder / "refs" / "main").write_text("0" * 40)
-        for part in parts:
-            (folder / "snapshots" / ("0" * 40) / part).mkdir(parents=True)
-
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    here("AetherWorldModel/AetherV1", "transformer")
-    assert call("doctor", "model=aether", f"root={tmp_path}") == 0
-    assert "yes" not in capsys.readouterr().out
-    here("zai-org/CogVideoX-5b-I2V", "vae", "text_encoder")
-    assert call("doctor", "model=aether", f"root={tmp_path}") == 0
-    assert "yes" in capsys.readouterr().out
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    """A hub whose transformers come in a shard per 10 blocks; yields repository -> files that were fetched."""
-    fetched: dict[str, list[str]] = {}
-    shards = {f"transformer/{number}.safetensors": 10**9 for number in range(6)}
-    table = {f"transformer_blocks.{block}.x": f"{block // 10}.safetensors" for block in range(60)}
-    monkeypatch.setattr("extract.job.download._listing", lambda repository, revision: ("f" * 40, dict(shards)))
-    monkeypatch.setattr("extract.job.download._indices", lambda *args: {"transformer": table})
-
-    def fetch(repository: str, *, revision: str, allow_patterns: list[str]) -> str:
-        fetched[repository] = allow_patterns
-        return repository
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-    return fetched
-
-
-@pytest.mark.parametrize(("model", "shards"), [("cogvideox-t2v-5b", 3), ("aether", 5)])
-def test_download_takes_all_blocks_of_a_model_that_runs_them_all(hub, model, shards, monkeypatch, capsys):
-    """Aether generates geometry with its whole transformer before it is read."""
-    assert call("download", f"model={model}", "yes=true") == 0
-    main = next(iter(hub))
-    assert len(hub[main]) == shards
-    hub.clear()
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    assert call("download", f"model={model}") == 2
-    assert "yes=true" in capsys.readouterr().err
-    assert not hub
-
-
-def test_download_without_network_says_what_else_works(capsys, monkeypatch):
-    from huggingface_hub.utils import get_session
-
-    def offline(*args: object, **kwargs: object) -> None:
-        get_session().get("http://127.0.0.1:1/")  # nobody listens there: the error of the library's own client
-
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", offline)
-    assert call("download", "model=wan-t2v-1.3b") == 1
-    err = capsys.readouterr().err
-    assert "weights=/path/to/folder" in err
-    assert "size=tiny" in err

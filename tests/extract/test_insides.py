@@ -18,7 +18,6 @@ from extract.families import build_adapter
 from extract.model import load_model
 from extract.noise import NOISE_RULE, SeededNoise, gaussian
 from extract.readout import block_readers, reading
-from extract.video.cogvideox.aether import denoised
 from extract.video.cogvideox.components import rotary_tables
 from tests.extract.contract import sample_clip
 from tests.extract.pictures import batch_of, clip, run, taps
@@ -166,29 +165,3 @@ def test_the_oracles_noise_comes_from_the_hook(tiny_cache: str) -> None:
     for adapter, same in ((usual, False), (still, True)):
         one, other = (adapter.preprocess(sample_clip(adapter, name, 0))["features"] for name in ("one", "other"))
         assert torch.equal(one, other) == same
-
-
-@pytest.mark.parametrize("steps", [1, 2, 4])
-@pytest.mark.parametrize("shape", [(56, 3, 4, 6), (56, 11, 60, 90)])
-def test_a_denoising_step_is_the_librarys(steps: int, shape: tuple[int, ...]) -> None:
-    """The library draws once in the first and the last step, twice in between, and drops the first of two."""
-    from diffusers import CogVideoXDPMScheduler
-
-    assert np.prod(shape) % 16 == 0  # only then several draws give the same numbers as one
-    scheduler = CogVideoXDPMScheduler(
-        prediction_type="v_prediction", clip_sample=False, rescale_betas_zero_snr=True, timestep_spacing="trailing"
-    )
-    scheduler.set_timesteps(steps)
-    times, last = scheduler.timesteps.tolist(), steps - 1
-    generator = torch.Generator().manual_seed(7)
-    noise = torch.randn(max(1, 2 * last), *shape, generator=torch.Generator().manual_seed(7))
-    sample = expected = torch.randn(1, *shape)
-    before = before_expected = None
-    for index, time in enumerate(times):
-        velocity, back = torch.randn(1, *shape), times[index - 1] if index else None
-        drawn = 0 if index == 0 else 2 * index if index < last else 2 * last - 1
-        sample, before = denoised(scheduler, velocity, before, time, back, sample, noise[[drawn]])
-        expected, before_expected = scheduler.step(
-            velocity, before_expected, time, back, expected, generator=generator, return_dict=False
-        )
-        assert torch.equal(sample, expected) and torch.equal(before, before_expected)

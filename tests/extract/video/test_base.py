@@ -1,10 +1,9 @@
-"""Every video generation model: truncation, taps, noise, batches at tiny size; geometry at full size without memory."""
+"""Every video generation model at tiny size: blocks, truncation, batches, and where in the picture a token looks."""
 
 from __future__ import annotations
 
 import inspect
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,66 +11,12 @@ import pytest
 import torch
 
 from data.dataset.clip import QUERY_POSITIONS
-from extract.adapter import Adapter, Tap, Variant
+from extract.adapter import Tap, Variant
 from extract.families import build_adapter
 from extract.model import load_model
 from extract.video.base import VideoAdapter
-from extract.weights.libraries import load_library_model
 from tests.extract.pictures import clip, run, taps
-
-MODELS = ["wan-t2v-1.3b", "cogvideox-t2v-2b", "cogvideox-i2v-5b", "aether", "opensora"]
-SLOW = [pytest.param(name, marks=pytest.mark.full) for name in ("wan-i2v-14b", "cogvideox-t2v-5b")]
-ALL = [*MODELS, *SLOW]
-FULL_SIZE = {
-    "wan-t2v-1.3b": (20, 30, 52, 1536),
-    "wan-t2v-14b": (20, 30, 52, 5120),
-    "wan-i2v-14b": (20, 30, 52, 5120),
-    "cogvideox-t2v-2b": (11, 30, 45, 1920),
-    "cogvideox-t2v-5b": (11, 30, 45, 3072),
-    "cogvideox-i2v-5b": (11, 30, 45, 3072),
-    "aether": (11, 30, 45, 3072),
-    "opensora": (20, 30, 53, 3072),
-}
-"""Rows kept, grid and width of every model (published protocol)."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_cache):
-    """Adapters of tiny twins; latents are kept, so that each clip is encoded once."""
-
-    @cache
-    def make(name: str, **choices: Any) -> VideoAdapter:
-        variant = Variant(weights="random", size="tiny", cache=tiny_cache, cache_latents=True, **choices)
-        adapter = build_adapter(load_model(name), variant)
-        assert isinstance(adapter, VideoAdapter)
-        return adapter
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def single(tiny):
-    """Features of one clip after blocks 2, 4 and 6, with the whole network loaded."""
-
-    @cache
-    def features(name: str):
-        adapter = tiny(name)
-        adapter.load([*taps(adapter, (2, 4, 6)), Tap(name="vae")])
-        return run(adapter, [clip(adapter)])
-
-    return features
-
-
-def block_keys(adapter: Adapter, blocks: tuple[int, ...]) -> list[str]:
-    return [tap.key for tap in taps(adapter, blocks)]
+from tests.extract.video.models import ALL, MODELS, SLOW, block_keys, chain
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -134,30 +79,6 @@ def test_batches_change_nothing_that_matters(tiny, single, name):
         alone = single(name)[key]
         assert (both[key][1] - alone[0]).abs().max() < 2e-5 * alone.abs().max()
         assert (both[key][0] - alone[0]).norm() > 0.05 * alone.norm()
-
-
-@pytest.mark.parametrize("name", MODELS[:3])
-def test_noise_levels_in_one_pass_are_those_of_separate_passes(tiny, single, name):
-    adapter = tiny(name)
-    adapter.load([*taps(adapter, (2,)), *taps(adapter, (4,), "0.2")])
-    both = run(adapter, [clip(adapter)])
-    (published,) = block_keys(adapter, (2,))
-    assert torch.equal(both[published], single(name)[published])
-    weak = next(key for key in both if key != published)
-    adapter.load(taps(adapter, (4,), "0.2"))
-    assert torch.equal(run(adapter, [clip(adapter)])[weak], both[weak])
-
-
-def test_noise_follows_seed_and_clip(tiny, single):
-    name = "cogvideox-t2v-2b"
-    adapter = tiny(name)
-    (key,) = block_keys(adapter, (2,))
-    adapter.load(taps(adapter, (2,)))
-    assert not torch.equal(run(adapter, [clip(adapter, "another")])[key], single(name)[key])
-    reseeded = tiny(name, noise_seed=1)
-    reseeded.load(taps(reseeded, (2,)))
-    assert not torch.equal(run(reseeded, [clip(reseeded)])[key], single(name)[key])
-    assert reseeded.identity() != adapter.identity()
 
 
 @pytest.mark.parametrize("name", ["wan-t2v-1.3b", "cogvideox-t2v-2b", "opensora"])
@@ -238,13 +159,6 @@ def test_text_beyond_a_tap_changes_nothing_before_it(tiny, single, name):
     assert (after[third] - before[third]).norm() > 1e-3 * before[third].norm()
 
 
-def chain(transformer: Any) -> list[Any]:
-    """All blocks in the order in which they run."""
-    if hasattr(transformer, "blocks"):
-        return list(transformer.blocks)
-    return [*transformer.transformer_blocks, *getattr(transformer, "single_transformer_blocks", [])]
-
-
 def test_aligned_windows_have_a_row_per_slot(tiny_cache, monkeypatch):
     """With a VAE that just keeps the last of four frames, each row is that of its own slot."""
     variant = Variant(weights="random", size="tiny", cache=tiny_cache, temporal="aligned")
@@ -262,129 +176,3 @@ def test_aligned_windows_have_a_row_per_slot(tiny_cache, monkeypatch):
     at = [adapter.spec.frames.positions.index(position) for position in last]
     expected = torch.from_numpy(picture.frames[at, ::8, ::8, 0].copy()).float() / 127.5 - 1
     torch.testing.assert_close(maps, expected)
-
-
-def test_paper_protocol_is_another_fingerprint():
-    model = load_model("wan-t2v-1.3b")
-    for protocol, tokens in (("paper", 226), ("standard", 512)):
-        identity = build_adapter(model, Variant(weights="random", protocol=protocol)).identity()
-        assert identity["text_tokens"] == tokens
-        assert identity["protocol"] == protocol
-        assert identity["vae"]["tiled"] == (protocol == "paper")
-
-
-def test_dtypes_follow_device_and_protocol():
-    model = load_model("cogvideox-t2v-5b")
-    for choices, compute, stored in [
-        ({}, "float32", "bfloat16"),
-        ({"device": "cuda:0"}, "bfloat16", "bfloat16"),
-        ({"device": "cuda:0", "protocol": "paper"}, "float16", "float16"),
-        ({"dtype": "bfloat16"}, "bfloat16", "bfloat16"),
-    ]:
-        spec = build_adapter(model, Variant(weights="random", **choices)).spec
-        assert (spec.compute_dtype, spec.store_dtype) == (compute, stored)
-
-
-def test_published_encoders_ran_in_float16(tmp_path):
-    """Wan's image encoder, and CogVideoX's text encoder, whatever the transformer runs in."""
-    for name, part, key in [
-        ("wan-i2v-14b", "image_encoder", "image_encoder_dtype"),
-        ("cogvideox-t2v-2b", "text_encoder", "text_dtype"),
-    ]:
-        for protocol in ("paper", "standard"):
-            variant = Variant(
-                weights="random", size="tiny", protocol=protocol, dtype="bfloat16", cache=str(tmp_path / protocol)
-            )
-            adapter = build_adapter(load_model(name), variant)
-            assert ("float16" in str(adapter.identity().get(key)).split(".")) == (protocol == "paper")
-            seen = []
-
-            def spy(cls, folder, seen=seen, load=load_library_model, **options):
-                seen.append((folder.name, options["dtype"]))
-                return load(cls, folder, **options)
-
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("extract.video.prompt.load_library_model", spy)
-                patch.setattr("extract.video.wan.first_frame.load_library_model", spy)
-                adapter.load(taps(adapter, (1,)))
-            assert ((part, torch.float16) in seen) == (protocol == "paper")
-
-
-def test_siblings_share_latents(tiny, tiny_cache):
-    one, other = tiny("wan-t2v-1.3b"), tiny("wan-t2v-14b")
-    assert one.network.vae_digest() == other.network.vae_digest()
-    assert one.network.vae_identity() == other.network.vae_identity()
-
-
-@pytest.mark.parametrize(("name", "protocol"), [("aether", "standard"), ("opensora", "paper")])
-def test_latents_with_noise_belong_to_one_clip(name, protocol, tiny_cache):
-    """Two clips of the same pixels, as one video under two names: noise follows from the name, cached or not."""
-    found = []
-    for kept in (True, False):
-        variant = Variant(
-            weights="random", size="tiny", protocol=protocol, noise_seed=77, cache=tiny_cache, cache_latents=kept
-        )
-        adapter = build_adapter(load_model(name), variant)
-        adapter.load(taps(adapter, (1,)))
-        first, key = clip(adapter), block_keys(adapter, (1,))[0]
-        found.append([run(adapter, [replace(first, clip_id=each)])[key] for each in ("one", "other")])
-    assert torch.equal(found[0][0], found[1][0])
-    assert torch.equal(found[0][1], found[1][1])
-    assert not torch.equal(found[0][0], found[0][1])
-
-
-def test_full_size_weights_of_another_generator_are_other_weights(monkeypatch):
-    identities = [
-        build_adapter(load_model("wan-t2v-1.3b"), Variant(weights="random", device=device, dtype="float32")).identity()
-        for device in ("cpu", "cuda:0", "cuda:1")
-    ]
-    assert identities[0] != identities[1] == identities[2]
-
-
-def test_cached_prompt_needs_no_text_encoder(tiny, monkeypatch):
-    adapter = tiny("cogvideox-t2v-2b")
-    adapter.load(taps(adapter, (1,)))
-    monkeypatch.setattr("extract.video.prompt.load_library_model", lambda *args, **kwargs: pytest.fail("loaded again"))
-    adapter.load(taps(adapter, (1,)))
-
-
-@pytest.mark.parametrize("name", FULL_SIZE)
-def test_full_size_geometry(name, monkeypatch):
-    """The real network at the real resolution, without memory: windows, tokens, grid, width."""
-    model = load_model(name)
-    adapter = build_adapter(model, Variant(weights="random", device="meta", dtype="bfloat16"))
-    assert isinstance(adapter, VideoAdapter)
-    height, width = adapter.spec.input_size
-    latent = (adapter.spec.frames.tokens, height // 8, width // 8)
-    monkeypatch.setattr(adapter.network, "encode", lambda video, draws: video.new_empty(1, channels(adapter), *latent))
-    level = adapter.spec.schedule.level(model.noise[0])
-    assert set(model.paper_blocks.values()) <= set(range(1, adapter.spec.taps["dit"].blocks + 1))
-    adapter.load([Tap(name="dit", block=1, noise=level)])
-    pixels = torch.empty(1, len(adapter.spec.frames.positions), height, width, 3, dtype=torch.uint8, device="meta")
-    inputs = {"pixels": pixels}
-    if name == "wan-i2v-14b":
-        inputs |= {"condition": pixels[:, 0], "clip": torch.empty(1, 3, 224, 224, device="meta")}
-    from extract.adapter import Batch
-
-    (found,) = adapter.forward(Batch(clip_ids=["clip"], inputs=inputs)).values()
-    assert tuple(found.shape) == (1, *FULL_SIZE[name])
-    assert found.dtype == torch.bfloat16
-    assert [*found.shape[2:4]] == model.grid
-    assert found.shape[4] == model.width
-
-
-def channels(adapter: VideoAdapter) -> int:
-    """Channels of the clean latents: Aether generates disparity and rays beside the picture."""
-    return 56 if adapter.spec.name == "aether" else adapter.spec.taps["vae"].channels
-
-
-@pytest.mark.parametrize("name", ["wan-t2v-1.3b", "cogvideox-t2v-2b", "opensora"])
-def test_full_size_latents(name):
-    adapter = build_adapter(load_model(name), Variant(weights="random", device="meta"))
-    adapter.load([Tap(name="vae")])
-    height, width = adapter.spec.input_size
-    pixels = torch.empty(1, len(adapter.spec.frames.positions), height, width, 3, dtype=torch.uint8, device="meta")
-    from extract.adapter import Batch
-
-    latents = adapter.forward(Batch(clip_ids=["clip"], inputs={"pixels": pixels}))["vae"]
-    assert tuple(latents.shape) == (1, adapter.spec.rows, height // 8, width // 8, 16)

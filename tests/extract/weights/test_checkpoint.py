@@ -1,39 +1,14 @@
-"""Finding weights, and loading just the tensors that are needed."""
+"""Loading just the tensors that are needed."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
-from configs import commands
 from configs.errors import ModelError
-from extract.weights.checkpoint import Checkpoint, fill, on_meta, seeded
-from extract.weights.snapshot import content_hash, find_weights, identity_of
-
-
-def network(blocks: int) -> nn.Module:
-    with on_meta():
-        module = nn.Module()
-        module.stem = nn.Linear(3, 4)
-        module.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(blocks))
-    return module
-
-
-@pytest.fixture
-def sharded(tmp_path):
-    """Four blocks in three shards, with an index, as published."""
-    torch.manual_seed(0)
-    full = network(4).to_empty(device="cpu")
-    tensors = {name: torch.randn(value.shape) for name, value in full.state_dict().items()}
-    place = {name: f"part-{0 if 'stem' in name else 1 + int(name.split('.')[1]) // 2}.safetensors" for name in tensors}
-    for file in set(place.values()):
-        save_file({name: tensors[name] for name in tensors if place[name] == file}, tmp_path / file)
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": place}))
-    return tmp_path, tensors
+from extract.weights.checkpoint import Checkpoint, fill, seeded
+from tests.extract.weights.network import network
 
 
 def deeper(name: str) -> bool:
@@ -95,66 +70,6 @@ def test_cut_files_are_refused(sharded):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ModelError, match="not a readable safetensors file"):
         fill(network(4), Checkpoint(folder))
-
-
-def test_absent_weights_say_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError) as caught:
-        find_weights("hub", "someone/absent-model", "0" * 40, model="wan-t2v-1.3b")
-    text = str(caught.value)
-    assert commands.extract("download", model="wan-t2v-1.3b") in text
-    assert "weights=/path/to/folder" in text
-    assert commands.extract("run", model="wan-t2v-1.3b", weights="random", size="tiny") in text
-    with pytest.raises(ModelError, match="no folder /no"):
-        find_weights("/no/such/folder", None, None, model="wan-t2v-1.3b")
-    assert find_weights(str(tmp_path), None, None, model="wan-t2v-1.3b") == tmp_path
-
-
-def test_content_identifies_weights(sharded):
-    folder, _ = sharded
-    before = content_hash(folder)
-    assert identity_of(folder) == {"content": before}
-    path = folder / "part-2.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(bytes(data))
-    assert (changed := content_hash(folder)) != before
-    for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model", "special_tokens_map.json"):
-        (folder / name).write_text("{}")
-        assert content_hash(folder) != changed, name
-        changed = content_hash(folder)
-    (folder / "README.md").write_text("says nothing about values")
-    assert content_hash(folder) == changed
-    (folder / "spatialprobe.json").write_text(json.dumps({"hub_id": "a/b", "revision": "c"}))
-    assert identity_of(folder) == {"hub_id": "a/b", "revision": "c"}
-
-
-def test_hub_snapshots_are_identified_by_commit(tmp_path):
-    folder = tmp_path / "models--Wan-AI--Wan2.1" / "snapshots" / "abc123"
-    folder.mkdir(parents=True)
-    assert identity_of(folder) == {"hub_id": "Wan-AI/Wan2.1", "revision": "abc123"}
-
-
-def test_download_takes_the_shards_of_the_blocks_asked_for():
-    from extract.job.download import needed_files
-
-    sizes = dict.fromkeys(
-        ["model_index.json", "transformer/config.json", "transformer/a.safetensors", "transformer/b.safetensors",
-         "vae/c.safetensors", "assets/demo.png", "README.md", "text_encoder/d.safetensors"], 1
-    )  # fmt: skip
-    index = {
-        "transformer": {
-            "patch_embedding.weight": "a.safetensors",
-            "blocks.3.x": "a.safetensors",
-            "blocks.4.x": "b.safetensors",
-        }
-    }
-    few = needed_files(sizes, index, None, deepest=4)
-    assert "transformer/b.safetensors" not in few
-    assert "assets/demo.png" not in few
-    assert {"transformer/a.safetensors", "vae/c.safetensors", "text_encoder/d.safetensors", "README.md"} <= set(few)
-    assert "transformer/b.safetensors" in needed_files(sizes, index, None, deepest=5)
-    assert needed_files(sizes, index, ["vae"], deepest=5) == ["README.md", "model_index.json", "vae/c.safetensors"]
 
 
 def test_random_weights_leave_the_global_state_alone():
