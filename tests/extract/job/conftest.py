@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.extract.job.jobs import checksums, config, run, store_of
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory, toy_dataset):
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, toy_dataset: Path) -> dict[str, object]:
     """Checksums of a store made without any trouble."""
     root = tmp_path_factory.mktemp("undisturbed")
     (root / "datasets").mkdir()

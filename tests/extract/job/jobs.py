@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from cache.store import FeatureStore
 from extract.job import extraction as job
 from extract.job.config import RunConfig
-from extract.job.plan import make_plan
+from extract.job.plan import Plan, make_plan
 from extract.job.request import resolve_request
 
 CLIPS = [f"clip_{number:02d}" for number in range(6)] + ["short_00"]
 
 
-def config(root: Path, **options) -> RunConfig:
+def config(root: Path, **options: Any) -> RunConfig:
     return replace(
         RunConfig(model="pixels", dataset="toy", grid=["4x5"], device="cpu", root=str(root)), **options
     )  # fmt: skip
@@ -44,15 +48,17 @@ def checksums(store: FeatureStore) -> dict[str, object]:
     }
 
 
-def planned(settings: RunConfig):
+def planned(settings: RunConfig) -> Plan:
     return make_plan(resolve_request(settings, "cpu"))
 
 
-def fail_once(monkeypatch, owner, name, clip_of, error):
+def fail_once(
+    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, clip_of: Callable[..., str], error: Exception
+) -> None:
     """Make a function fail for one clip, as long as the patch is in place."""
     original = getattr(owner, name)
 
-    def failing(*args, **kwargs):
+    def failing(*args: Any, **kwargs: Any) -> Any:
         if clip_of(*args) == "clip_02":
             raise error
         return original(*args, **kwargs)

@@ -8,22 +8,32 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
 from cache.care.verify import verify
+from cache.clip_writer import ClipWriter
+from cache.lease import Lease
+from cache.store import FeatureStore
 from configs import commands
 from configs.errors import ModelError, StorageError
+from extract.adapter import Batch
+from extract.controls.maps import MapSource
 from extract.job import extraction as job
 from extract.job.config import RunConfig, run_command
+from extract.job.forward import Prepared, prepare
 from extract.job.request import resolve_request
 from tests.extract.job.jobs import CLIPS, checksums, config, run, store_of, work
 
 
-def test_a_complete_store_is_sealed_and_can_still_grow(root, undisturbed):
+def test_a_complete_store_is_sealed_and_can_still_grow(root: Path, undisturbed: dict[str, object]) -> None:
     assert run(config(root, limit=2)) == 0
     assert store_of(config(root)).index.sealed
     assert run(config(root)) == 0
@@ -34,17 +44,21 @@ def test_a_complete_store_is_sealed_and_can_still_grow(root, undisturbed):
     assert verify(store.backend) == []
 
 
-def test_a_job_with_nothing_to_do_seals_what_a_killed_one_left_open(root, monkeypatch):
+def test_a_job_with_nothing_to_do_seals_what_a_killed_one_left_open(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("extract.job.extraction._seal", lambda plan: None)
+        patch.setattr("extract.job.extraction.seal_complete", lambda store: False)
         assert run(config(root)) == 0
     assert not store_of(config(root)).index.sealed
     assert run(config(root)) == 0
     assert store_of(config(root)).index.sealed
 
 
-def test_a_store_that_cannot_be_sealed_is_complete_all_the_same(root, undisturbed, monkeypatch, caplog):
-    def refuse(store):
+def test_a_store_that_cannot_be_sealed_is_complete_all_the_same(
+    root: Path, undisturbed: dict[str, object], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(store: FeatureStore) -> None:
         raise StorageError("no space left")
 
     monkeypatch.setattr("extract.job.extraction.seal_complete", refuse)
@@ -53,7 +67,7 @@ def test_a_store_that_cannot_be_sealed_is_complete_all_the_same(root, undisturbe
     assert checksums(store_of(config(root))) == undisturbed
 
 
-def test_running_again_does_nothing(root, capsys):
+def test_running_again_does_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(config(root))
     before = {path: path.stat().st_mtime_ns for path in store_files(config(root))}
     assert run(config(root)) == 0
@@ -65,21 +79,21 @@ def store_files(settings: RunConfig) -> list[Path]:
     return [path for path in Path(store_of(settings).where).rglob("*") if path.is_file()]
 
 
-def test_clips_can_be_added_later(root, undisturbed):
+def test_clips_can_be_added_later(root: Path, undisturbed: dict[str, object]) -> None:
     assert run(config(root, limit=2)) == 0
     assert len(store_of(config(root)).clips) == 2
     assert run(config(root)) == 0
     assert checksums(store_of(config(root))) == undisturbed
 
 
-def test_parts_make_up_the_whole(root, undisturbed):
+def test_parts_make_up_the_whole(root: Path, undisturbed: dict[str, object]) -> None:
     for part in ("2/3", "0/3", "1/3"):
         assert run(config(root, part=part, batch="2")) == 0
         assert store_of(config(root)).index.sealed == (part == "1/3")  # by whoever commits last
     assert checksums(store_of(config(root))) == undisturbed
 
 
-def test_two_processes_at_once_share_the_work(root, undisturbed):
+def test_two_processes_at_once_share_the_work(root: Path, undisturbed: dict[str, object]) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.extract.job.test_extraction", "zarr", "pandas"])
     jobs = [context.Process(target=work, args=(config(root), i, 2)) for i in range(2)]
@@ -94,7 +108,7 @@ def test_two_processes_at_once_share_the_work(root, undisturbed):
 
 
 @pytest.mark.full
-def test_dask_workers_give_the_same_store(root, undisturbed):
+def test_dask_workers_give_the_same_store(root: Path, undisturbed: dict[str, object]) -> None:
     assert run(config(root, workers=2)) == 0
     assert checksums(store_of(config(root))) == undisturbed
 
@@ -122,39 +136,42 @@ def killed_runs(root: Path, times: int, undisturbed: dict[str, object]) -> None:
 
 def run_slowly(settings: RunConfig) -> None:
     """A run whose clips take a while, so that kills hit every stage."""
-    from cache.clip_writer import ClipWriter
-    from extract.job import runner
+    leave, release = ClipWriter.__exit__, Lease.release
 
-    prepare, commit = runner.prepare, ClipWriter._commit
-
-    def slow_prepare(*args, **kwargs):
+    def slow_prepare(*args: Any, **options: Any) -> Prepared:
         time.sleep(0.1)
-        return prepare(*args, **kwargs)
+        return prepare(*args, **options)
 
-    def slow_commit(writer):
+    def slow_exit(writer: ClipWriter, *error: Any) -> None:
         time.sleep(0.05)
-        commit(writer)
-        time.sleep(0.05)
+        leave(writer, *error)
 
-    runner.prepare, ClipWriter._commit = slow_prepare, slow_commit  # type: ignore[method-assign, assignment]
-    work(settings)
+    def slow_release(lease: Lease) -> None:
+        time.sleep(0.05)  # the clip is committed and still claimed
+        release(lease)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("extract.job.runner.prepare", slow_prepare)
+        patch.setattr(ClipWriter, "__exit__", slow_exit)
+        patch.setattr(Lease, "release", slow_release)
+        work(settings)
 
 
-def test_kill_and_resume(root, undisturbed):
+def test_kill_and_resume(root: Path, undisturbed: dict[str, object]) -> None:
     killed_runs(root, 3, undisturbed)
 
 
 @pytest.mark.full
-def test_kill_and_resume_many_times(root, undisturbed):
+def test_kill_and_resume_many_times(root: Path, undisturbed: dict[str, object]) -> None:
     killed_runs(root, 20, undisturbed)
 
 
-def test_an_interrupt_finishes_the_clip_in_hand(root, undisturbed, monkeypatch):
-    from extract.controls.maps import MapSource
-
+def test_an_interrupt_finishes_the_clip_in_hand(
+    root: Path, undisturbed: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = MapSource.forward
 
-    def interrupted(self, batch):
+    def interrupted(self: MapSource, batch: Batch) -> Mapping[str, torch.Tensor]:
         if batch.clip_ids[0] == "clip_02":
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.05)
@@ -174,7 +191,7 @@ def test_an_interrupt_finishes_the_clip_in_hand(root, undisturbed, monkeypatch):
     assert checksums(store_of(config(root))) == undisturbed
 
 
-def test_a_log_tells_the_stages_of_every_clip(root):
+def test_a_log_tells_the_stages_of_every_clip(root: Path) -> None:
     import pandas as pd
 
     run(config(root))
@@ -186,7 +203,7 @@ def test_a_log_tells_the_stages_of_every_clip(root):
     assert (log[["read_seconds", "preprocess_seconds", "device_seconds", "write_seconds"]].sum() > 0).all()
 
 
-def test_job_is_quiet_about_nothing_to_do(root, capsys):
+def test_job_is_quiet_about_nothing_to_do(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(config(root, limit=1))
     capsys.readouterr()
     assert run(config(root, limit=1)) == 0
@@ -194,12 +211,15 @@ def test_job_is_quiet_about_nothing_to_do(root, capsys):
     assert job.recorded("cpu")["versions"]["torch"]
 
 
-def test_clips_that_others_hold_are_told(root, undisturbed, capsys):
+def test_clips_that_others_hold_are_told(
+    root: Path, undisturbed: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(config(root, limit=1)) == 0
     settings = config(root)
     resolve_request(settings, "cpu").store({})
     store = store_of(settings)
     lease = store.claim("clip_03")
+    assert lease
     assert run(settings) == 1
     out = capsys.readouterr().out
     assert f"1 clips are not done: process {os.getpid()} on" in out
@@ -210,20 +230,22 @@ def test_clips_that_others_hold_are_told(root, undisturbed, capsys):
     assert checksums(store_of(settings)) == undisturbed
 
 
-def test_processes_that_keep_dying_are_told(root, monkeypatch):
+def test_processes_that_keep_dying_are_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import KilledWorker
 
     class Client:
-        def run(self, function):
-            assert function is job._ignore_termination  # a batch system's SIGTERM is the parent's business
+        def run(self, function: Callable[[], None]) -> None:
+            before = signal.getsignal(signal.SIGTERM)
+            function()
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN  # from a batch system: the parent's business
+            signal.signal(signal.SIGTERM, before)
 
-        def submit(self, *args, **kwargs):
-            return None
+        def submit(self, *args: Any, **kwargs: Any) -> SimpleNamespace:
+            return SimpleNamespace(done=lambda: True)
 
-        def gather(self, futures):
+        def gather(self, futures: list[SimpleNamespace]) -> None:
             raise KilledWorker("run_process", None, 3)
 
     monkeypatch.setattr(job, "local_processes", lambda count: nullcontext(Client()))
-    monkeypatch.setattr(job, "_watch", lambda *args: None)
     with pytest.raises(ModelError, match="died again and again"):
         run(config(root, workers=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -13,10 +14,11 @@ from extract.families import build_adapter
 from extract.model import load_model
 from extract.video.base import VideoAdapter
 from tests.extract.pictures import clip, run, taps
+from tests.extract.video.models import Single, Tiny
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_thread():
+def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -24,7 +26,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="session")
-def tiny(tiny_cache):
+def tiny(tiny_cache: str) -> Tiny:
     """Adapters of tiny twins; latents are kept, so that each clip is encoded once."""
 
     @cache
@@ -38,11 +40,11 @@ def tiny(tiny_cache):
 
 
 @pytest.fixture(scope="session")
-def single(tiny):
+def single(tiny: Tiny) -> Single:
     """Features of one clip after blocks 2, 4 and 6, with the whole network loaded."""
 
     @cache
-    def features(name: str):
+    def features(name: str) -> Mapping[str, torch.Tensor]:
         adapter = tiny(name)
         adapter.load([*taps(adapter, (2, 4, 6)), Tap(name="vae")])
         return run(adapter, [clip(adapter)])

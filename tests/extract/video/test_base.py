@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from data.dataset.clip import QUERY_POSITIONS
 from extract.adapter import Tap, Variant
@@ -16,11 +18,11 @@ from extract.families import build_adapter
 from extract.model import load_model
 from extract.video.base import VideoAdapter
 from tests.extract.pictures import clip, run, taps
-from tests.extract.video.models import ALL, MODELS, SLOW, block_keys, chain
+from tests.extract.video.models import ALL, MODELS, SLOW, Single, Tiny, block_keys, chain, transformer_of
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_shapes_and_blocks(tiny, single, name):
+def test_shapes_and_blocks(tiny: Tiny, single: Single, name: str) -> None:
     spec, found = tiny(name).spec, single(name)
     for tap in (*taps(tiny(name), (2, 4, 6)), Tap(name="vae")):
         offer = spec.taps[tap.name]
@@ -32,7 +34,7 @@ def test_shapes_and_blocks(tiny, single, name):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_truncated_equals_full(tiny, single, name):
+def test_truncated_equals_full(tiny: Tiny, single: Single, name: str) -> None:
     """Blocks beyond the deepest tap are neither loaded nor run, and the features are the same bits."""
     full = single(name)
     adapter = tiny(name)
@@ -40,18 +42,18 @@ def test_truncated_equals_full(tiny, single, name):
     (key,) = block_keys(adapter, (2,))
     assert torch.equal(run(adapter, [clip(adapter)])[key], full[key])
     if name not in ("aether", "opensora"):
-        network = vars(adapter.network)["_transformer"]
+        network = transformer_of(adapter)
         blocks = network.blocks if hasattr(network, "blocks") else network.transformer_blocks
         assert len(blocks) == 2
         assert network.proj_out is None
 
 
 @pytest.mark.parametrize("name", ["wan-t2v-1.3b", "cogvideox-i2v-5b"])
-def test_the_librarys_own_full_forward_gives_the_same(tiny, name):
+def test_the_librarys_own_full_forward_gives_the_same(tiny: Tiny, name: str) -> None:
     """The same inputs through the library's own loader, all blocks, to the very end."""
     adapter = tiny(name)
     adapter.load(taps(adapter, (3,)))
-    mine = vars(adapter.network)["_transformer"]
+    mine = transformer_of(adapter)
     calls: list[Any] = []
     handle = mine.register_forward_pre_hook(lambda module, args, kwargs: calls.append((args, kwargs)), with_kwargs=True)
     (key,) = block_keys(adapter, (3,))
@@ -71,7 +73,7 @@ def test_the_librarys_own_full_forward_gives_the_same(tiny, name):
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.full] * (n == MODELS[1])) for n in MODELS] + SLOW)
-def test_batches_change_nothing_that_matters(tiny, single, name):
+def test_batches_change_nothing_that_matters(tiny: Tiny, single: Single, name: str) -> None:
     adapter = tiny(name)
     adapter.load(taps(adapter, (2, 4)))
     both = run(adapter, [clip(adapter, "other", seed=3), clip(adapter)])
@@ -82,7 +84,7 @@ def test_batches_change_nothing_that_matters(tiny, single, name):
 
 
 @pytest.mark.parametrize("name", ["wan-t2v-1.3b", "cogvideox-t2v-2b", "opensora"])
-def test_grid_is_row_major(tiny, name):
+def test_grid_is_row_major(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """A change of one cell of the latents shows most in that row, line and column of the first block."""
     adapter = tiny(name)
     adapter.load(taps(adapter, (1,)))
@@ -93,22 +95,20 @@ def test_grid_is_row_major(tiny, name):
     token = adapter.spec.frames.rows[row].token
     hidden = network.hidden
 
-    def changed(noisy, *rest):
+    def changed(noisy: torch.Tensor, *rest: Any) -> Mapping[int, torch.Tensor]:
         noisy = noisy.clone()
         noisy[:, :, token, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2] += 3
         return hidden(noisy, *rest)
 
-    network.hidden = changed  # type: ignore[method-assign]
-    try:
-        difference = (run(adapter, [clip(adapter)])[key] - before).norm(dim=-1)[0]
-    finally:
-        del network.hidden
+    monkeypatch.setattr(network, "hidden", changed)
+    difference = (run(adapter, [clip(adapter)])[key] - before).norm(dim=-1)[0]
+    monkeypatch.undo()
     assert divmod(int(difference.argmax()), difference[0].numel())[0] == row
     assert divmod(int(difference[row].argmax()), difference.shape[2]) == (y, x)
 
 
 @pytest.mark.parametrize("name", ["wan-t2v-1.3b", "cogvideox-t2v-2b", "opensora"])
-def test_a_patch_of_the_picture_is_found_in_its_row_line_and_column(tiny, name):
+def test_a_patch_of_the_picture_is_found_in_its_row_line_and_column(tiny: Tiny, name: str) -> None:
     """Position code: a patch inverted while one latent lasts. The VAE is causal and sees one cell further around."""
     adapter = tiny(name)
     adapter.load([*taps(adapter, (1,)), Tap(name="vae")])
@@ -132,7 +132,7 @@ def test_a_patch_of_the_picture_is_found_in_its_row_line_and_column(tiny, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_text_beyond_a_tap_changes_nothing_before_it(tiny, single, name):
+def test_text_beyond_a_tap_changes_nothing_before_it(tiny: Tiny, single: Single, name: str) -> None:
     """Other text from the third block on: that block's map changes, the second one's holds no token of it."""
     adapter = tiny(name)
     adapter.load(taps(adapter, (2, 3)))
@@ -140,7 +140,7 @@ def test_text_beyond_a_tap_changes_nothing_before_it(tiny, single, name):
     before = run(adapter, [clip(adapter)])
     seen: list[bool] = []
 
-    def other_text(module, args, kwargs):
+    def other_text(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         names = list(inspect.signature(module.forward).parameters)
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         text = given["encoder_hidden_states"]
@@ -148,7 +148,7 @@ def test_text_beyond_a_tap_changes_nothing_before_it(tiny, single, name):
         seen.append(True)
         return (), given
 
-    handle = chain(vars(adapter.network)["_transformer"])[2].register_forward_pre_hook(other_text, with_kwargs=True)
+    handle = chain(transformer_of(adapter))[2].register_forward_pre_hook(other_text, with_kwargs=True)
     try:
         after = run(adapter, [clip(adapter)])
     finally:
@@ -159,7 +159,7 @@ def test_text_beyond_a_tap_changes_nothing_before_it(tiny, single, name):
     assert (after[third] - before[third]).norm() > 1e-3 * before[third].norm()
 
 
-def test_aligned_windows_have_a_row_per_slot(tiny_cache, monkeypatch):
+def test_aligned_windows_have_a_row_per_slot(tiny_cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a VAE that just keeps the last of four frames, each row is that of its own slot."""
     variant = Variant(weights="random", size="tiny", cache=tiny_cache, temporal="aligned")
     adapter = build_adapter(load_model("cogvideox-t2v-2b"), variant)

@@ -11,11 +11,11 @@ from extract.adapter import Variant
 from extract.families import build_adapter
 from extract.model import load_model
 from tests.extract.pictures import clip, run, taps
-from tests.extract.video.models import MODELS, block_keys
+from tests.extract.video.models import MODELS, Single, Tiny, block_keys
 
 
 @pytest.mark.parametrize("name", MODELS[:3])
-def test_noise_levels_in_one_pass_are_those_of_separate_passes(tiny, single, name):
+def test_noise_levels_in_one_pass_are_those_of_separate_passes(tiny: Tiny, single: Single, name: str) -> None:
     adapter = tiny(name)
     adapter.load([*taps(adapter, (2,)), *taps(adapter, (4,), "0.2")])
     both = run(adapter, [clip(adapter)])
@@ -26,7 +26,7 @@ def test_noise_levels_in_one_pass_are_those_of_separate_passes(tiny, single, nam
     assert torch.equal(run(adapter, [clip(adapter)])[weak], both[weak])
 
 
-def test_noise_follows_seed_and_clip(tiny, single):
+def test_noise_follows_seed_and_clip(tiny: Tiny, single: Single) -> None:
     name = "cogvideox-t2v-2b"
     adapter = tiny(name)
     (key,) = block_keys(adapter, (2,))
@@ -38,14 +38,14 @@ def test_noise_follows_seed_and_clip(tiny, single):
     assert reseeded.identity() != adapter.identity()
 
 
-def test_siblings_share_latents(tiny, tiny_cache):
+def test_siblings_share_latents(tiny: Tiny, tiny_cache: str) -> None:
     one, other = tiny("wan-t2v-1.3b"), tiny("wan-t2v-14b")
     assert one.network.vae_digest() == other.network.vae_digest()
     assert one.network.vae_identity() == other.network.vae_identity()
 
 
 @pytest.mark.parametrize(("name", "protocol"), [("aether", "standard"), ("opensora", "paper")])
-def test_latents_with_noise_belong_to_one_clip(name, protocol, tiny_cache):
+def test_latents_with_noise_belong_to_one_clip(name: str, protocol: str, tiny_cache: str) -> None:
     """Two clips of the same pixels, as one video under two names: noise follows from the name, cached or not."""
     found = []
     for kept in (True, False):

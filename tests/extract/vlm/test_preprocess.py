@@ -102,7 +102,7 @@ def test_pixels_equal_the_pillow_processor_of_internvl() -> None:
     ("model", "expected"),
     [("qwen3-vl-8b", (544, 960)), ("qwen2.5-vl-7b", (532, 952)), ("internvl3-8b", (448, 448))],
 )
-def test_any_frame_is_squeezed_to_the_models_size(kit: Any, model: str, expected: Any, size: Any) -> None:
+def test_any_frame_is_squeezed_to_the_models_size(kit: Any, model: str, expected: Any, size: tuple[int, int]) -> None:
     adapter = kit.make(model)
     clip = ClipInput(clip_id="c", frames=frames_of(*size, 2), length=2)
     pixels = adapter.preprocess(clip)["pixels"]
