@@ -27,7 +27,7 @@ VIDEO = ["wan-t2v-1.3b", "wan-i2v-14b", "cogvideox-t2v-2b", "cogvideox-i2v-5b", 
 
 
 def make(name: str, cache: str, **choices: Any) -> Adapter:
-    extra = {} if load_model(name).kind == "control" else {"weights": "random", "size": "tiny"}
+    extra: dict[str, Any] = {} if load_model(name).kind == "control" else {"weights": "random", "size": "tiny"}
     return build_adapter(load_model(name), Variant(cache=cache, **extra, **choices))
 
 
@@ -70,8 +70,9 @@ def test_the_library_makes_a_video_models_features_from_what_it_is_given(name: s
     adapter.load([tap])
     batch = batch_of(adapter, [clip(adapter)])
     inputs = adapter.network_inputs(batch)
-    (network,) = (module for module in adapter.modules() if "Transformer" in type(module).__name__)
+    network: Any = next(module for module in adapter.modules() if "Transformer" in type(module).__name__)
     assert type(network).__module__.startswith("diffusers.")
+    assert tap.noise
     noisy = tap.noise.signal * inputs["window0.latents"] + tap.noise.noise * inputs["window0.noise"]
     blocks = network.blocks if hasattr(network, "blocks") else network.transformer_blocks
     if name == "opensora":
@@ -92,12 +93,12 @@ def test_the_library_makes_a_vision_language_models_features_from_what_it_is_giv
     adapter.load([tap])
     batch = batch_of(adapter, [clip(adapter)])
     inputs = adapter.network_inputs(batch)
-    (network,) = adapter.modules()
+    network: Any = adapter.modules()[0]
     arguments: dict[str, Any] = {"pixel_values": inputs["pixels"]}
     if "qwen" in name:  # its vision tower takes patches: channel, two equal frames, y, x; four to a token
         patch = 16 if "qwen3" in name else 14
         cells = inputs["pixels"].unfold(2, 2 * patch, 2 * patch).unfold(3, 2 * patch, 2 * patch)
-        cells = cells.unflatten(4, (2, patch)).unflatten(6, (2, patch))  # N, C, rows, columns, 2, p, 2, p
+        cells = cells.reshape(*cells.shape[:4], 2, patch, 2, patch)  # N, C, rows, columns, 2, p, 2, p
         cells = cells.permute(0, 2, 3, 4, 6, 1, 5, 7)[..., None, :, :].expand(*[-1] * 6, 2, -1, -1)
         arguments["pixel_values"] = cells.reshape(-1, 3 * 2 * patch * patch)
         size = [1, *(side // patch for side in inputs["pixels"].shape[2:])]

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from tests.extract.verbs import call
 
 
-def test_doctor_looks_for_weights(capsys, monkeypatch, tmp_path):
+def test_doctor_looks_for_weights(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     assert call("doctor", "model=wan-t2v-1.3b", f"root={tmp_path}") == 0
     out = capsys.readouterr().out
@@ -13,7 +19,9 @@ def test_doctor_looks_for_weights(capsys, monkeypatch, tmp_path):
     assert "diffusers" in out
 
 
-def test_doctor_wants_all_parts_of_a_model(capsys, monkeypatch, tmp_path):
+def test_doctor_wants_all_parts_of_a_model(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Aether's VAE and text encoder lie in another repository."""
 
     def here(repository: str, *parts: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cache.care.forecast import bytes_needed
 from cache.care.seal import seal_complete
 from configs.errors import StaleError, StorageError
 from extract.job.config import RunConfig
@@ -23,7 +24,9 @@ LONG = ("wan-t2v-1.3b", "wan-i2v-14b", "aether", "opensora", "internvl3.5-8b", "
 
 @pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.full) for name in LONG)])
 @pytest.mark.parametrize("limit", [2, 0])
-def test_the_plan_is_right_about_the_disk(root, tiny_cache, monkeypatch, name, limit):
+def test_the_plan_is_right_about_the_disk(
+    root: Path, tiny_cache: str, monkeypatch: pytest.MonkeyPatch, name: str, limit: int
+) -> None:
     """Within 5 % of the bytes of all files of the finished store; the features themselves don't matter."""
     monkeypatch.setattr("extract.job.request.artifact_root", lambda root: Path(tiny_cache))
     config = RunConfig(
@@ -42,7 +45,7 @@ def test_the_plan_is_right_about_the_disk(root, tiny_cache, monkeypatch, name, l
     assert make_plan(request).new_bytes == 0
 
 
-def test_the_plan_of_a_part_is_about_its_own_clips(root):
+def test_the_plan_of_a_part_is_about_its_own_clips(root: Path) -> None:
     share = config(root, part="1/3")
     assert (planned(share).clips, planned(share).complete) == (2, 0)
     run(share)
@@ -52,7 +55,7 @@ def test_the_plan_of_a_part_is_about_its_own_clips(root):
     assert planned(config(root, part="2/3")).clips == 0
 
 
-def test_a_job_that_the_disk_cannot_hold_is_refused(root, monkeypatch):
+def test_a_job_that_the_disk_cannot_hold_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(root)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=10_000))
     with pytest.raises(StorageError, match="don't fit"):
@@ -60,16 +63,14 @@ def test_a_job_that_the_disk_cannot_hold_is_refused(root, monkeypatch):
     assert not list((root / "features").rglob("store.json")) if (root / "features").exists() else True
 
 
-def test_a_clip_named_twice_is_one_clip(root):
+def test_a_clip_named_twice_is_one_clip(root: Path) -> None:
     settings = config(root, clips=["clip_02", "clip_02"])
     assert planned(settings).clips == 1
     assert run(settings) == 0
     assert store_of(settings).clips == ["clip_02"]
 
 
-def test_only_what_a_store_lacks_must_fit_on_the_disk(root, monkeypatch):
-    from cache.care.forecast import bytes_needed
-
+def test_only_what_a_store_lacks_must_fit_on_the_disk(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = RunConfig(
         model="qwen3-vl-2b", dataset="toy", weights="random", size="tiny", layers=["1", "2", "3"], root=str(root)
     )
@@ -90,7 +91,7 @@ def test_only_what_a_store_lacks_must_fit_on_the_disk(root, monkeypatch):
         plan.check_disk()
 
 
-def test_an_array_of_another_noise_does_not_count_as_done(root):
+def test_an_array_of_another_noise_does_not_count_as_done(root: Path) -> None:
     """Both levels are called s0500; the store holds the first."""
     settings = RunConfig(
         model="wan", dataset="toy", weights="random", size="tiny", noise=["0.5"], layers=["1"], root=str(root)

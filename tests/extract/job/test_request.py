@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import pytest
 
 from configs.errors import ConfigError, StaleError
 from extract.job import extraction as job
 from extract.job.request import chosen_blocks, resolve_request
+from extract.model import load_model
 from tests.extract.job.jobs import config
 
 
-def test_a_request_is_plain_data_and_knows_its_dataset(root, toy_dataset, monkeypatch):
+def test_a_request_is_plain_data_and_knows_its_dataset(
+    root: Path, toy_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Processes get it as it is; none of them may read another dataset than the one that its fingerprint names."""
     request = resolve_request(config(root), "cpu")
     sent = pickle.loads(pickle.dumps(request))
@@ -23,9 +27,7 @@ def test_a_request_is_plain_data_and_knows_its_dataset(root, toy_dataset, monkey
         job.run_process(sent, "cpu")
 
 
-def test_chosen_blocks():
-    from extract.model import load_model
-
+def test_chosen_blocks() -> None:
     model = load_model("wan-t2v-1.3b")
     assert chosen_blocks(["paper"], model, 30) == [19, 21]
     assert chosen_blocks(["paper"], model, 6) == [4]

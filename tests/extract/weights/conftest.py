@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.extract.weights.network import network
+from tests.extract.weights.network import Sharded, network
 
 
 @pytest.fixture
-def sharded(tmp_path):
+def sharded(tmp_path: Path) -> Sharded:
     """Four blocks in three shards, with an index, as published."""
     torch.manual_seed(0)
     full = network(4).to_empty(device="cpu")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import torch
 from torch import nn
 
 from extract.weights.checkpoint import on_meta
+
+Sharded = tuple[Path, dict[str, torch.Tensor]]
+"""A folder of weights in shards, and the tensors in it."""
 
 
 def network(blocks: int) -> nn.Module:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 
 from configs.errors import ModelError
 from extract.weights.checkpoint import Checkpoint, fill, seeded
-from tests.extract.weights.network import network
+from tests.extract.weights.network import Sharded, network
 
 
 def deeper(name: str) -> bool:
     return name.startswith("blocks.")
 
 
-def test_only_needed_shards_are_opened(sharded):
+def test_only_needed_shards_are_opened(sharded: Sharded) -> None:
     folder, tensors = sharded
     (folder / "part-2.safetensors").unlink()  # blocks 2 and 3 were never downloaded
     module = fill(network(2), Checkpoint(folder), dropped=deeper)
@@ -26,7 +28,7 @@ def test_only_needed_shards_are_opened(sharded):
         fill(network(3), Checkpoint(folder), dropped=deeper)
 
 
-def test_missing_and_unexpected_tensors_are_refused(sharded):
+def test_missing_and_unexpected_tensors_are_refused(sharded: Sharded) -> None:
     folder, _ = sharded
     with pytest.raises(ModelError, match="2 missing, first"):
         fill(network(5), Checkpoint(folder))
@@ -34,7 +36,7 @@ def test_missing_and_unexpected_tensors_are_refused(sharded):
         fill(network(2), Checkpoint(folder))
 
 
-def test_other_shapes_are_refused(sharded):
+def test_other_shapes_are_refused(sharded: Sharded) -> None:
     folder, _ = sharded
     wrong = network(4)
     wrong.stem = nn.Linear(5, 4, device="meta")
@@ -42,29 +44,29 @@ def test_other_shapes_are_refused(sharded):
         fill(wrong, Checkpoint(folder))
 
 
-def test_dtypes(sharded):
+def test_dtypes(sharded: Sharded) -> None:
     folder, _ = sharded
     module = fill(network(4), Checkpoint(folder), dtype=torch.bfloat16, float32=lambda name: "stem" in name)
-    assert module.stem.weight.dtype == torch.float32
-    assert module.blocks[0].weight.dtype == torch.bfloat16
+    assert module.get_parameter("stem.weight").dtype == torch.float32
+    assert module.get_parameter("blocks.0.weight").dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("content", [b"", b"\x05", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0[]"])
-def test_broken_files_are_refused(tmp_path, content):
+def test_broken_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match="not a readable safetensors file"):
         sorted(Checkpoint(tmp_path).names)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"weight_map": 3}'])
-def test_broken_indices_are_refused(sharded, content):
+def test_broken_indices_are_refused(sharded: Sharded, content: str) -> None:
     folder, _ = sharded
     (folder / "model.safetensors.index.json").write_text(content)
     with pytest.raises(ModelError, match="not a readable index of weights"):
         fill(network(4), Checkpoint(folder))
 
 
-def test_cut_files_are_refused(sharded):
+def test_cut_files_are_refused(sharded: Sharded) -> None:
     folder, _ = sharded
     path = folder / "part-1.safetensors"
     path.write_bytes(path.read_bytes()[:-40])
@@ -72,7 +74,7 @@ def test_cut_files_are_refused(sharded):
         fill(network(4), Checkpoint(folder))
 
 
-def test_random_weights_leave_the_global_state_alone():
+def test_random_weights_leave_the_global_state_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     with seeded(1):

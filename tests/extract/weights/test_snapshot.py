@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from configs import commands
 from configs.errors import ModelError
 from extract.weights.snapshot import content_hash, find_weights, identity_of
+from tests.extract.weights.network import Sharded
 
 
-def test_absent_weights_say_what_to_do(monkeypatch, tmp_path):
+def test_absent_weights_say_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ModelError) as caught:
         find_weights("hub", "someone/absent-model", "0" * 40, model="wan-t2v-1.3b")
@@ -24,7 +26,7 @@ def test_absent_weights_say_what_to_do(monkeypatch, tmp_path):
     assert find_weights(str(tmp_path), None, None, model="wan-t2v-1.3b") == tmp_path
 
 
-def test_content_identifies_weights(sharded):
+def test_content_identifies_weights(sharded: Sharded) -> None:
     folder, _ = sharded
     before = content_hash(folder)
     assert identity_of(folder) == {"content": before}
@@ -43,7 +45,7 @@ def test_content_identifies_weights(sharded):
     assert identity_of(folder) == {"hub_id": "a/b", "revision": "c"}
 
 
-def test_hub_snapshots_are_identified_by_commit(tmp_path):
+def test_hub_snapshots_are_identified_by_commit(tmp_path: Path) -> None:
     folder = tmp_path / "models--Wan-AI--Wan2.1" / "snapshots" / "abc123"
     folder.mkdir(parents=True)
     assert identity_of(folder) == {"hub_id": "Wan-AI/Wan2.1", "revision": "abc123"}

@@ -11,7 +11,7 @@ from tests.extract.pictures import picture
 
 
 @pytest.mark.parametrize("size", [(540, 720), (480, 640), (540, 960), (64, 96)])
-def test_clip_pixels_are_those_of_the_librarys_processor(size):
+def test_clip_pixels_are_those_of_the_librarys_processor(size: tuple[int, int]) -> None:
     from transformers import CLIPImageProcessorPil
 
     frame = picture(*size)
@@ -20,7 +20,7 @@ def test_clip_pixels_are_those_of_the_librarys_processor(size):
     assert np.abs(clip_image(frame, 224) - expected).max() < 1e-6
 
 
-def test_area_limited_sizes_are_the_published_ones():
+def test_area_limited_sizes_are_the_published_ones() -> None:
     area = 480 * 832
     assert area_limited_size((540, 720), area, 16) == (544, 720)
     assert area_limited_size((480, 640), area, 16) == (544, 720)
