@@ -21,10 +21,11 @@ from probe.report.page.labels import Sources
 from probe.report.pictures import choice, clouds
 from probe.report.pictures.encode import FRAME_WIDTH, MAP_WIDTH, frame_image, map_image
 from probe.report.pictures.features import feature_blocks
-from probe.report.pictures.geometry import depth_block, scene_block
-from probe.report.pictures.instances import instance_block
 from probe.report.pictures.pca import pca_colours
 from probe.report.pictures.section import pictures_section
+from probe.tasks.geometry.report import clip_block as depth_block
+from probe.tasks.geometry.report import scene_block
+from probe.tasks.instance.report import clip_block as instance_block
 from tests.probe.report.sample import SOURCES, run_id
 
 
@@ -177,7 +178,7 @@ def test_scenes_hold_truth_and_predictions(report: ReportData, dataset: Prepared
 def test_points_that_were_not_kept_are_named_with_the_command(
     report: ReportData, dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from probe.report.pictures import geometry
+    from probe.tasks.geometry import report as geometry
 
     monkeypatch.setattr(geometry, "points_file", lambda run, clip_id: None)
     runs = choice.shown_runs(report, "geometry")

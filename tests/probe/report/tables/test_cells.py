@@ -13,8 +13,9 @@ import pytest
 
 from configs.errors import MissingError
 from probe.report.build import build
+from probe.report.columns import COLUMNS
 from probe.report.config import ReportConfig, command_of
-from probe.report.contract import COLUMNS, ReportData
+from probe.report.contract import ReportData
 from probe.report.tables.schema import TABLES
 from probe.report.write import write_tables
 

@@ -17,7 +17,7 @@ from probe.tasks.instance.pictures import colour_by_object
 MAX_VIEWS = 3
 
 
-def instance_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: Sequence[ShownRun]) -> Block:
+def clip_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: Sequence[ShownRun]) -> Block:
     """Return frames, true instances, and the clusters of each source for a clip."""
     shown = [run for run in runs if clip_id in predicted_clips(run)]
     views = [int(v) for v in prediction(shown[0], clip_id)["views"]][:MAX_VIEWS]

@@ -39,7 +39,8 @@ def test_positions_are_those_of_three_axes(kit: Any) -> None:
     """Time stands still inside an image; rows and columns count from the image's start."""
     adapter = kit.loaded(NAME, *kit.llm(3))
     rows, columns = adapter.spec.taps["llm"].grid
-    cells = adapter._positions[:, 0, adapter._visual].reshape(3, 20, rows, columns)
+    inputs = kit.inputs(adapter)
+    cells = inputs["position_ids"][:, 0, inputs["visual"]].reshape(3, 20, rows, columns)
     start = cells[0, :, 0, 0]
     assert torch.equal(cells[0], start[:, None, None].expand(-1, rows, columns))
     assert torch.equal(cells[1] - start[:, None, None], torch.arange(rows)[None, :, None].expand(20, -1, columns))
@@ -84,8 +85,8 @@ def test_both_published_layouts_load(kit: Any, tmp_path: Path, name: str, layout
     assert ("visual.patch_embed.proj.weight" in names) == (layout is older_layout)
     adapter = kit.make(name, size="tiny", weights=str(folder))
     adapter.load(kit.llm(3))
-    mine = dict(adapter._network.named_parameters())
-    for key, value in kit.loaded(name, *kit.llm(3))._network.named_parameters():
+    mine = dict(adapter.network.named_parameters())
+    for key, value in kit.loaded(name, *kit.llm(3)).network.named_parameters():
         assert torch.equal(mine[key], value), key
 
 

@@ -1,4 +1,4 @@
-"""Resizing, normalising and cutting into patches; chat text and token positions; no network involved."""
+"""Resizing, normalising and cutting into patches; no network involved."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from configs.errors import ConfigError, DatasetError, ModelError
+from configs.errors import DatasetError
 from extract.adapter import ClipInput
 from extract.vlm.preprocess import normalise, patchify, resize_frames, smart_resize
-from extract.vlm.text import INTERNVL_MARKUP, QWEN_MARKUP, Prompt, chat_text, read_prompt, token_sequence
 
 LOOKS = {
     "qwen3": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -103,7 +102,7 @@ def test_pixels_equal_the_pillow_processor_of_internvl() -> None:
     ("model", "expected"),
     [("qwen3-vl-8b", (544, 960)), ("qwen2.5-vl-7b", (532, 952)), ("internvl3-8b", (448, 448))],
 )
-def test_any_frame_is_squeezed_to_the_models_size(kit: Any, model: str, expected: Any, size: Any) -> None:
+def test_any_frame_is_squeezed_to_the_models_size(kit: Any, model: str, expected: Any, size: tuple[int, int]) -> None:
     adapter = kit.make(model)
     clip = ClipInput(clip_id="c", frames=frames_of(*size, 2), length=2)
     pixels = adapter.preprocess(clip)["pixels"]
@@ -120,51 +119,3 @@ def test_qwen_frames_are_squeezed_twice(kit: Any) -> None:
     picture = Image.fromarray(frames[0])
     assert np.array_equal(pixels, np.asarray(picture.resize((960, 540), bicubic).resize((960, 544), bicubic)))
     assert not np.array_equal(pixels, np.asarray(picture.resize((960, 544), bicubic)))
-
-
-def test_chat_text_of_qwen() -> None:
-    prompt = Prompt(system="", preface="Frames of a video.", label="Frame{k}: ", separator="\n")
-    assert chat_text(prompt, QWEN_MARKUP, 2) == (
-        "<|im_start|>user\nFrames of a video.\n"
-        "Frame1: <|vision_start|><|image_pad|><|vision_end|>\nFrame2: <|vision_start|><|image_pad|><|vision_end|>"
-    )
-
-
-def test_chat_text_of_internvl() -> None:
-    prompt = Prompt(system="Be brief.", preface="", label="Image-{k}: ", separator="\n")
-    assert chat_text(prompt, INTERNVL_MARKUP, 1) == (
-        "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nImage-1: <img><IMG_CONTEXT></img>"
-    )
-
-
-@pytest.mark.parametrize("change", [{"label": None}, {"labels": ""}, {"system": ["a"]}])
-def test_an_incomplete_prompt_is_refused(change: dict[str, Any]) -> None:
-    settings = {"prompt": {"system": "", "preface": "", "label": "{x} Frame{k}: ", "separator": "", **change}}
-    with pytest.raises(ConfigError, match=r"settings\.prompt of m"):
-        read_prompt(settings, "m")
-
-
-def test_visual_tokens_stand_where_the_placeholders_were() -> None:
-    from extract.vlm.twin import byte_tokenizer
-
-    tokenizer = byte_tokenizer(QWEN_MARKUP)
-    text = chat_text(Prompt(system="", preface="", label="a", separator="b"), QWEN_MARKUP, 2)
-    sequence = token_sequence(tokenizer, text, QWEN_MARKUP, [2, 3])
-    image, start, end = (
-        tokenizer.convert_tokens_to_ids(t) for t in (QWEN_MARKUP.image, QWEN_MARKUP.start, QWEN_MARKUP.end)
-    )
-    picture = list(sequence.ids).index(start)
-    assert sequence.visual == (picture + 1, picture + 2, *range(picture + 7, picture + 10))
-    assert [sequence.ids[place] for place in sequence.visual] == [image] * 5
-    assert sequence.ids[picture + 3] == end
-    assert tokenizer.decode(sequence.ids) == text.replace(QWEN_MARKUP.image, QWEN_MARKUP.image * 2, 1).replace(
-        "b" + "a" + QWEN_MARKUP.start + QWEN_MARKUP.image, "b" + "a" + QWEN_MARKUP.start + QWEN_MARKUP.image * 3
-    )
-
-
-def test_a_tokenizer_of_another_family_is_refused() -> None:
-    from extract.vlm.twin import byte_tokenizer
-
-    text = chat_text(Prompt(system="", preface="", label="", separator=""), QWEN_MARKUP, 1)
-    with pytest.raises(ModelError, match="placeholders"):
-        token_sequence(byte_tokenizer(INTERNVL_MARKUP), text, QWEN_MARKUP, [4])

@@ -55,9 +55,9 @@ def first_release(tensors: dict[str, Any]) -> dict[str, Any]:
         elif key.startswith("vision_tower."):
             for native, original in words.items():
                 key = key.replace(native, original)
-        part = re.search(r"\.([qkv])_proj\.", key) if key.startswith("vision_model.") else None
-        if part:
-            packed.setdefault(key.replace(part[0], ".qkv."), []).append((part[1], value))
+        letter = re.search(r"\.([qkv])_proj\.", key) if key.startswith("vision_model.") else None
+        if letter:
+            packed.setdefault(key.replace(letter[0], ".qkv."), []).append((letter[1], value))
         else:
             new[key] = value
     order = "qkv"
@@ -94,8 +94,8 @@ def test_native_layouts_load(kit: Any, tmp_path: Path, name: str, layout: Any) -
     assert ("model.language_model.embed_tokens.weight" in names) == (layout is current)
     adapter = kit.make(name, size="tiny", weights=str(folder))
     adapter.load(kit.llm(3))
-    mine = dict(adapter._network.named_parameters())
-    for key, value in kit.loaded(name, *kit.llm(3))._network.named_parameters():
+    mine = dict(adapter.network.named_parameters())
+    for key, value in kit.loaded(name, *kit.llm(3)).network.named_parameters():
         assert torch.equal(mine[key], value), key
 
 
@@ -158,7 +158,7 @@ def test_a_first_release_without_a_packed_tensor_is_refused(kit: Any, tmp_path: 
 
 
 def test_generations_have_their_own_language_models(kit: Any) -> None:
-    kinds = [type(kit.loaded(name, *kit.llm(3))._network.language_model).__name__ for name in GENERATIONS]
+    kinds = [type(kit.loaded(name, *kit.llm(3)).network.language_model).__name__ for name in GENERATIONS]
     assert kinds == ["Qwen2Model", "Qwen3Model"]
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from configs.errors import ConfigError
 from data.dataset.reader import PreparedDataset
-from extract.adapter import Batch, Tap, Variant
+from extract.adapter import Adapter, Batch, Tap, Variant
 from extract.families import build_adapter
 from extract.job.forward import prepare, read_clip
 from extract.model import load_model
@@ -15,25 +19,26 @@ from extract.model import load_model
 GRID = (4, 5)
 
 
-def source(name: str, **extra):
+def source(name: str, **extra: Any) -> Adapter:
     return build_adapter(load_model(name), Variant(extra={"grid": GRID, **extra}))
 
 
-def features(name: str, dataset: PreparedDataset, clip: str = "clip_00", **extra) -> np.ndarray:
+def features(name: str, dataset: PreparedDataset, clip: str = "clip_00", **extra: Any) -> NDArray[np.float32]:
     adapter = source(name, **extra)
     adapter.load([Tap(name=name)])
     inputs = prepare(dataset, adapter, clip, pin=False).inputs
     found = adapter.forward(Batch(clip_ids=[clip], inputs={key: value[None] for key, value in inputs.items()}))[name][0]
     assert found.shape == (20, *GRID, adapter.spec.taps[name].channels)
-    return found.numpy()
+    values: NDArray[np.float32] = found.numpy()
+    return values
 
 
 @pytest.fixture(scope="module")
-def dataset(toy_dataset) -> PreparedDataset:
+def dataset(toy_dataset: Path) -> PreparedDataset:
     return PreparedDataset(toy_dataset)
 
 
-def test_pixels_start_with_the_mean_colour(dataset):
+def test_pixels_start_with_the_mean_colour(dataset: PreparedDataset) -> None:
     frames = dataset.frames("clip_00", [5]).astype(np.float64) / 255
     found = features("pixels", dataset)[2]
     cells = frames[0].reshape(4, 8, 5, 8, 3)
@@ -43,14 +48,14 @@ def test_pixels_start_with_the_mean_colour(dataset):
     assert np.allclose(found[..., 11:14], quarter, atol=1e-6)
 
 
-def test_position_knows_nothing_of_the_clip(dataset):
+def test_position_knows_nothing_of_the_clip(dataset: PreparedDataset) -> None:
     one, other = features("position", dataset, "clip_00"), features("position", dataset, "clip_01")
     assert np.array_equal(one, other)
     assert np.allclose(one[0, 0, :, 0], [-0.8, -0.4, 0, 0.4, 0.8])
     assert len({tuple(cell) for cell in one.reshape(-1, one.shape[-1]).round(5).tolist()}) == 20 * 4 * 5
 
 
-def test_oracle_groups_say_what_is_there(dataset):
+def test_oracle_groups_say_what_is_there(dataset: PreparedDataset) -> None:
     assert np.allclose(features("oracle", dataset, groups=["depth"]), np.log(3.0))
     normal = features("oracle", dataset, groups=["normal"])
     assert np.allclose(normal, [0, 0, -1], atol=1e-4)  # a wall that faces the camera
@@ -66,37 +71,37 @@ def test_oracle_groups_say_what_is_there(dataset):
     assert np.isclose(classes[0, ..., 0].mean(), (ids == 1).mean(), atol=1e-6)
 
 
-def test_oracle_codes_tell_instances_apart(dataset):
+def test_oracle_codes_tell_instances_apart(dataset: PreparedDataset) -> None:
     codes = features("oracle", dataset, groups=["code"])
     assert np.array_equal(codes, features("oracle", dataset, groups=["code"]))
     assert not np.allclose(codes, features("oracle", dataset, "clip_01", groups=["code"]))
 
 
-def test_oracle_groups_are_concatenated_in_one_order(dataset):
+def test_oracle_groups_are_concatenated_in_one_order(dataset: PreparedDataset) -> None:
     both = features("oracle", dataset, groups=["depth", "colour"])
     assert np.array_equal(both[..., :3], features("oracle", dataset, groups=["colour"]))
     assert np.array_equal(both[..., 3:], features("oracle", dataset, groups=["depth"]))
 
 
-def test_oracle_noise_is_seeded(dataset):
+def test_oracle_noise_is_seeded(dataset: PreparedDataset) -> None:
     clean = features("oracle", dataset, groups=["depth"])
     noisy = features("oracle", dataset, groups=["depth"], oracle_noise=0.5)
     assert np.array_equal(noisy, features("oracle", dataset, groups=["depth"], oracle_noise=0.5))
     assert 0.4 < (noisy - clean).std() < 0.6
 
 
-def test_unknown_groups_are_refused():
+def test_unknown_groups_are_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean normal"):
         source("oracle", groups=["normals"])
 
 
-def test_grids_finer_than_the_pictures_are_refused(dataset):
+def test_grids_finer_than_the_pictures_are_refused(dataset: PreparedDataset) -> None:
     adapter = build_adapter(load_model("pixels"), Variant(extra={"grid": (64, 64)}))
     with pytest.raises(ConfigError, match="finer than the pictures"):
         adapter.preprocess(read_clip(dataset, adapter, "clip_00"))
 
 
-def test_short_clips_are_continued_by_their_last_frame(dataset):
+def test_short_clips_are_continued_by_their_last_frame(dataset: PreparedDataset) -> None:
     adapter = source("pixels")
     clip = read_clip(dataset, adapter, "short_00")
     assert clip.length == 30
@@ -107,7 +112,7 @@ def test_short_clips_are_continued_by_their_last_frame(dataset):
     features("oracle", dataset, "short_00")
 
 
-def test_sources_without_weights_are_never_called_untrained(root):
+def test_sources_without_weights_are_never_called_untrained(root: Path) -> None:
     from cache import FeatureStore
     from cache.locate import locate_store
     from extract.job.config import RunConfig

@@ -54,7 +54,7 @@ def test_file_agrees_with_the_published_table(kit: Any, name: str) -> None:
 def test_visual_tokens_per_clip_are_those_of_the_paper(kit: Any) -> None:
     def tokens(name: str) -> int:
         rows, columns = kit.make(name).spec.taps["llm"].grid
-        return 20 * rows * columns
+        return int(20 * rows * columns)
 
     assert [tokens(name) for name in ("internvl3-1b", "qwen2.5-vl-3b", "qwen3-vl-2b")] == [5120, 12920, 10200]
 

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from configs import commands
-from configs.cli import main
 from configs.loader import load_named
 from configs.names import model_names
-from extract.__main__ import VERBS
 from extract.model import load_model
+from tests.extract.verbs import call
 
 
-def call(*words: str) -> int:
-    return main("extract", "about", VERBS, words)
-
-
-def test_help_imports_nothing_heavy():
+def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, runpy\nsys.argv = ['extract', 'run', '--help']\n"
         "try: runpy.run_module('extract', run_name='__main__')\nexcept SystemExit: pass\n"
@@ -33,7 +28,7 @@ def test_help_imports_nothing_heavy():
     assert "noise_seed" in done.stdout
 
 
-def test_models_are_listed_with_their_aliases(capsys):
+def test_models_are_listed_with_their_aliases(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("models") == 0
     out = capsys.readouterr().out
     assert "wan stands for wan-t2v-1.3b" in out
@@ -42,7 +37,7 @@ def test_models_are_listed_with_their_aliases(capsys):
     assert "wan" not in capsys.readouterr().out.split("stands for")[0].splitlines()[3]
 
 
-def test_every_model_is_complete():
+def test_every_model_is_complete() -> None:
     for name in model_names():
         model = load_model(name)
         assert model.title, name
@@ -56,7 +51,7 @@ def test_every_model_is_complete():
         assert model.noise or model.kind != "vgm", name
 
 
-def test_block_numbers_of_the_paper_are_translated():
+def test_block_numbers_of_the_paper_are_translated() -> None:
     published = {row["source"] for row in load_named("published", "table1")["rows"]}
     numbered = {name: model for name in model_names() if (model := load_model(name)).paper_numbers}
     assert published <= set(numbered)
@@ -68,12 +63,14 @@ def test_block_numbers_of_the_paper_are_translated():
                 assert model.paper_blocks[task] == number + shift, name
 
 
-def test_unknown_models_name_the_closest(root, capsys):
+def test_unknown_models_name_the_closest(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("run", "model=wan-t2v-1b", "dataset=toy", f"root={root}") == 2
     assert "did you mean" in capsys.readouterr().err
 
 
-def test_absent_weights_name_the_untrained_twin(root, capsys, monkeypatch, tmp_path):
+def test_absent_weights_name_the_untrained_twin(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     words = ["model=cogvideox", "dataset=toy", "layers=21", "temporal=aligned", "limit=2", f"root={root}"]
     assert call("run", *words) == 1
@@ -84,7 +81,7 @@ def test_absent_weights_name_the_untrained_twin(root, capsys, monkeypatch, tmp_p
     assert "Traceback" not in err
 
 
-def test_absent_datasets_say_how_to_make_one(tmp_path, capsys):
+def test_absent_datasets_say_how_to_make_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("run", "model=pixels", "dataset=rooms", f"root={tmp_path}") == 1
     assert commands.data("prepare", kind="rooms", root=tmp_path) in capsys.readouterr().err
 
@@ -116,13 +113,17 @@ def test_absent_datasets_say_how_to_make_one(tmp_path, capsys):
         (["model=pixels", "device=cuda:99"], "no GPU"),
     ],
 )
-def test_wrong_options_are_explained(root, capsys, words, message):
+def test_wrong_options_are_explained(
+    root: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
     assert call("run", *words, "dataset=toy", f"root={root}") in (1, 2)
     assert message in capsys.readouterr().err
     assert not list(root.rglob("store.json"))
 
 
-def test_an_interrupt_is_one_line_with_the_command_that_continues(root, capsys, monkeypatch):
+def test_an_interrupt_is_one_line_with_the_command_that_continues(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
@@ -132,25 +133,25 @@ def test_an_interrupt_is_one_line_with_the_command_that_continues(root, capsys, 
     assert capsys.readouterr().err == f"interrupted; to continue: {commands.extract('run')} {' '.join(words)}\n"
 
 
-def test_a_folder_without_the_parts_of_a_model_is_refused(root, capsys):
+def test_a_folder_without_the_parts_of_a_model_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("run", "model=wan", f"weights={root}", "dataset=toy", f"root={root}") == 1
     assert "copy of the whole repository, like Wan-AI" in capsys.readouterr().err
 
 
-def test_a_tiny_plan_claims_nothing_of_weights(root, capsys):
+def test_a_tiny_plan_claims_nothing_of_weights(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["model=wan", "weights=random", "size=tiny", "dataset=toy", f"root={root}"]
     assert call("plan", *words) == 0
     assert "weights" not in capsys.readouterr().out
 
 
-def test_plan_runs_nothing(root, capsys):
+def test_plan_runs_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("plan", "model=pixels", "dataset=toy", "grid=4x5", f"root={root}") == 0
     out = capsys.readouterr().out
     assert "7 clips to do, 0 complete" in out
     assert not list(root.rglob("store.json"))
 
 
-def test_plan_adds_up_the_weights_of_the_blocks_that_run(root, capsys):
+def test_plan_adds_up_the_weights_of_the_blocks_that_run(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["model=cogvideox-t2v-2b", "weights=random", "dataset=toy", "dtype=float16", f"root={root}"]
     assert call("plan", *words, "layers=3") == 0
     three = capsys.readouterr().out
@@ -170,7 +171,7 @@ def test_plan_adds_up_the_weights_of_the_blocks_that_run(root, capsys):
         ),
     ],
 )
-def test_every_family_is_planned_at_full_size(root, capsys, model):
+def test_every_family_is_planned_at_full_size(root: Path, capsys: pytest.CaptureFixture[str], model: str) -> None:
     assert call("plan", f"model={model}", "dataset=toy", "weights=random", f"root={root}") == 0
     out = capsys.readouterr().out
     memory, compute = (
@@ -178,73 +179,3 @@ def test_every_family_is_planned_at_full_size(root, capsys, model):
     )
     assert memory and 0.5 < float(memory[1]) < 60
     assert compute and 10 < float(compute[1].replace(",", "")) < 5000
-
-
-def test_doctor_looks_for_weights(capsys, monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    assert call("doctor", "model=wan-t2v-1.3b", f"root={tmp_path}") == 0
-    out = capsys.readouterr().out
-    assert "Wan-AI/Wan2.1-T2V-1.3B-Diffusers" in out
-    assert "diffusers" in out
-
-
-def test_doctor_wants_all_parts_of_a_model(capsys, monkeypatch, tmp_path):
-    """Aether's VAE and text encoder lie in another repository."""
-
-    def here(repository: str, *parts: str) -> None:
-        folder = tmp_path / f"models--{repository.replace('/', '--')}"
-        (folder / "refs").mkdir(parents=True)
-        (folder / "refs" / "main").write_text("0" * 40)
-        for part in parts:
-            (folder / "snapshots" / ("0" * 40) / part).mkdir(parents=True)
-
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    here("AetherWorldModel/AetherV1", "transformer")
-    assert call("doctor", "model=aether", f"root={tmp_path}") == 0
-    assert "yes" not in capsys.readouterr().out
-    here("zai-org/CogVideoX-5b-I2V", "vae", "text_encoder")
-    assert call("doctor", "model=aether", f"root={tmp_path}") == 0
-    assert "yes" in capsys.readouterr().out
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    """A hub whose transformers come in a shard per 10 blocks; yields repository -> files that were fetched."""
-    fetched: dict[str, list[str]] = {}
-    shards = {f"transformer/{number}.safetensors": 10**9 for number in range(6)}
-    table = {f"transformer_blocks.{block}.x": f"{block // 10}.safetensors" for block in range(60)}
-    monkeypatch.setattr("extract.job.download._listing", lambda repository, revision: ("f" * 40, dict(shards)))
-    monkeypatch.setattr("extract.job.download._indices", lambda *args: {"transformer": table})
-
-    def fetch(repository: str, *, revision: str, allow_patterns: list[str]) -> str:
-        fetched[repository] = allow_patterns
-        return repository
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
-    return fetched
-
-
-@pytest.mark.parametrize(("model", "shards"), [("cogvideox-t2v-5b", 3), ("aether", 5)])
-def test_download_takes_all_blocks_of_a_model_that_runs_them_all(hub, model, shards, monkeypatch, capsys):
-    """Aether generates geometry with its whole transformer before it is read."""
-    assert call("download", f"model={model}", "yes=true") == 0
-    main = next(iter(hub))
-    assert len(hub[main]) == shards
-    hub.clear()
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    assert call("download", f"model={model}") == 2
-    assert "yes=true" in capsys.readouterr().err
-    assert not hub
-
-
-def test_download_without_network_says_what_else_works(capsys, monkeypatch):
-    from huggingface_hub.utils import get_session
-
-    def offline(*args: object, **kwargs: object) -> None:
-        get_session().get("http://127.0.0.1:1/")  # nobody listens there: the error of the library's own client
-
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", offline)
-    assert call("download", "model=wan-t2v-1.3b") == 1
-    err = capsys.readouterr().err
-    assert "weights=/path/to/folder" in err
-    assert "size=tiny" in err

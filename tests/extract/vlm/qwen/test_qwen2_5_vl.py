@@ -12,7 +12,8 @@ NAME = "qwen2.5-vl-7b"
 def test_time_is_the_place_of_the_image_not_a_multiple_of_it(kit: Any) -> None:
     """One release of the library multiplied it by `tokens_per_second` for images."""
     adapter = kit.loaded(NAME, *kit.llm(3))
-    time, row, column = adapter._positions[:, 0, adapter._visual].reshape(3, 20, 81)
+    inputs = kit.inputs(adapter)
+    time, row, column = inputs["position_ids"][:, 0, inputs["visual"]].reshape(3, 20, 81)
     assert torch.equal(time, row[:, :1].expand(-1, 81))
     assert torch.equal(time, column[:, :1].expand(-1, 81))
 
@@ -21,11 +22,15 @@ def test_positions_are_not_plain_counting(kit: Any) -> None:
     """Without token kinds this network counts tokens one by one and says nothing."""
     adapter = kit.loaded(NAME, *kit.llm(3))
     right = kit.run(adapter, kit.clip())["llm.b3"]
-    kept, adapter._positions = adapter._positions, None
+
+    def without(_module: object, given: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        return given, {**options, "position_ids": None}
+
+    hook = adapter.network.register_forward_pre_hook(without, with_kwargs=True)
     try:
         counted = kit.run(adapter, kit.clip())["llm.b3"]
     finally:
-        adapter._positions = kept
+        hook.remove()
     assert (counted - right).norm() > 0.01 * right.norm()
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 
 import torch
 
@@ -31,7 +32,7 @@ def features(name: str, init_seed: int = 7) -> torch.Tensor:
     return found
 
 
-def seeded_latents(adapter: VideoAdapter):
+def seeded_latents(adapter: VideoAdapter) -> Callable[..., torch.Tensor]:
     """An encoder that doesn't look."""
     height, width = adapter.spec.input_size
     shape = (adapter.spec.taps["vae"].channels, adapter.spec.frames.tokens, height // 8, width // 8)
@@ -43,10 +44,10 @@ def digests(names: list[str]) -> list[str]:
     return [hashlib.sha256(features(name).float().numpy().tobytes()).hexdigest() for name in names]
 
 
-def test_two_processes_give_the_same_bits():
+def test_two_processes_give_the_same_bits() -> None:
     code = (
         "import json, sys\n"
-        "from tests.extract.test_two_processes import digests\n"
+        "from tests.extract.job.test_two_processes import digests\n"
         "print(json.dumps(digests(sys.argv[1:])))"
     )
     done = subprocess.run([sys.executable, "-c", code, *NAMES], capture_output=True, text=True, check=True)
@@ -59,6 +60,6 @@ def test_two_processes_give_the_same_bits():
     assert len(set(here.values())) == len(NAMES)
 
 
-def test_another_seed_gives_other_features():
+def test_another_seed_gives_other_features() -> None:
     for name in ("wan-t2v-1.3b", "qwen3-vl-8b"):
         assert not torch.equal(features(name, 7), features(name, 8))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from configs.errors import ModelError
 from extract.model import load_model
@@ -21,7 +24,7 @@ HEADS, AXES = ARCHITECTURE["num_attention_heads"], ARCHITECTURE["axes_dims_rope"
 
 
 @pytest.fixture(scope="module")
-def path(tmp_path_factory):
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("opensora") / "Open_Sora_v2.safetensors"
     save_file(tiny.transformer_tensors(ARCHITECTURE, seed=3), path)
     return path
@@ -30,29 +33,40 @@ def path(tmp_path_factory):
 class Plain:
     """The transformer as published: separate q, k, v; rotary pairs (i, i + d/2); picture and condition added."""
 
-    def __init__(self, tensors):
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self.t = tensors
+        self.cos = self.sin = torch.empty(0)  # of the tokens' places
 
-    def linear(self, name, x):
+    def linear(self, name: str, x: Tensor) -> Tensor:
         return F.linear(x, self.t[f"{name}.weight"], self.t[f"{name}.bias"])
 
-    def rms(self, name, x):
+    def rms(self, name: str, x: Tensor) -> Tensor:
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6) * self.t[f"{name}.scale"]
 
-    def embed(self, name, x):
+    def embed(self, name: str, x: Tensor) -> Tensor:
         return self.linear(f"{name}.out_layer", F.silu(self.linear(f"{name}.in_layer", x)))
 
-    def modulation(self, name, vector, count):
+    def modulation(self, name: str, vector: Tensor, count: int) -> tuple[Tensor, ...]:
         return self.linear(name, F.silu(vector))[:, None].chunk(count, -1)
 
-    def attend(self, q, k, v):
-        def rotate(x):
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        def rotate(x: Tensor) -> Tensor:
             first, second = x.chunk(2, -1)
             return torch.cat([first * self.cos - second * self.sin, second * self.cos + first * self.sin], -1)
 
         return F.scaled_dot_product_attention(rotate(q), rotate(k), v).transpose(1, 2).flatten(2)
 
-    def __call__(self, picture, condition, text, pooled, time, places, double, single):
+    def __call__(
+        self,
+        picture: Tensor,
+        condition: Tensor,
+        text: Tensor,
+        pooled: Tensor,
+        time: Tensor,
+        places: Tensor,
+        double: int,
+        single: int,
+    ) -> dict[int, Tensor]:
         """Return {block, counted from 1: (B, N, C)} of the picture's tokens."""
         rates = torch.exp(-math.log(10000.0) * torch.arange(128) / 128)
         angles = (time * 1000)[:, None] * rates
@@ -74,7 +88,7 @@ class Plain:
             found[double + block + 1] = joint[:, words.shape[1] :]
         return found
 
-    def double(self, block, image, words, vector):
+    def double(self, block: int, image: Tensor, words: Tensor, vector: Tensor) -> tuple[Tensor, Tensor]:
         streams, changes, heads = {"txt": words, "img": image}, {}, []
         for name, x in streams.items():
             place = f"double_blocks.{block}.{name}_"
@@ -83,7 +97,7 @@ class Plain:
             q, k, v = (split(self.linear(f"{place}attn.{c}_proj", x)) for c in "qkv")
             heads.append((self.rms(f"{place}attn.norm.query_norm", q), self.rms(f"{place}attn.norm.key_norm", k), v))
         mixed = self.attend(*(torch.cat(pair, 2) for pair in zip(*heads, strict=True)))
-        parts = dict(zip(streams, mixed.split([words.shape[1], image.shape[1]], 1), strict=True))
+        parts = dict(zip(streams, torch.split(mixed, [words.shape[1], image.shape[1]], 1), strict=True))
         for name, x in streams.items():
             place, change = f"double_blocks.{block}.{name}_", changes[name]
             x = x + change[2] * self.linear(f"{place}attn.proj", parts[name])
@@ -91,27 +105,27 @@ class Plain:
             streams[name] = x + change[5] * self.linear(f"{place}mlp.2", hidden)
         return streams["img"], streams["txt"]
 
-    def single(self, block, joint, vector):
+    def single(self, block: int, joint: Tensor, vector: Tensor) -> Tensor:
         place = f"single_blocks.{block}."
         shift, scale, gate = self.modulation(f"{place}modulation.lin", vector, 3)
         x = (1 + scale) * norm(joint) + shift
         q, k = (split(self.linear(f"{place}{c}_proj", x)) for c in "qk")
         width = joint.shape[-1]
-        v, hidden = self.linear(f"{place}v_mlp", x).split([width, 4 * width], -1)
+        v, hidden = torch.split(self.linear(f"{place}v_mlp", x), [width, 4 * width], -1)
         q, k = self.rms(f"{place}norm.query_norm", q), self.rms(f"{place}norm.key_norm", k)
         both = torch.cat([self.attend(q, k, split(v)), F.gelu(hidden, approximate="tanh")], -1)
         return joint + gate * self.linear(f"{place}linear2", both)
 
 
-def norm(x):
+def norm(x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], eps=1e-6)
 
 
-def split(x):
-    return x.unflatten(-1, (HEADS, -1)).transpose(1, 2)
+def split(x: Tensor) -> Tensor:
+    return x.reshape(*x.shape[:-1], HEADS, -1).transpose(1, 2)
 
 
-def test_every_block_is_the_published_one(path):
+def test_every_block_is_the_published_one(path: Path) -> None:
     draw = torch.Generator().manual_seed(1)
     shape = (3, 4, 6)
     count = shape[0] * shape[1] * shape[2]
@@ -132,21 +146,21 @@ def test_every_block_is_the_published_one(path):
         assert (found[block] - expected[block]).abs().max() < 1e-5, block
 
 
-def test_packing_is_row_major():
+def test_packing_is_row_major() -> None:
     latents = torch.arange(2 * 3 * 4 * 6.0).view(1, 2, 3, 4, 6)
     tokens = packed(latents)
     assert tokens.shape == (1, 3 * 2 * 3, 8)
     assert torch.equal(tokens[0, 3 + 1], latents[0, :, 0, 2:4, 2:4].flatten())
 
 
-def test_trimmed_blocks_are_not_loaded(path):
+def test_trimmed_blocks_are_not_loaded(path: Path) -> None:
     network = load_transformer(path, {**ARCHITECTURE, "num_single_layers": 1}, torch.float32, "cpu")
     assert len(network.single_transformer_blocks) == 1
     assert network.proj_out is None
 
 
 @pytest.mark.parametrize("change", ["missing", "unknown", "shape"])
-def test_other_tensors_are_refused(path, tmp_path, change):
+def test_other_tensors_are_refused(path: Path, tmp_path: Path, change: str) -> None:
     tensors = load_file(path)
     if change == "missing":
         del tensors["single_blocks.0.q_proj.bias"]

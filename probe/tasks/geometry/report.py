@@ -26,7 +26,7 @@ MAX_ERROR = 0.3
 _TRUE, _PREDICTED = "#57d977", "#ff6b5e"
 
 
-def depth_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: Sequence[ShownRun]) -> Block:
+def clip_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: Sequence[ShownRun]) -> Block:
     """Return true and predicted depth and the relative error for a clip."""
     shown = [run for run in runs if clip_id in predicted_clips(run)]
     views = [int(v) for v in prediction(shown[0], clip_id)["views"]][:MAX_VIEWS]
