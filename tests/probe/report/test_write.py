@@ -19,5 +19,6 @@ def test_the_command_writes_tables_words_and_page(study: Any, capsys: pytest.Cap
     assert "Pixel statistics" in page.read_text(encoding="utf-8")
     assert study.read(page.parent, "scores").set_index("metric").value["t_miou"] == pytest.approx(0.2)
     provenance = json.loads((page.parent / "provenance.json").read_text(encoding="utf-8"))
-    assert provenance["command"].endswith("resamples=50") and provenance["runs"] == 1
+    assert provenance["command"] == f"spatialprobe probe report resamples=50 root={study.root}"
+    assert provenance["runs"] == 1
     assert json.loads((page.parent / "words.json").read_text(encoding="utf-8"))["statements"]
