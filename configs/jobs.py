@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 CONNECT_S = 20.0
-"""How long to wait for a Dask scheduler to answer."""
+"""How long to wait for an answer from a Dask scheduler."""
 
 _SHARED: dict[str, Callable[[str], Any]] = {}
-"""In a worker process: the functions that it has been given."""
+"""In a worker process: the functions that it has received."""
 
 
 def run_jobs(
@@ -174,5 +174,5 @@ def _caught(function: Callable[[str], Result], item: str) -> Result | Exception:
 
 
 def _ignore_interrupts() -> None:
-    """The parent decides what an interrupt means; through a stop file, for example."""
+    """Ignore interrupts; the parent decides what they mean, through a stop file, for example."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

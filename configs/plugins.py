@@ -41,7 +41,7 @@ class Plugin(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was named: the plug-ins that are used, and why others are not."""
+    """The plug-ins found: those in use, and why others aren't."""
 
     plugins: tuple[Plugin, ...]
     problems: tuple[str, ...]

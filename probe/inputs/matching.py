@@ -20,7 +20,7 @@ CELLS = 256
 
 
 class Match(nn.Module):
-    """Average pooling to a grid and a fixed projection to a width; either may be absent. Nothing in it learns.
+    """Average pooling to a grid and a fixed projection to a width; either may be absent. Nothing is trainable.
 
     Args:
         grid: rows and columns to pool to; None keeps the grid.
@@ -102,7 +102,7 @@ def _principal(store: FeatureSource, array: ArraySpec, train: Sequence[str], wid
 
 
 def refuse_matched_gate(branches: Sequence[int], projected: bool, array: ArraySpec) -> None:
-    """Refuse to project the channels of gated features: the branches would be mixed.
+    """Reject a projection of gated features, which would mix the branches.
 
     Raises:
         ConfigError: an array with a gate, and a projection.

@@ -96,7 +96,7 @@ def _processes(config: SweepConfig, device: str) -> int:
 
 
 def _workers_of(cluster: str) -> int:
-    """Return how many threads a cluster has; one where it doesn't answer, which `run_jobs` then tells."""
+    """Return how many threads a cluster has; one where it doesn't answer, which `run_jobs` then reports."""
     from distributed import Client
 
     try:

@@ -133,7 +133,7 @@ class Recorder:
         fabric: whose loggers get the rows too.
         schedule: of the runs.
         look: returns the scores of each run on the selection split.
-        note: shows a text behind the progress bar.
+        note: shows a text after the progress bar.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ def training(config: RunConfig, device: torch.device) -> Iterator[Fabric]:
 
 
 class _Bfloat16(MixedPrecision):  # type: ignore[misc]
-    """Casts a weight anew at each use: with a cache, gradients of a weight used twice would add up in bfloat16."""
+    """Casts a weight again at each use: with a cache, gradients of a weight used twice would add up in bfloat16."""
 
     def forward_context(self) -> AbstractContextManager[Any]:
         """Return the context of forward and backward pass."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = get_logger("probe.train.plan")
 
 VERSION = 5
-"""Raised by hand whenever the same configuration would train another probe."""
+"""Increment whenever the same configuration would train another probe."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RunPlan:
 
     @property
     def label(self) -> str:
-        """What tells this run from the others of a pass."""
+        """What distinguishes this run from the others of a pass."""
         twin = ", shuffled targets" if self.control else ""
         where = f"{', '.join(self.config.what.model)}, {self.inputs['array']}"
         return f"{where}, depth {self.depth}, seed {self.config.probe.recipe.seed}{twin}"
@@ -83,7 +83,7 @@ class Planned:
 
     @property
     def plans(self) -> list[RunPlan]:
-        """All runs, in the order of sources, arrays, depths and seeds, twins behind their originals."""
+        """All runs, in the order of sources, arrays, depths and seeds, twins after their originals."""
         return [plan for _, group in self.groups for plan in group]
 
 
@@ -148,7 +148,7 @@ def variants(config: RunConfig, arrays: Sequence[tuple[str, str, dict[str, Any]]
         arrays: source, dataset and identity of the inputs of each array.
 
     Raises:
-        ConfigError: a depth that is no number and not `linear`.
+        ConfigError: a depth that is neither a number nor `linear`.
     """
     plans = []
     for index, (source, dataset, inputs) in enumerate(arrays):

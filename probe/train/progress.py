@@ -59,7 +59,7 @@ class StepBar:
             self._bar.advance(-count)
 
     def note(self, text: str) -> None:
-        """Show `text` behind the bar."""
+        """Show `text` after the bar."""
         if self._bar is not None:
             self._bar.note(text)
 

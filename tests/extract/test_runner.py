@@ -96,7 +96,7 @@ def test_a_request_is_plain_data_and_knows_its_dataset(root, toy_dataset, monkey
     assert sent == request and sent.adapter().identity() == request.adapter().identity()
     request.store({})
     monkeypatch.setattr("data.dataset.reader.PreparedDataset.fingerprint", "prepared anew")
-    with pytest.raises(StaleError, match="prepared anew while"):
+    with pytest.raises(StaleError, match="prepared again while"):
         job.run_process(sent, "cpu")
 
 
@@ -603,5 +603,5 @@ def test_processes_that_keep_dying_are_told(root, monkeypatch):
 
     monkeypatch.setattr(job, "local_processes", lambda count: nullcontext(Client()))
     monkeypatch.setattr(job, "_watch", lambda *args: None)
-    with pytest.raises(ModelError, match="died again and again"):
+    with pytest.raises(ModelError, match="died repeatedly"):
         run(config(root, workers=2))
