@@ -54,6 +54,33 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Bins:
+    """Metrics that give one quantity in bins; the report shows them as a table and a curve of their own.
+
+    Attributes:
+        table: name of the table.
+        title: its heading.
+        about: what it says, in a sentence.
+        prefix: what the keys of these metrics begin with, those of their summaries too.
+        labels: key -> what the bin holds, in the order of the bins.
+        quantity: what is averaged in each bin, for a sentence.
+        by: what the bins divide, for a heading.
+        axis: the same at length, below a curve.
+        metric: key of the metric whose name, unit and direction the values have.
+    """
+
+    table: str
+    title: str
+    about: str
+    prefix: str
+    labels: Mapping[str, str]
+    quantity: str
+    by: str
+    axis: str
+    metric: str
+
+
+@dataclass(frozen=True)
 class TaskOptions:
     """What every task's profile sets; a task adds its own groups."""
 
@@ -104,9 +131,14 @@ class Task:
         title: name in tables and figures; default `name`.
         order: place in tables; tasks of the same order are sorted by name.
         pooled: whether the metrics rank the clips of a split against each other, so that no clip has a value of its
-            own. The file `resampled.py` then computes them under resamples of the clips.
+            own. The file `resampled.py` then computes them under resamples of the clips: `COLUMNS` names the columns
+            of predictions that it reads, `fits(rows, result)` says whether rows belong to a run's result, and
+            `samples(rows, result, counts)` returns the values and those of each class.
         classes: whether a probe learns the dataset's classes, so that it can't be applied to a dataset with others.
         paper_views: views per clip of the published protocol; 0 for a task that the published table lacks.
+        bins: metrics in bins that the report shows apart.
+        scatter: panels of the report's scatter: a column of another task to the right, one of this task upwards. A
+            source needs the tasks of the first panel to be shown.
     """
 
     name: str
@@ -120,6 +152,13 @@ class Task:
     pooled: bool = False
     classes: bool = False
     paper_views: int = 0
+    bins: tuple[Bins, ...] = ()
+    scatter: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def has_code(self) -> bool:
+        """Whether probes of the task give a code length: its options define `for_code`."""
+        return self.options.for_code is not TaskOptions.for_code
 
     @property
     def published(self) -> bool:

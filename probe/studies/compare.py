@@ -12,8 +12,8 @@ from configs.console import print_table
 from configs.errors import ConfigError, MissingError
 from configs.files import results_path
 from configs.loader import closest
+from probe.report.columns import task_columns
 from probe.report.config import CompareConfig
-from probe.report.contract import task_columns
 from probe.report.runs.collect import Run, collect
 from probe.report.runs.settings import Setting, differing, setting_key
 from probe.report.runs.sources import source_of

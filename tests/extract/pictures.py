@@ -39,3 +39,8 @@ def taps(adapter: Adapter, blocks: Sequence[int], noise: str = "index:749") -> l
     text = "t:0.25" if adapter.spec.family == "opensora" and noise == "index:749" else noise
     level = schedule.level(text) if offer.noisy and schedule is not None else None
     return [Tap(name=name, block=block, noise=level) for block in blocks]
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    small = np.random.default_rng(seed).integers(0, 255, (9, 12, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))

@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from configs.errors import ConfigError
-from extract.noise import CogVideoXSchedule, FlowSchedule, OpenSoraSchedule, SeededNoise, gaussian, levels, seed_for
+from extract.noise import (
+    CogVideoXSchedule,
+    FlowSchedule,
+    NoiseSchedule,
+    OpenSoraSchedule,
+    SeededNoise,
+    gaussian,
+    levels,
+    seed_for,
+)
 from extract.video.base import Draws
 
 
@@ -20,19 +29,21 @@ from extract.video.base import Draws
         (OpenSoraSchedule((60, 106), 33), "t:0.25", 0.7644, 0.7644, 0.2356),
     ],
 )
-def test_published_coefficients(schedule, text, timestep, noise, signal):
+def test_published_coefficients(
+    schedule: NoiseSchedule, text: str, timestep: float, noise: float, signal: float
+) -> None:
     level = schedule.level(text)
     assert level.timestep == pytest.approx(timestep, abs=1e-4)
     assert level.noise == pytest.approx(noise, abs=5e-5)
     assert level.signal == pytest.approx(signal, abs=5e-5)
 
 
-def test_open_sora_shift():
+def test_open_sora_shift() -> None:
     assert OpenSoraSchedule((60, 106), 33).shift == pytest.approx(9.736, abs=5e-4)
 
 
 @pytest.mark.parametrize("index", [0, 261, 500, 749, 999])
-def test_flow_levels_are_the_librarys(index):
+def test_flow_levels_are_the_librarys(index: int) -> None:
     from diffusers import UniPCMultistepScheduler
 
     scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
@@ -44,7 +55,7 @@ def test_flow_levels_are_the_librarys(index):
 
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 @pytest.mark.parametrize("index", [1, 500, 749, 999])
-def test_cogvideox_levels_are_the_librarys(index, shift):
+def test_cogvideox_levels_are_the_librarys(index: int, shift: float) -> None:
     from diffusers import CogVideoXDDIMScheduler
 
     scheduler = CogVideoXDDIMScheduler(
@@ -60,25 +71,25 @@ def test_cogvideox_levels_are_the_librarys(index, shift):
     assert level.noise == pytest.approx(float(scheduler.add_noise(zero, one, at)), abs=1e-5)
 
 
-def test_a_coefficient_finds_its_step():
+def test_a_coefficient_finds_its_step() -> None:
     assert FlowSchedule(3.0).level("0.5").timestep == 500
     assert CogVideoXSchedule(1.0).level("0.5895").timestep == 250
     assert CogVideoXSchedule(1.0).level("t:250") == CogVideoXSchedule(1.0).level("index:749")
 
 
 @pytest.mark.parametrize("text", ["749", "index:1000", "index:-1", "index:2.5", "t:x", "sigma:0.5", "-0.1", "nan"])
-def test_bad_levels_are_refused(text):
+def test_bad_levels_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         FlowSchedule(3.0).level(text)
 
 
-def test_levels_must_have_names_of_their_own():
+def test_levels_must_have_names_of_their_own() -> None:
     assert [level.label for level in levels(FlowSchedule(3.0), ["0.1", "0.9"])] == ["s0100", "s0900"]
     with pytest.raises(ConfigError, match="too close"):
         levels(FlowSchedule(3.0), ["0.1", "0.1001"])
 
 
-def test_noise_depends_on_clip_role_and_seed_only():
+def test_noise_depends_on_clip_role_and_seed_only() -> None:
     one = gaussian((4, 8), 0, "clip", "noise/0")
     assert torch.equal(one, gaussian((4, 8), 0, "clip", "noise/0"))
     assert torch.equal(one, Draws(SeededNoise(0), ["other", "clip"], 0, "cpu")("noise", (4, 8))[1])

@@ -46,8 +46,8 @@ def test_twins_borrow_targets_and_nothing_of_what_features_are_of() -> None:
 
 def test_selectivity_points_the_right_way() -> None:
     known = {**load_task("tagging").metrics, **load_task("geometry").metrics}
-    real = {"map": {"value": 0.9}, "abs_rel": {"value": 0.1}, "auc_30": {"value": None}}
-    twin = {"map": {"value": 0.4}, "abs_rel": {"value": 0.3}, "auc_30": {"value": 0.2}}
+    real: dict[str, dict[str, Any]] = {"map": {"value": 0.9}, "abs_rel": {"value": 0.1}, "auc_30": {"value": None}}
+    twin: dict[str, dict[str, Any]] = {"map": {"value": 0.4}, "abs_rel": {"value": 0.3}, "auc_30": {"value": 0.2}}
     assert selectivity(real, twin, known) == pytest.approx({"map": 0.5, "abs_rel": 0.2})
 
 
