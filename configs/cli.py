@@ -70,7 +70,7 @@ class Verb(Generic[Config]):
 
 
 Verbs: TypeAlias = Sequence[Verb[Any]]
-"""Verbs of a stage: each one's configuration has a type of its own, which a common type can't name."""
+"""Verbs of a stage: each has its own configuration type, so there is no common one."""
 
 
 def main(stage: str, about: str, verbs: Verbs, words: Sequence[str] | None = None) -> int:
@@ -90,7 +90,7 @@ def main(stage: str, about: str, verbs: Verbs, words: Sequence[str] | None = Non
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of our output, `head` for example, has gone
+    except BrokenPipeError:  # the reader of our output, `head` for example, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

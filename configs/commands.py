@@ -22,11 +22,11 @@ PROGRAM = "spatialprobe"
 """Name of the command on the path, of its package and of the project."""
 
 STAGES = {
-    "data": "Prepared datasets: make them, look at them, check them.",
+    "data": "Prepared datasets: make, inspect and check them.",
     "extract": "Features of frozen backbones: computed once, kept in a store.",
-    "cache": "Feature stores: list, check, repair, copy.",
+    "cache": "Feature stores: list, check, repair and copy them.",
     "fusion": "Features of several models read as one.",
-    "probe": "Probes: train them on cached features, score them, look at them.",
+    "probe": "Probes: train them on cached features, score and inspect them.",
 }
 """The parts of the command line, in the order in which they are used, and what they do."""
 

@@ -80,7 +80,7 @@ class Pace:
     Args:
         total: units of work.
         unit: their name in the plural.
-        warmup: units that say nothing about the others: the first clip waits for weights, for example.
+        warmup: units too unusual for an estimate: the first clip waits for weights, for example.
     """
 
     def __init__(self, total: int, unit: str = "clips", *, warmup: int = 0) -> None:

@@ -39,7 +39,7 @@ class SourceName:
     """The parsed name of a single source; `str()` gives the name back.
 
     Attributes:
-        model: a file in configs/model, or what the user called a store of their own.
+        model: a file in configs/model, or the name that the user gave a store.
         tiny: whether it is the small twin.
         untrained: whether its weights are random.
         groups: groups of a partial oracle, empty for everything else.

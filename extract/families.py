@@ -24,7 +24,7 @@ def build_adapter(model: ModelConfig, variant: Variant) -> Adapter:
     """Make the adapter of one model in one variant; loads no weights.
 
     Raises:
-        ConfigError: there is no such family, or two of that name.
+        ConfigError: the family doesn't exist, or two have that name.
         ModelError: the module of the family can't be imported, or has no `build`.
     """
     return _build_function(_find(model))(model, variant)

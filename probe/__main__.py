@@ -120,7 +120,7 @@ VERBS = (
     ),
     Verb(
         "import",
-        "Make a finished run of a published probe checkpoint.",
+        "Import a published probe checkpoint as a finished run.",
         import_layers,
         _import,
         writes=True,

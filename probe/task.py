@@ -190,7 +190,7 @@ def load_task(name: str) -> Task:
     """Return a task by name.
 
     Raises:
-        ConfigError: there is no such folder, and the message names the closest; there are two; or it can't be imported.
+        ConfigError: the folder doesn't exist (the message names the closest), exists twice, or can't be imported.
     """
     files = _task_files(name)
     if not files:

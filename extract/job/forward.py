@@ -218,7 +218,7 @@ def _to_cpu(tensor: Tensor, cuda: bool) -> Tensor:
 def seats(numbers: Sequence[int], size: int) -> tuple[list[int], list[int]]:
     """Seat some clips of one group in a batch of fixed size.
 
-    A clip's seat follows from its number in the store alone, whichever neighbours are there: arithmetic in a batch of
+    A clip's seat depends only on its number in the store, not on its neighbours: arithmetic in a batch of
     another size, or in another place of it, differs in the last bits. Empty seats go to copies of the first clip.
 
     Args:

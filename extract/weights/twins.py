@@ -27,7 +27,7 @@ def _session_folder() -> Path:
 
 
 def tiny_snapshot(name: str, architecture: str, version: int, variant: Variant, write: Callable[[Path], None]) -> Path:
-    """Return the folder of a tiny snapshot, writing it first if it isn't there; safe for several processes at once.
+    """Return the folder of a tiny snapshot, writing it first if it isn't there; safe for concurrent processes.
 
     Args:
         name: name of the model.

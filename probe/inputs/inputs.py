@@ -110,7 +110,7 @@ class Inputs:
 def open_inputs(config: RunConfig, task: Task, *, many: bool = False) -> list[Inputs]:
     """Open the inputs of a command and check that every clip has features and ground truth.
 
-    Layers that look at the same views of the same clips come together: they share a pass over the data.
+    Layers that use the same views of the same clips are grouped: they share a pass over the data.
 
     Args:
         config: resolved configuration.

@@ -46,7 +46,7 @@ def require_array(
     of: type = np.ndarray,
     error: type[SpatialprobeError] = DatasetError,
 ) -> None:
-    """Reject anything but an array of this shape and kind of dtype. Values are not looked at.
+    """Reject anything but an array of this shape and kind of dtype. Values are not checked.
 
     Args:
         array: what was given.

@@ -137,7 +137,7 @@ class Resamples:
     def interval(self, value: float, samples: Floats, n_clips: int) -> Interval:
         """Return the percentile interval of (R,) samples of any statistic; NaN samples are left out.
 
-        Make every choice that looks at the clips, such as the best layer, inside the statistic: an interval around a
+        Make every choice that depends on the clips, such as the best layer, inside the statistic: an interval around a
         choice made outside is too narrow.
         """
         known = samples[~np.isnan(samples)]

@@ -64,7 +64,7 @@ def compare(config: CompareConfig) -> Compared:
         config: the two sides, a metric and the number of resamples.
 
     Raises:
-        MissingError: no finished run fits, or its tables are gone.
+        MissingError: no finished run fits, or its tables are missing.
         ConfigError: several different ones fit, or the two sides are not comparable; the message lists the differences.
     """
     found = collect(config.root).runs

@@ -127,7 +127,7 @@ class Learner:
 
 
 class Recorder:
-    """What happens after a round: a look at the selection split, the best weights, log rows and `last` checkpoints.
+    """What happens after a round: scores on the selection split, the best weights, log rows and `last` checkpoints.
 
     Args:
         fabric: whose loggers get the rows too.

@@ -75,7 +75,7 @@ class Planned:
 
     Attributes:
         config: resolved.
-        groups: runs by what they share: those of one entry look at the same views of the same clips.
+        groups: runs by what they share: those of one entry use the same views of the same clips.
     """
 
     config: RunConfig
@@ -184,13 +184,13 @@ STATES = 4
 
 
 BUFFERS = 6
-"""Batches of features alive at once: three of training and three of evaluation, see `cache.loading.feature_loader`."""
+"""Batches of features held in memory: three of training and three of evaluation, see `cache.loading.feature_loader`."""
 
 
 def split_passes(
     plans: Sequence[RunPlan], size_of: Callable[[RunPlan], tuple[int, int]], device: torch.device, memory: float
 ) -> list[list[RunPlan]]:
-    """Cut runs into passes that fit into memory, in order; a run that is too large by itself gets a pass of its own.
+    """Cut runs into passes that fit into memory, in order; a run that is too large by itself gets its own pass.
 
     Args:
         plans: the runs.
