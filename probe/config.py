@@ -16,18 +16,7 @@ from fusion.recipe import UPSAMPLING
 from probe.task import Task, TaskOptions, load_task, task_file, task_names
 
 SCHEMES = ("standard", "paper")
-PROJECTIONS = ("random", "pca")
 LOGGERS = ("tensorboard", "wandb")
-
-
-@dataclasses.dataclass(frozen=True)
-class MatchOptions:
-    """Features brought to a common size when they are read, so that models compare at equal budgets."""
-
-    grid: list[int] = option(help="average the maps down to these rows and columns; empty keeps them", factory=list)
-    width: int = option(0, "project the channels to this many; 0 keeps them", minimum=0)
-    projection: str = option("pca", "how channels are projected; pca is fitted on training clips", choices=PROJECTIONS)
-    seed: int = option(0, "seed of the random projection", minimum=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +52,6 @@ class How:
 
     profile: str = option("auto", "scale and recipe; auto: compact with a GPU, else cpu")
     fraction: float = option(1.0, "share of the training clips to learn from", minimum=0.0, maximum=1.0)
-    match: MatchOptions = dataclasses.field(default_factory=MatchOptions)
     sampler: str = option("paper", "how views are drawn, in training and for the evaluation plan")
     split_scheme: str = option(
         "auto",
@@ -258,11 +246,9 @@ def resolved(config: RunConfig) -> RunConfig:
     """Return a configuration with what depends on other options filled in.
 
     Raises:
-        ConfigError: an impossible grid or fraction.
+        ConfigError: an impossible fraction.
     """
     what, how = config.what, config.how
-    if how.match.grid and (len(how.match.grid) != 2 or min(how.match.grid) < 1):
-        raise ConfigError("match.grid takes rows and columns", found=how.match.grid, fix="match.grid=8,13")
     if how.fraction <= 0:
         raise ConfigError("fraction must be above 0", found=how.fraction)
     profile = default_profile() if how.profile == "auto" else how.profile

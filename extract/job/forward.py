@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.format.spec import ArraySpec
+from cache.format.spec import ArraySpec, torch_dtype
 from configs.errors import DatasetError, MissingError, ModelError
 from data.dataset.clip import QUERY_POSITIONS
 from data.dataset.reader import PreparedDataset
 from extract.adapter import Adapter, Batch, ClipInput, Tap
 from extract.readout import pool_to_grid
-from extract.weights.libraries import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor

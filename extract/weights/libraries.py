@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from configs.errors import ModelError
 from extract.adapter import Variant
 from extract.model import ModelConfig
-
-if TYPE_CHECKING:
-    import torch
 
 
 @contextmanager
@@ -35,13 +32,6 @@ def quiet_libraries() -> Iterator[None]:
             transformers.logging.enable_progress_bar()
         if bars[1]:
             diffusers.logging.enable_progress_bar()
-
-
-def torch_dtype(name: str) -> torch.dtype:
-    """Return the dtype called "float32", "bfloat16" or "float16"."""
-    import torch
-
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
 
 
 def model_dtype(model: ModelConfig, variant: Variant) -> str:

@@ -69,8 +69,6 @@ class Learner:
     def __init__(self, member: Member, state: dict[str, Any] | None, device: torch.device) -> None:
         self.member = member
         member.module.to(device).train()
-        if member.match is not None:
-            member.match.to(device)
         recipe = member.plan.config.probe.recipe
         self.optimizer = build_optimizer(member.module.probe, recipe)
         self.schedule = build_schedule(self.optimizer, recipe, member.module.total_steps)

@@ -90,7 +90,7 @@ class Study:
         config = {
             "task": task, "model": source, "dataset": dataset, "profile": "smoke", "variant": variant, "seeds": [seed],
             "split_scheme": split_scheme, "fraction": 1, "sampler": "paper", "data_seed": 0, "readout": "probe",
-            "match": {"grid": [], "width": 0, "projection": "pca", "seed": 0}, "resamples": 1000, "device": "auto",
+            "resamples": 1000, "device": "auto",
             "trunk": {"width": 64, "depth": depth}, "recipe": {"length": 300, "seed": seed, "views": 2},
         }  # fmt: skip
         inputs = {"dataset_parameters": "d" * 8, "clips": "c" * 8, "plan": f"sha of {plan}"}

@@ -84,7 +84,7 @@ class _Maker:
     def task(self, task: str, setting: str) -> None:
         self.add(
             "settings", setting=setting, task=task, board="b0", dataset="toy", profile="smoke", plan="paper-2",
-            variant="standard", split_scheme="standard", depth="1", fraction=1.0, match="", train_clips=6,
+            variant="standard", split_scheme="standard", depth="1", fraction=1.0, train_clips=6,
             select_clips=3, report_clips=3, report_rooms=3, runs=4, sources=4, main=True, differs="",
         )  # fmt: skip
         metrics = [c for c in COLUMNS if c.task == task]

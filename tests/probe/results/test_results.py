@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.probe.train.conftest import toy_shapes
+from tests.probe.train.feature_stores import make_store, noise_maps
 
 from configs.errors import ConfigError, CorruptionError, MissingError
 from configs.files import write_atomic
 from configs.loader import resolve
+from data.dataset.clip import DatasetInfo
+from data.prepare.prepare import prepare
 from probe import pictures
 from probe.config import EvaluateConfig, PredictConfig, RunsConfig
+from probe.inputs.inputs import RememberingDataset
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores
 from probe.results import results
@@ -24,6 +30,7 @@ from probe.results.apply import evaluate, predict
 from probe.results.results import find_run
 from probe.results.runs import print_results, print_runs
 from probe.train.train import train
+from tests.data.toy import ToySource
 
 Configure = Callable[..., Any]
 
@@ -86,16 +93,37 @@ def test_evaluate_reproduces_the_report_and_keeps_it(trained: Path, configure: C
 
 
 def test_evaluate_uses_the_projection_of_training(
-    artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
+    own_artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (result,) = train(configure(artifacts, "tagging", match__width=3, resamples=20))
+    (result,) = train(configure(own_artifacts, "tagging", model="speckle@pca3", resamples=20))
 
     def refit(*given: Any) -> None:
         raise AssertionError("the clips of the split may be too few to fit a projection")
 
-    monkeypatch.setattr("probe.inputs.matching._principal", refit)
-    again = evaluate(options(EvaluateConfig, artifacts, run=result["run_id"]))
+    monkeypatch.setattr("fusion.views.fit.Fitter._pca", refit)
+    again = evaluate(options(EvaluateConfig, own_artifacts, run=result["run_id"]))
     assert again["metrics"] == result["report"]
+
+
+def test_features_fitted_on_another_dataset_are_refused(own_artifacts: Path, configure: Configure) -> None:
+    """Principal directions of other clips are other features than those that the probe has learnt to read."""
+
+    class Other(ToySource):
+        @property
+        def info(self) -> DatasetInfo:
+            return dataclasses.replace(super().info, name="other")
+
+    path = own_artifacts / "datasets" / "other"
+    prepare(Other(toy_shapes(), seed=1), path, plans=("paper-2",), workers=1)
+    make_store(own_artifacts, RememberingDataset(path), "speckle", {None: noise_maps()})
+    for name in ("speckle@random3", "speckle@pca3"):
+        (result,) = train(configure(own_artifacts, "tagging", dataset="toy", model=name))
+        asked = options(EvaluateConfig, own_artifacts, run=result["run_id"], dataset="other")
+        if name == "speckle@random3":
+            assert evaluate(asked)["dataset"] == "other"
+        else:
+            with pytest.raises(ConfigError, match=r"fitted on training clips(?s:.*)dataset=toy\n.*dataset=other"):
+                evaluate(asked)
 
 
 def test_predict_writes_tables_and_pictures(trained: Path, configure: Configure) -> None:

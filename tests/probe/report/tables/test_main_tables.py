@@ -202,13 +202,15 @@ def test_the_command_of_a_run_resolves_to_its_configuration(study: Any) -> None:
         found: dict[str, Any] = plain(as_typed(read_run({k: str(v) for k, v in words.items()})))
         return found
 
-    changed = config("instance", **{"recipe.lr": 0.5, "match.width": 8, "split_scheme": "standard", "sampler": "paper"})
+    changed = config(
+        "instance", **{"recipe.lr": 0.5, "trunk.dropout": 0.25, "split_scheme": "standard", "sampler": "paper"}
+    )
     changed["recipe"]["seed"] = 7
     study.per_clip("instance", "pixels", {"t_miou": FLAT}, seed=7, depth=3, extra={"config": changed})
     run = collect(str(study.root)).runs[0]
     words = parse_overrides(train_command(run).split()[3:])
     assert words["seeds"] == "7" and words["depths"] == "3" and words["layers"] == run.array
-    assert {key: words[key] for key in words if "." in key} == {"recipe.lr": "0.5", "match.width": "8"}
+    assert {key: words[key] for key in words if "." in key} == {"recipe.lr": "0.5", "trunk.dropout": "0.25"}
     assert read_run(words).probe.recipe.lr == 0.5
 
 
