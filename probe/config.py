@@ -1,4 +1,4 @@
-"""Options of the command line: those of a run, made of frozen parts, and those of the verbs that read runs."""
+"""Options of the command line: those of a run, composed of frozen parts, and those of the verbs that read runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOGGERS = ("tensorboard", "wandb")
 
 @dataclasses.dataclass(frozen=True)
 class What:
-    """Which runs a command asks for; every run has one model, one layer, one seed and one depth of these."""
+    """Which runs a command requests; every run has one model, one layer, one seed and one depth of these."""
 
     model: list[str] = option(
         help='whose features; several sources ("wan-t2v-14b qwen3-vl-8b") share a pass over the data; default: the '
@@ -48,7 +48,7 @@ class What:
 
 @dataclasses.dataclass(frozen=True)
 class How:
-    """What changes the outcome of a run, whatever its task: part of its identity."""
+    """What changes the outcome of a run of any task: part of its identity."""
 
     profile: str = option("auto", "scale and recipe; auto: compact with a GPU, else cpu")
     fraction: float = option(1.0, "share of the training clips to learn from", minimum=0.0, maximum=1.0)
@@ -66,7 +66,7 @@ class How:
 
 @dataclasses.dataclass(frozen=True)
 class Where:
-    """Where and how runs are made, kept and looked at; changes nothing in one of them."""
+    """Where and how runs are made, kept and shown; doesn't change any run."""
 
     root: str | None = option(None, "artifact root; default $SPATIALPROBE_HOME, else ./artifacts")
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)
@@ -82,7 +82,7 @@ class Where:
 
 
 NOT_IDENTITY = tuple(field.name for part in (What, Where) for field in dataclasses.fields(part))
-"""Options that choose runs, or where and how they run, but change nothing in one of them."""
+"""Options that choose runs, or where and how they run, but don't change any run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class RunConfig:
 
     Attributes:
         task: what to probe for.
-        what, how, where: what is the same for all tasks.
+        what, how, where: options that all tasks share.
         probe: the task's own options.
     """
 
@@ -189,7 +189,7 @@ def train_layers(overrides: Mapping[str, str]) -> Layers[RunConfig]:
 
 
 def read_run(words: Mapping[str, str]) -> RunConfig:
-    """Return the run that `key=value` words of `train` ask for; errors as on the command line."""
+    """Return the run that `key=value` words of `train` request; errors as on the command line."""
     layers = train_layers(words)
     return resolve(layers.start, layers.values, words)
 
@@ -212,7 +212,7 @@ def empty_run(task: str) -> RunConfig:
 
 
 def _start(overrides: Mapping[str, str], profile: str) -> tuple[RunConfig, Mapping[str, Any]]:
-    """Return a run with its defaults, among them a profile, and the values of the profile that is asked for."""
+    """Return a run with its defaults, among them a profile, and the values of the requested profile."""
     if "task" not in overrides:
         raise ConfigError("task must be given", expected=", ".join(task_names()), fix="add task=...")
     start = empty_run(overrides["task"])
@@ -267,5 +267,5 @@ def resolved(config: RunConfig) -> RunConfig:
 
 
 def default_profile() -> str:
-    """Return `compact` on a machine with a GPU driver, else `cpu`; told without importing torch."""
+    """Return `compact` on a machine with a GPU driver, else `cpu`; doesn't import torch."""
     return "compact" if Path("/proc/driver/nvidia/version").exists() or Path("/dev/kfd").exists() else "cpu"
