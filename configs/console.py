@@ -132,6 +132,7 @@ class Progress:
         log: gets `<description>: 12 of 40 clips done, about 3 min left` now and then if no bar is drawn.
         every: seconds between two such notes.
         warmup: see `Pace`; if it is given, the first note comes soon after it.
+        quiet: show nothing, only count.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Progress:
         log: logging.Logger | None = None,
         every: float = 30.0,
         warmup: int = 0,
+        quiet: bool = False,
     ) -> None:
         from tqdm import tqdm
 
@@ -151,13 +153,13 @@ class Progress:
             desc=description,
             unit=f" {unit}",
             file=sys.stderr,
-            disable=None,
+            disable=quiet or None,
             dynamic_ncols=True,
             leave=True,
         )
         self.pace = Pace(total or 0, unit, warmup=warmup)
         self._description, self._every, self._early = description, every, warmup > 0
-        self._log = log if log is not None and total is not None and self._bar.disable else None
+        self._log = log if total is not None and self._bar.disable and not quiet else None
         self._noted = time.monotonic()
         self._lock = threading.RLock()
 

@@ -13,7 +13,7 @@ from configs.errors import ConfigError
 from configs.loader import closest, known_names, resolve
 from configs.options import inline, option
 from fusion.recipe import UPSAMPLING
-from probe.task import Task, TaskOptions, load_task, task_file, task_names
+from probe.task import Task, TaskOptions, load_task, task_file, task_names, tasks
 
 SCHEMES = ("standard", "paper")
 LOGGERS = ("tensorboard", "wandb")
@@ -43,7 +43,7 @@ class What:
         help="capacity curve: trunk depths, or linear; one probe each; default: the profile's", factory=list
     )
     control: bool = option(False, "also train twins on shuffled targets, and report selectivity")
-    mdl: bool = option(False, "also measure the online code length of the labels (tagging)")
+    mdl: bool = option(False, "also measure the online code length of the labels, if the task has one")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,7 +166,10 @@ class ControlsConfig(RootConfig):
     variants: list[str] = option(
         help="other ways to fuse the pair", factory=lambda: ["concat", "zscore", "l2", "pca", "sum", "gated"]
     )
-    task: list[str] = option(help="tasks to write the probe commands for", factory=lambda: ["instance", "geometry"])
+    task: list[str] = option(
+        help="tasks to write the probe commands for; default: those of the published table that learn no classes",
+        factory=lambda: [task.name for task in tasks() if task.published and not task.classes],
+    )
     layers: list[str] = option(help="for each model a block, an array name, or all", factory=list)
     grid: str = option("last", "where branches meet: rows x columns, first, last, or a model's name")
     upsample: str = option("native", "see fuse", choices=UPSAMPLING)

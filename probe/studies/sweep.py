@@ -14,7 +14,7 @@ from functools import partial
 
 import torch
 
-from configs.console import get_logger
+from configs.console import Progress, get_logger
 from configs.jobs import run_jobs
 from configs.machine import available_cores
 from probe.config import RunConfig, SweepConfig
@@ -24,7 +24,6 @@ from probe.studies.mdl import measure
 from probe.studies.sweep_table import Outcome, outcome_of
 from probe.train.device import GIB, SHARE, free_memory, resolve_device
 from probe.train.plan import Planned, RunPlan, finished, plan_runs, plan_sweep
-from probe.train.progress import StepBar
 from probe.train.schedule import Schedule
 from probe.train.train import train_planned
 
@@ -173,12 +172,12 @@ def watched(planned: Planned, run_ids: Sequence[str]) -> Iterator[None]:
                 rounds[plan.run_id] = Schedule(inputs.train, recipe, seed).rounds
     before = rounds_done(root, run_ids)
     stop = threading.Event()
-    with StepBar(sum(rounds.values()), f"{len(run_ids)} probes", "rounds") as bar:
+    with Progress(sum(rounds.values()), f"{len(run_ids)} probes", "rounds", log=log) as bar:
         bar.skip(before)
 
         def watch() -> None:
             while not stop.wait(POLL_SECONDS):
-                bar.advance(max(0, rounds_done(root, run_ids) - bar.done))
+                bar.advance(max(0, rounds_done(root, run_ids) - bar.pace.done))
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()

@@ -16,7 +16,7 @@ from configs.identity import digest, plain
 from probe.config import RunConfig, SweepConfig, resolved
 from probe.inputs.inputs import Inputs, donors, inputs_identity, open_inputs
 from probe.results import results
-from probe.task import TaskOptions, load_task
+from probe.task import TaskOptions, load_task, tasks
 from probe.train.device import GIB, SHARE, free_memory, resolve_precision
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def plan_runs(config: RunConfig, *, many: bool = False) -> Planned:
         SpatialprobeError: whatever is wrong with store, dataset or configuration.
     """
     config = resolved(config)
-    if config.what.mdl and config.probe.for_code() is None:
-        raise ConfigError("mdl=true measures the code length of tags", found=f"task={config.task}", fix="task=tagging")
+    if config.what.mdl:
+        code_options(config)  # refuses a task without a code
     # The hardware decides, and what it decides is part of what a run is.
     precision = resolve_precision(config.probe.recipe.precision, config.where.device)
     recipe = dataclasses.replace(config.probe.recipe, precision=precision)
@@ -114,6 +114,19 @@ def plan_runs(config: RunConfig, *, many: bool = False) -> Planned:
         ]
         groups.append((inputs, tuple(variants(config, arrays))))
     return Planned(config, tuple(groups))
+
+
+def code_options(config: RunConfig) -> TaskOptions:
+    """Return the options of probes whose log loss is a code length.
+
+    Raises:
+        ConfigError: the task has no code length.
+    """
+    options = config.probe.for_code()
+    if options is None:
+        able = " or ".join(f"task={task.name}" for task in tasks() if task.has_code)
+        raise ConfigError(f"mdl=true: task {config.task!r} has no code length to measure", fix=able or "mdl=false")
+    return options
 
 
 def plan_sweep(config: SweepConfig) -> Planned:
