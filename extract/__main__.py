@@ -97,7 +97,7 @@ VERBS = (
     Verb("doctor", "Check devices, memory, disk, libraries, and which weights are here.", DoctorConfig, _doctor),
     Verb(
         "download",
-        "Fetch the weights that the asked-for blocks need.",
+        "Download the weights that the requested blocks need.",
         DownloadConfig,
         _download,
         writes=True,

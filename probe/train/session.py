@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from configs.console import Progress
 from data.dataset.reader import PreparedDataset
 from probe.config import RunConfig
 from probe.inputs.batches import ProbeData, SideBySide
@@ -23,7 +24,6 @@ from probe.train.evaluate import evaluate_members
 from probe.train.loop import Learner, Recorder, train_pass, training
 from probe.train.member import Member
 from probe.train.plan import BUFFERS, STATES, RunPlan
-from probe.train.progress import StepBar
 from probe.train.run_folder import folder_of, load_checkpoint
 from probe.train.schedule import Schedule
 
@@ -88,7 +88,7 @@ class Session:
         rows = self.schedule.batch * plan.config.probe.recipe.views * BUFFERS
         return self._sizes[key], int(self.inputs.layers[plan.array].array.row_bytes * rows)
 
-    def run(self, plans: Sequence[RunPlan], bar: StepBar) -> dict[str, dict[str, Any]]:
+    def run(self, plans: Sequence[RunPlan], bar: Progress) -> dict[str, dict[str, Any]]:
         """Train runs that are at the same round side by side, evaluate them and write their results.
 
         Args:

@@ -101,7 +101,7 @@ def test_absent_datasets_say_how_to_make_one(tmp_path: Path, capsys: pytest.Capt
         (["model=wan", "weights=random", "size=tiny", "tap=vae", "layers=2"], "has no layers"),
         (["model=wan", "weights=random", "size=tiny", "temporal=aligned"], "only one way to cut windows"),
         (["model=qwen3-vl", "weights=random", "size=tiny", "noise=0.3"], "no noise is added for llm"),
-        (["model=pixels", "groups=depth"], "mean nothing for pixels"),
+        (["model=pixels", "groups=depth"], "don't apply to pixels"),
         (["model=oracle", "groups=depht"], "did you mean depth"),
         (["model=wan", "weights=/no/such/folder"], "check weights="),
         (["model=wan", "weights=some/where"], "hf download some/where"),

@@ -247,5 +247,5 @@ def test_processes_that_keep_dying_are_told(root: Path, monkeypatch: pytest.Monk
             raise KilledWorker("run_process", None, 3)
 
     monkeypatch.setattr(job, "local_processes", lambda count: nullcontext(Client()))
-    with pytest.raises(ModelError, match="died again and again"):
+    with pytest.raises(ModelError, match="died repeatedly"):
         run(config(root, workers=2))

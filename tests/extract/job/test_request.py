@@ -23,7 +23,7 @@ def test_a_request_is_plain_data_and_knows_its_dataset(
     assert sent == request and sent.adapter().identity() == request.adapter().identity()
     request.store({})
     monkeypatch.setattr("data.dataset.reader.PreparedDataset.fingerprint", "prepared anew")
-    with pytest.raises(StaleError, match="prepared anew while"):
+    with pytest.raises(StaleError, match="prepared again while"):
         job.run_process(sent, "cpu")
 
 

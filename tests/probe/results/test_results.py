@@ -12,8 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from tests.probe.train.conftest import toy_shapes
-from tests.probe.train.feature_stores import make_store, noise_maps
 
 from configs.errors import ConfigError, CorruptionError, MissingError
 from configs.files import write_atomic
@@ -31,6 +29,8 @@ from probe.results.results import find_run
 from probe.results.runs import print_results, print_runs
 from probe.train.train import train
 from tests.data.toy import ToySource
+from tests.dataset_stores import make_store, noise_maps
+from tests.probe.conftest import toy_shapes
 
 Configure = Callable[..., Any]
 

@@ -121,8 +121,9 @@ def test_code_length(artifacts: Path, configure: Configure) -> None:
     assert code["compression"] == pytest.approx(code["uniform_bits"] / code["bits"])
     (again,) = train(configure(artifacts, "tagging", mdl=True))
     assert again["mdl"] == code
-    with pytest.raises(ConfigError, match="code length of tags"):
+    with pytest.raises(ConfigError, match="task 'instance' has no code length to measure") as caught:
         train(configure(artifacts, "instance", mdl=True))
+    assert caught.value.fix == "task=tagging"
 
 
 def test_code_length_of_twins(artifacts: Path, configure: Configure) -> None:
