@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from extract.adapter import Adapter, Variant
 from extract.controls.maps import MapSource
-from extract.families import build_adapter
 from extract.model import load_model
-from extract.noise import NOISE_RULE, SeededNoise, gaussian
 from extract.readout import block_readers, reading
 from extract.video.cogvideox.components import rotary_tables
 from tests.extract.contract import sample_clip
-from tests.extract.pictures import batch_of, clip, run, taps
+from tests.extract.pictures import batch_of, clip, make, taps
 
 BLOCK = 3
 VIDEO = ["wan-t2v-1.3b", "wan-i2v-14b", "cogvideox-t2v-2b", "cogvideox-i2v-5b", "aether", "opensora"]
-
-
-def make(name: str, cache: str, **choices: Any) -> Adapter:
-    extra: dict[str, Any] = {} if load_model(name).kind == "control" else {"weights": "random", "size": "tiny"}
-    return build_adapter(load_model(name), Variant(cache=cache, **extra, **choices))
 
 
 def wan(network: Any, inputs: Mapping[str, Tensor], noisy: Tensor, timestep: float) -> Any:
@@ -119,50 +108,3 @@ def test_controls_have_no_network(tiny_cache: str) -> None:
     adapter.load(taps(adapter, ()))
     assert adapter.network_inputs(batch_of(adapter, [sample_clip(adapter, "clip", 0)])) == {}
     assert list(adapter.modules()) == [] and adapter.flops() is None
-
-
-# ---- noise
-
-
-@dataclass(frozen=True)
-class Still:
-    """Noise that is the same for all clips."""
-
-    seed: int = 0
-    rule: str = "the same for all clips"
-
-    def tensor(self, clip_id: str, role: str, shape: Sequence[int]) -> Tensor:
-        return gaussian(shape, self.seed, "any clip", role)
-
-    def array(self, clip_id: str, role: str, shape: Sequence[int]) -> NDArray[np.float32]:
-        return SeededNoise(self.seed).array("any clip", role, shape)
-
-
-@pytest.mark.parametrize(
-    ("name", "protocol"),
-    [("wan-t2v-1.3b", "standard"), ("cogvideox-i2v-5b", "paper"), ("aether", "standard"), ("opensora", "paper")],
-)
-def test_all_noise_comes_from_the_hook(name: str, protocol: str, tiny_cache: str) -> None:
-    """With noise that ignores the clip, equal pixels give equal features; kept latents don't mix the two."""
-    usual, still = (
-        make(name, tiny_cache, protocol=protocol, noise=noise, cache_latents=True) for noise in (None, Still())
-    )
-    assert usual.identity()["noise"] == {"seed": 0, "rule": NOISE_RULE}
-    assert still.identity() == {**usual.identity(), "noise": {"seed": 0, "rule": Still.rule}}
-    (tap,) = taps(usual, (2,))
-    for adapter, same in ((usual, False), (still, True), (usual, False)):
-        adapter.load([tap])
-        one, other = (run(adapter, [clip(adapter, name)])[tap.key] for name in ("one", "other"))
-        assert torch.equal(one, other) == same
-
-
-def test_the_oracles_noise_comes_from_the_hook(tiny_cache: str) -> None:
-    usual, still = (
-        make("oracle", tiny_cache, noise=noise, extra={"oracle_noise": 0.5, "groups": ["depth", "code"]})
-        for noise in (None, Still())
-    )
-    assert "noise_rule" not in usual.identity()
-    assert still.identity() == {**usual.identity(), "noise_rule": Still.rule}
-    for adapter, same in ((usual, False), (still, True)):
-        one, other = (adapter.preprocess(sample_clip(adapter, name, 0))["features"] for name in ("one", "other"))
-        assert torch.equal(one, other) == same

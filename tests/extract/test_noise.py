@@ -1,13 +1,19 @@
-"""Noise levels against the published coefficients and the library's own schedulers; seeds."""
+"""Noise levels against the published coefficients and the library's own schedulers; seeds; noise from the hook."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from configs.errors import ConfigError
 from extract.noise import (
+    NOISE_RULE,
     CogVideoXSchedule,
     FlowSchedule,
     NoiseSchedule,
@@ -18,6 +24,8 @@ from extract.noise import (
     seed_for,
 )
 from extract.video.base import Draws
+from tests.extract.contract import sample_clip
+from tests.extract.pictures import clip, make, run, taps
 
 
 @pytest.mark.parametrize(
@@ -99,3 +107,47 @@ def test_noise_depends_on_clip_role_and_seed_only() -> None:
     many = gaussian((100_000,), 0, "clip", "noise/0").numpy()
     assert abs(many.mean()) < 0.02
     assert abs(np.std(many) - 1) < 0.02
+
+
+@dataclass(frozen=True)
+class Still:
+    """Noise that is the same for all clips."""
+
+    seed: int = 0
+    rule: str = "the same for all clips"
+
+    def tensor(self, clip_id: str, role: str, shape: Sequence[int]) -> Tensor:
+        return gaussian(shape, self.seed, "any clip", role)
+
+    def array(self, clip_id: str, role: str, shape: Sequence[int]) -> NDArray[np.float32]:
+        return SeededNoise(self.seed).array("any clip", role, shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol"),
+    [("wan-t2v-1.3b", "standard"), ("cogvideox-i2v-5b", "paper"), ("aether", "standard"), ("opensora", "paper")],
+)
+def test_all_noise_comes_from_the_hook(name: str, protocol: str, tiny_cache: str) -> None:
+    """With noise that ignores the clip, equal pixels give equal features; kept latents don't mix the two."""
+    usual, still = (
+        make(name, tiny_cache, protocol=protocol, noise=noise, cache_latents=True) for noise in (None, Still())
+    )
+    assert usual.identity()["noise"] == {"seed": 0, "rule": NOISE_RULE}
+    assert still.identity() == {**usual.identity(), "noise": {"seed": 0, "rule": Still.rule}}
+    (tap,) = taps(usual, (2,))
+    for adapter, same in ((usual, False), (still, True), (usual, False)):
+        adapter.load([tap])
+        one, other = (run(adapter, [clip(adapter, name)])[tap.key] for name in ("one", "other"))
+        assert torch.equal(one, other) == same
+
+
+def test_the_oracles_noise_comes_from_the_hook(tiny_cache: str) -> None:
+    usual, still = (
+        make("oracle", tiny_cache, noise=noise, extra={"oracle_noise": 0.5, "groups": ["depth", "code"]})
+        for noise in (None, Still())
+    )
+    assert "noise_rule" not in usual.identity()
+    assert still.identity() == {**usual.identity(), "noise_rule": Still.rule}
+    for adapter, same in ((usual, False), (still, True)):
+        one, other = (adapter.preprocess(sample_clip(adapter, name, 0))["features"] for name in ("one", "other"))
+        assert torch.equal(one, other) == same
