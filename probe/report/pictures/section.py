@@ -27,8 +27,8 @@ def pictures_section(data: ReportData, sources: Sources) -> Section:
     `scene_block` for the viewer, from the points that runs kept, and `clip_block` for pictures.
     """
     parts = {task.name: task.part("report") for task in tasks()}
-    scenes = {task: part.scene_block for task, part in parts.items() if hasattr(part, "scene_block")}
-    pictures = {task: part.clip_block for task, part in parts.items() if hasattr(part, "clip_block")}
+    scenes = {task: part.scene_block for task, part in parts.items() if part and hasattr(part, "scene_block")}
+    pictures = {task: part.clip_block for task, part in parts.items() if part and hasattr(part, "clip_block")}
     runs = {task: shown_runs(data, task) for task in dict.fromkeys([*scenes, *pictures, *parts])}
     if not any(runs.values()):
         nothing = Missing("No finished run to show.", _train(next(iter(runs), commands.ANY)))
