@@ -7,14 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from configs.loader import known_names, resolve
 from probe.inputs.batches import collate
 from probe.inputs.inputs import RememberingDataset
+from probe.metrics.scores import Scores
 from probe.module import Facts, ProbeModule, TargetOptions, load_module
-from probe.task import TaskOptions, known_metrics, load_task, task_names
+from probe.task import Task, TaskOptions, known_metrics, load_task, task_names
 
 GRID, CHANNELS = (4, 4), 8
 TASKS = task_names()
@@ -62,6 +65,11 @@ def test_declaration(name: str) -> None:
     assert not metrics[task.headline].diagnostic
     assert all(metric.bounds in ("", *metrics) for metric in metrics.values())
     assert all(metric.title and metric.better in ("higher", "lower") for metric in metrics.values())
+    for bins in task.bins:
+        assert bins.metric in metrics and bins.labels
+        assert all(key.startswith(f"{bins.prefix}_") for key in bins.labels)
+        assert [other for name in TASKS for other in load_task(name).bins if other.table == bins.table] == [bins]
+    assert all(upwards in metrics for _, upwards in task.scatter)
     profiles = []
     for profile in known_names("profile"):
         try:
@@ -123,5 +131,23 @@ def test_evaluation_gives_the_declared_metrics(name: str, variant: str, dataset:
         if value is not None:
             assert metric.low <= value and (metric.high is None or value <= metric.high), key
     assert set(module.cheap_metrics) <= set(summary)
+    assert all(set(bins.labels) <= set(summary) for bins in task.bins)
     assert [row["clip_id"] for row in scores.predictions] == scores.clip_ids
     assert (task.part("resampled") is not None) == task.pooled
+    check_what_the_report_calls(task, scores, variant)
+
+
+def check_what_the_report_calls(task: Task, scores: Scores, variant: str) -> None:
+    """The resamples of pooled metrics agree with their values; what a task draws has the names that are looked for."""
+    resampled, drawn = task.part("resampled"), task.part("report")
+    if resampled is not None:
+        rows, result = pd.DataFrame(scores.predictions), {"classes": scores.classes, "variant": variant}
+        assert {"clip_id", *resampled.COLUMNS} <= set(rows) and resampled.fits(rows, result)
+        values, per_class = resampled.samples(rows, result, np.ones((1, len(rows))))
+        assert per_class.shape == (1, len(scores.classes))
+        assert task.headline in values
+        assert {key: value[0] for key, value in values.items()} == pytest.approx(
+            {key: scores.pooled[key] for key in values}, nan_ok=True
+        )
+    if drawn is not None:
+        assert hasattr(drawn, "scene_block") or hasattr(drawn, "clip_block")
