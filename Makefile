@@ -21,6 +21,7 @@ ARGS       ?=
 
 PY         := $(VENV)/bin/python
 RUN        := $(VENV)/bin/spatialprobe
+TASKS      := $(sort $(notdir $(patsubst %/__init__.py,%,$(wildcard $(addsuffix /probe/tasks/*/__init__.py,. $(subst :, ,$(SPATIALPROBE_PLUGINS)))))))
 TORCH_any  := torch==2.13.0
 TORCH_cpu  := torch==2.13.0+cpu
 TORCH_cuda := torch==2.13.0
@@ -63,7 +64,7 @@ help: ## this page
 	@echo "  RAW=             folder or file of the raw recordings, for DATASET=scannet, dl3dv or video"
 	@echo "  WORKERS=$(WORKERS)        processes, 0 = one per core; extract: one per GPU"
 	@echo "  MODEL=  MODELS=  backbones; spatialprobe extract models lists them"
-	@echo "  TASK=            tagging, instance or geometry"
+	@echo "  TASK=            $(TASKS)"
 	@echo "  LAYERS=$(LAYERS)       sweep: all that the store has, even4, paper, or blocks such as 19,21    NOISE= levels, default all"
 	@echo "  ARGS=\"key=value ...\"  any further options; spatialprobe <stage> <command> --help lists them"
 	@echo "  TORCH=$(TORCH)        any: what pip finds, cpu: the build without CUDA, cuda: the build with CUDA"
@@ -91,12 +92,12 @@ extract: setup ## features of a frozen backbone into a store: MODEL=cogvideox DA
 	$(call need,MODEL,extract MODEL=cogvideox)
 	@$(RUN) extract run model="$(MODEL)" dataset=$(DATASET) workers=$(WORKERS) $(ARGS)
 
-probe: setup ## train and evaluate a probe on stored features: TASK=tagging|instance|geometry MODEL=
-	$(call need,TASK,probe TASK=geometry)
+probe: setup ## train and evaluate a probe on stored features: TASK= MODEL=
+	$(call need,TASK,probe TASK=$(firstword $(TASKS)))
 	@$(RUN) probe train task=$(TASK) dataset=$(DATASET) $(call given,model,$(MODEL)) $(ARGS)
 
-sweep: setup ## layer and noise curves from stored features: TASK=geometry MODEL=cogvideox LAYERS=all|even4|paper
-	$(call need,TASK,sweep TASK=geometry MODEL=cogvideox)
+sweep: setup ## layer and noise curves from stored features: TASK= MODEL=cogvideox LAYERS=all|even4|paper
+	$(call need,TASK,sweep TASK=$(firstword $(TASKS)) MODEL=cogvideox)
 	@$(RUN) probe sweep task=$(TASK) dataset=$(DATASET) $(call given,model,"$(or $(MODEL),$(MODELS))") layers=$(LAYERS) $(call given,noise,$(NOISE)) workers=$(WORKERS) $(ARGS)
 
 report: setup ## tables, curves and pictures of all finished probes: artifacts/report/index.html

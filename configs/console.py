@@ -1,4 +1,4 @@
-"""What a person sees while a command runs: progress bars, the time left, tables, sizes, and a log file.
+"""Console output of a running command: progress bars, the time left, tables, sizes, and a log file.
 
 Bars are drawn on standard error and only when it is a terminal; everything else goes to the log file as one JSON
 object per line, so that nothing is lost in a batch job and nothing clutters it.
@@ -80,7 +80,7 @@ class Pace:
     Args:
         total: units of work.
         unit: their name in the plural.
-        warmup: units that say nothing about the others: the first clip waits for weights, for example.
+        warmup: units too unusual for an estimate: the first clip waits for weights, for example.
     """
 
     def __init__(self, total: int, unit: str = "clips", *, warmup: int = 0) -> None:
@@ -183,7 +183,7 @@ class Progress:
             self.pace.skip(count)
 
     def note(self, text: str) -> None:
-        """Show `text` behind the bar."""
+        """Show `text` after the bar."""
         with self._lock:
             self._bar.set_postfix_str(text, refresh=False)
 
@@ -200,7 +200,7 @@ class Progress:
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a duration as a person reads it, for example `45 s`, `12 min` or `3 h 05 min`."""
+    """Return a duration in readable form, for example `45 s`, `12 min` or `3 h 05 min`."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -208,7 +208,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """Return a number of bytes as a person writes it, in powers of 1000: `4.4 kB`, `12 GB`."""
+    """Return a number of bytes in readable form, in powers of 1000: `4.4 kB`, `12 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(count) < 999.5:
             return f"{count:.3g} {unit}"

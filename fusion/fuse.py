@@ -41,7 +41,9 @@ def fuse(config: FuseConfig) -> int:
     describe(view)
     print(f"view:  {path}")
     if not config.materialise:
-        command = commands.probe("train", task="instance", model=view.source, dataset=view.dataset, root=config.root)
+        command = commands.probe(
+            "train", task=commands.Blank("<task>"), model=view.source, dataset=view.dataset, root=config.root
+        )
         print(f"probe: {command}")
         return 0
     with Progress(len(view.clips), "materialise") as bar:

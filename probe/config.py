@@ -1,4 +1,4 @@
-"""Options of the command line: those of a run, made of frozen parts, and those of the verbs that read runs."""
+"""Options of the command line: those of a run, composed of frozen parts, and those of the verbs that read runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from configs.errors import ConfigError
 from configs.loader import closest, known_names, resolve
 from configs.options import inline, option
 from fusion.recipe import UPSAMPLING
-from probe.task import Task, TaskOptions, load_task, task_file, task_names
+from probe.task import Task, TaskOptions, load_task, task_file, task_names, tasks
 
 SCHEMES = ("standard", "paper")
 LOGGERS = ("tensorboard", "wandb")
@@ -21,7 +21,7 @@ LOGGERS = ("tensorboard", "wandb")
 
 @dataclasses.dataclass(frozen=True)
 class What:
-    """Which runs a command asks for; every run has one model, one layer, one seed and one depth of these."""
+    """Which runs a command requests; every run has one model, one layer, one seed and one depth of these."""
 
     model: list[str] = option(
         help='whose features; several sources ("wan-t2v-14b qwen3-vl-8b") share a pass over the data; default: the '
@@ -43,12 +43,12 @@ class What:
         help="capacity curve: trunk depths, or linear; one probe each; default: the profile's", factory=list
     )
     control: bool = option(False, "also train twins on shuffled targets, and report selectivity")
-    mdl: bool = option(False, "also measure the online code length of the labels (tagging)")
+    mdl: bool = option(False, "also measure the online code length of the labels, if the task has one")
 
 
 @dataclasses.dataclass(frozen=True)
 class How:
-    """What changes the outcome of a run, whatever its task: part of its identity."""
+    """What changes the outcome of a run of any task: part of its identity."""
 
     profile: str = option("auto", "scale and recipe; auto: compact with a GPU, else cpu")
     fraction: float = option(1.0, "share of the training clips to learn from", minimum=0.0, maximum=1.0)
@@ -66,7 +66,7 @@ class How:
 
 @dataclasses.dataclass(frozen=True)
 class Where:
-    """Where and how runs are made, kept and looked at; changes nothing in one of them."""
+    """Where and how runs are made, kept and shown; doesn't change any run."""
 
     root: str | None = option(None, "artifact root; default $SPATIALPROBE_HOME, else ./artifacts")
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)
@@ -82,7 +82,7 @@ class Where:
 
 
 NOT_IDENTITY = tuple(field.name for part in (What, Where) for field in dataclasses.fields(part))
-"""Options that choose runs, or where and how they run, but change nothing in one of them."""
+"""Options that choose runs, or where and how they run, but don't change any run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class RunConfig:
 
     Attributes:
         task: what to probe for.
-        what, how, where: what is the same for all tasks.
+        what, how, where: options that all tasks share.
         probe: the task's own options.
     """
 
@@ -166,7 +166,10 @@ class ControlsConfig(RootConfig):
     variants: list[str] = option(
         help="other ways to fuse the pair", factory=lambda: ["concat", "zscore", "l2", "pca", "sum", "gated"]
     )
-    task: list[str] = option(help="tasks to write the probe commands for", factory=lambda: ["instance", "geometry"])
+    task: list[str] = option(
+        help="tasks to write the probe commands for; default: those of the published table that learn no classes",
+        factory=lambda: [task.name for task in tasks() if task.published and not task.classes],
+    )
     layers: list[str] = option(help="for each model a block, an array name, or all", factory=list)
     grid: str = option("last", "where branches meet: rows x columns, first, last, or a model's name")
     upsample: str = option("native", "see fuse", choices=UPSAMPLING)
@@ -186,7 +189,7 @@ def train_layers(overrides: Mapping[str, str]) -> Layers[RunConfig]:
 
 
 def read_run(words: Mapping[str, str]) -> RunConfig:
-    """Return the run that `key=value` words of `train` ask for; errors as on the command line."""
+    """Return the run that `key=value` words of `train` request; errors as on the command line."""
     layers = train_layers(words)
     return resolve(layers.start, layers.values, words)
 
@@ -209,7 +212,7 @@ def empty_run(task: str) -> RunConfig:
 
 
 def _start(overrides: Mapping[str, str], profile: str) -> tuple[RunConfig, Mapping[str, Any]]:
-    """Return a run with its defaults, among them a profile, and the values of the profile that is asked for."""
+    """Return a run with its defaults, among them a profile, and the values of the requested profile."""
     if "task" not in overrides:
         raise ConfigError("task must be given", expected=", ".join(task_names()), fix="add task=...")
     start = empty_run(overrides["task"])
@@ -264,5 +267,5 @@ def resolved(config: RunConfig) -> RunConfig:
 
 
 def default_profile() -> str:
-    """Return `compact` on a machine with a GPU driver, else `cpu`; told without importing torch."""
+    """Return `compact` on a machine with a GPU driver, else `cpu`; doesn't import torch."""
     return "compact" if Path("/proc/driver/nvidia/version").exists() or Path("/dev/kfd").exists() else "cpu"

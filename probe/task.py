@@ -35,9 +35,9 @@ class Metric:
         high: largest possible value; None when unbounded.
         header: name as a column of main tables; empty for metrics that are shown elsewhere only.
         scale: factor from the stored to the printed unit.
-        decimals: printed digits behind the point.
+        decimals: printed digits after the decimal point.
         diagnostic: only shown: not tested, and no selectivity is computed.
-        bounds: key of the metric for which it tells what chance gives, or what is possible at best; it is printed
+        bounds: key of the metric whose chance level or best possible value this is; it is printed
             beside that one.
     """
 
@@ -54,6 +54,33 @@ class Metric:
 
 
 @dataclass(frozen=True)
+class Bins:
+    """Metrics that give one quantity in bins; the report shows them as a table and a curve of their own.
+
+    Attributes:
+        table: name of the table.
+        title: its heading.
+        about: what it says, in a sentence.
+        prefix: what the keys of these metrics begin with, those of their summaries too.
+        labels: key -> what the bin holds, in the order of the bins.
+        quantity: what is averaged in each bin, for a sentence.
+        by: what the bins divide, for a heading.
+        axis: the same at length, below a curve.
+        metric: key of the metric whose name, unit and direction the values have.
+    """
+
+    table: str
+    title: str
+    about: str
+    prefix: str
+    labels: Mapping[str, str]
+    quantity: str
+    by: str
+    axis: str
+    metric: str
+
+
+@dataclass(frozen=True)
 class TaskOptions:
     """What every task's profile sets; a task adds its own groups."""
 
@@ -63,10 +90,10 @@ class TaskOptions:
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
 
     def contents(self) -> dict[str, str]:
-        """Return the digests of files that options name: under the same path there may be something else tomorrow.
+        """Return the digests of files that options name: the content of a path can change.
 
         Raises:
-            MissingError: there is no such file.
+            MissingError: the file doesn't exist.
         """
         return {}
 
@@ -100,13 +127,18 @@ class Task:
             that the task does not have.
         label_column: column of the dataset's index that says whether a clip has ground truth for the task.
         metrics: what a reader needs to know of the task's metrics, by key, in the order in which they are shown.
-        headline: main metric: it lists runs, picks layers, and is what paired tests judge.
+        headline: main metric, shown in lists of runs, used to choose layers, and compared by paired tests.
         title: name in tables and figures; default `name`.
         order: place in tables; tasks of the same order are sorted by name.
         pooled: whether the metrics rank the clips of a split against each other, so that no clip has a value of its
-            own. The file `resampled.py` then computes them under resamples of the clips.
+            own. The file `resampled.py` then computes them under resamples of the clips: `COLUMNS` names the columns
+            of predictions that it reads, `fits(rows, result)` says whether rows belong to a run's result, and
+            `samples(rows, result, counts)` returns the values and those of each class.
         classes: whether a probe learns the dataset's classes, so that it can't be applied to a dataset with others.
         paper_views: views per clip of the published protocol; 0 for a task that the published table lacks.
+        bins: metrics in bins that the report shows apart.
+        scatter: panels of the report's scatter: a column of another task to the right, one of this task upwards. A
+            source needs the tasks of the first panel to be shown.
     """
 
     name: str
@@ -120,6 +152,13 @@ class Task:
     pooled: bool = False
     classes: bool = False
     paper_views: int = 0
+    bins: tuple[Bins, ...] = ()
+    scatter: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def has_code(self) -> bool:
+        """Whether probes of the task give a code length: its options define `for_code`."""
+        return self.options.for_code is not TaskOptions.for_code
 
     @property
     def published(self) -> bool:
@@ -151,7 +190,7 @@ def load_task(name: str) -> Task:
     """Return a task by name.
 
     Raises:
-        ConfigError: there is no such folder, and the message names the closest; there are two; or it can't be imported.
+        ConfigError: the folder doesn't exist (the message names the closest), exists twice, or can't be imported.
     """
     files = _task_files(name)
     if not files:
@@ -192,7 +231,7 @@ def _warn(problem: str) -> None:
 
 
 def task_title(name: str) -> str:
-    """Return the name of a task for a reader, also of one that can't be loaded here."""
+    """Return the title of a task, also of one that can't be loaded here."""
     return next((task.title for task in tasks() if task.name == name), "") or name
 
 

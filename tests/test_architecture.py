@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from probe.task import load_task
 
 ROOT = Path(__file__).parents[1]
 ALLOWED = {
@@ -25,6 +28,9 @@ ALLOWED = {
 }
 STAGES = tuple(ALLOWED)
 BACKBONE_LIBRARIES = {"diffusers", "transformers"}
+TASKS = sorted(file.parent.name for file in (ROOT / "probe" / "tasks").glob("*/__init__.py"))
+ENGLISH = ("Semantics against geometry", "more geometry", "3D geometry")
+"""Phrases of the report in which the name of a task is a plain word."""
 FILES_IN_A_FOLDER = 12
 """Besides `__init__` and `__main__`: what a newcomer takes in at a glance."""
 
@@ -181,6 +187,46 @@ def test_no_stage_starts_another(stage: str) -> None:
 def test_backbone_libraries_stay_in_extract(stage: str) -> None:
     for path in modules(stage):
         assert not imported(path) & BACKBONE_LIBRARIES, path
+
+
+def tasks_named_in(source: ast.Module) -> list[str]:
+    """Return the lines that name a task, or are a metric of one, in a string that is no docstring, or import a task."""
+    metrics = {key for task in TASKS for key in load_task(task).metrics}
+    documentation = {id(node.value) for node in ast.walk(source) if isinstance(node, ast.Expr)}
+    found = []
+    for node in ast.walk(source):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+            text = re.sub("|".join(ENGLISH), "", node.value)
+            names = (set(re.findall(r"\w+", text)) & {*TASKS}) | ({text} & metrics)
+        elif isinstance(node, ast.ImportFrom) and str(node.module).startswith("probe.tasks"):
+            names = {f"{node.module}.{alias.name}".split(".")[2] for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names = {alias.name.split(".")[2] for alias in node.names if alias.name.startswith("probe.tasks.")}
+        else:
+            continue
+        found += [f"line {node.lineno}: {name}" for name in sorted(names)]
+    return found
+
+
+def test_no_module_knows_a_task_by_name() -> None:
+    """Everything outside a task's folder reads what `Task` declares, so that any folder can be a task."""
+    for path in modules("probe"):
+        if (ROOT / "probe" / "tasks") not in path.parents:
+            assert not tasks_named_in(tree(path)), path.relative_to(ROOT)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'train(task="geometry")', 'f"task=tagging of {x}"', 'KEYS = ("t_miou", x)', "import probe.tasks.instance.loss",
+        "from probe.tasks import tagging", "from probe.tasks.geometry.report import clip_block",
+    ],
+)  # fmt: skip
+def test_the_search_for_names_of_tasks_finds_them(code: str) -> None:
+    assert tasks_named_in(ast.parse(code))
+    assert not tasks_named_in(
+        ast.parse('def f():\n    """Of geometry."""\n    return "a heat map", isinstance(x, int)')
+    )
 
 
 @pytest.mark.parametrize("stage", STAGES)

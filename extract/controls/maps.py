@@ -22,7 +22,7 @@ DEFAULT_GRID = (16, 16)
 
 
 def grid_of(variant: Variant) -> tuple[int, int]:
-    """Return the grid asked for, on which the source is compared with a model; 16x16 by default."""
+    """Return the requested grid, on which the source is compared with a model; 16x16 by default."""
     rows, columns = variant.extra.get("grid", DEFAULT_GRID)
     return int(rows), int(columns)
 

@@ -89,7 +89,7 @@ class VisionLanguageAdapter(Adapter):
         import torch
 
         if not taps:
-            raise ConfigError("no tap is asked for", expected="at least one block of tap llm, or tap vision")
+            raise ConfigError("no tap is requested", expected="at least one block of tap llm, or tap vision")
         for tap in taps:
             self.spec.check(tap)
         self._depth = max(tap.block or 0 for tap in taps)
@@ -145,7 +145,7 @@ class VisionLanguageAdapter(Adapter):
 
     @property
     def network(self) -> Any:
-        """The loaded library network: vision tower and the decoder blocks asked for."""
+        """The loaded library network: vision tower and the requested decoder blocks."""
         return self._network
 
     @property

@@ -40,7 +40,7 @@ def model_dtype(model: ModelConfig, variant: Variant) -> str:
 
 
 def compute_dtype(model: ModelConfig, variant: Variant) -> str:
-    """Return the dtype of the arithmetic: as asked for, else float32 on CPU and the model's own on an accelerator."""
+    """Return the dtype of the arithmetic: as requested, else float32 on CPU and the model's own on an accelerator."""
     if variant.dtype != "auto":
         return variant.dtype
     return "float32" if variant.device.startswith("cpu") else model_dtype(model, variant)

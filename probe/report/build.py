@@ -9,6 +9,7 @@ from typing import Any
 
 from configs.files import artifact_root
 from configs.identity import digest
+from probe.report.columns import BINS
 from probe.report.contract import ReportData
 from probe.report.published import citation, published_rows
 from probe.report.runs.collect import Collected, Run, collect
@@ -72,8 +73,7 @@ def build(
         "scatter": scatter_rows(boards),
         "radar": radar_rows(boards),
         "classes": class_rows(every),
-        "depth_error": bin_rows(every, "depth_bin"),
-        "frame_error": bin_rows(every, "frame_dist"),
+        **{bins.table: bin_rows(every, task, bins) for task, bins in BINS},
         "selectivity": selectivity_rows(every),
         "settings": setting_rows(settings, entries),
         "sources": source_rows(list(sources.values())),

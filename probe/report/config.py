@@ -28,7 +28,7 @@ class ReportConfig(RootConfig):
 class CompareConfig(RootConfig):
     """Options of `compare`."""
 
-    a: str = option(help="a run id, its first digits, or a selector such as model=oracle,task=tagging,layers=5")
+    a: str = option(help="a run id, its first digits, or a selector such as model=oracle,layers=5,seed=0")
     b: str = option(help="the same for the other side")
     metric: str | None = option(None, "metric to test; default: the task's main metric; all columns are listed anyway")
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from probe.report.contract import COLUMNS
+from probe.report.columns import COLUMNS
 
 _BY_METRIC = {column.metric: column for column in COLUMNS}
 MOST = 6

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from configs.loader import load_named
-from probe.report.contract import COLUMNS
+from probe.report.columns import COLUMNS
 
 NAME = "table1"
 

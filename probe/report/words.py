@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from configs import commands
-from probe.report.contract import COLUMNS, TASK_TITLES, Statement
+from probe.report.columns import COLUMNS, TASK_TITLES
+from probe.report.contract import Statement
 from probe.report.findings import findings, shifted
 from probe.report.phrases import count, header, listed
 from probe.report.published import citation, published_of

@@ -30,7 +30,7 @@ from probe.train.session import Session
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Score a finished run on a split and keep the scores in its folder.
 
-    What has been computed once is returned from there: the report split is not looked at twice.
+    Scores computed before are returned from there: the report split is not read twice.
 
     Args:
         config: options of `evaluate`.

@@ -116,7 +116,7 @@ def find_id(known: Sequence[str], run: str, root: str | None) -> str:
     """Return the one id among those of finished runs that begins with `run`.
 
     Raises:
-        MissingError: there is none, or several; the message lists them.
+        MissingError: no run fits, or several do; the message lists them.
     """
     fitting = [run_id for run_id in known if run_id.startswith(run)]
     if len(fitting) != 1:

@@ -20,14 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.console import get_logger
-from configs.errors import ConfigError
 from configs.files import write_atomic
 from probe.inputs.inputs import Inputs, donors, open_inputs, prefix
 from probe.results import results
 from probe.task import load_task
 from probe.train.device import resolve_device
 from probe.train.loop import Learner, train_pass, training
-from probe.train.plan import RunPlan
+from probe.train.plan import RunPlan, code_options
 from probe.train.recipe import RecipeConfig
 from probe.train.schedule import Schedule
 from probe.train.session import Session
@@ -65,10 +64,7 @@ def measure(root: str | None, plan: RunPlan, result: dict[str, Any]) -> dict[str
 
 
 def _measure(plan: RunPlan) -> dict[str, Any]:
-    options, seed = plan.config.probe.for_code(), plan.config.how.data_seed
-    if options is None:
-        task = plan.config.task
-        raise ConfigError("mdl=true measures the code length of tags", found=f"task={task}", fix="task=tagging")
+    options, seed = code_options(plan.config), plan.config.how.data_seed
     where = dataclasses.replace(plan.config.where, loggers=[])
     config = dataclasses.replace(plan.config, where=where, probe=options)
     (everything,) = open_inputs(config, load_task(config.task))

@@ -1,7 +1,7 @@
 """`spatialprobe probe sweep`: probes on all layers and noise levels of one or several stores, in as few passes as fit.
 
 The work is cut into jobs of whole layers, one per process. A job is a list of run ids: a process plans the runs again
-from the same configuration, so that a killed sweep continues where it was and a finished one returns at once.
+from the same configuration, so that a killed sweep continues where it was and a finished one returns immediately.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _processes(config: SweepConfig, device: str) -> int:
 
 
 def _workers_of(cluster: str) -> int:
-    """Return how many threads a cluster has; one where it doesn't answer, which `run_jobs` then tells."""
+    """Return how many threads a cluster has; one where it doesn't answer, which `run_jobs` then reports."""
     from distributed import Client
 
     try:
@@ -131,7 +131,7 @@ def _distribute(config: SweepConfig, planned: Planned, jobs: Sequence[Sequence[R
 def run_job(
     runs: RunConfig, ids: dict[str, list[str]], gpus: Sequence[str], threads: int, number: str
 ) -> dict[str, str]:
-    """Train the runs of one job, in a process of its own; return run id -> reason of those that failed.
+    """Train the runs of one job, in a separate process; return run id -> reason of those that failed.
 
     Args:
         runs: configuration of the runs.

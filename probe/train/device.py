@@ -29,7 +29,7 @@ def resolve_precision(precision: str, device: str) -> str:
         device: its name, as in the configuration.
 
     Raises:
-        ConfigError: there is no such device.
+        ConfigError: the device doesn't exist.
     """
     if precision != "auto":
         return precision

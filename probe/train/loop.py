@@ -125,13 +125,13 @@ class Learner:
 
 
 class Recorder:
-    """What happens after a round: a look at the selection split, the best weights, log rows and `last` checkpoints.
+    """What happens after a round: scores on the selection split, the best weights, log rows and `last` checkpoints.
 
     Args:
         fabric: whose loggers get the rows too.
         schedule: of the runs.
         look: returns the scores of each run on the selection split.
-        note: shows a text behind the progress bar.
+        note: shows a text after the progress bar.
     """
 
     def __init__(
@@ -199,7 +199,7 @@ def training(config: RunConfig, device: torch.device) -> Iterator[Fabric]:
 
 
 class _Bfloat16(MixedPrecision):  # type: ignore[misc]
-    """Casts a weight anew at each use: with a cache, gradients of a weight used twice would add up in bfloat16."""
+    """Casts a weight again at each use: with a cache, gradients of a weight used twice would add up in bfloat16."""
 
     def forward_context(self) -> AbstractContextManager[Any]:
         """Return the context of forward and backward pass."""

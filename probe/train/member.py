@@ -56,7 +56,7 @@ class Member:
         return features, batch["control" if self.plan.control else "targets"]
 
     def is_better(self, score: float) -> bool:
-        """Return whether a score of the selection metric beats the best so far; NaN beats nothing but nothing."""
+        """Return whether a score of the selection metric beats the best so far; NaN only beats having no score."""
         if not self.best:
             return True
         if math.isnan(score) or math.isnan(self.best["score"]):

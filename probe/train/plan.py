@@ -16,7 +16,7 @@ from configs.identity import digest, plain
 from probe.config import RunConfig, SweepConfig, resolved
 from probe.inputs.inputs import Inputs, donors, inputs_identity, open_inputs
 from probe.results import results
-from probe.task import TaskOptions, load_task
+from probe.task import TaskOptions, load_task, tasks
 from probe.train.device import GIB, SHARE, free_memory, resolve_precision
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = get_logger("probe.train.plan")
 
 VERSION = 5
-"""Raised by hand whenever the same configuration would train another probe."""
+"""Increment whenever the same configuration would train another probe."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RunPlan:
 
     @property
     def label(self) -> str:
-        """What tells this run from the others of a pass."""
+        """What distinguishes this run from the others of a pass."""
         twin = ", shuffled targets" if self.control else ""
         where = f"{', '.join(self.config.what.model)}, {self.inputs['array']}"
         return f"{where}, depth {self.depth}, seed {self.config.probe.recipe.seed}{twin}"
@@ -75,7 +75,7 @@ class Planned:
 
     Attributes:
         config: resolved.
-        groups: runs by what they share: those of one entry look at the same views of the same clips.
+        groups: runs by what they share: those of one entry use the same views of the same clips.
     """
 
     config: RunConfig
@@ -83,7 +83,7 @@ class Planned:
 
     @property
     def plans(self) -> list[RunPlan]:
-        """All runs, in the order of sources, arrays, depths and seeds, twins behind their originals."""
+        """All runs, in the order of sources, arrays, depths and seeds, twins after their originals."""
         return [plan for _, group in self.groups for plan in group]
 
 
@@ -98,8 +98,8 @@ def plan_runs(config: RunConfig, *, many: bool = False) -> Planned:
         SpatialprobeError: whatever is wrong with store, dataset or configuration.
     """
     config = resolved(config)
-    if config.what.mdl and config.probe.for_code() is None:
-        raise ConfigError("mdl=true measures the code length of tags", found=f"task={config.task}", fix="task=tagging")
+    if config.what.mdl:
+        code_options(config)  # refuses a task without a code
     # The hardware decides, and what it decides is part of what a run is.
     precision = resolve_precision(config.probe.recipe.precision, config.where.device)
     recipe = dataclasses.replace(config.probe.recipe, precision=precision)
@@ -114,6 +114,19 @@ def plan_runs(config: RunConfig, *, many: bool = False) -> Planned:
         ]
         groups.append((inputs, tuple(variants(config, arrays))))
     return Planned(config, tuple(groups))
+
+
+def code_options(config: RunConfig) -> TaskOptions:
+    """Return the options of probes whose log loss is a code length.
+
+    Raises:
+        ConfigError: the task has no code length.
+    """
+    options = config.probe.for_code()
+    if options is None:
+        able = " or ".join(f"task={task.name}" for task in tasks() if task.has_code)
+        raise ConfigError(f"mdl=true: task {config.task!r} has no code length to measure", fix=able or "mdl=false")
+    return options
 
 
 def plan_sweep(config: SweepConfig) -> Planned:
@@ -148,7 +161,7 @@ def variants(config: RunConfig, arrays: Sequence[tuple[str, str, dict[str, Any]]
         arrays: source, dataset and identity of the inputs of each array.
 
     Raises:
-        ConfigError: a depth that is no number and not `linear`.
+        ConfigError: a depth that is neither a number nor `linear`.
     """
     plans = []
     for index, (source, dataset, inputs) in enumerate(arrays):
@@ -184,13 +197,13 @@ STATES = 4
 
 
 BUFFERS = 6
-"""Batches of features alive at once: three of training and three of evaluation, see `cache.loading.feature_loader`."""
+"""Batches of features held in memory: three of training and three of evaluation, see `cache.loading.feature_loader`."""
 
 
 def split_passes(
     plans: Sequence[RunPlan], size_of: Callable[[RunPlan], tuple[int, int]], device: torch.device, memory: float
 ) -> list[list[RunPlan]]:
-    """Cut runs into passes that fit into memory, in order; a run that is too large by itself gets a pass of its own.
+    """Cut runs into passes that fit into memory, in order; a run that is too large by itself gets its own pass.
 
     Args:
         plans: the runs.

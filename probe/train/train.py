@@ -25,7 +25,7 @@ def train(config: RunConfig) -> list[dict[str, Any]]:
         config: options of `train`.
 
     Returns:
-        One result per run, in the order of sources, arrays, depths and seeds, twins behind their originals.
+        One result per run, in the order of sources, arrays, depths and seeds, twins after their originals.
 
     Raises:
         SpatialprobeError: whatever is wrong with store, dataset or configuration, before the first step.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 VERSION = 1
-"""Raised by hand whenever a value would change."""
+"""Increment whenever a value would change."""
 
 FRAMES = 49
 
@@ -81,7 +81,7 @@ class CogVideoX:
         return self._source.part_digest("vae", self._model.architecture["vae"])
 
     def prepare(self, first_frame: NDArray[np.uint8]) -> Mapping[str, Tensor]:
-        """The condition of image-to-video is the window's first frame, which is there already."""
+        """The condition of image-to-video is the window's first frame, which is already given."""
         return {}
 
     def load(self, depth: int) -> None:

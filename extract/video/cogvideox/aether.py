@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 VERSION = 1
-"""Raised by hand whenever a value would change."""
+"""Increment whenever a value would change."""
 
 FRAMES = 41
 RAYS = 24

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 VERSION = 1
-"""Raised by hand whenever a value would change."""
+"""Increment whenever a value would change."""
 
 FRAMES = 81
 

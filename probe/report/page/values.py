@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from probe.report.contract import COLUMNS
-from probe.report.contract import Column as Metric
+from probe.report.columns import COLUMNS
+from probe.report.columns import Column as Metric
 from probe.task import find_metric
 
 if TYPE_CHECKING:

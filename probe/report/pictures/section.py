@@ -12,8 +12,7 @@ from probe.report.page.document import Block, Missing, Section
 from probe.report.page.labels import Sources
 from probe.report.pictures.choice import ShownRun, common_clips, points_file, shown_runs
 from probe.report.pictures.features import feature_blocks
-from probe.report.pictures.geometry import depth_block, scene_block
-from probe.report.pictures.instances import instance_block
+from probe.task import tasks
 
 CLIPS = 2
 """Clips that are shown."""
@@ -22,20 +21,30 @@ _LEAD = "The chosen layer of each source, first seed, on clips of the report spl
 
 
 def pictures_section(data: ReportData, sources: Sources) -> Section:
-    """Return features, clusters, depth and point clouds of the first clips that the runs have in common."""
-    runs = {task: shown_runs(data, task) for task in ("geometry", "instance", "tagging")}
+    """Return scenes, features and pictures of predictions for the first clips that the runs have in common.
+
+    What a task draws is in the file `report.py` of its folder, which has one of these functions or both, each a `Draw`:
+    `scene_block` for the viewer, from the points that runs kept, and `clip_block` for pictures.
+    """
+    parts = {task.name: task.part("report") for task in tasks()}
+    scenes = {task: part.scene_block for task, part in parts.items() if part and hasattr(part, "scene_block")}
+    pictures = {task: part.clip_block for task, part in parts.items() if part and hasattr(part, "clip_block")}
+    runs = {task: shown_runs(data, task) for task in dict.fromkeys([*scenes, *pictures, *parts])}
     if not any(runs.values()):
-        nothing = Missing("No finished run to show.", _train("geometry"))
+        nothing = Missing("No finished run to show.", _train(next(iter(runs), commands.ANY)))
         return Section("pictures", "Pictures", [nothing], _LEAD)
     opened: dict[str, PreparedDataset | SpatialprobeError] = {}
-    blocks: list[Block] = _scenes(data, sources, runs["geometry"], opened, scene_block)
-    blocks += _features(data, sources, [run for task in runs.values() for run in task], opened)
-    blocks += _drawn(data, sources, "instance", runs["instance"], opened, instance_block)
-    blocks += _drawn(data, sources, "geometry", runs["geometry"], opened, depth_block)
+    blocks: list[Block] = []
+    for task, draw in scenes.items():
+        blocks += _scenes(data, sources, task, runs[task], opened, draw)
+    blocks += _features(data, sources, [run for some in runs.values() for run in some], opened)
+    for task, draw in pictures.items():
+        blocks += _drawn(data, sources, task, runs[task], opened, draw)
     return Section("pictures", "Pictures", blocks, _LEAD)
 
 
-Draw = Callable[[Sources, "PreparedDataset", str, Sequence[ShownRun]], Block]
+Draw = Callable[[Sources, PreparedDataset, str, Sequence[ShownRun]], Block]
+"""From the sources of the report, a dataset, a clip and the runs of the task to what is shown."""
 
 
 def _drawn(
@@ -66,6 +75,7 @@ def _drawn(
 def _scenes(
     data: ReportData,
     sources: Sources,
+    task: str,
     runs: list[ShownRun],
     opened: dict[str, PreparedDataset | SpatialprobeError],
     draw: Draw,
@@ -74,7 +84,7 @@ def _scenes(
     clips = common_clips(runs, 1000)
     votes = {clip_id: sum(points_file(run, clip_id) is not None for run in runs) for clip_id in clips[:50]}
     clips = sorted(votes, key=lambda clip_id: -votes[clip_id])[:CLIPS]
-    return _drawn(data, sources, "geometry", runs, opened, draw, clips)
+    return _drawn(data, sources, task, runs, opened, draw, clips)
 
 
 def _features(

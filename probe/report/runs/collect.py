@@ -13,6 +13,7 @@ from configs.errors import MissingError, SpatialprobeError
 from configs.files import results_path, runs_path
 from configs.identity import digest
 from probe.results import results
+from probe.task import load_task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,9 +74,12 @@ class Run:
         return _parquet(self.folder / "clips.parquet", ["split", "clip_id", "group_id", "metric", "value"])
 
     @cached_property
-    def logits(self) -> pd.DataFrame | None:
-        """Tagging: split, clip_id, logits and labels from `predictions.parquet`; None if missing or damaged."""
-        return _parquet(self.folder / "predictions.parquet", ["split", "clip_id", "logits", "labels"])
+    def predictions(self) -> pd.DataFrame | None:
+        """Split, clip_id and what the task's `resampled.py` reads; None if it has none, or they are gone or damaged."""
+        resampled = load_task(self.task).part("resampled")
+        if resampled is None:
+            return None
+        return _parquet(self.folder / "predictions.parquet", ["split", "clip_id", *resampled.COLUMNS])
 
 
 def _parquet(path: Path, columns: list[str]) -> pd.DataFrame | None:

@@ -7,15 +7,18 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from probe.metrics.statistics import Floats, Interval, Resamples
-from probe.report.contract import task_columns
+from probe.report.columns import task_columns
 from probe.report.runs.collect import Run
-from probe.tasks.tagging.resampled import tagging_samples
+from probe.task import load_task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SKIPPED = ("count.", "loss_")
 """Beginnings of names that are no metrics."""
@@ -96,7 +99,7 @@ def score(runs: Sequence[Run], clips: ReportClips | None, *, pooled: bool) -> Sc
         clips: of the setting; None if no run of it has tables.
         pooled: whether the task ranks clips against each other.
     """
-    gone = [run.run_id for run in runs if run.clips is None or (pooled and run.logits is None)]
+    gone = [run.run_id for run in runs if run.clips is None or (pooled and run.predictions is None)]
     if clips is None or gone:
         return _from_results(runs, f"the tables of {', '.join(gone or [run.run_id for run in runs])} are missing")
     stacks = [_matrix(run, clips) for run in runs]
@@ -130,11 +133,10 @@ def _matrix(run: Run, clips: ReportClips) -> dict[str, Floats] | None:
 
 
 def _covers(run: Run, clips: ReportClips) -> bool:
-    """Whether predictions are there for just the setting's clips, with as many classes as the results file."""
-    assert run.logits is not None
-    rows = run.logits[run.logits["split"] == "report"]
-    widths = {len(row) for column in ("logits", "labels") for row in rows[column]}
-    return sorted(rows["clip_id"].astype(str)) == sorted(clips.ids) and widths == {len(run.result["classes"])}
+    """Whether predictions are there for just the setting's clips, and belong to the results file."""
+    assert run.predictions is not None
+    rows = run.predictions[run.predictions["split"] == "report"]
+    return sorted(rows["clip_id"].astype(str)) == sorted(clips.ids) and _resampled(run).fits(rows, run.result)
 
 
 def _of_mean(values: Floats, clips: ReportClips, *, keep: bool) -> Score:
@@ -160,13 +162,11 @@ def _pooled(
     counts = draws.of_clips()
     once = np.ones((1, len(clips.ids)))
     for run in runs:
-        labels, logits = _predictions(run, clips)
-        buckets = [row["bucket"] for row in run.result["classes"]]
-        variant = run.result["variant"]
-        values, ap = tagging_samples(labels, logits, buckets, once, variant)
+        rows, samples_of = _predictions(run, clips), _resampled(run).samples
+        values, ap = samples_of(rows, run.result, once)
         whole.append({name: float(value[0]) for name, value in values.items()})
         per_class.append(ap[0])
-        values, ap = tagging_samples(labels, logits, buckets, counts, variant)
+        values, ap = samples_of(rows, run.result, counts)
         drawn.append(values)
         class_samples.append(ap)
     scores = {}
@@ -184,12 +184,17 @@ def _pooled(
     return scores, classes
 
 
-def _predictions(run: Run, clips: ReportClips) -> tuple[NDArray[np.bool_], Floats]:
-    assert run.logits is not None
-    rows = run.logits[run.logits["split"] == "report"]
-    table = rows.set_index(rows["clip_id"].astype(str)).loc[list(clips.ids)]
-    labels = np.stack([np.asarray(row, bool) for row in table["labels"]])
-    return labels, np.stack([np.asarray(row, np.float64) for row in table["logits"]])
+def _resampled(run: Run) -> ModuleType:
+    found = load_task(run.task).part("resampled")
+    assert found is not None
+    return found
+
+
+def _predictions(run: Run, clips: ReportClips) -> pd.DataFrame:
+    """Return the predictions for the setting's clips, in their order."""
+    assert run.predictions is not None
+    rows = run.predictions[run.predictions["split"] == "report"]
+    return rows.set_index(rows["clip_id"].astype(str)).loc[list(clips.ids)]
 
 
 def _disagreement(runs: Sequence[Run], scores: Mapping[str, Score]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from probe.report.contract import COLUMNS
+from probe.report.columns import COLUMNS
 from probe.report.tables.frames import cell_id
 
 if TYPE_CHECKING:

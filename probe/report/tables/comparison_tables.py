@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from probe.report.contract import task_columns
+from probe.report.columns import task_columns
 from probe.report.scores.entries import Entry
 from probe.report.scores.families import Comparison, controls_of, subjects
 from probe.report.scores.paired import paired

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from configs.identity import digest
 from probe.metrics.statistics import Interval
-from probe.report.contract import COLUMNS, columns_of
+from probe.report.columns import COLUMNS
+from probe.report.contract import columns_of
 from probe.report.scores.entries import Entry
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from probe.metrics.statistics import Floats
-from probe.report.contract import COLUMNS, TASK_TITLES, Column
+from probe.report.columns import COLUMNS, PANEL_TASKS, SCATTER_COLUMNS, TASK_TITLES, Column
 from probe.report.published import published_of, published_rows
 from probe.report.scores.boards import SECTIONS, Board, Line, main_interval
 from probe.report.scores.entries import Entry, counted, on_paper_layer
@@ -17,7 +17,6 @@ from probe.task import load_task
 
 Rows = list[dict[str, Any]]
 _PARTS = ("low", "high", "n_clips", "n_rooms", "n_seeds", "cell")
-_SCATTER = ("map", "t_miou", "pmap_err", "abs_rel", "auc_30")
 
 
 def main_rows(boards: Sequence[Board], kinds: Mapping[str, str]) -> Rows:
@@ -172,14 +171,17 @@ def _average(board: Board, section: str, lines: Sequence[Line], untrained: bool)
 
 
 def scatter_rows(boards: Sequence[Board]) -> Rows:
-    """Return table `scatter`: our lines that have tagging and geometry, and all published models."""
+    """Return table `scatter`: our lines that have the tasks of the first panel, and all published models."""
     rows: Rows = []
     for board in boards:
         for line in board.lines:
-            if not {"tagging", "geometry"} <= set(line.entries):
+            if not PANEL_TASKS or not set(PANEL_TASKS) <= set(line.entries):
                 continue
-            scores = {c.metric: e.score(c.metric) for c in COLUMNS if (e := line.entries.get(c.task)) is not None}
-            values = {m: defined(s.interval.value) for m in _SCATTER if (s := scores.get(m)) is not None}
+            values = {
+                column.metric: defined(score.interval.value)
+                for column in SCATTER_COLUMNS
+                if (entry := line.entries.get(column.task)) and (score := entry.score(column.metric))
+            }
             source = line.any.source
             rows.append(
                 {"board": board.id, "origin": "ours", "source": source.name, "label": line.any.label,
@@ -187,7 +189,8 @@ def scatter_rows(boards: Sequence[Board]) -> Rows:
             )  # fmt: skip
     for printed in published_rows():
         about = {"board": "", "origin": "published", "label": printed["name"], "role": "model", "untrained": False}
-        rows.append({**about, **{key: printed[key] for key in ("source", "kind", *_SCATTER)}})
+        keys = ("source", "kind", *(column.metric for column in SCATTER_COLUMNS))
+        rows.append({**about, **{key: printed[key] for key in keys}})
     return rows
 
 

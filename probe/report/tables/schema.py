@@ -11,4 +11,4 @@ from probe.report.tables.schema_scores import SCORES
 from probe.report.tables.spec import TableSpec
 
 TABLES: dict[str, TableSpec] = {**SCORES, **FACTS}
-"""Table -> specification. `<metric>` stands for one column per metric of `probe.report.contract.COLUMNS`."""
+"""Table -> specification. `<metric>` stands for one column per metric of `probe.report.columns.COLUMNS`."""

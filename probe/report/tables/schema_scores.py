@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from probe.report.columns import BINS, SCATTER_COLUMNS
 from probe.report.tables.spec import WHERE, TableSpec
 
 _ARRAY = {
@@ -177,11 +178,7 @@ SCORES: dict[str, TableSpec] = {
             "kind": "as in sources",
             "role": "as in sources",
             "untrained": "random weights",
-            "map": "tagging, higher is better",
-            "t_miou": "instance, higher is better",
-            "pmap_err": "geometry, lower is better",
-            "abs_rel": "geometry, lower is better",
-            "auc_30": "geometry, higher is better",
+            **{column.metric: f"{column.task}, {column.better} is better" for column in SCATTER_COLUMNS},
         },
     ),
     "radar": TableSpec(
@@ -217,16 +214,7 @@ SCORES: dict[str, TableSpec] = {
             **_VALUE,
         },
     ),
-    "depth_error": TableSpec(
-        "Point error by depth",
-        "Mean point distance in ten bins of equal size by true depth, near to far, in each clip.",
-        {**WHERE, "entry": "id", **_BIN, **_VALUE},
-    ),
-    "frame_error": TableSpec(
-        "Point error by distance in time",
-        "Mean point distance of views in four bins by frame distance from the reference view.",
-        {**WHERE, "entry": "id", **_BIN, **_VALUE},
-    ),
+    **{bins.table: TableSpec(bins.title, bins.about, {**WHERE, "entry": "id", **_BIN, **_VALUE}) for _, bins in BINS},
     "selectivity": TableSpec(
         "Selectivity and code length",
         "How much better a probe is than its twin on shuffled targets, and how far it compresses the labels.",

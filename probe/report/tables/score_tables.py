@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from probe.report.contract import task_columns
+from probe.report.columns import task_columns
 from probe.report.scores.entries import Entry
 from probe.report.tables.frames import cell_id, defined, interval_columns, score_cell, where
+from probe.task import Bins, load_task
 
 Rows = list[dict[str, Any]]
-_LOWER = re.compile(r"loss|.*_err|(depth_bin|frame_dist)_.*")
-_BIN = re.compile(r"depth_bin_(\d\d)_err|frame_dist_b(\d)_err")
 
 
 def title_of(entry: Entry, metric: str) -> str:
@@ -24,7 +22,10 @@ def better_of(entry: Entry, metric: str) -> str:
     """Return `higher` or `lower`."""
     if metric in entry.metrics:
         return entry.metrics[metric].better
-    return "lower" if _LOWER.fullmatch(metric) else "higher"
+    for bins in load_task(entry.task).bins:
+        if metric.startswith(f"{bins.prefix}_"):
+            return entry.metrics[bins.metric].better
+    return "lower" if metric == "loss" or metric.endswith("_err") else "higher"
 
 
 def score_rows(entries: Iterable[Entry]) -> Rows:
@@ -140,19 +141,12 @@ def class_rows(entries: Iterable[Entry]) -> Rows:
     return rows
 
 
-def bin_rows(entries: Iterable[Entry], prefix: str) -> Rows:
-    """Return table `depth_error` (prefix `depth_bin`) or `frame_error` (`frame_dist`) of the chosen entries."""
+def bin_rows(entries: Iterable[Entry], task: str, bins: Bins) -> Rows:
+    """Return the table of metrics in bins, of the chosen entries of the task that declares them."""
     rows: Rows = []
     for entry in entries:
-        for metric in entry.scored.scores if entry.chosen else ():
-            place = _BIN.fullmatch(metric)
-            if place is None or not metric.startswith(prefix):
-                continue
-            number = int(place[1] or place[2])
-            nearest = prefix == "depth_bin"
-            text = f"{number * 10} to {number * 10 + 10} % of depths" if nearest else _QUARTERS[number]
-            rows.append({**_row(entry, metric), "bin": number, "bin_label": text})
+        if entry.chosen and entry.task == task:
+            for number, (metric, label) in enumerate(bins.labels.items()):
+                if metric in entry.scored.scores:
+                    rows.append({**_row(entry, metric), "bin": number, "bin_label": label})
     return sorted(rows, key=lambda row: (row["setting"], row["label"], row["entry"], row["bin"]))
-
-
-_QUARTERS = ("nearest quarter", "second quarter", "third quarter", "farthest quarter")

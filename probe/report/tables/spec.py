@@ -22,7 +22,7 @@ class TableSpec:
 
 WHERE = {
     "setting": "id of the comparable setting, see table settings",
-    "task": "tagging, instance or geometry",
+    "task": "name of the task",
     "source": "name of the feature source",
     "label": "name of the source for a reader",
 }

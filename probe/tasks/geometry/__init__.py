@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
-from probe.task import Metric, Task, profile_section
+from probe.task import Bins, Metric, Task, profile_section
 from probe.tasks.geometry.config import GeometryOptions
 
 LENGTH = "mean distance of the reference view"
+_QUARTERS = ("nearest quarter", "second quarter", "third quarter", "farthest quarter")
+BY_DEPTH = Bins(
+    "depth_error",
+    "Point error by depth",
+    "Mean point distance in ten bins of equal size by true depth, near to far, in each clip.",
+    prefix="depth_bin",
+    labels={f"depth_bin_{i:02d}_err": f"{i * 10} to {i * 10 + 10} % of depths" for i in range(10)},
+    quantity="mean point distance",
+    by="depth",
+    axis="tenth of the pixels by true depth, near to far",
+    metric="pmap_err",
+)
+BY_TIME = Bins(
+    "frame_error",
+    "Point error by distance in time",
+    "Mean point distance of views in four bins by frame distance from the reference view.",
+    prefix="frame_dist",
+    labels={f"frame_dist_b{i}_err": label for i, label in enumerate(_QUARTERS)},
+    quantity="mean point distance",
+    by="frame distance",
+    axis="distance in time from the reference view, in quarters of the farthest",
+    metric="pmap_err",
+)
 
 TASK = Task(
     "geometry",
@@ -39,4 +62,6 @@ TASK = Task(
     title="3D geometry",
     order=2,
     paper_views=4,
+    bins=(BY_DEPTH, BY_TIME),
+    scatter=(("map", "auc_30"), ("map", "abs_rel"), ("t_miou", "auc_30")),
 )

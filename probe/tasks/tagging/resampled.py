@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,31 @@ from probe.metrics.score import Variant
 from probe.metrics.statistics import Floats
 from probe.tasks.tagging.metrics import ranking_scores
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = ("logits", "labels")
+"""Columns of predictions that the report reads."""
 BUCKETS = ("head", "mid", "tail")
+
+
+def fits(rows: pd.DataFrame, result: Mapping[str, Any]) -> bool:
+    """Return whether predictions have as many classes as a run's result."""
+    return {len(row) for name in COLUMNS for row in rows[name]} == {len(result["classes"])}
+
+
+def samples(rows: pd.DataFrame, result: Mapping[str, Any], counts: Floats) -> tuple[dict[str, Floats], Floats]:
+    """Return metric -> (R,) values, and (R, C) average precision per class.
+
+    Args:
+        rows: N predictions of a run, one per clip.
+        result: of the run.
+        counts: (R, N) how often each clip is in each resample.
+    """
+    labels = np.stack([np.asarray(row, bool) for row in rows["labels"]])
+    logits = np.stack([np.asarray(row, np.float64) for row in rows["logits"]])
+    buckets = [row["bucket"] for row in result["classes"]]
+    return tagging_samples(labels, logits, buckets, counts, result["variant"])
 
 
 def class_ap(labels: NDArray[np.bool_], logits: Floats, counts: Floats, variant: Variant) -> Floats:

@@ -47,8 +47,8 @@ def test_twins_borrow_targets_and_nothing_of_what_features_are_of() -> None:
 
 def test_selectivity_points_the_right_way() -> None:
     known = {**load_task("tagging").metrics, **load_task("geometry").metrics}
-    real = {"map": {"value": 0.9}, "abs_rel": {"value": 0.1}, "auc_30": {"value": None}}
-    twin = {"map": {"value": 0.4}, "abs_rel": {"value": 0.3}, "auc_30": {"value": 0.2}}
+    real: dict[str, dict[str, Any]] = {"map": {"value": 0.9}, "abs_rel": {"value": 0.1}, "auc_30": {"value": None}}
+    twin: dict[str, dict[str, Any]] = {"map": {"value": 0.4}, "abs_rel": {"value": 0.3}, "auc_30": {"value": 0.2}}
     assert selectivity(real, twin, known) == pytest.approx({"map": 0.5, "abs_rel": 0.2})
 
 
@@ -121,8 +121,9 @@ def test_code_length(artifacts: Path, configure: Configure) -> None:
     assert code["compression"] == pytest.approx(code["uniform_bits"] / code["bits"])
     (again,) = train(configure(artifacts, "tagging", mdl=True))
     assert again["mdl"] == code
-    with pytest.raises(ConfigError, match="code length of tags"):
+    with pytest.raises(ConfigError, match="task 'instance' has no code length to measure") as caught:
         train(configure(artifacts, "instance", mdl=True))
+    assert caught.value.fix == "task=tagging"
 
 
 def test_code_length_of_twins(artifacts: Path, configure: Configure) -> None:

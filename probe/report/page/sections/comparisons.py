@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from configs import commands
+from probe.report.columns import EXAMPLE
 from probe.report.contract import ReportData
 from probe.report.page.by_setting import Settings
 from probe.report.page.charts import Bar, forest
@@ -56,7 +57,7 @@ def controls_section(data: ReportData, sources: Sources, settings: Settings) -> 
                 "No model has a control with a finished run in the same setting. Controls are cheap, for example:",
                 commands.portable(
                     f"{commands.extract('run', model='position')} && "
-                    f"{commands.probe('train', task='tagging', model='position')}"
+                    f"{commands.probe('train', task=EXAMPLE, model='position')}"
                 ),
             )
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from configs import commands
+from probe.report.columns import BINS, EXAMPLE, TASK_TITLES
 from probe.report.contract import ReportData
 from probe.report.page.by_setting import Settings
 from probe.report.page.charts import Point, Series, line_panel
@@ -13,6 +14,7 @@ from probe.report.page.document import Block, Cell, Charts, Column, Legend, Miss
 from probe.report.page.labels import Sources
 from probe.report.page.svg import swatch
 from probe.report.page.values import anchor, counts, in_order, interval, metric, plain_number, shown, title
+from probe.report.phrases import listed
 
 Rows = list[dict[str, Any]]
 
@@ -87,8 +89,8 @@ def capacity_section(data: ReportData, sources: Sources, settings: Settings) -> 
         text = "All probes had one capacity and one amount of data. A capacity curve, and one over less data:"
         source = commands.Blank("<source>")
         lines = (
-            commands.probe("train", task="tagging", model=source, depths="linear,0,1,2,4"),
-            commands.probe("train", task="tagging", model=source, fraction=0.25),
+            commands.probe("train", task=EXAMPLE, model=source, depths="linear,0,1,2,4"),
+            commands.probe("train", task=EXAMPLE, model=source, fraction=0.25),
         )
         blocks.append(Missing(text, commands.portable("\n".join(lines))))
     lead = "A finding that holds only for one size of probe, or only with much data, is a finding about the probe."
@@ -96,32 +98,29 @@ def capacity_section(data: ReportData, sources: Sources, settings: Settings) -> 
 
 
 def errors_section(data: ReportData, sources: Sources, settings: Settings) -> Section:
-    """Return point errors by true depth and by distance in time."""
+    """Return the metrics that tasks give in bins, such as errors by depth."""
     blocks: list[Block] = []
-    for table, x_title in (
-        ("depth_error", "tenth of the pixels by true depth, near to far"),
-        ("frame_error", "distance in time from the reference view, in quarters of the farthest"),
-    ):
-        for setting, rows in settings.split(data.table(table)):
+    for _, bins in BINS:
+        for setting, rows in settings.split(data.table(bins.table)):
             labels = {row["bin"]: str(row["bin_label"]) for row in rows}
             for row in rows:
-                row["metric"], row["x"] = "pmap_err", row["bin"] + 1
+                row["metric"], row["x"] = bins.metric, row["bin"] + 1
             blocks += _panels(
-                f"{settings.title(setting)}, by {'depth' if table == 'depth_error' else 'frame distance'}",
+                f"{settings.title(setting)}, by {bins.by}",
                 rows,
                 sources,
                 x="x",
-                x_title=x_title,
+                x_title=bins.axis,
                 note=lambda row, labels=labels: labels[row["bin"]],  # type: ignore[misc]
                 y_low=0.0,
             )
-    if not blocks:
-        text = "No geometry probe with predictions has finished."
-        command = commands.probe("train", task="geometry", model=commands.Blank("<source>"))
+    for task in dict.fromkeys(task for task, _ in BINS) if not blocks else ():
+        text = f"No {task} probe with predictions has finished."
+        command = commands.probe("train", task=task, model=commands.Blank("<source>"))
         blocks.append(Missing(text, commands.portable(command)))
-    return Section(
-        "errors", "Error by depth and frame distance", blocks, "Mean point distance; lower is better.", "Errors"
-    )
+    name = f"Error by {listed([bins.by for _, bins in BINS])}" if BINS else "Errors"
+    means = dict.fromkeys(f"{bins.quantity.capitalize()}; {metric(bins.metric).better} is better." for _, bins in BINS)
+    return Section("errors", name, blocks, " ".join(means), "Errors")
 
 
 def _panels(
@@ -208,8 +207,9 @@ def _noise(row: dict[str, Any]) -> str:
 
 
 def _missing(why: str, extracted: Mapping[str, str]) -> Missing:
+    task = next(reversed(TASK_TITLES), EXAMPLE)
     lines = (
         commands.extract("run", model=commands.Blank("<model>"), **extracted),
-        commands.probe("train", task="geometry", model=commands.Blank("<source>"), layers="all"),
+        commands.probe("train", task=task, model=commands.Blank("<source>"), layers="all"),
     )
     return Missing(f"Nothing to draw: {why}.", commands.portable("\n".join(lines)))

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from configs import commands
+from probe.report.columns import EXAMPLE
 from probe.report.contract import ReportData
 from probe.report.page.by_setting import Settings
 from probe.report.page.document import Block, Cell, Column, Item, Missing, Paragraph, Row, Section, Table
 from probe.report.page.labels import Sources
 from probe.report.page.values import NONE, amount, anchor, plain_number, records, shown, size, title
 from probe.report.phrases import header
-from probe.task import task_title
+from probe.task import task_title, tasks
 
 
 def costs_section(data: ReportData, sources: Sources) -> Section:
@@ -67,8 +68,9 @@ def selectivity_section(data: ReportData, sources: Sources, settings: Settings) 
         columns = [Column("Model", number=False), Column("Layer", number=False), Column("Metric", number=False)]
         blocks.append(Table(settings.title(setting), [*columns, Column("Value"), Column("Seeds")], body))
     if not blocks:
+        task = next((task.name for task in tasks() if task.has_code), EXAMPLE)
         text = "No probe has a twin on shuffled targets. To train one beside each probe, and to measure code length:"
-        command = commands.probe("train", task="tagging", model=commands.Blank("<source>"), control=True, mdl=True)
+        command = commands.probe("train", task=task, model=commands.Blank("<source>"), control=True, mdl=True)
         blocks.append(Missing(text, commands.portable(command)))
     lead = "Positive: better than a probe of the same size that learned shuffled targets."
     return Section("selectivity", "Selectivity and code length", blocks, lead, "Selectivity")

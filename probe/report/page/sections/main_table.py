@@ -7,11 +7,13 @@ from itertools import groupby
 from typing import Any
 
 from configs import commands
-from probe.report.contract import COLUMNS, TASK_TITLES, ReportData, task_columns
+from probe.report.columns import COLUMNS, EXAMPLE, TASK_TITLES, task_columns
+from probe.report.contract import ReportData
 from probe.report.page.by_setting import Settings
 from probe.report.page.document import Block, Cell, Column, Missing, Row, Section, Table
 from probe.report.page.labels import RANDOM, Sources
 from probe.report.page.values import NONE, anchor, counts, interval, meaning, records, shown, signed, title
+from probe.report.phrases import listed
 
 _KINDS = {
     "Video generation models": "VGM",
@@ -23,7 +25,7 @@ _KINDS = {
 
 _EMPTY = Missing(
     "No finished run fits a main table. Train one probe per task:",
-    commands.portable(commands.probe("train", task="tagging", model=commands.Blank("<source>"), profile="smoke")),
+    commands.portable(commands.probe("train", task=EXAMPLE, model=commands.Blank("<source>"), profile="smoke")),
 )
 
 
@@ -38,10 +40,11 @@ def main_section(data: ReportData, sources: Sources, settings: Settings) -> Sect
     if not blocks:
         blocks.append(_EMPTY)
     published = [_published(row) for row in records(data.table("published"))]
+    scaled = list(dict.fromkeys(column.task for column in COLUMNS if column.scale != 1))
     note = "Table 1 of the paper, where no intervals are given."
     blocks.append(Table("The published table", _columns(), published, note, folded=True))
     lead = (
-        "Columns, units and arrows as in the published table: tagging and instance metrics times 100. Below each "
+        f"Columns, units and arrows as in the published table: {listed(scaled)} metrics times 100. Below each "
         "number stand its 95 % interval over rooms, clips and seeds, and the published figure with "
         "our difference (\N{GREEK CAPITAL LETTER DELTA}) where the paper has the model. A published "
         "figure next to another dataset, probe or query plan is orientation, not a comparison."

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from configs import commands
-from probe.report.contract import COLUMNS, ReportData
+from probe.report.columns import COLUMNS, PANEL_TASKS, PANELS, SCATTER_COLUMNS
+from probe.report.contract import ReportData
 from probe.report.page.by_setting import Settings
 from probe.report.page.charts import Point, Series, radar, scatter_panel
 from probe.report.page.document import Block, Cell, Charts, Column, Legend, Missing, Row, Section, Table
 from probe.report.page.labels import Sources
 from probe.report.page.svg import swatch
 from probe.report.page.values import NONE, anchor, interval, metric, records, shown, signed_text, title
+from probe.task import load_task, tasks
 
-_PANELS = (("map", "auc_30"), ("map", "abs_rel"), ("t_miou", "auc_30"))
 _ALL_TASKS = "One probe of each task on the same dataset is needed:"
 
 
@@ -26,7 +27,7 @@ def scatter_section(data: ReportData, sources: Sources) -> Section:
     for (origin, _), rows in groups.items():
         panels, seen = [], []
         kinds = sorted({str(row["kind"]) for row in rows})
-        for x, y in _PANELS:
+        for x, y in PANELS:
             series = []
             for row in rows:
                 if row[x] is None or row[y] is None:
@@ -55,7 +56,7 @@ def scatter_section(data: ReportData, sources: Sources) -> Section:
         command = commands.probe("train", task=commands.Blank("$task"), model=commands.Blank("<source>"))
         blocks.insert(
             0,
-            Missing(_ALL_TASKS, f"for task in tagging geometry; do {commands.portable(command)}; done"),
+            Missing(_ALL_TASKS, f"for task in {' '.join(PANEL_TASKS)}; do {commands.portable(command)}; done"),
         )
     lead = (
         "Does what names things also know where they are? "
@@ -65,7 +66,7 @@ def scatter_section(data: ReportData, sources: Sources) -> Section:
 
 
 def _scatter_numbers(sources: Sources, rows: list[dict[str, Any]]) -> Table:
-    keys = ("map", "t_miou", "pmap_err", "abs_rel", "auc_30")
+    keys = [column.metric for column in SCATTER_COLUMNS]
     body = [
         Row(
             [
@@ -139,13 +140,14 @@ def classes_section(data: ReportData, sources: Sources, settings: Settings) -> S
         body = []
         for name, found in by_class.items():
             one = next(iter(found.values()))
+            key = load_task(str(one["task"])).headline  # a class's value is in the unit of the mean over classes
             cells = [
                 Cell(name, name),
                 Cell(str(one["bucket"] or NONE), str(one["bucket"] or "")),
                 Cell(NONE if one["positives"] is None else str(int(one["positives"])), one["positives"]),
-                Cell(shown(one["chance"], "map"), one["chance"]),
+                Cell(shown(one["chance"], key), one["chance"]),
             ]
-            cells += [_class_cell(found.get(name)) for name in names]
+            cells += [_class_cell(found.get(name), key) for name in names]
             body.append(Row(cells))
         columns = [
             Column("Class", number=False),
@@ -157,16 +159,16 @@ def classes_section(data: ReportData, sources: Sources, settings: Settings) -> S
         blocks.append(
             Table(settings.title(setting), columns, body, f"Darker is higher. {NONE} no clip, or only clips, with it.")
         )
-    if not blocks:
-        command = commands.probe("train", task="tagging", model=commands.Blank("<source>"))
-        blocks.append(Missing("No tagging probe has finished.", commands.portable(command)))
+    for task in [task.name for task in tasks() if task.classes] if not blocks else ():
+        command = commands.probe("train", task=task, model=commands.Blank("<source>"))
+        blocks.append(Missing(f"No {task} probe has finished.", commands.portable(command)))
     lead = "With few clips per class, a class is an anecdote; compare with chance before reading anything into it."
     return Section("classes", "Average precision per class", blocks, lead, "Classes")
 
 
-def _class_cell(row: dict[str, Any] | None) -> Cell:
+def _class_cell(row: dict[str, Any] | None, key: str) -> Cell:
     if row is None or row["value"] is None:
         return Cell(NONE, None, note=str(row["reason"] or "") if row else "")
-    note = interval(row["low"], row["high"], "map")
+    note = interval(row["low"], row["high"], key)
     link = anchor("cell", row["cell"]) if row["cell"] else ""
-    return Cell(shown(row["value"], "map"), row["value"], note=note, shade=min(max(row["value"], 0.0), 1.0), link=link)
+    return Cell(shown(row["value"], key), row["value"], note=note, shade=min(max(row["value"], 0.0), 1.0), link=link)

@@ -1,0 +1,185 @@
+"""Families of comparisons, layers chosen on the select split, controls and curves."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from configs.loader import known_names, load_named
+from probe.config import NOT_IDENTITY
+from probe.metrics.comparison import holm, paired_difference
+from probe.report.build import build
+from probe.report.runs.settings import NOT_COMPARED
+from tests.probe.report.rows import ORACLE, VGM, VLM, pairs, values
+
+
+def test_holm_corrects_inside_a_family_only(make_study: Any) -> None:
+    study = make_study(24, 12)
+    sources = (VLM, VGM, "internvl3-1b-tiny-random", ORACLE)
+    for i, source in enumerate(sources):
+        study.per_clip("instance", source, {"t_miou": values(i, 24, 0.02 * i)}, tap="oracle" if i == 3 else "llm")
+    data = build(str(study.root))
+    for family, size in (("models", 3), ("ceiling", 3)):
+        table = pairs(data, family)
+        assert table.comparisons.tolist() == [size] * size
+        expected = holm({str(i): p for i, p in enumerate(table.p)})
+        assert table.p_holm.tolist() == pytest.approx(list(expected.values()))
+    assert (data.table("pairs").p_holm >= data.table("pairs").p).all()
+
+
+def test_layers_are_chosen_on_the_select_split(study: Any) -> None:
+    study.per_clip("instance", VLM, {"t_miou": values(1, 6, 0.5)}, block=1, select=0.1)  # best on report
+    study.per_clip("instance", VLM, {"t_miou": values(1, 6)}, block=2, select=0.9)
+    data = build(str(study.root))
+    entries = data.table("entries").set_index("block")
+    assert entries.chosen.to_dict() == {1: False, 2: True}
+    assert entries.candidates.tolist() == [2, 2]
+    main = data.table("main")
+    assert main.loc[main.origin == "ours", "t_miou"].tolist() == pytest.approx([values(1, 6).mean()])
+    layers = data.table("layers")
+    assert layers[layers.metric == "t_miou"].relative_depth.tolist() == pytest.approx([1 / 6, 2 / 6])
+
+
+def test_smallest_error_is_chosen_where_lower_is_better(study: Any) -> None:
+    for block, error in ((1, 0.5), (2, 0.2), (3, 0.4)):
+        study.per_clip("geometry", VLM, {"abs_rel": values(1, 6)}, block=block, select=error)
+    entries = build(str(study.root)).table("entries")
+    assert entries.loc[entries.chosen, "block"].tolist() == [2]
+
+
+def test_choosing_on_the_reported_clips_is_repeated_in_every_resample(make_study: Any) -> None:
+    study = make_study(8, 4)
+    rooms = [i % 4 for i in range(8)]
+    by_room = np.array([0.0, 0.3, 0.7, 1.0])[rooms]
+    for block, column in ((1, by_room), (2, 1 - by_room)):
+        study.per_clip("instance", VLM, {"t_miou": column}, block=block, split_scheme="paper")
+    data = build(str(study.root))
+    main = data.table("main").iloc[0]
+    scores = data.table("scores")
+    chosen = scores[scores.chosen & (scores.metric == "t_miou")].iloc[0]
+    assert main["t_miou"] == pytest.approx(0.5) == pytest.approx(chosen.value)
+    assert chosen.low < 0.3
+    assert main["t_miou.low"] >= 0.5  # the better of two layers that mirror each other is never below a half
+    assert any("Split scheme paper" in s.text for s in data.said("warning"))
+
+
+def test_controls_stand_beside_each_model(study: Any) -> None:
+    study.per_clip("instance", VLM, {"t_miou": values(1, 6, 0.1)})
+    study.per_clip("instance", VLM, {"t_miou": values(2, 6)}, tap="vision", array="vision.2x2")
+    for i, source in enumerate(("position", "pixels", ORACLE)):
+        study.per_clip("instance", source, {"t_miou": values(4 + i, 6)}, tap=source)
+    data = build(str(study.root))
+    table = data.table("controls")
+    assert table.control.tolist() == ["vision tower", "pixels", "position", "oracle"]
+    assert (table.value - table.control_value).tolist() == pytest.approx(table.difference.tolist())
+    assert sorted(pairs(data, "floor").b_source) == ["pixels", "position"]
+    assert pairs(data, "origin").b_label.tolist() == ["Qwen3-VL-2B (tiny, untrained): vision tower"]
+
+
+def test_a_trained_model_meets_its_twin_and_a_fusion_its_parts(study: Any) -> None:
+    prints = {name: {"adapter": {"family": name}} for name in ("qwen3-vl-2b", "wan-t2v-1.3b")}
+    for i, (name, fingerprint) in enumerate(prints.items()):
+        study.per_clip("instance", name, {"t_miou": values(i, 6)}, store=fingerprint)
+    study.per_clip("instance", "qwen3-vl-2b-random", {"t_miou": values(5, 6)})
+    joined = {"parents": [{"branch": name, "fingerprint": fingerprint} for name, fingerprint in prints.items()]}
+    study.per_clip("instance", "qwen3-vl-2b+wan-t2v-1.3b", {"t_miou": values(6, 6)}, store=joined, tap="fused")
+    data = build(str(study.root))
+    assert pairs(data, "origin").b_source.tolist() == ["qwen3-vl-2b-random"] * 2  # of the model and of the fusion
+    assert sorted(pairs(data, "fusion").b_source) == ["qwen3-vl-2b", "wan-t2v-1.3b"]
+    assert len(pairs(data, "models")) == 3
+
+
+def test_partial_oracles_are_told_apart(study: Any) -> None:
+    whole = {"adapter": {"family": "oracle", "groups": ["colour", "normal", "depth", "rays", "code", "classes"]}}
+    parts = [{"adapter": {"family": "oracle", "groups": groups}} for groups in (["depth", "rays"], ["classes"])]
+    for i, (name, store) in enumerate(
+        zip(("oracle", "oracle-depth-rays", "oracle-classes"), (whole, *parts), strict=True)
+    ):
+        study.per_clip("instance", name, {"t_miou": values(i, 6)}, store=store, tap="oracle")
+    joined = {"parents": [{"branch": "x", "fingerprint": fingerprint} for fingerprint in parts]}
+    study.per_clip("instance", "oracle-depth-rays+oracle-classes", {"t_miou": values(9, 6)}, store=joined, tap="fused")
+    data = build(str(study.root))
+    sources = data.table("sources").set_index("source")
+    assert sources.role.to_dict() == {
+        "oracle": "oracle", "oracle-depth-rays": "partial oracle", "oracle-classes": "partial oracle",
+        "oracle-depth-rays+oracle-classes": "control fusion",
+    }  # fmt: skip
+    assert sources.label["oracle-depth-rays"] == "Ground truth: depth, rays"
+    assert sorted(pairs(data, "fusion").b_source) == ["oracle-classes", "oracle-depth-rays"]
+
+
+def test_settings_keep_apart_what_is_not_comparable(study: Any) -> None:
+    study.per_clip("instance", VLM, {"t_miou": values(1, 6)})
+    study.per_clip("instance", VGM, {"t_miou": values(2, 6)}, plan="paper-8", tap="dit")
+    data = build(str(study.root))
+    assert len(data.table("settings")) == 2
+    assert "paper-8" in data.table("settings").differs.iloc[1]
+    assert len(data.table("pairs")) == 0
+    assert set(NOT_IDENTITY) < set(NOT_COMPARED)
+
+
+def test_capacity_curve_over_depths(study: Any) -> None:
+    for depth in (0, 1, 4):
+        study.per_clip("instance", VLM, {"t_miou": values(depth, 6)}, depth=depth)
+    table = build(str(study.root)).table("curves")
+    assert table[table.metric == "t_miou"].x.tolist() == [0.0, 1.0, 4.0]
+    assert set(table.axis) == {"depth"}
+
+
+def test_noise_curve(study: Any) -> None:
+    for noise in (0.2, 0.5):
+        study.per_clip("instance", VGM, {"t_miou": values(1, 6)}, block=2, noise=noise, tap="dit")
+    study.per_clip("instance", VGM, {"t_miou": values(1, 6)}, block=3, noise=0.2, tap="dit")
+    table = build(str(study.root)).table("noise")
+    assert table.noise_level.tolist() == [0.2, 0.5]
+    assert set(table.block) == {2}
+
+
+def test_selectivity_of_twins_on_shuffled_targets(study: Any) -> None:
+    real = study.per_clip("instance", VLM, {"t_miou": values(1, 6)})
+    study.per_clip("instance", VLM, {"t_miou": values(2, 6)}, control_of=real, extra={"selectivity": {"t_miou": 0.25}})
+    data = build(str(study.root))
+    assert data.table("selectivity")[["metric", "value"]].to_numpy().tolist() == [["t_miou", 0.25]]
+    assert len(data.table("entries")) == 1  # a twin is no row of its own
+
+
+def test_kinds_are_compared_as_averages_of_trained_models(make_study: Any) -> None:
+    study = make_study(16, 8)
+    sources = ("qwen3-vl-2b", "internvl3-1b", "wan-t2v-1.3b", "cogvideox-t2v-2b-tiny-random")
+    for i, source in enumerate(sources):
+        study.per_clip("instance", source, {"t_miou": values(i, 16, 0.1 * (i < 2))})
+    row = pairs(build(str(study.root)), "kinds").iloc[0]
+    vlm, vgm = (values(0, 16, 0.1) + values(1, 16, 0.1)) / 2, values(2, 16)
+    assert (row.a_label, row.b_source) == ("the average of 2 vision-language models", "wan-t2v-1.3b")
+    assert row.difference == pytest.approx((vlm - vgm).mean())
+    assert row.p == paired_difference(vlm, vgm, list(study.rooms.values())).p_value
+    assert row.verdict == "a better"
+
+
+def test_many_models_are_tested_where_rooms_are_enough(make_study: Any) -> None:
+    """Fifty-five pairs in fifteen rooms: p values have the resolution, or the report says what gives it."""
+    study = make_study(15, 15)
+    study.resamples = 1
+    rng = np.random.default_rng(0)
+    base, labels = rng.uniform(0.2, 0.4, 15), rng.random((15, 3)) < 0.4
+    models = [name for name in sorted(known_names("model")) if "hub_id" in load_named("model", name)]
+    for i, name in enumerate(models[:11]):
+        study.per_clip("instance", name, {"t_miou": base + 0.05 * i + rng.normal(0, 0.001, 15)})
+        if i < 8:
+            study.tagging(name, labels * 0.5 * i + rng.normal(size=(15, 3)), labels)
+    data = build(str(study.root))
+    found = pairs(data, "models").set_index("task")
+    assert set(found.comparisons["tagging"]) == {28}
+    assert set(found.comparisons["instance"]) == {55}
+    assert (found.p_smallest["instance"] * 55 < 0.05).all()
+    assert (found.verdict["instance"] == "b better").all()
+    said = [s.text for s in data.said("limit") if "whatever the features hold" in s.text]
+    assert len(said) == 1
+    assert said[0].startswith("Semantic tagging: with so few resamples")
+    command = re.search(r"resamples=(\d+)", said[0])
+    assert command is not None
+    again = build(str(study.root), resamples=int(command[1]))
+    assert not any("whatever the features hold" in s.text for s in again.said("limit"))
