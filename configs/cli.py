@@ -70,7 +70,7 @@ class Verb(Generic[Config]):
 
 
 Verbs: TypeAlias = Sequence[Verb[Any]]
-"""Verbs of a stage: each one's configuration has a type of its own, which a common type can't name."""
+"""Verbs of a stage: each has its own configuration type, so there is no common one."""
 
 
 def main(stage: str, about: str, verbs: Verbs, words: Sequence[str] | None = None) -> int:
@@ -82,7 +82,7 @@ def main(stage: str, about: str, verbs: Verbs, words: Sequence[str] | None = Non
         stage: its name; empty for the verbs of the program itself.
         about: what the stage does, one line.
         verbs: its commands.
-        words: arguments behind the name of the stage; default those of this process.
+        words: arguments after the name of the stage; default those of this process.
     """
     arguments = list(sys.argv[1:] if words is None else words)
     try:
@@ -90,7 +90,7 @@ def main(stage: str, about: str, verbs: Verbs, words: Sequence[str] | None = Non
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of our output, `head` for example, has gone
+    except BrokenPipeError:  # the reader of our output, `head` for example, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
@@ -143,7 +143,7 @@ def _run(stage: str, verb: Verb[Config], config: Config) -> int:
             logger.debug("failed", exc_info=True)
             print(f"error: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt as interrupt:  # a verb that knows more than the default says it
+        except KeyboardInterrupt as interrupt:  # a verb can add to the default message
             logger.debug("interrupted")
             advice = str(interrupt) or f"the same `{command(stage, verb.name)}` command continues"
             print(f"interrupted; {advice}", file=sys.stderr)

@@ -22,16 +22,16 @@ PROGRAM = "spatialprobe"
 """Name of the command on the path, of its package and of the project."""
 
 STAGES = {
-    "data": "Prepared datasets: make them, look at them, check them.",
+    "data": "Prepared datasets: make, inspect and check them.",
     "extract": "Features of frozen backbones: computed once, kept in a store.",
-    "cache": "Feature stores: list, check, repair, copy.",
+    "cache": "Feature stores: list, check, repair and copy them.",
     "fusion": "Features of several models read as one.",
-    "probe": "Probes: train them on cached features, score them, look at them.",
+    "probe": "Probes: train them on cached features, score and inspect them.",
 }
 """The parts of the command line, in the order in which they are used, and what they do."""
 
 _FIRST_TAPS = {"dit", "llm"}
-"""Taps that models are read at if none is named."""
+"""Taps at which models are read by default."""
 _OTHER_TAPS = {"vae", "vision"}
 
 
@@ -122,7 +122,7 @@ probe = functools.partial(command, "probe")
 
 
 def prepare_dataset(name: str, **options: Any) -> str:
-    """Return what helps where a prepared dataset of this name is missing: the command that makes it.
+    """Return the fix for a missing prepared dataset of this name: the command that makes it.
 
     Args:
         name: of the dataset; `rooms-nano` is what preset `nano` of kind `rooms` is called.
@@ -219,5 +219,5 @@ def repair(store: str | os.PathLike[str]) -> str:
 
 
 def again(*commands: str) -> str:
-    """Return commands of which one has to be chosen: `a; or b`; each is named once."""
+    """Return alternative commands as `a; or b`, without duplicates."""
     return "; or ".join(dict.fromkeys(commands))

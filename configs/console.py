@@ -1,4 +1,4 @@
-"""What a person sees while a command runs: progress bars, the time left, tables, sizes, and a log file.
+"""Console output of a running command: progress bars, the time left, tables, sizes, and a log file.
 
 Bars are drawn on standard error and only when it is a terminal; everything else goes to the log file as one JSON
 object per line, so that nothing is lost in a batch job and nothing clutters it.
@@ -80,7 +80,7 @@ class Pace:
     Args:
         total: units of work.
         unit: their name in the plural.
-        warmup: units that say nothing about the others: the first clip waits for weights, for example.
+        warmup: units too unusual for an estimate: the first clip waits for weights, for example.
     """
 
     def __init__(self, total: int, unit: str = "clips", *, warmup: int = 0) -> None:
@@ -132,6 +132,7 @@ class Progress:
         log: gets `<description>: 12 of 40 clips done, about 3 min left` now and then if no bar is drawn.
         every: seconds between two such notes.
         warmup: see `Pace`; if it is given, the first note comes soon after it.
+        quiet: show nothing, only count.
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Progress:
         log: logging.Logger | None = None,
         every: float = 30.0,
         warmup: int = 0,
+        quiet: bool = False,
     ) -> None:
         from tqdm import tqdm
 
@@ -151,13 +153,13 @@ class Progress:
             desc=description,
             unit=f" {unit}",
             file=sys.stderr,
-            disable=None,
+            disable=quiet or None,
             dynamic_ncols=True,
             leave=True,
         )
         self.pace = Pace(total or 0, unit, warmup=warmup)
         self._description, self._every, self._early = description, every, warmup > 0
-        self._log = log if log is not None and total is not None and self._bar.disable else None
+        self._log = log if total is not None and self._bar.disable and not quiet else None
         self._noted = time.monotonic()
         self._lock = threading.RLock()
 
@@ -181,7 +183,7 @@ class Progress:
             self.pace.skip(count)
 
     def note(self, text: str) -> None:
-        """Show `text` behind the bar."""
+        """Show `text` after the bar."""
         with self._lock:
             self._bar.set_postfix_str(text, refresh=False)
 
@@ -198,7 +200,7 @@ class Progress:
 
 
 def format_seconds(seconds: float) -> str:
-    """Return a duration as a person reads it, for example `45 s`, `12 min` or `3 h 05 min`."""
+    """Return a duration in readable form, for example `45 s`, `12 min` or `3 h 05 min`."""
     minutes = round(seconds / 60)
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -206,7 +208,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_bytes(count: float) -> str:
-    """Return a number of bytes as a person writes it, in powers of 1000: `4.4 kB`, `12 GB`."""
+    """Return a number of bytes in readable form, in powers of 1000: `4.4 kB`, `12 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(count) < 999.5:
             return f"{count:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""The exceptions of the whole project, on one page.
+"""The exceptions of the whole project, in one file.
 
 Every message says what is wrong and, where it applies, what was expected, what was found, where, and the command
 that fixes it. Each class also derives from the builtin that a caller would catch without knowing this module.
@@ -41,11 +41,11 @@ DISK_FIXES = {
 
 
 class SpatialprobeError(Exception):
-    """Base of all errors that the project raises on purpose.
+    """Base of all errors that the project raises deliberately.
 
     Args:
         problem: one sentence that says what is wrong.
-        expected: what would have been right.
+        expected: what would have been valid.
         found: what was there instead.
         where: the file, key or clip concerned.
         fix: the command or edit that helps.
@@ -70,7 +70,7 @@ class SpatialprobeError(Exception):
         super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Survive the trip between worker processes with all fields."""
+        """Keep all fields when pickled between worker processes."""
         return (_rebuild, (type(self), self.problem, self.expected, self.found, self.where, self.fix))
 
 
@@ -97,11 +97,11 @@ class ModelError(SpatialprobeError, RuntimeError):
 
 
 class MissingError(SpatialprobeError, LookupError):
-    """Something that was asked for by name is not there: a clip, an array, a row, a label, a file."""
+    """Something requested by name doesn't exist: a clip, an array, a row, a label, a file."""
 
 
 class StaleError(SpatialprobeError, ValueError):
-    """What is on disk was made with other parameters than the ones asked for."""
+    """What is on disk was made with parameters other than the requested ones."""
 
 
 class VersionError(SpatialprobeError, ValueError):
@@ -117,4 +117,4 @@ class NonFiniteError(SpatialprobeError, ValueError):
 
 
 class StorageError(SpatialprobeError, OSError):
-    """The file system refuses: full disk, read-only directory, vanished mount."""
+    """The file system reports an error: full disk, read-only directory, vanished mount."""

@@ -36,7 +36,7 @@ def dataset_path(root: str | os.PathLike[str] | None, dataset: str) -> Path:
 
 
 def features_path(root: str | os.PathLike[str] | None, dataset: str | None = None, source: str | None = None) -> Path:
-    """Folder of all feature stores, of those of one dataset, or of one source; one folder per fingerprint below it."""
+    """Folder of all feature stores, of those of one dataset, or of one source; each has one folder per fingerprint."""
     path = artifact_root(root) / "features"
     for part in (dataset, source):
         if part is None:

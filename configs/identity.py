@@ -46,7 +46,7 @@ def digest(value: Any) -> str:
 
 
 class Difference(NamedTuple):
-    """One field that differs: dotted key, the value on disk and the value asked for (`ABSENT` if not there)."""
+    """One field that differs: dotted key, the value on disk and the requested value (`ABSENT` if missing)."""
 
     key: str
     old: Any

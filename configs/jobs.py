@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 CONNECT_S = 20.0
-"""How long to wait for a Dask scheduler to answer."""
+"""How long to wait for an answer from a Dask scheduler."""
 
 _SHARED: dict[str, Callable[[str], Any]] = {}
-"""In a worker process: the functions that it has been given."""
+"""In a worker process: the functions that it has received."""
 
 
 def run_jobs(
@@ -84,7 +84,7 @@ def local_processes(count: int) -> Iterator[Client]:
     import dask
     from distributed import Client, LocalCluster
 
-    # By default Dask has its processes return freed memory at once; each large array would then be mapped anew, page
+    # By default Dask has its processes return freed memory; each large array would then be mapped again, page
     # by page, and the kernel would be busy with little else.
     keep = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
     with (
@@ -154,7 +154,7 @@ def _run(client: Client, handle: str, items: Sequence[str], slots: int) -> Itera
             error = SpatialprobeError(
                 "the process that worked on this died twice: out of memory, or a crash in a library",
                 where=item,
-                fix="run again with fewer workers=; if it dies again, look at what it worked on",
+                fix="run again with fewer workers=; if it dies again, inspect the item",
             )
         result = future.result() if error is None else error
         following = next(todo, None)
@@ -174,5 +174,5 @@ def _caught(function: Callable[[str], Result], item: str) -> Result | Exception:
 
 
 def _ignore_interrupts() -> None:
-    """The parent decides what an interrupt means; through a stop file, for example."""
+    """Ignore interrupts; the parent decides what they mean, through a stop file, for example."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

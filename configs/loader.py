@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Return a sentence that helps after a wrong name: the closest known ones, or all if none is close."""
+    """Return a suggestion for an unknown name: the closest known names, or all if none is close."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:
@@ -37,7 +37,7 @@ def known_names(group: str) -> list[str]:
     """Return the names of the YAML files in `configs/<group>/`, of the project and of all plug-ins, sorted.
 
     Raises:
-        ConfigError: the same name is there twice.
+        ConfigError: the same name occurs twice.
     """
     return sorted(_named_files(group))
 
@@ -76,9 +76,9 @@ def _named_files(group: str) -> dict[str, Path]:
             if path.stem in files:
                 raise ConfigError(
                     f"two files are called {path.stem}.yaml",
-                    expected="every name once, in the project and all plug-ins",
+                    expected="unique names across the project and all plug-ins",
                     found=f"{files[path.stem]} and {path}",
-                    fix="rename the one of the plug-in",
+                    fix="rename the one in the plug-in",
                 )
             files[path.stem] = path
     return files
@@ -165,7 +165,7 @@ def resolve(start: Any, layers: Sequence[Mapping[str, Any]], overrides: Mapping[
 
 
 def _filled(config: DictConfig, flat: Mapping[str, Any], known: Mapping[str, Option]) -> DictConfig:
-    """Return a configuration with values in their places; if one doesn't fit, name it."""
+    """Return a configuration with the given values set; an error names the first that doesn't fit."""
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -183,7 +183,7 @@ def _filled(config: DictConfig, flat: Mapping[str, Any], known: Mapping[str, Opt
             raise ConfigError(
                 f"wrong type for {key}", expected=type_name(option.type), found=repr(value), fix=option.help or None
             ) from error
-    raise AssertionError("values that fit one by one must fit together")
+    raise AssertionError("values that are valid one by one must be valid together")
 
 
 def _nested(path: str, value: Any) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def to_yaml(config: object) -> str:
 
 
 def type_name(kind: Any) -> str:
-    """Return a type as a person would write it: `int`, `list of str`, `float or none`."""
+    """Return a type in readable form: `int`, `list of str`, `float or none`."""
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return " or ".join("none" if arg is NoneType else type_name(arg) for arg in args)

@@ -11,11 +11,11 @@ from pathlib import Path
 from configs.errors import ConfigError
 
 DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvmap", "/dev/dxg", "/dev/kfd")
-"""Any of these is there where Linux gives programs a GPU: NVIDIA's driver, Jetson, Windows' subsystem, AMD's driver."""
+"""One of these exists where Linux gives programs a GPU: NVIDIA's driver, Jetson, Windows' subsystem, AMD's driver."""
 
 
 def without_gpu() -> bool:
-    """Whether it is certain that there is no GPU that torch could use; False where torch has to be asked."""
+    """Whether certainly no GPU is usable by torch; False where only torch can find out."""
     return sys.platform == "linux" and not any(Path(place).exists() for place in DRIVERS)
 
 
@@ -28,7 +28,7 @@ def visible_devices(choice: str) -> list[str]:
     """Return the torch devices that `device=` means: all visible GPUs for `auto` and `cuda`, else the one named.
 
     Raises:
-        ConfigError: there is no such device here, or nothing here knows the name.
+        ConfigError: this machine has no such device, or the name is unknown.
     """
     if choice not in ("auto", "cpu", "cuda") and not re.fullmatch(r"cuda:\d+", choice):
         raise ConfigError(f"can't read device={choice}", expected="auto, cpu, cuda, or one GPU such as cuda:1")
@@ -62,7 +62,7 @@ def package_version(package: str) -> str | None:
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees, up to 2 GiB, for what it allocates next; returns whether that worked.
+    """Let this process keep up to 2 GiB of freed memory for later allocations; returns whether that worked.
 
     glibc gives large blocks back to the system as soon as they are freed. The maps of the next training step then come
     page by page, each cleared by the kernel. Other C libraries and allocators are left as they are.

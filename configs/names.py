@@ -1,4 +1,4 @@
-"""Names that users write: models and their twins, parts of the oracle, joined sources, and words for blocks.
+"""Names that users type: models and their twins, parts of the oracle, joined sources, and words for blocks.
 
 A source is a model (`wan-t2v-14b`), one of its twins (`-tiny`, `-random`), a part of the oracle (`oracle-depth-rays`),
 or several sources joined (`a+b@zscore`, `a~256`). What the YAML files in `configs/model` say of a model is read here.
@@ -36,10 +36,10 @@ _VARIANT = re.compile(r"([a-z]+)([1-9][0-9]*)?")
 
 @dataclass(frozen=True)
 class SourceName:
-    """The name of a single source taken apart; `str()` puts it together again.
+    """The parsed name of a single source; `str()` gives the name back.
 
     Attributes:
-        model: a file in configs/model, or what the user called a store of their own.
+        model: a file in configs/model, or the name that the user gave a store.
         tiny: whether it is the small twin.
         untrained: whether its weights are random.
         groups: groups of a partial oracle, empty for everything else.
@@ -98,7 +98,7 @@ def _all_models() -> dict[str, Mapping[str, Any]]:
 
 @functools.cache
 def _skip(problem: str) -> None:
-    get_logger("plugins").warning("a model of a plug-in is left out: %s", problem)
+    get_logger("plugins").warning("skipping a model of a plug-in: %s", problem)
 
 
 def model_values(name: str) -> Mapping[str, Any]:

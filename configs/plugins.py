@@ -23,7 +23,7 @@ from configs.files import artifact_root
 VARIABLE = "SPATIALPROBE_PLUGINS"
 """Environment variable with the folders, separated as in PATH."""
 GROUP = "spatialprobe.plugins"
-"""Group of entry points; each is called as it likes, and its value is the name of a top-level package."""
+"""Group of entry points; each may have any name, and its value is the name of a top-level package."""
 DATA_MARKS = ("dataset.json", "store.json")
 """Files that make a folder a prepared dataset or a feature store."""
 
@@ -41,7 +41,7 @@ class Plugin(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What was named: the plug-ins that are used, and why others are not."""
+    """The plug-ins found: those in use, and why others aren't."""
 
     plugins: tuple[Plugin, ...]
     problems: tuple[str, ...]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+
+if __name__ == "__main__":  # files of the working directory don't take the place of the project's
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from configs.cli import RootConfig, Verb, main
 from configs.options import option
@@ -97,7 +101,7 @@ VERBS = (
     Verb("doctor", "Check devices, memory, disk, libraries, and which weights are here.", DoctorConfig, _doctor),
     Verb(
         "download",
-        "Fetch the weights that the asked-for blocks need.",
+        "Download the weights that the requested blocks need.",
         DownloadConfig,
         _download,
         writes=True,

@@ -1,8 +1,8 @@
-"""The contract between the job runner and a source of features: what it is, what it eats, what it returns.
+"""The contract between the job runner and a source of features: what it is, what it takes, what it returns.
 
-The module of a family offers `build(model, variant) -> Adapter`, see `extract.families`. The runner calls
+The module of a family has `build(model, variant) -> Adapter`, see `extract.families`. The runner calls
 `preprocess` in CPU threads, stacks and moves its result, and calls `forward` on the device in one thread; pooling to
-the grid asked for, finite checks, dtype of the store and writing are the runner's business.
+the requested grid, finite checks, dtype of the store and writing are up to the runner.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class Tap:
 
 @dataclass(frozen=True, kw_only=True)
 class TapSpec:
-    """What one tap of a backbone offers.
+    """What can be read at one tap of a backbone.
 
     Attributes:
-        blocks: transformer blocks of the whole network, any of which can be asked for; 0 where there are none.
+        blocks: transformer blocks of the whole network, any of which can be requested; 0 where there are none.
         grid: native (rows, columns) of a map.
         channels: width of a token.
         noisy: whether a noise level belongs to it.
@@ -68,7 +68,7 @@ class TapSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSpec:
-    """What is true of one model in one variant; no weights needed to know it.
+    """Facts about one model in one variant, known without its weights.
 
     Attributes:
         name: name of the model, as in `configs/model/`.
@@ -200,19 +200,19 @@ class Batch:
 
 
 class Adapter(Protocol):
-    """One model in one variant; families inherit from it what they have nothing to add to."""
+    """One model in one variant; base class of the families' adapters."""
 
     spec: BackboneSpec
-    """What is true of it; known without weights."""
+    """Facts about it, known without weights."""
 
     def identity(self) -> Mapping[str, Any]:
         """Everything that changes a value, as JSON types: weights, input, frames, noise rule, prompt, dtype, version.
 
-        Taps, blocks, noise levels and grids name arrays and do not belong here.
+        Taps, blocks, noise levels and grids name arrays and are not included.
         """
 
     def preprocess(self, clip: ClipInput) -> Mapping[str, Tensor]:
-        """Turn frames into CPU tensors of one clip (no batch axis). Called from several threads at once."""
+        """Turn frames into CPU tensors of one clip (no batch axis). Called from several threads concurrently."""
 
     def load(self, taps: Sequence[Tap]) -> None:
         """Load the weights that these taps need, and no others, onto the variant's device.

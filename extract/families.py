@@ -24,14 +24,14 @@ def build_adapter(model: ModelConfig, variant: Variant) -> Adapter:
     """Make the adapter of one model in one variant; loads no weights.
 
     Raises:
-        ConfigError: there is no such family, or two of that name.
+        ConfigError: the family doesn't exist, or two have that name.
         ModelError: the module of the family can't be imported, or has no `build`.
     """
     return _build_function(_find(model))(model, variant)
 
 
 def usable_models() -> tuple[list[ModelConfig], list[str]]:
-    """Return all models whose YAML and family can be used, and for each of the others a line that says why not."""
+    """Return all usable models, and for each of the others a line that says why it isn't."""
     models, problems = [], []
     for name in model_names():
         try:
@@ -54,9 +54,9 @@ def _find(model: ModelConfig) -> Path:
     if len(found) > 1:
         raise ConfigError(
             f"two families are called {model.family}",
-            expected="every name once, in the project and all plug-ins",
+            expected="unique names across the project and all plug-ins",
             found=" and ".join(map(str, found)),
-            fix="rename the one of the plug-in",
+            fix="rename the one in the plug-in",
         )
     return found[0]
 

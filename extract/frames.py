@@ -68,7 +68,7 @@ def latent_frames(frames: int) -> int:
     """Return the temporal length of a causal video VAE with factor 4: (frames - 1) / 4 + 1.
 
     Raises:
-        DatasetError: `frames` is not 4k + 1; such a VAE would drop the rest without a word.
+        DatasetError: `frames` is not 4k + 1; such a VAE would drop the rest silently.
     """
     if frames < 1 or (frames - 1) % 4:
         raise DatasetError("a video VAE takes 4k + 1 frames", expected="1, 5, 9, ..., 81, ...", found=frames)
@@ -76,7 +76,7 @@ def latent_frames(frames: int) -> int:
 
 
 def image_plan() -> FramePlan:
-    """Every query frame is an image of its own: 20 rows, one per slot (VLMs, and sources that are no models)."""
+    """Every query frame is a separate image: 20 rows, one per slot (VLMs and controls)."""
     rows = tuple(Row(window=0, token=slot, source_frames=(p,)) for slot, p in enumerate(QUERY_POSITIONS))
     return FramePlan(windows=(QUERY_POSITIONS,), rows=rows, row_of_slot=tuple(range(SLOTS)), tokens=SLOTS)
 

@@ -1,8 +1,8 @@
-"""How much noise a video generation model is shown, and the seeds from which it is drawn.
+"""How much noise a video generation model's input has, and the seeds from which it is drawn.
 
 The published protocol names noise by an index into the model's own descending schedule of 1000 steps; what matters for
-the features are the two coefficients of the noisy sample `signal * x + noise * e` and the timestep told to the network.
-They differ between families at the same index, so levels are stored and named by the noise coefficient.
+the features are the two coefficients of the noisy sample `signal * x + noise * e` and the timestep given to the
+network. They differ between families at the same index, so levels are stored and named by the noise coefficient.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class NoiseLevel:
     """One noise level of one model.
 
     Attributes:
-        timestep: what the network is told.
+        timestep: the number passed to the network.
         noise: coefficient of the noise, in [0, 1].
         signal: coefficient of the clean latent, in [0, 1].
     """
@@ -51,14 +51,14 @@ class NoiseSchedule(Protocol):
     """Turns what the user writes into a noise level: `index:749`, `t:250` or a noise coefficient such as `0.5`."""
 
     def level(self, text: str) -> NoiseLevel:
-        """Return the level. Raises `ConfigError` if the text names none of this schedule."""
+        """Return the level. Raises `ConfigError` if the text names no level of this schedule."""
 
 
 @dataclass(frozen=True)
 class FlowSchedule:
     """Rectified flow with the sample (1 - s) x + s e and shifted levels s (Wan: UniPC with flow sigmas).
 
-    `index:i` is step i of the shifted descending schedule, `t:` the timestep 1000 s told to the network, which the
+    `index:i` is step i of the shifted descending schedule, `t:` the timestep 1000 s passed to the network, which the
     schedule cuts to a whole number.
     """
 
@@ -158,7 +158,7 @@ def seed_for(noise_seed: int, clip_id: str, role: str) -> int:
     """Return the seed of one draw: a hash of the run's seed, the clip and what the noise is for.
 
     The model is left out on purpose: siblings with the same latent shape see the same noise, so that their difference
-    is not one of luck.
+    is not due to chance.
     """
     text = f"{noise_seed}/{clip_id}/{role}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1

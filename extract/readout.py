@@ -21,13 +21,13 @@ def pool_to_grid(features: Tensor, grid: tuple[int, int]) -> Tensor:
 
     Args:
         features: (..., y, x, C), any float dtype; averaged in float32.
-        grid: (rows, columns) asked for; the grid of the features returns them as they are.
+        grid: the requested (rows, columns); the grid of the features returns them as they are.
 
     Returns:
         (..., grid[0], grid[1], C) in the dtype of `features`.
 
     Raises:
-        ConfigError: the grid asked for is finer than the features.
+        ConfigError: the requested grid is finer than the features.
     """
     import torch.nn.functional as F
 

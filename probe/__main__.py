@@ -120,7 +120,7 @@ VERBS = (
     ),
     Verb(
         "import",
-        "Make a finished run of a published probe checkpoint.",
+        "Import a published probe checkpoint as a finished run.",
         import_layers,
         _import,
         writes=True,
@@ -130,7 +130,7 @@ VERBS = (
     Verb("predict", "Write a finished run's predictions and pictures.", PredictConfig, _predict, writes=True),
     Verb("runs", "List finished or interrupted runs.", RunsConfig, _runs),
     Verb("compare", "Test two runs against each other on the same clips.", CompareConfig, _compare, words=("a", "b")),
-    Verb("controls", "Make what the gain of a pair's fusion is read against.", ControlsConfig, _controls, writes=True),
+    Verb("controls", "Make the controls for the gain of a pair's fusion.", ControlsConfig, _controls, writes=True),
     Verb("report", "Make tables and page from all finished runs.", ReportConfig, _report, writes=True),
 )
 

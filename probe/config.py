@@ -1,4 +1,4 @@
-"""Options of the command line: those of a run, made of frozen parts, and those of the verbs that read runs."""
+"""Options of the command line: those of a run, composed of frozen parts, and those of the verbs that read runs."""
 
 from __future__ import annotations
 
@@ -16,23 +16,12 @@ from fusion.recipe import UPSAMPLING
 from probe.task import Task, TaskOptions, load_task, task_file, task_names, tasks
 
 SCHEMES = ("standard", "paper")
-PROJECTIONS = ("random", "pca")
 LOGGERS = ("tensorboard", "wandb")
 
 
 @dataclasses.dataclass(frozen=True)
-class MatchOptions:
-    """Features brought to a common size when they are read, so that models compare at equal budgets."""
-
-    grid: list[int] = option(help="average the maps down to these rows and columns; empty keeps them", factory=list)
-    width: int = option(0, "project the channels to this many; 0 keeps them", minimum=0)
-    projection: str = option("pca", "how channels are projected; pca is fitted on training clips", choices=PROJECTIONS)
-    seed: int = option(0, "seed of the random projection", minimum=0)
-
-
-@dataclasses.dataclass(frozen=True)
 class What:
-    """Which runs a command asks for; every run has one model, one layer, one seed and one depth of these."""
+    """Which runs a command requests; every run has one model, one layer, one seed and one depth of these."""
 
     model: list[str] = option(
         help='whose features; several sources ("wan-t2v-14b qwen3-vl-8b") share a pass over the data; default: the '
@@ -59,11 +48,10 @@ class What:
 
 @dataclasses.dataclass(frozen=True)
 class How:
-    """What changes the outcome of a run, whatever its task: part of its identity."""
+    """What changes the outcome of a run of any task: part of its identity."""
 
     profile: str = option("auto", "scale and recipe; auto: compact with a GPU, else cpu")
     fraction: float = option(1.0, "share of the training clips to learn from", minimum=0.0, maximum=1.0)
-    match: MatchOptions = dataclasses.field(default_factory=MatchOptions)
     sampler: str = option("paper", "how views are drawn, in training and for the evaluation plan")
     split_scheme: str = option(
         "auto",
@@ -78,7 +66,7 @@ class How:
 
 @dataclasses.dataclass(frozen=True)
 class Where:
-    """Where and how runs are made, kept and looked at; changes nothing in one of them."""
+    """Where and how runs are made, kept and shown; doesn't change any run."""
 
     root: str | None = option(None, "artifact root; default $SPATIALPROBE_HOME, else ./artifacts")
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)
@@ -94,7 +82,7 @@ class Where:
 
 
 NOT_IDENTITY = tuple(field.name for part in (What, Where) for field in dataclasses.fields(part))
-"""Options that choose runs, or where and how they run, but change nothing in one of them."""
+"""Options that choose runs, or where and how they run, but don't change any run."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +91,7 @@ class RunConfig:
 
     Attributes:
         task: what to probe for.
-        what, how, where: what is the same for all tasks.
+        what, how, where: options that all tasks share.
         probe: the task's own options.
     """
 
@@ -201,7 +189,7 @@ def train_layers(overrides: Mapping[str, str]) -> Layers[RunConfig]:
 
 
 def read_run(words: Mapping[str, str]) -> RunConfig:
-    """Return the run that `key=value` words of `train` ask for; errors as on the command line."""
+    """Return the run that `key=value` words of `train` request; errors as on the command line."""
     layers = train_layers(words)
     return resolve(layers.start, layers.values, words)
 
@@ -224,7 +212,7 @@ def empty_run(task: str) -> RunConfig:
 
 
 def _start(overrides: Mapping[str, str], profile: str) -> tuple[RunConfig, Mapping[str, Any]]:
-    """Return a run with its defaults, among them a profile, and the values of the profile that is asked for."""
+    """Return a run with its defaults, among them a profile, and the values of the requested profile."""
     if "task" not in overrides:
         raise ConfigError("task must be given", expected=", ".join(task_names()), fix="add task=...")
     start = empty_run(overrides["task"])
@@ -261,11 +249,9 @@ def resolved(config: RunConfig) -> RunConfig:
     """Return a configuration with what depends on other options filled in.
 
     Raises:
-        ConfigError: an impossible grid or fraction.
+        ConfigError: an impossible fraction.
     """
     what, how = config.what, config.how
-    if how.match.grid and (len(how.match.grid) != 2 or min(how.match.grid) < 1):
-        raise ConfigError("match.grid takes rows and columns", found=how.match.grid, fix="match.grid=8,13")
     if how.fraction <= 0:
         raise ConfigError("fraction must be above 0", found=how.fraction)
     profile = default_profile() if how.profile == "auto" else how.profile
@@ -281,5 +267,5 @@ def resolved(config: RunConfig) -> RunConfig:
 
 
 def default_profile() -> str:
-    """Return `compact` on a machine with a GPU driver, else `cpu`; told without importing torch."""
+    """Return `compact` on a machine with a GPU driver, else `cpu`; doesn't import torch."""
     return "compact" if Path("/proc/driver/nvidia/version").exists() or Path("/dev/kfd").exists() else "cpu"

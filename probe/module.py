@@ -27,7 +27,7 @@ Options = TypeVar("Options", bound=TaskOptions)
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What a probe must know of features and dataset to be built.
+    """What a probe must know about features and dataset to be built.
 
     Attributes:
         channels: width of the features it reads.
@@ -200,7 +200,7 @@ def load_module(name: str) -> type[ProbeModule[Any]]:
     """Return the module of a task, the class `Module` of its `module.py`.
 
     Raises:
-        ConfigError: there is no such class.
+        ConfigError: the class doesn't exist.
     """
     found = getattr(load_task(name).part("module"), "Module", None)
     if not (isinstance(found, type) and issubclass(found, ProbeModule)):

@@ -1,4 +1,4 @@
-"""Pictures of a run, with Pillow alone: sheets of maps, plots from above, bars, coloured point clouds."""
+"""Pictures of a run, drawn with Pillow alone: sheets of maps, plots from above, bars, coloured point clouds."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def plan_view(title: str, clouds: Mapping[str, tuple[NDArray[Any], Colours]], li
 
 
 def bars(title: str, rows: Sequence[tuple[str, float | None, float | None]]) -> Image.Image:
-    """Return horizontal bars between 0 and 1 with an optional mark each; a bar without a value says so."""
+    """Return horizontal bars between 0 and 1 with an optional mark each; a bar without a value is labelled."""
     step, left, width = TEXT + 6, 150, 300
     picture = Image.new("RGB", (left + width + 70, 30 + step * len(rows)), "white")
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(TEXT)

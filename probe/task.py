@@ -35,9 +35,9 @@ class Metric:
         high: largest possible value; None when unbounded.
         header: name as a column of main tables; empty for metrics that are shown elsewhere only.
         scale: factor from the stored to the printed unit.
-        decimals: printed digits behind the point.
+        decimals: printed digits after the decimal point.
         diagnostic: only shown: not tested, and no selectivity is computed.
-        bounds: key of the metric for which it tells what chance gives, or what is possible at best; it is printed
+        bounds: key of the metric whose chance level or best possible value this is; it is printed
             beside that one.
     """
 
@@ -90,10 +90,10 @@ class TaskOptions:
     recipe: RecipeConfig = field(default_factory=RecipeConfig)
 
     def contents(self) -> dict[str, str]:
-        """Return the digests of files that options name: under the same path there may be something else tomorrow.
+        """Return the digests of files that options name: the content of a path can change.
 
         Raises:
-            MissingError: there is no such file.
+            MissingError: the file doesn't exist.
         """
         return {}
 
@@ -127,7 +127,7 @@ class Task:
             that the task does not have.
         label_column: column of the dataset's index that says whether a clip has ground truth for the task.
         metrics: what a reader needs to know of the task's metrics, by key, in the order in which they are shown.
-        headline: main metric: it lists runs, picks layers, and is what paired tests judge.
+        headline: main metric, shown in lists of runs, used to choose layers, and compared by paired tests.
         title: name in tables and figures; default `name`.
         order: place in tables; tasks of the same order are sorted by name.
         pooled: whether the metrics rank the clips of a split against each other, so that no clip has a value of its
@@ -190,7 +190,7 @@ def load_task(name: str) -> Task:
     """Return a task by name.
 
     Raises:
-        ConfigError: there is no such folder, and the message names the closest; there are two; or it can't be imported.
+        ConfigError: the folder doesn't exist (the message names the closest), exists twice, or can't be imported.
     """
     files = _task_files(name)
     if not files:
@@ -231,7 +231,7 @@ def _warn(problem: str) -> None:
 
 
 def task_title(name: str) -> str:
-    """Return the name of a task for a reader, also of one that can't be loaded here."""
+    """Return the title of a task, also of one that can't be loaded here."""
     return next((task.title for task in tasks() if task.name == name), "") or name
 
 

@@ -1,6 +1,6 @@
 """Which stage or command of the program's own is meant by the first word, and the help that lists them.
 
-The module of a stage is imported when the stage is named, so that help, completion and errors come at once.
+The module of a stage is imported when the stage is named, so that help, completion and errors are fast.
 """
 
 from __future__ import annotations

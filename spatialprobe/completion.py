@@ -72,10 +72,10 @@ def print_completion(config: CompletionConfig) -> None:
 
 
 def candidates(words: Sequence[str], own: Verbs, stage_verbs: Callable[[str], Verbs]) -> list[str]:
-    """Return what the last of some words may become, each with its meaning behind a tab.
+    """Return what the last of some words may become, each with its meaning after a tab.
 
     Args:
-        words: those behind the program; the last one is unfinished and may be empty.
+        words: those after the program; the last one is unfinished and may be empty.
         own: commands of the program itself.
         stage_verbs: returns those of a stage.
     """

@@ -24,7 +24,7 @@ class Finding(NamedTuple):
     """One line of the report.
 
     Attributes:
-        subject: what was looked at.
+        subject: what was checked.
         text: what was found.
         fix: what to do about it; None if nothing is wrong.
         wrong: whether something doesn't work as it is.

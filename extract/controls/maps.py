@@ -12,6 +12,7 @@ from configs.errors import ConfigError
 from extract.adapter import Adapter, BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
 from extract.frames import image_plan
 from extract.model import ModelConfig
+from extract.readout import pool_to_grid
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +22,7 @@ DEFAULT_GRID = (16, 16)
 
 
 def grid_of(variant: Variant) -> tuple[int, int]:
-    """Return the grid asked for, on which the source is compared with a model; 16x16 by default."""
+    """Return the requested grid, on which the source is compared with a model; 16x16 by default."""
     rows, columns = variant.extra.get("grid", DEFAULT_GRID)
     return int(rows), int(columns)
 
@@ -87,7 +88,6 @@ def average(values: NDArray[Any], grid: tuple[int, int]) -> Maps:
         ConfigError: the grid is finer than the maps.
     """
     import torch
-    import torch.nn.functional as F
 
     if grid[0] > values.shape[1] or grid[1] > values.shape[2]:
         raise ConfigError(
@@ -96,8 +96,7 @@ def average(values: NDArray[Any], grid: tuple[int, int]) -> Maps:
             found=f"{grid[0]}x{grid[1]}",
             fix="choose a smaller grid=, or prepare the dataset at a higher resolution",
         )
-    maps = torch.from_numpy(np.ascontiguousarray(values, np.float32)).permute(0, 3, 1, 2)
-    return np.asarray(F.adaptive_avg_pool2d(maps, grid).permute(0, 2, 3, 1).numpy())
+    return np.asarray(pool_to_grid(torch.from_numpy(np.ascontiguousarray(values, np.float32)), grid).numpy())
 
 
 def average_known(values: NDArray[Any], known: NDArray[np.bool_], grid: tuple[int, int]) -> Maps:

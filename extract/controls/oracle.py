@@ -1,4 +1,4 @@
-"""Features made of ground truth: the ceiling of every probe score, group by group.
+"""Features made from ground truth: the ceiling of every probe score, group by group.
 
 Lengths and directions are in the camera frame of position 0, that of the geometry ground truth.
 """

@@ -114,10 +114,10 @@ class RunConfig(RootConfig):
 
 
 def each_model(config: RunConfig) -> list[RunConfig]:
-    """Return one configuration per model that is named; what a source's name says of it becomes options.
+    """Return one configuration per named model; the parts of a source's name become options.
 
     Raises:
-        ConfigError: no name, or a name that says something else than an option.
+        ConfigError: no name, or a name that contradicts an option.
     """
     names = config.model.replace(",", " ").split()
     if not names:
@@ -130,11 +130,11 @@ def _named(config: RunConfig, name: SourceName) -> RunConfig:
     changes: dict[str, Any] = {"model": name.model}
     for key, (value, applies, default) in said.items():
         if applies and getattr(config, key) not in (value, default):
-            raise ConfigError(f"{name} is said with {key}={value}", found=f"{key}={getattr(config, key)}")
+            raise ConfigError(f"{name} already means {key}={value}", found=f"{key}={getattr(config, key)}")
         changes |= {key: value} if applies else {}
     if name.groups:
         if config.groups and set(config.groups) != set(name.groups):
-            raise ConfigError(f"{name} is said with other groups", found=f"groups={','.join(config.groups)}")
+            raise ConfigError(f"{name} already means other groups", found=f"groups={','.join(config.groups)}")
         changes["groups"] = list(name.groups)
     return replace(config, **changes)
 

@@ -59,7 +59,7 @@ def _print_devices() -> None:
         free, total = torch.cuda.mem_get_info(index)
         print(f"device   cuda:{index} {facts.name}, {format_bytes(free)} of {format_bytes(total)} free")
     if not torch.cuda.device_count():
-        print("device   cpu only: full-size video models need a GPU; tiny twins and sources that are no models don't")
+        print("device   cpu only: full-size video models need a GPU; tiny twins and controls don't")
     try:
         import psutil
 
@@ -70,7 +70,7 @@ def _print_devices() -> None:
 
 
 def _present(model: ModelConfig) -> bool:
-    """Whether the snapshots of all parts are here; that every shard is, only a run can tell."""
+    """Whether the snapshots of all parts are present; missing shards only show in a run."""
     try:
         build_adapter(model, Variant()).identity()
     except ModelError:

@@ -1,4 +1,4 @@
-"""Fetching a snapshot of a model's weights: the files that the asked-for blocks need, after saying how big they are."""
+"""Downloading a snapshot of a model's weights: the files that the requested blocks need, after showing their size."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def download(config: DownloadConfig) -> int:
 
     Raises:
         ModelError: no network, no such repository, or the model has no weights.
-        ConfigError: no such layer, or nobody can be asked.
+        ConfigError: no such layer, or no terminal to ask on.
     """
     model = load_model(config.model)
     if not model.hub_id:
@@ -73,17 +73,17 @@ def _agreed() -> bool:
     """Ask on the terminal.
 
     Raises:
-        ConfigError: nobody can answer, as in a batch job.
+        ConfigError: no terminal is attached, as in a batch job.
     """
     try:
         return input("download? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:
-        raise ConfigError("nobody is there to agree to the download", fix="add yes=true") from None
+        raise ConfigError("the download has to be confirmed, but no terminal is attached", fix="add yes=true") from None
 
 
 @contextmanager
 def reaching(model: ModelConfig) -> Iterator[None]:
-    """Explain what the hub's library raises: OSError, or an error of the HTTP client that its version comes with.
+    """Translate what the hub's library raises: OSError, or an error of the HTTP client that its version comes with.
 
     Raises:
         ModelError: no network, no such repository, no access.

@@ -1,8 +1,8 @@
 """A whole extraction: plan, processes, interrupts, summary.
 
-Several processes on one machine are started through Dask: one per GPU, or as many as asked for on CPU. They share
-nothing but the store: each goes through the same list of clips from another place on and claims what it takes, so a
-killed one costs the clip in its hands and nobody waits for a slow one.
+Several processes on one machine are started through Dask: one per GPU, or as many as requested on CPU. They share
+nothing but the store: each goes through the same list of clips from a different starting point and claims what it
+takes, so a killed one costs only its current clip and no process waits for a slow one.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Outcome:
 
     Attributes:
         records: one per clip.
-        working: seconds that the process that took longest was at it, without loading the network.
+        working: working time of the slowest process in seconds, excluding loading the network.
         parameters: of the network, as far as it was loaded; 0 for sources that are not models.
     """
 
@@ -62,7 +62,7 @@ def run(request: Request) -> int:
     """Extract; returns 1 if any clip failed or is left to another process, else 0.
 
     Raises:
-        KeyboardInterrupt: after an interrupt, once the clips in hand are committed.
+        KeyboardInterrupt: after an interrupt, once the current clips are committed.
         SpatialprobeError: nothing can be done; the message says why.
     """
     devices = visible_devices(request.config.device)
@@ -88,13 +88,13 @@ def run(request: Request) -> int:
         if interrupted:
             raise KeyboardInterrupt
         left = _left_to_others(plan, request.config)
-    except KeyboardInterrupt:  # asked for once, or twice, which comes from anywhere inside
+    except KeyboardInterrupt:  # the first interrupt or the second, which can come from anywhere inside
         raise KeyboardInterrupt(f"to continue: {run_command(request.config)}") from None
     return 1 if outcome.failed or left else 0
 
 
 def run_process(request: Request, device: str, index: int = 0, count: int = 1, stop_file: str = "") -> Outcome:
-    """Do one process's work: all groups of the job's part, beginning at another place than its siblings."""
+    """Do one process's work: all groups of the job's part, starting at a different place than its siblings."""
     import torch
 
     config = request.config
@@ -123,7 +123,7 @@ def run_workers(request: Request, devices: Sequence[str], count: int, plan: Plan
         devices: devices that the processes take in turn.
         count: processes.
         plan: for the progress bar.
-        stop_file: once it exists, all processes finish the clips in hand and end.
+        stop_file: once it exists, all processes finish their current clips and end.
 
     Raises:
         SpatialprobeError: what the first failing process raised, after all have ended; or it died several times.
@@ -141,7 +141,7 @@ def run_workers(request: Request, devices: Sequence[str], count: int, plan: Plan
             outcomes: list[Outcome] = client.gather(futures)
         except KilledWorker as error:
             raise ModelError(
-                "a process died again and again: out of memory, or a crash in a library",
+                "a process died repeatedly: out of memory, or a crash in a library",
                 fix="fewer workers=, or a smaller batch=; the same command continues",
             ) from error
     records = [record for outcome in outcomes for record in outcome.records]
@@ -173,7 +173,7 @@ def reader_threads(processes: int) -> int:
 
 
 def recorded(device: str) -> dict[str, Any]:
-    """Return what is noted of the circumstances of a store's first run; changes no value's meaning."""
+    """Return what a store records about its first run; it doesn't affect any value."""
     packages = ("torch", "diffusers", "transformers", "numpy", "pillow")
     versions = {package: found for package in packages if (found := package_version(package)) is not None}
     return {"versions": versions, "device": device.partition(":")[0]}
@@ -181,14 +181,14 @@ def recorded(device: str) -> dict[str, Any]:
 
 @contextmanager
 def interruptible() -> Iterator[str]:
-    """Turn the first SIGINT or SIGTERM into a file that all processes look for; the second one is the usual kind."""
+    """Turn the first SIGINT or SIGTERM into a file that all processes look for; the second one interrupts as usual."""
     folder = tempfile.TemporaryDirectory(prefix="spatialprobe-stop-")
     path = Path(folder.name) / "stop"
     before: dict[int, Any] = {}
 
     def handle(number: int, _frame: object) -> None:
         path.touch()
-        get_logger("extract").warning("finishing the clips in hand; once more to stop at once")
+        get_logger("extract").warning("finishing the current clips; interrupt again to stop immediately")
         for known, old in before.items():
             signal.signal(known, old)
 
@@ -206,7 +206,7 @@ def interruptible() -> Iterator[str]:
 
 
 def _seal(plan: Plan) -> None:
-    """Seal the store once it holds all it was made for; a failure costs later readers a second, so it is only told."""
+    """Seal the store once it is complete; a failure only costs later readers a second, so it is just a warning."""
     try:
         if (plan.path / STORE).is_file():  # a part may have no clips at all
             seal_complete(FeatureStore.open(plan.path))
@@ -216,14 +216,14 @@ def _seal(plan: Plan) -> None:
 
 
 def _left_to_others(plan: Plan, config: RunConfig) -> int:
-    """Return how many clips of this job were held by other processes to the end, and say by whom."""
+    """Return how many clips of this job other processes still hold, and print which process."""
     store = FeatureStore.open(plan.path)
     names = [spec.name for spec in plan.arrays]
     numbers = [store.clip_index(clip) for clip in store.missing(names) if clip in plan.asked]
     left = [number for number in numbers if config.mine(number)]
     if left:
         holder = store.board.holder(f"{left[0]:08d}") or "a process that has just ended"
-        print(f"{len(left)} clips are not done: {holder} holds the first of them; the same command does what is left")
+        print(f"{len(left)} clips are not done: {holder} holds the first of them; run the same command again later")
     return len(left)
 
 
@@ -231,12 +231,12 @@ def _summarise(outcome: Outcome, config: RunConfig, plan: Plan, count: int, seco
     done = [record for record in outcome.records if record.status == "done"]
     name = f"{time.strftime('%Y%m%d-%H%M%S')}-{plan.source}-{os.getpid()}"
     log = save_log(outcome.records, config.root, name, outcome.parameters)
-    pace = f"; {outcome.working:.1f} s without starting and loading: {rates(done, outcome.working, count)}"
+    pace = f"; {outcome.working:.1f} s excluding start and loading: {rates(done, outcome.working, count)}"
     print(f"{len(done)} clips in {seconds:.1f} s" + (pace if done else ""))
     for record in outcome.failed[:10]:
         print(f"failed: {record.clip_id}: {record.reason}")
     if len(outcome.failed) > 10:
-        print(f"... and {len(outcome.failed) - 10} more; {plan.path}/quarantine holds all reasons")
+        print(f"... and {len(outcome.failed) - 10} more; {plan.path}/quarantine has all reasons")
     if outcome.failed:
         print(f"to try them again: {run_command(config)}")
     print(f"store: {plan.path}" + (f"\nlog:   {log}" if log else ""))

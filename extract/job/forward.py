@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cache.format.spec import ArraySpec
+from cache.format.spec import ArraySpec, torch_dtype
 from configs.errors import DatasetError, MissingError, ModelError
 from data.dataset.clip import QUERY_POSITIONS
 from data.dataset.reader import PreparedDataset
 from extract.adapter import Adapter, Batch, ClipInput, Tap
 from extract.readout import pool_to_grid
-from extract.weights.libraries import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,7 +74,7 @@ def prepare(dataset: PreparedDataset, adapter: Adapter, clip_id: str, *, pin: bo
 def _ground_truth(
     dataset: PreparedDataset, clip_id: str, wanted: tuple[int, ...], kinds: tuple[str, ...]
 ) -> dict[str, NDArray[Any]]:
-    """Read what is asked for at query frames; the last one that the clip has serves the padding."""
+    """Read the requested arrays at query frames; slots beyond the clip's end repeat the last frame."""
     have = dataset.query_positions(clip_id)
     at = [
         max((p for p in have if p <= position), default=have[0]) for position in wanted if position in QUERY_POSITIONS
@@ -166,7 +165,7 @@ class Device:
             except torch.OutOfMemoryError as error:
                 if size == 1 or not self.automatic:
                     raise ModelError(
-                        f"the memory of {self.name} does not hold a batch of {size}",
+                        f"a batch of {size} does not fit in the memory of {self.name}",
                         found=str(error).split("\n")[0],
                         fix=("batch=1, " if size > 1 else "") + "a smaller model, or a device with more memory",
                     ) from error
@@ -218,7 +217,7 @@ def _to_cpu(tensor: Tensor, cuda: bool) -> Tensor:
 def seats(numbers: Sequence[int], size: int) -> tuple[list[int], list[int]]:
     """Seat some clips of one group in a batch of fixed size.
 
-    A clip's seat follows from its number in the store alone, whichever neighbours are there: arithmetic in a batch of
+    A clip's seat depends only on its number in the store, not on its neighbours: arithmetic in a batch of
     another size, or in another place of it, differs in the last bits. Empty seats go to copies of the first clip.
 
     Args:
@@ -226,7 +225,7 @@ def seats(numbers: Sequence[int], size: int) -> tuple[list[int], list[int]]:
         size: clips per batch.
 
     Returns:
-        For every seat the index in `numbers` of who sits there, and for every clip its seat.
+        For every seat the index in `numbers` of its clip, and for every clip its seat.
     """
     taken = [number % size for number in numbers]
     return [taken.index(seat) if seat in taken else 0 for seat in range(size)], taken

@@ -1,4 +1,4 @@
-"""What a job will do and need, told before the first forward."""
+"""What a job will do and need, printed before the first forward pass."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     pass
 
 ASSUMED_SPEED = 200e12
-"""FLOP per second behind the hours of a plan: a round number for bfloat16 on a current data-centre GPU, not a
-measurement. A run tells its own pace after its first clips."""
+"""FLOP per second assumed for the hours of a plan: a round number for bfloat16 on a current data-centre GPU, not a
+measurement. A run prints its own pace after its first clips."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,12 @@ class Plan:
         clips: clips of this job's part that lack an array.
         complete: clips of this job's part that have all.
         arrays: what is stored.
-        asked: ids of all clips asked for, of whatever part.
+        asked: ids of all requested clips, of any part.
         new_bytes: disk that the missing clips will take.
-        depth: deepest block read, blocks loaded, blocks of the whole network; None for sources that are no model.
+        depth: deepest block read, blocks loaded, blocks of the whole network; None for controls.
         frames: frames read per clip.
-        weight_bytes: memory of the loaded weights; None where it was not asked for, or for a tiny twin.
-        flops: arithmetic of one clip (see `Adapter.flops`); None where it was not asked for.
+        weight_bytes: memory of the loaded weights; None where it was not requested, or for a tiny twin.
+        flops: compute of one clip (see `Adapter.flops`); None where it was not requested.
         device, dtype: where and in what the arithmetic runs.
     """
 
@@ -85,7 +85,7 @@ class Plan:
         return "\n".join(lines)
 
     def check_disk(self) -> None:
-        """Refuse a job that the disk can't hold.
+        """Reject a job that doesn't fit on the disk.
 
         Raises:
             StorageError: it can't.
@@ -97,7 +97,7 @@ def make_plan(request: Request, *, measure: bool = False) -> Plan:
     """Find out what is left to do.
 
     Args:
-        request: what was asked for.
+        request: the resolved request.
         measure: build the network without memory to add up its weights; takes some seconds.
 
     Raises:
@@ -146,7 +146,7 @@ def make_plan(request: Request, *, measure: bool = False) -> Plan:
 
 
 def _refuse_namesakes(store: FeatureStore, specs: Sequence[ArraySpec]) -> None:
-    """Refuse arrays whose name the store has given to something else, before they count as done.
+    """Reject arrays whose name the store uses for something else, before they count as done.
 
     Raises:
         StaleError: there is one.
@@ -154,11 +154,11 @@ def _refuse_namesakes(store: FeatureStore, specs: Sequence[ArraySpec]) -> None:
     for spec in specs:
         if spec.name in store.arrays and (there := store.array(spec.name)).to_json() != spec.to_json():
             raise StaleError(
-                f"the store has another array of the name {spec.name}",
+                f"the store has a different array named {spec.name}",
                 where=store.where,
                 expected=f"noise {there.noise_level}, {there.extra}",
                 found=f"noise {spec.noise_level}, {spec.extra}",
-                fix="noise levels less than 0.001 apart can share a name: ask for the store's, or for one further away",
+                fix="noise levels less than 0.001 apart can share a name: use the store's level or one further away",
             )
 
 

@@ -34,7 +34,7 @@ class Request:
         source: name of the source in paths and tables; says when weights are random.
         spec: what is true of the model in this variant.
         arrays: array name -> the tap that yields it, and what the store needs to know.
-        clips: the clips asked for.
+        clips: the requested clips.
         dataset: name of the dataset that they come from.
         fingerprint: everything that changes a value.
         path: folder of the store, which may not exist yet.
@@ -68,12 +68,12 @@ class Request:
         """Open the dataset.
 
         Raises:
-            StaleError: it has been prepared anew since the request was resolved.
+            StaleError: it has been prepared again since the request was resolved.
         """
         dataset = PreparedDataset.open(self.config.dataset, self.config.root)
         if dataset.fingerprint != self.fingerprint["dataset"]["parameters"]:
             raise StaleError(
-                f"the dataset {self.dataset} was prepared anew while its features were being extracted",
+                f"the dataset {self.dataset} was prepared again while its features were being extracted",
                 where=dataset.path,
                 fix=f"start again: {run_command(self.config)}",
             )
@@ -135,15 +135,15 @@ def variant_of(config: RunConfig, model: ModelConfig, device: str) -> Variant:
     extra: dict[str, Any] = {}
     weights, size = config.weights, config.size
     if model.family != "oracle" and (config.groups or config.oracle_noise):
-        raise ConfigError(f"groups= and oracle_noise= mean nothing for {model.name}", expected="model=oracle")
+        raise ConfigError(f"groups= and oracle_noise= don't apply to {model.name}", expected="model=oracle")
     if model.kind == "control":
         weights, size = "hub", "full"  # it has none; `weights=random size=tiny` is for the models of the same command
         grids = [_parse_grid(text) for text in config.grid if text not in ("paper", "native")]
         if len(grids) > 1:
             raise ConfigError(
-                f"{model.name} is made for one grid at a time",
+                f"{model.name} takes one grid at a time",
                 found=", ".join(config.grid),
-                fix="one command per grid; all of them go to stores of the same name",
+                fix="run one command per grid; their stores share one name",
             )
         extra = {"groups": config.groups, "oracle_noise": config.oracle_noise, **({"grid": grids[0]} if grids else {})}
     return Variant(
@@ -157,7 +157,7 @@ def variant_of(config: RunConfig, model: ModelConfig, device: str) -> Variant:
 def source_name(model: ModelConfig, variant: Variant) -> str:
     """Return the model's name, marked where weights are random, so that no table can hide it.
 
-    An oracle of some groups only is named after them, so that several can stand beside each other.
+    An oracle of some groups only is named after them, so that several can coexist.
     """
     if model.kind == "control":
         known = model.settings.get("groups", ())

@@ -31,7 +31,7 @@ GROUPS_AHEAD = 3
 WRITES_AHEAD = 2
 """Groups of finished features that may wait for the disk."""
 GIVE_UP_AFTER = 5
-"""If the first so many clips all fail, something else than the clips is wrong."""
+"""If this many clips fail at the start, the cause isn't the clips."""
 
 
 @dataclass
@@ -88,7 +88,7 @@ class Runner:
         readers: reader threads.
         share: (index, count): groups whose number is `index` modulo `count`.
         start: where in the list of groups to begin, as a fraction; processes that share a list begin apart.
-        stop_file: once it exists, the clips in hand are the last ones; "" for none.
+        stop_file: once it exists, the current clips are the last ones; "" for none.
         verify_writes: whether to read every shard back before its clip counts.
     """
 
@@ -134,13 +134,13 @@ class Runner:
         return ordered[first:] + ordered[:first]
 
     def run(self, bar: Progress | None = None) -> None:
-        """Do all that can be claimed.
+        """Process all groups that can be claimed.
 
         Args:
             bar: shows every finished clip, and how fast they come.
 
         Raises:
-            ModelError, StorageError: nothing further can be done; what is committed stays.
+            ModelError, StorageError: the job can't continue; committed clips stay.
         """
         groups = self.todo()
         if not groups:
@@ -310,7 +310,7 @@ class Runner:
             self._fatal = ModelError(
                 f"the first {GIVE_UP_AFTER} clips have all failed",
                 found=reason,
-                fix="solve this; the same command continues",
+                fix="fix the cause; the same command continues",
             )
 
     def _halted(self) -> bool:

@@ -93,7 +93,7 @@ class VideoNetwork(Protocol):
 
 
 class VideoAdapter(Adapter):
-    """A video generation model behind the adapter contract.
+    """A video generation model as an adapter.
 
     Attributes:
         network: the networks of its family.

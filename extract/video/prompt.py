@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cache.format.spec import torch_dtype
 from extract.noise import gaussian
 from extract.video.kept import kept
-from extract.weights.libraries import load_library_model, torch_dtype
+from extract.weights.libraries import load_library_model
 from extract.weights.parts import WeightSource
 
 if TYPE_CHECKING:

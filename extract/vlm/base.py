@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cache.format.spec import torch_dtype
 from configs.errors import ConfigError
 from configs.identity import digest
 from extract.adapter import Adapter, BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
@@ -25,7 +26,7 @@ from extract.vlm.preprocess import PREPROCESS_VERSION, normalise, resize_frames
 from extract.vlm.text import chat_text, load_tokenizer, read_prompt, token_sequence
 from extract.vlm.twin import TINY_VERSION as TINY_VERSION
 from extract.vlm.twin import byte_tokenizer, save_snapshot
-from extract.weights.libraries import compute_dtype, model_dtype, quiet_libraries, torch_dtype
+from extract.weights.libraries import compute_dtype, model_dtype, quiet_libraries
 from extract.weights.snapshot import find_weights, identity_of
 from extract.weights.twins import tiny_snapshot
 
@@ -88,7 +89,7 @@ class VisionLanguageAdapter(Adapter):
         import torch
 
         if not taps:
-            raise ConfigError("no tap is asked for", expected="at least one block of tap llm, or tap vision")
+            raise ConfigError("no tap is requested", expected="at least one block of tap llm, or tap vision")
         for tap in taps:
             self.spec.check(tap)
         self._depth = max(tap.block or 0 for tap in taps)
@@ -144,7 +145,7 @@ class VisionLanguageAdapter(Adapter):
 
     @property
     def network(self) -> Any:
-        """The loaded library network: vision tower and the decoder blocks asked for."""
+        """The loaded library network: vision tower and the requested decoder blocks."""
         return self._network
 
     @property

@@ -1,4 +1,4 @@
-"""Where weights come from, and how only the tensors that the asked-for blocks need are read.
+"""Where weights come from, and how to read only the tensors that the requested blocks need.
 
 Nothing here executes code from a checkpoint: safetensors only, into classes of the installed libraries.
 """
@@ -94,7 +94,7 @@ def read_header(file: Path) -> dict[str, Any]:
     """Return the header of a safetensors file: tensor name -> dtype, shape and byte range.
 
     Raises:
-        ModelError: the file is cut short or is no safetensors file.
+        ModelError: the file is truncated or not a safetensors file.
     """
     try:
         with file.open("rb") as handle:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from configs.errors import ModelError
 from extract.adapter import Variant
 from extract.model import ModelConfig
-
-if TYPE_CHECKING:
-    import torch
 
 
 @contextmanager
@@ -37,20 +34,13 @@ def quiet_libraries() -> Iterator[None]:
             diffusers.logging.enable_progress_bar()
 
 
-def torch_dtype(name: str) -> torch.dtype:
-    """Return the dtype called "float32", "bfloat16" or "float16"."""
-    import torch
-
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[name]
-
-
 def model_dtype(model: ModelConfig, variant: Variant) -> str:
     """Return the dtype in which the model is meant to run, and its features to be stored."""
     return model.paper_dtype if variant.protocol == "paper" and model.paper_dtype else model.dtype
 
 
 def compute_dtype(model: ModelConfig, variant: Variant) -> str:
-    """Return the dtype of the arithmetic: as asked for, else float32 on CPU and the model's own on an accelerator."""
+    """Return the dtype of the arithmetic: as requested, else float32 on CPU and the model's own on an accelerator."""
     if variant.dtype != "auto":
         return variant.dtype
     return "float32" if variant.device.startswith("cpu") else model_dtype(model, variant)

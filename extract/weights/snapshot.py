@@ -27,7 +27,7 @@ def find_weights(weights: str, hub_id: str | None, revision: str | None, *, mode
         twin: command that runs the untrained twin, for the message; "" for the plain one.
 
     Raises:
-        ModelError: they are not on this machine; the message says how to get them, and how to do without.
+        ModelError: they are not on this machine; the message says how to get them, and how to run without.
     """
     local = Path(weights).expanduser()
     if weights != "hub" and local.is_dir():

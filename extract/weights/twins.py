@@ -27,7 +27,7 @@ def _session_folder() -> Path:
 
 
 def tiny_snapshot(name: str, architecture: str, version: int, variant: Variant, write: Callable[[Path], None]) -> Path:
-    """Return the folder of a tiny snapshot, writing it first if it isn't there; safe for several processes at once.
+    """Return the folder of a tiny snapshot, writing it first if it isn't there; safe for concurrent processes.
 
     Args:
         name: name of the model.
@@ -45,10 +45,10 @@ def tiny_snapshot(name: str, architecture: str, version: int, variant: Variant, 
 
 
 def redraw(module: nn.Module, seed: int) -> nn.Module:
-    """Draw all weights anew with standard deviation 1 / sqrt(fan-in), so that every block changes its input visibly.
+    """Redraw all weights with standard deviation 1 / sqrt(fan-in), so that every block changes its input visibly.
 
-    The libraries' own initialisation leaves successive blocks of small networks nearly equal, which would hide an
-    error of one in a block number from every test.
+    The libraries' own initialisation leaves successive blocks of small networks nearly equal, so no test would
+    notice a block number that is off by one.
     """
     import torch
 

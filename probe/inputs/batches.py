@@ -69,7 +69,7 @@ class SideBySide(FeatureSource):
 
     @property
     def arrays(self) -> Mapping[str, ArraySpec]:
-        """The arrays of all layers in order, under names that tell them apart."""
+        """The arrays of all layers in order, under unique names."""
         return self._arrays
 
     def committed(self, array: str) -> list[str]:

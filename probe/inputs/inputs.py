@@ -64,7 +64,7 @@ class Layer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What runs that look at the same views of the same clips read.
+    """Inputs shared by runs that use the same views of the same clips.
 
     Attributes:
         dataset: the prepared dataset.
@@ -108,9 +108,9 @@ class Inputs:
 
 
 def open_inputs(config: RunConfig, task: Task, *, many: bool = False) -> list[Inputs]:
-    """Open what a command reads and check that every clip has features and ground truth.
+    """Open the inputs of a command and check that every clip has features and ground truth.
 
-    Layers that look at the same views of the same clips come together: they share a pass over the data.
+    Layers that use the same views of the same clips are grouped: they share a pass over the data.
 
     Args:
         config: resolved configuration.
@@ -122,7 +122,7 @@ def open_inputs(config: RunConfig, task: Task, *, many: bool = False) -> list[In
         StoreError: several stores fit, or the store belongs to another dataset.
         DatasetError: a split is empty or has too few views.
     """
-    # The name alone isn't used to choose: a store named by its folder may belong to another dataset, which is told.
+    # The name alone isn't used to choose: a store named by its folder may belong to another dataset, which is an error.
     named = config.what.dataset if config.what.store is None else None
     datasets: dict[str, PreparedDataset] = {}
     groups: dict[tuple[str, tuple[int, ...]], Inputs] = {}
@@ -144,7 +144,7 @@ def open_inputs(config: RunConfig, task: Task, *, many: bool = False) -> list[In
 
 
 def sources(what: What) -> list[str | None]:
-    """Return the names of the sources that a command is about; None stands for the only one there is.
+    """Return the names of a command's sources; None means the only existing one.
 
     Raises:
         ConfigError: several sources and one `store`.
@@ -156,7 +156,7 @@ def sources(what: What) -> list[str | None]:
 
 
 def _clips_of(dataset: PreparedDataset, config: RunConfig) -> Inputs:
-    """Return the clips of a run's splits and the views it is judged by, no layers yet."""
+    """Return the clips of a run's splits and its evaluation views, without layers."""
     scheme = config.how.split_scheme
     train = prefix(dataset.split("train", scheme), config.how.fraction, config.how.data_seed)
     select, report = dataset.split("select", scheme), dataset.split("report", scheme)
@@ -196,7 +196,7 @@ def prefix(clip_ids: Sequence[str], fraction: float, seed: int) -> list[str]:
 
 
 def donors(clip_ids: Sequence[str], seed: int) -> dict[str, str]:
-    """Return for each clip another one of the same split, the donor of its twin's targets; each clip gives once.
+    """Return for each clip another one of the same split, the donor of its twin's targets; each clip donates once.
 
     Args:
         clip_ids: the clips of one split.
@@ -214,7 +214,7 @@ def donors(clip_ids: Sequence[str], seed: int) -> dict[str, str]:
 
 
 def inputs_identity(inputs: Inputs, layer: Layer) -> dict[str, Any]:
-    """Return what a run's identity says of its inputs: values of the features, of the targets, clips and views."""
+    """Return the inputs' part of a run's identity: values of the features, of the targets, clips and views."""
     return {
         "store": layer.store.fingerprint_digest,
         "array": layer.array.name,
@@ -226,7 +226,7 @@ def inputs_identity(inputs: Inputs, layer: Layer) -> dict[str, Any]:
 
 
 def check_dataset(store: FeatureSource, name: str) -> None:
-    """Refuse a store that was made from another dataset.
+    """Reject a store that was made from another dataset.
 
     Raises:
         StoreError: it was.
@@ -242,7 +242,7 @@ def check_dataset(store: FeatureSource, name: str) -> None:
 
 
 def check_truth(dataset: PreparedDataset, task: Task) -> None:
-    """Refuse a dataset that has no ground truth for a task at all.
+    """Reject a dataset without any ground truth for a task.
 
     Raises:
         ConfigError: the index has no such column of labels, or the task's main metric is not declared.
@@ -271,7 +271,7 @@ def check_truth(dataset: PreparedDataset, task: Task) -> None:
 
 
 def _truth_columns(dataset: PreparedDataset) -> list[str]:
-    """Return the columns of the index that hold true and false, or nothing, for each clip."""
+    """Return the columns of the index that are true, false or missing for each clip."""
     import pandas as pd
 
     columns = {str(name): dataset.clips[name].dropna() for name in dataset.clips}

@@ -1,4 +1,4 @@
-"""Which arrays of a source are meant: by block, name, noise level, or a word such as `all`, `paper` or `even4`."""
+"""Choosing arrays of a source by block, name, noise level, or a word such as `all`, `paper` or `even4`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def choose_arrays(
             fitting = [array for array in group if _has_level(array, levels)]
             if len(fitting) > 1 and not many and layer.isdigit():
                 names = ", ".join(a.name for a in fitting)
-                raise ConfigError(f"several arrays are layer {layer}", found=names, fix="name the array in layers=")
+                raise ConfigError(f"several arrays at layer {layer}", found=names, fix="name the array in layers=")
             chosen |= {array.name: array for array in fitting}
             _check_levels(store, group, levels)
     return list(chosen.values())
@@ -82,7 +82,7 @@ def _meant(store: FeatureSource, layer: str, task: str) -> list[list[ArraySpec]]
 
 
 def _blocks(store: FeatureSource, layer: str, task: str, total: int) -> list[int]:
-    """Return the blocks that a word means in a network of `total` blocks; none for a word that means nothing."""
+    """Return the blocks that a word means in a network of `total` blocks; none for an unknown word."""
     if layer == "paper":
         return _paper_blocks(store, task, total)
     if layer.isdigit():
@@ -126,13 +126,13 @@ def _unreadable(word: str) -> ConfigError:
     return ConfigError(
         f"can't read noise={word}",
         expected="a coefficient such as 0.502 or s0502, a timestep such as t:502, or all",
-        fix=f"`{commands.cache('inspect')}` shows a store's levels; an index of the schedule is another one in each "
-        "model",
+        fix=f"`{commands.cache('inspect')}` shows a store's levels; a schedule index means a different level "
+        "in each model",
     )
 
 
 def _check_levels(store: FeatureSource, group: Sequence[ArraySpec], words: Sequence[str]) -> None:
-    """Refuse noise levels that none of some arrays has."""
+    """Reject noise levels that none of the arrays has."""
     noisy = [array for array in group if array.noise_level is not None]
     lacking = [word for word in words if noisy and not any(_is_level(array, word) for array in noisy)]
     if lacking:

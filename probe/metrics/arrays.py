@@ -1,4 +1,4 @@
-"""Types of the arrays that metrics take, and the one check of what metrics and losses are given."""
+"""Types of the arrays that metrics take, and the shared check of the inputs of metrics and losses."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def require_array(
     of: type = np.ndarray,
     error: type[SpatialprobeError] = DatasetError,
 ) -> None:
-    """Refuse anything but an array of this shape and kind of dtype. Values are not looked at.
+    """Reject anything but an array of this shape and kind of dtype. Values are not checked.
 
     Args:
         array: what was given.

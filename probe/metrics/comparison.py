@@ -144,7 +144,7 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Holm's step-down correction: adjusted p values that control the family-wise error rate.
 
     Args:
-        p_values: comparison -> p value; NaN stays NaN and is no member of the family.
+        p_values: comparison -> p value; NaN stays NaN and is not part of the family.
 
     Returns:
         comparison -> adjusted p value in [0, 1], in the order given.

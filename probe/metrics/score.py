@@ -14,7 +14,7 @@ Variant: TypeAlias = Literal["standard", "paper"]
 
 
 def check_variant(variant: str) -> None:
-    """Refuse anything but a known variant.
+    """Reject unknown variants.
 
     Raises:
         ConfigError: the name is not one of `Variant`.
@@ -31,7 +31,7 @@ def check_variant(variant: str) -> None:
 
 @dataclass(frozen=True)
 class ClipScore:
-    """Metric values of one clip, or of whatever else a metric was asked about.
+    """Metric values of one clip, or of any other unit that a metric is computed on.
 
     Attributes:
         values: metric key -> number. NaN where undefined, except where the published definition says 0.
@@ -44,7 +44,7 @@ class ClipScore:
     undefined: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Give every NaN a reason, so that no value can go missing silently."""
+        """Add a reason for every NaN without one, so that no value goes missing silently."""
         reasons = dict(self.undefined)
         for key, value in self.values.items():
             if math.isnan(value):

@@ -31,7 +31,7 @@ class Interval:
         n_clips: clips with a value.
         n_groups: rooms with a value.
         n_resamples: resamples on which the statistic was defined.
-        reason: why there is no interval; empty if there is one.
+        reason: why the interval is undefined; empty if it is defined.
     """
 
     value: float
@@ -120,7 +120,7 @@ class Resamples:
     def interval_of_mean(self, values: Floats) -> Interval:
         """Return the mean over clips with its interval.
 
-        If rooms have no value, the others are drawn anew: a resample holds as many rooms as have a value.
+        If rooms have no value, only the others are drawn: a resample holds as many rooms as have a value.
 
         Args:
             values: (N,); NaN is left out.
@@ -137,7 +137,7 @@ class Resamples:
     def interval(self, value: float, samples: Floats, n_clips: int) -> Interval:
         """Return the percentile interval of (R,) samples of any statistic; NaN samples are left out.
 
-        Make every choice that looks at the clips, such as the best layer, inside the statistic: an interval around a
+        Make every choice that depends on the clips, such as the best layer, inside the statistic: an interval around a
         choice made outside is too narrow.
         """
         known = samples[~np.isnan(samples)]

@@ -27,7 +27,7 @@ class TrunkConfig:
         choices=("token", "channel"),
     )
     rope_base: float = option(100.0, "base of the rotary position encoding", minimum=1)
-    view_time: bool = option(False, "tell the trunk when each view was taken")
+    view_time: bool = option(False, "give the trunk the time of each view")
     checkpointing: str = option("auto", "recompute blocks in the backward pass", choices=("auto", "on", "off"))
     activation_budget_gib: float = option(8.0, "auto: recompute above this many GiB of saved activations", minimum=0)
 

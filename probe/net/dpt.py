@@ -47,7 +47,7 @@ class UvEmbedding(nn.Module):
     """Adds 0.1 times [sin u, cos u, sin v, cos v] to a map of `channels` channels, in place.
 
     The two axes separate, so the buffers hold one table per axis and not a whole map. Tables are kept for the size
-    and aspect given here; for any other they're made anew in every call.
+    and aspect given here; for any other they're recomputed in every call.
     """
 
     columns: Tensor

@@ -1,4 +1,4 @@
-"""A learned gate: for every cell, how much each branch counts; the probe trains it instead of concatenating."""
+"""A learned gate that weights the branches in every cell; the probe trains it instead of concatenating."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class BranchGate(nn.Module):
 
     Args:
         widths: channels of each branch, in order.
-        channels: width of the result; what follows is as wide, whatever the branches are.
+        channels: width of the result; what follows is as wide, independently of the branches.
     """
 
     def __init__(self, widths: Sequence[int], channels: int) -> None:

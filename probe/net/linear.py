@@ -1,4 +1,4 @@
-"""Linear read-outs: LayerNorm and one Linear per output, no trunk: what the features say as they are."""
+"""Linear read-outs: LayerNorm and one Linear per output, no trunk, to measure what is linear in the features."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def weighted_sum(terms: Mapping[str, Term]) -> dict[str, Tensor]:
 def require_tensor(
     tensor: Tensor, shape: tuple[int | None, ...], kind: Kind, name: str, *, fix: str = "pass tensors of one batch"
 ) -> None:
-    """Refuse anything but a tensor of this shape and kind of dtype, without looking at values: nothing synchronises.
+    """Reject anything but a tensor of this shape and kind of dtype, without reading values: nothing synchronises.
 
     Args:
         tensor: what was given.
@@ -66,7 +66,7 @@ def require_tensor(
 
 
 def require_finite(tensors: Mapping[str, Tensor | None], where: str | None = None) -> None:
-    """Refuse NaN and infinite values, with one synchronisation for all tensors together.
+    """Reject NaN and infinite values, with one synchronisation for all tensors together.
 
     Sums are tested first, which reads each tensor once and copies nothing; only if one of them isn't finite the
     entries are looked at (a sum of finite numbers may overflow).

@@ -73,7 +73,7 @@ SAVED_PER_TOKEN = 26
 class Trunk(nn.Module):
     """A norm and a Linear on the features, special tokens, then `depth` pairs of a frame block and a global block.
 
-    Nothing tells the blocks which view came when, only first or other, unless `view_time` is set: permuting views
+    The blocks don't know when a view was taken, only if it is the first, unless `view_time` is set: permuting views
     1..S-1 permutes the outputs.
 
     Args:
@@ -121,7 +121,7 @@ class Trunk(nn.Module):
     def forward(
         self, features: Tensor, stages: Sequence[int] = (-1,), view_times: Tensor | None = None
     ) -> list[Tensor]:
-        """Return the asked-for stages.
+        """Return the requested stages.
 
         Args:
             features: (B, S, h, w, C), any floating dtype.

@@ -71,7 +71,7 @@ def inputs_digest(root: str | None, options: str) -> str:
     for dataset in (home / "datasets").glob("*"):
         files += _stats([path for path in dataset.glob("*") if path.name != STATUS_FILE])
         files += _stats(list((dataset / "clips").glob("*")))
-    return digest([str(home), options, platform.python_version(), _versions(), _code(), sorted(files)])
+    return digest([str(home), options, platform.python_version(), _versions(), code_digest(), sorted(files)])
 
 
 def is_fresh(folder: Path, inputs: str) -> bool:
@@ -92,6 +92,17 @@ def note(folder: Path, inputs: str) -> None:
     """
     state = {"inputs": inputs, "outputs": _outputs(folder)}
     write_atomic(folder / STATE, (json.dumps(state, indent=1) + "\n").encode())
+
+
+def code_digest() -> str:
+    """Return what stands for the content of all files of the stages that a report runs through."""
+    total = sha256()
+    home = Path(__file__).parents[2]
+    for stage in _STAGES:
+        for path in sorted((home / stage).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                total.update(f"{path.relative_to(home)} ".encode() + path.read_bytes())
+    return total.hexdigest()
 
 
 def _outputs(folder: Path) -> str:
@@ -115,16 +126,6 @@ def _stats(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
         except OSError:
             found.append((str(path), -1, -1))
     return found
-
-
-def _code() -> str:
-    total = sha256()
-    home = Path(__file__).parents[2]
-    for stage in _STAGES:
-        for path in sorted((home / stage).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                total.update(f"{path.relative_to(home)} ".encode() + path.read_bytes())
-    return total.hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -11,7 +11,6 @@ from probe.report.contract import Statement
 from probe.report.findings import findings, shifted
 from probe.report.phrases import count, header, listed
 from probe.report.published import citation, published_of
-from probe.report.runs.settings import match_text
 from probe.report.runs.sources import model_facts
 from probe.report.scores.boards import Board
 from probe.report.scores.entries import Entry
@@ -76,7 +75,6 @@ def _placed(found: Sequence[Statement], board: Board, told: Told) -> list[Statem
     words = [str(setting.key["dataset"]), f"profile {options.get('profile')}"]
     words += [f"{key} {options[key]}" for key in ("variant", "split_scheme") if options.get(key) == "paper"]
     words += [f"{float(options['fraction']):.0%} of the clips"] if options.get("fraction", 1) != 1 else []
-    words += [match_text(options)] if match_text(options) else []
     return [Statement(s.topic, f"[{', '.join(words)}] {s.text}", s.cells, s.task) for s in found]
 
 

@@ -16,7 +16,6 @@ from data.dataset.reader import PreparedDataset
 from fusion.opening import open_source
 from probe.config import EvaluateConfig, PredictConfig, empty_run
 from probe.inputs.inputs import Inputs, Layer, check_clips, open_dataset
-from probe.inputs.matching import Match
 from probe.metrics.scores import Scores
 from probe.results import results
 from probe.results.write import draw, write_tables
@@ -24,14 +23,14 @@ from probe.task import load_task
 from probe.train.device import resolve_device
 from probe.train.member import Member
 from probe.train.plan import RunPlan
-from probe.train.run_folder import folder_of, load_checkpoint
+from probe.train.run_folder import folder_of
 from probe.train.session import Session
 
 
 def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     """Score a finished run on a split and keep the scores in its folder.
 
-    What has been computed once is returned from there: the report split is not looked at twice.
+    Scores computed before are returned from there: the report split is not read twice.
 
     Args:
         config: options of `evaluate`.
@@ -41,7 +40,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     Raises:
         MissingError: no such run, or clips without features or ground truth.
-        ConfigError: the dataset has other classes than the run.
+        ConfigError: the dataset has other classes than the run, or its features are fitted on it.
     """
     result = results.find_run(config.root, config.run)
     applied = _Applied(config, result)
@@ -73,6 +72,7 @@ def predict(config: PredictConfig) -> Path:
 
     Raises:
         MissingError: no such run or clip, or clips without features or ground truth.
+        ConfigError: as in `evaluate`.
     """
     result = results.find_run(config.root, config.run)
     applied = _Applied(config, result)
@@ -107,6 +107,14 @@ class _Applied:
         dataset = open_dataset(config.root, config.dataset or store.dataset, store)
         array = store.array(result["array"])
         home = None if not elsewhere else open_home(config.root, result)
+        if elsewhere and "training_clips" in store.fingerprint:
+            raise ConfigError(
+                f"{store.source} is fitted on training clips, here on others than those of the run",
+                expected=f"dataset={result['dataset']}",
+                found=f"dataset={config.dataset}",
+                where=store.where,
+                fix="leave out dataset=, or train on features that need no fit, such as a@random<width>",
+            )
         if home is not None and home.class_names != dataset.class_names and task.classes:
             raise ConfigError(
                 "this dataset has other classes than the run",
@@ -120,8 +128,6 @@ class _Applied:
         self.plan = RunPlan(changed, 0, bool(result["control"]), {"array": array.name})
         self.name = dataset.name
         self.session = Session(changed, self.inputs, resolve_device(config.device), home=home)
-        if how.match.width:
-            self.session.matches[0] = kept_projection(how.match.grid, self.folder, result["run_id"])
         self.member: Member = self.session.member(self.plan, folder=self.folder, run_id=result["run_id"])
         self.member.load_best()
         rooms = dataset.clips["group_id"].to_dict()
@@ -131,12 +137,6 @@ class _Applied:
         """Return the scores of some clips."""
         data = self.session.data(self.inputs.layers, self.plan.control)
         return self.session.scores([self.member], data, clips, full=True, among=self.clips)[0]
-
-
-def kept_projection(grid: list[int], folder: Path, run_id: str) -> Match:
-    """Return the matching of a finished run, with the projection that it was trained with; nothing is fitted again."""
-    state = load_checkpoint(folder / "best.ckpt", run_id)["match"]
-    return Match((grid[0], grid[1]) if grid else None, state["mean"], state["matrix"])
 
 
 def open_home(root: str | None, result: dict[str, Any]) -> PreparedDataset:

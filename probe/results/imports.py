@@ -1,4 +1,4 @@
-"""A published probe checkpoint as a finished run of profile paper: tensor names are translated, nothing is guessed."""
+"""A published probe checkpoint as a finished run of profile paper: tensor names are translated by fixed rules."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ ROW = re.compile(r"(.+)\[(\d+)\]")
 
 
 class StandIn:
-    """Takes the place of every class and function a checkpoint mentions beside its tensors; never does anything."""
+    """Replaces every class and function that a checkpoint mentions besides its tensors; does nothing."""
 
     def __new__(cls, *args: object, **keywords: object) -> StandIn:
         """Accept and forget any arguments."""
@@ -202,7 +202,7 @@ def import_checkpoint(config: ImportConfig) -> dict[str, Any]:
 
     Raises:
         MissingError, CorruptionError: the checkpoint can't be read.
-        ConfigError: it belongs to another probe, or several layers or seeds are asked for.
+        ConfigError: it belongs to another probe, or several layers or seeds are requested.
         SpatialprobeError: as in `probe.train.train.train`.
     """
     path = Path(config.checkpoint).expanduser()

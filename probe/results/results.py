@@ -111,7 +111,7 @@ def find_run(root: str | None, run: str) -> dict[str, Any]:
     """Return the result of the finished run whose id begins with `run`.
 
     Raises:
-        MissingError: there is none, or several; the message lists them.
+        MissingError: no run fits, or several do; the message lists them.
     """
     known = [path.stem for path in results_path(root).glob("*.json")]
     fitting = [run_id for run_id in known if run_id.startswith(run)]

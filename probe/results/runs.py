@@ -1,4 +1,4 @@
-"""What `train` and `runs` print: finished runs as a table, interrupted ones with how far they are."""
+"""What `train` and `runs` print: finished runs as a table, interrupted ones with their progress."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def clip_rows(split: str, scores: Scores, groups: Mapping[str, str]) -> list[dic
 
 
 def describe(member: Member, inputs: Inputs) -> dict[str, Any]:
-    """Return what a run is: its place among models, layers, seeds and controls."""
+    """Return what identifies a run: its place among models, layers, seeds and controls."""
     plan, config = member.plan, member.plan.config
     store, array = inputs.layers[plan.array]
     return {
@@ -174,7 +174,7 @@ def _versions() -> dict[str, str]:
 
 
 def draw(member: Member, dataset: PreparedDataset, scores: Scores, count: int, folder: Path | None = None) -> None:
-    """Draw what the task has to show: the split as a whole, and its first clips.
+    """Draw the task's pictures: of the split as a whole, and of its first clips.
 
     Args:
         member: the run.
@@ -196,7 +196,7 @@ def draw(member: Member, dataset: PreparedDataset, scores: Scores, count: int, f
 def selectivity(
     real: Mapping[str, Mapping[str, Any]], twin: Mapping[str, Mapping[str, Any]], metrics: Mapping[str, Metric]
 ) -> dict[str, float]:
-    """Return metric -> by how much a probe is better on the true targets than its twin on shuffled ones.
+    """Return metric -> how much better a probe is on the true targets than its twin on shuffled ones.
 
     After Hewitt and Liang (2019): an expressive probe scores well on anything, a selective one only where the
     features hold the answer. Positive is better whichever way the metric points; undefined ones are left out.

@@ -34,7 +34,7 @@ class Compared:
 
     Attributes:
         a, b: the two sides.
-        main: the test of the metric that was asked for.
+        main: the test of the requested metric.
         others: further columns of the published table, with intervals; their p values are not shown, because picking
             the smallest of several would mislead.
     """
@@ -51,7 +51,7 @@ class Compared:
         if math.isnan(pair.p):
             return f"no test: {pair.reason or 'no p value'}"
         if pair.p >= ALPHA:
-            return f"not distinguishable at p < {ALPHA:g}: this is no evidence that they are equal"
+            return f"not distinguishable at p < {ALPHA:g}: this is not evidence that they are equal"
         return f"{'a' if pair.advantage > 0 else 'b'} is better (p = {pair.p:.3g})"
 
 
@@ -64,7 +64,7 @@ def compare(config: CompareConfig) -> Compared:
         config: the two sides, a metric and the number of resamples.
 
     Raises:
-        MissingError: no finished run fits, or its tables are gone.
+        MissingError: no finished run fits, or its tables are missing.
         ConfigError: several different ones fit, or the two sides are not comparable; the message lists the differences.
     """
     found = collect(config.root).runs
@@ -205,7 +205,7 @@ def print_comparison(found: Compared) -> None:
     if interval.n_groups < 10:
         print("note: with fewer than about ten rooms intervals are too narrow")
     if found.a.source.untrained or found.b.source.untrained:
-        print("note: features of random weights say nothing of the pretrained model")
+        print("note: features of random weights say nothing about the pretrained model")
 
 
 def _ends(pair: Paired) -> list[float | None]:

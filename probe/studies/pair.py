@@ -1,4 +1,4 @@
-"""The control table of a pair: what its gain has to be read against, as views and probe commands."""
+"""The control table of a pair: what its gain has to be compared with, as views and probe commands."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def controls(config: ControlsConfig) -> int:
     name = resolve_aliases(config.root, config.dataset, read_models(config.model))
     if len(name.branches) != 2 or name.variant != "lnconcat" or NOISE in [b.source for b in name.branches]:
         raise ConfigError(
-            "the control table is made for a pair of models",
+            "the control table needs a pair of models",
             found=config.model,
             fix=commands.probe("controls", model="wan-t2v-14b qwen3-vl-8b"),
         )

@@ -1,7 +1,7 @@
 """`spatialprobe probe sweep`: probes on all layers and noise levels of one or several stores, in as few passes as fit.
 
 The work is cut into jobs of whole layers, one per process. A job is a list of run ids: a process plans the runs again
-from the same configuration, so that a killed sweep continues where it was and a finished one returns at once.
+from the same configuration, so that a killed sweep continues where it was and a finished one returns immediately.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 
 import torch
 
-from configs.console import get_logger
+from configs.console import Progress, get_logger
 from configs.jobs import run_jobs
 from configs.machine import available_cores
 from probe.config import RunConfig, SweepConfig
@@ -24,7 +24,6 @@ from probe.studies.mdl import measure
 from probe.studies.sweep_table import Outcome, outcome_of
 from probe.train.device import GIB, SHARE, free_memory, resolve_device
 from probe.train.plan import Planned, RunPlan, finished, plan_runs, plan_sweep
-from probe.train.progress import StepBar
 from probe.train.schedule import Schedule
 from probe.train.train import train_planned
 
@@ -96,7 +95,7 @@ def _processes(config: SweepConfig, device: str) -> int:
 
 
 def _workers_of(cluster: str) -> int:
-    """Return how many threads a cluster has; one where it doesn't answer, which `run_jobs` then tells."""
+    """Return how many threads a cluster has; one where it doesn't answer, which `run_jobs` then reports."""
     from distributed import Client
 
     try:
@@ -135,7 +134,7 @@ def _distribute(config: SweepConfig, planned: Planned, jobs: Sequence[Sequence[R
 def run_job(
     runs: RunConfig, ids: dict[str, list[str]], gpus: Sequence[str], threads: int, number: str
 ) -> dict[str, str]:
-    """Train the runs of one job, in a process of its own; return run id -> reason of those that failed.
+    """Train the runs of one job, in a separate process; return run id -> reason of those that failed.
 
     Args:
         runs: configuration of the runs.
@@ -173,12 +172,12 @@ def watched(planned: Planned, run_ids: Sequence[str]) -> Iterator[None]:
                 rounds[plan.run_id] = Schedule(inputs.train, recipe, seed).rounds
     before = rounds_done(root, run_ids)
     stop = threading.Event()
-    with StepBar(sum(rounds.values()), f"{len(run_ids)} probes", "rounds") as bar:
+    with Progress(sum(rounds.values()), f"{len(run_ids)} probes", "rounds", log=log) as bar:
         bar.skip(before)
 
         def watch() -> None:
             while not stop.wait(POLL_SECONDS):
-                bar.advance(max(0, rounds_done(root, run_ids) - bar.done))
+                bar.advance(max(0, rounds_done(root, run_ids) - bar.pace.done))
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()

@@ -21,7 +21,7 @@ KEYS = ("source", "array", "depth", "control")
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a sweep has to show.
+    """Results of a sweep.
 
     Attributes:
         results: of the finished runs, in the order of sources, arrays, depths and seeds.
@@ -33,7 +33,7 @@ class Outcome:
 
 
 def outcome_of(planned: Planned, failed: Mapping[str, str]) -> Outcome:
-    """Return what a sweep has to show, from the ids of the runs that failed and the reasons."""
+    """Return the results of a sweep, given the ids of the runs that failed and the reasons."""
     plans, root = planned.plans, planned.config.where.root
     found = [results.find(root, plan.run_id) for plan in plans if plan.run_id not in failed]
     labels = {plan.run_id: plan.label for plan in plans}

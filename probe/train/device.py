@@ -19,7 +19,7 @@ def resolve_device(name: str) -> torch.device:
     """Return the device that a name means; `auto` takes a GPU if there is one.
 
     Raises:
-        ConfigError: there is no such device.
+        ConfigError: the device doesn't exist.
     """
     import torch
 
@@ -46,7 +46,7 @@ def resolve_precision(precision: str, device: str) -> str:
         device: its name, as in the configuration.
 
     Raises:
-        ConfigError: there is no such device.
+        ConfigError: the device doesn't exist.
     """
     if precision != "auto":
         return precision

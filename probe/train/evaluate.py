@@ -35,8 +35,6 @@ def evaluate_members(
     evaluators: list[Evaluator] = []
     for member in members:
         member.module.to(device).eval()
-        if member.match is not None:
-            member.match.to(device)
         evaluators.append(member.module.evaluator(member.plan.config.how.variant, full=full))
     losses: list[Losses] = [[] for _ in members]
     # inference_mode would mark tables that modules keep for later training

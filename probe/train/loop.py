@@ -69,8 +69,6 @@ class Learner:
     def __init__(self, member: Member, state: dict[str, Any] | None, device: torch.device) -> None:
         self.member = member
         member.module.to(device).train()
-        if member.match is not None:
-            member.match.to(device)
         recipe = member.plan.config.probe.recipe
         self.optimizer = build_optimizer(member.module.probe, recipe)
         self.schedule = build_schedule(self.optimizer, recipe, member.module.total_steps)
@@ -127,13 +125,13 @@ class Learner:
 
 
 class Recorder:
-    """What happens after a round: a look at the selection split, the best weights, log rows and `last` checkpoints.
+    """What happens after a round: scores on the selection split, the best weights, log rows and `last` checkpoints.
 
     Args:
         fabric: whose loggers get the rows too.
         schedule: of the runs.
         look: returns the scores of each run on the selection split.
-        note: shows a text behind the progress bar.
+        note: shows a text after the progress bar.
     """
 
     def __init__(
@@ -201,7 +199,7 @@ def training(config: RunConfig, device: torch.device) -> Iterator[Fabric]:
 
 
 class _Bfloat16(MixedPrecision):  # type: ignore[misc]
-    """Casts a weight anew at each use: with a cache, gradients of a weight used twice would add up in bfloat16."""
+    """Casts a weight again at each use: with a cache, gradients of a weight used twice would add up in bfloat16."""
 
     def forward_context(self) -> AbstractContextManager[Any]:
         """Return the context of forward and backward pass."""

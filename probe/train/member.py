@@ -12,7 +12,6 @@ from torch import Tensor
 from configs.errors import ConfigError, StaleError
 from configs.loader import closest
 from fusion.views.view import Unfused
-from probe.inputs.matching import Match
 from probe.metrics.scores import Scores
 from probe.module import Batch, Facts, ProbeModule, load_module
 from probe.train.plan import RunPlan
@@ -29,16 +28,13 @@ class Member:
         plan: what it is.
         run_id: its id, the plan's unless a finished run is applied elsewhere.
         folder: its run folder.
-        facts: of the features as the probe sees them, after matching.
+        facts: of the features.
         total_steps: updates of the whole run.
-        match: transformation of the features.
     """
 
-    def __init__(
-        self, plan: RunPlan, run_id: str, folder: Path, facts: Facts, total_steps: int, match: Match | None
-    ) -> None:
+    def __init__(self, plan: RunPlan, run_id: str, folder: Path, facts: Facts, total_steps: int) -> None:
         self.run_id = run_id
-        self.plan, self.folder, self.match = plan, folder, match
+        self.plan, self.folder = plan, folder
         recipe = plan.config.probe.recipe
         self.select = recipe.select.rpartition("/")[2].lower()
         with torch.random.fork_rng(devices=[]):
@@ -57,12 +53,10 @@ class Member:
         features = batch["features"][self.place]
         if isinstance(features, Unfused):
             features = features.fuse()
-        if self.match is not None:
-            features = self.match(features)
         return features, batch["control" if self.plan.control else "targets"]
 
     def is_better(self, score: float) -> bool:
-        """Return whether a score of the selection metric beats the best so far; NaN beats nothing but nothing."""
+        """Return whether a score of the selection metric beats the best so far; NaN only beats having no score."""
         if not self.best:
             return True
         if math.isnan(score) or math.isnan(self.best["score"]):
@@ -90,10 +84,7 @@ class Member:
     def save_best(self, round_: int, score: float) -> None:
         """Keep the present weights as the best."""
         self.best = {"round": round_, "score": score}
-        match = {} if self.match is None else {name: value.cpu() for name, value in self.match.state_dict().items()}
-        save_checkpoint(
-            self.folder / "best.ckpt", self.run_id, {"weights": self.weights(), "match": match, **self.best}
-        )
+        save_checkpoint(self.folder / "best.ckpt", self.run_id, {"weights": self.weights(), **self.best})
 
     def save_last(self, optimizer: torch.optim.Optimizer, scheduler: Any) -> None:
         """Keep everything that the next round needs."""
@@ -121,7 +112,7 @@ class Member:
         self.log.restore(state["log"])
 
     def load_best(self) -> None:
-        """Put the best weights into the network, and the projection that they were trained with into the matching.
+        """Put the best weights into the network.
 
         Raises:
             StaleError: another process that trains the same run has replaced them by those of another round.
@@ -137,5 +128,3 @@ class Member:
                 fix="another process trains the same run: let it finish, then give the same command again",
             )
         self.module.probe.load_state_dict(state["weights"])
-        if self.match is not None:
-            self.match.load_state_dict(state["match"])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = get_logger("probe.train.plan")
 
 VERSION = 5
-"""Raised by hand whenever the same configuration would train another probe."""
+"""Increment whenever the same configuration would train another probe."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class RunPlan:
 
     @property
     def label(self) -> str:
-        """What tells this run from the others of a pass."""
+        """What distinguishes this run from the others of a pass."""
         twin = ", shuffled targets" if self.control else ""
         where = f"{', '.join(self.config.what.model)}, {self.inputs['array']}"
         return f"{where}, depth {self.depth}, seed {self.config.probe.recipe.seed}{twin}"
@@ -75,7 +75,7 @@ class Planned:
 
     Attributes:
         config: resolved.
-        groups: runs by what they share: those of one entry look at the same views of the same clips.
+        groups: runs by what they share: those of one entry use the same views of the same clips.
     """
 
     config: RunConfig
@@ -83,7 +83,7 @@ class Planned:
 
     @property
     def plans(self) -> list[RunPlan]:
-        """All runs, in the order of sources, arrays, depths and seeds, twins behind their originals."""
+        """All runs, in the order of sources, arrays, depths and seeds, twins after their originals."""
         return [plan for _, group in self.groups for plan in group]
 
 
@@ -161,7 +161,7 @@ def variants(config: RunConfig, arrays: Sequence[tuple[str, str, dict[str, Any]]
         arrays: source, dataset and identity of the inputs of each array.
 
     Raises:
-        ConfigError: a depth that is no number and not `linear`.
+        ConfigError: a depth that is neither a number nor `linear`.
     """
     plans = []
     for index, (source, dataset, inputs) in enumerate(arrays):
@@ -197,13 +197,13 @@ STATES = 4
 
 
 BUFFERS = 6
-"""Batches of features alive at once: three of training and three of evaluation, see `cache.loading.feature_loader`."""
+"""Batches of features held in memory: three of training and three of evaluation, see `cache.loading.feature_loader`."""
 
 
 def split_passes(
     plans: Sequence[RunPlan], size_of: Callable[[RunPlan], tuple[int, int]], device: torch.device, memory: float
 ) -> list[list[RunPlan]]:
-    """Cut runs into passes that fit into memory, in order; a run that is too large by itself gets a pass of its own.
+    """Cut runs into passes that fit into memory, in order; a run that is too large by itself gets its own pass.
 
     Args:
         plans: the runs.

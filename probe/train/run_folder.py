@@ -43,7 +43,7 @@ def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
     """Read a checkpoint of a run onto the CPU.
 
     Raises:
-        MissingError: there is none.
+        MissingError: no checkpoint exists.
         CorruptionError: it can't be read.
         StaleError: it belongs to another run, or was written by another version.
     """

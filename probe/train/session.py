@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from configs.console import Progress
 from data.dataset.reader import PreparedDataset
 from probe.config import RunConfig
 from probe.inputs.batches import ProbeData, SideBySide
 from probe.inputs.inputs import Inputs, Layer, donors
-from probe.inputs.matching import Match, build_match, refuse_matched_gate
 from probe.metrics.scores import Scores
 from probe.module import Facts, TargetOptions, load_module
 from probe.net.gating import gated_widths
@@ -24,7 +24,6 @@ from probe.train.evaluate import evaluate_members
 from probe.train.loop import Learner, Recorder, train_pass, training
 from probe.train.member import Member
 from probe.train.plan import BUFFERS, STATES, RunPlan
-from probe.train.progress import StepBar
 from probe.train.run_folder import folder_of, load_checkpoint
 from probe.train.schedule import Schedule
 
@@ -64,32 +63,22 @@ class Session:
         drawn, frozen = TargetOptions(inputs.train, None, *views), TargetOptions(held, inputs.plan, *views)
         self.train_targets = self.module_class.targets(inputs.dataset, options, drawn, evaluation=False)
         self.held_targets = self.module_class.targets(inputs.dataset, options, frozen, evaluation=True)
-        self.matches: dict[int, Match | None] = {}
         self._sizes: dict[tuple[object, ...], int] = {}
 
-    def facts(self, plan: RunPlan) -> tuple[Facts, Match | None]:
-        """Return what a run's probe must know of its features, and how they are transformed."""
-        store, array = self.inputs.layers[plan.array]
-        if plan.array not in self.matches:
-            self.matches[plan.array] = build_match(self.config.how.match, store, array, self.inputs.train)
-        match = self.matches[plan.array]
-        grid = match.grid if match is not None and match.grid else array.grid
-        width = match.matrix.shape[1] if match is not None and match.matrix is not None else array.channels
-        branches = gated_widths(array)
-        refuse_matched_gate(branches, match is not None and match.matrix is not None, array)
-        return Facts(width, grid, self.gt_size, self.class_names, self.rates, branches), match
+    def facts(self, plan: RunPlan) -> Facts:
+        """Return what a run's probe must know of its features."""
+        array = self.inputs.layers[plan.array].array
+        return Facts(array.channels, array.grid, self.gt_size, self.class_names, self.rates, gated_widths(array))
 
     def member(self, plan: RunPlan, folder: Path | None = None, run_id: str | None = None) -> Member:
         """Return a run, freshly initialised; under another id and in another folder if given."""
-        facts, match = self.facts(plan)
         own = run_id or plan.run_id
-        return Member(
-            plan, own, folder or folder_of(self.config.where.root, own), facts, self.schedule.total_steps, match
-        )
+        folder = folder or folder_of(self.config.where.root, own)
+        return Member(plan, own, folder, self.facts(plan), self.schedule.total_steps)
 
     def size_of(self, plan: RunPlan) -> tuple[int, int]:
         """Return the bytes of a run's network with what training keeps of it, and of the batches of its array."""
-        facts, _ = self.facts(plan)
+        facts = self.facts(plan)
         key = (facts.channels, facts.grid, facts.branches, plan.depth)
         if key not in self._sizes:
             with torch.device("meta"):
@@ -99,7 +88,7 @@ class Session:
         rows = self.schedule.batch * plan.config.probe.recipe.views * BUFFERS
         return self._sizes[key], int(self.inputs.layers[plan.array].array.row_bytes * rows)
 
-    def run(self, plans: Sequence[RunPlan], bar: StepBar) -> dict[str, dict[str, Any]]:
+    def run(self, plans: Sequence[RunPlan], bar: Progress) -> dict[str, dict[str, Any]]:
         """Train runs that are at the same round side by side, evaluate them and write their results.
 
         Args:

@@ -6,13 +6,12 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from configs.console import get_logger
+from configs.console import Progress, get_logger
 from configs.errors import SpatialprobeError
 from probe.config import RunConfig
 from probe.studies.mdl import measure
 from probe.train.device import resolve_device
 from probe.train.plan import Planned, RunPlan, finished, plan_runs, split_passes
-from probe.train.progress import StepBar
 from probe.train.run_folder import folder_of, load_checkpoint
 from probe.train.session import Session
 
@@ -26,7 +25,7 @@ def train(config: RunConfig) -> list[dict[str, Any]]:
         config: options of `train`.
 
     Returns:
-        One result per run, in the order of sources, arrays, depths and seeds, twins behind their originals.
+        One result per run, in the order of sources, arrays, depths and seeds, twins after their originals.
 
     Raises:
         SpatialprobeError: whatever is wrong with store, dataset or configuration, before the first step.
@@ -74,16 +73,16 @@ def train_planned(
     done: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     total = sum(session.schedule.total_steps * len(plans) for session, plans in passes)
-    with StepBar(total, f"{config.task} x{len(pending)}", quiet=quiet) as bar:
+    with Progress(total, f"{config.task} x{len(pending)}", "steps", log=log, quiet=quiet) as bar:
         while passes:
             session, plans = passes.pop(0)
-            start = bar.done
+            start = bar.pace.done
             try:
                 done |= session.run(plans, bar)
             except SpatialprobeError as error:
                 if not isolate:
                     raise
-                bar.retract(bar.done - start)
+                bar.advance(start - bar.pace.done)
                 layers = sorted({plan.array for plan in plans})
                 if len(layers) > 1:
                     log.warning("%s\n  the layers of this pass are tried one by one", error)

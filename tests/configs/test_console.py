@@ -135,6 +135,24 @@ def test_a_terminal_has_the_bar_alone(
     assert "rooms" in capsys.readouterr().err
 
 
+def test_a_quiet_one_only_counts(
+    clock: list[float],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for terminal in (False, True):
+        monkeypatch.setattr("sys.stderr.isatty", lambda shown=terminal: shown, raising=False)
+        log = logging.getLogger("test")
+        with caplog.at_level(logging.INFO), Progress(3, "rooms", log=log, every=0, quiet=True) as bar:
+            for _ in range(2):
+                clock[0] += 50
+                bar.advance()
+            bar.note("12 MB/s")
+        assert bar.pace.done == 2 and bar.pace.left() == 50
+    assert notes(caplog) == [] and capsys.readouterr().err == ""
+
+
 def test_threads_count_together() -> None:
     with Progress(4000, "many") as bar:
 

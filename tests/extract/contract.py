@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cache.format.spec import torch_dtype
 from configs.identity import plain
 from extract.adapter import Adapter, Batch, Build, ClipInput, Tap, Variant
 from extract.model import ModelConfig
-from extract.weights.libraries import torch_dtype
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
-from extract.adapter import Adapter, Batch, ClipInput, Tap
+from extract.adapter import Adapter, Batch, ClipInput, Tap, Variant
+from extract.families import build_adapter
+from extract.model import load_model
 
 
 def clip(adapter: Adapter, clip_id: str = "clip", seed: int = 0, size: tuple[int, int] = (72, 96)) -> ClipInput:
@@ -39,3 +43,15 @@ def taps(adapter: Adapter, blocks: Sequence[int], noise: str = "index:749") -> l
     text = "t:0.25" if adapter.spec.family == "opensora" and noise == "index:749" else noise
     level = schedule.level(text) if offer.noisy and schedule is not None else None
     return [Tap(name=name, block=block, noise=level) for block in blocks]
+
+
+def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    """A smooth picture."""
+    small = np.random.default_rng(seed).integers(0, 255, (9, 12, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def make(name: str, cache: str, **choices: Any) -> Adapter:
+    """The adapter of a tiny twin, or of a control."""
+    extra: dict[str, Any] = {} if load_model(name).kind == "control" else {"weights": "random", "size": "tiny"}
+    return build_adapter(load_model(name), Variant(cache=cache, **extra, **choices))

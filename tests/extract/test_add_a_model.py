@@ -21,9 +21,9 @@ FILES = {
 }
 TESTS_OF_ALL_MODELS = (
     "tests/extract/test_adapter_contract.py",
-    "tests/extract/test_extract_cli.py",
-    "tests/extract/test_preprocess_video.py",
-    "tests/extract/vlm/test_vlm_models.py",
+    "tests/extract/test_commands.py",
+    "tests/extract/video/test_resize.py",
+    "tests/extract/vlm/test_models.py",
     "tests/spatialprobe/test_completion.py",
 )
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from configs import names, plugins
 from configs.errors import ConfigError, ModelError
-from extract.__main__ import VERBS
 from extract.adapter import Variant
 from extract.families import build_adapter, usable_models
 from extract.model import load_model
+from tests.extract.verbs import call
 
 GREY = '''"""Grey values."""
 
@@ -28,14 +29,12 @@ def build(model, variant):
 
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty plug-in; nothing of it is left when the test is over."""
     folder = tmp_path / "mine"
     (folder / "configs" / "model").mkdir(parents=True)
     monkeypatch.setenv("SPATIALPROBE_HOME", str(tmp_path / "artifacts"))
     monkeypatch.setenv(plugins.VARIABLE, str(folder))
-    for function in (plugins._find, plugins._warn, names._skip):
-        function.cache_clear()
     for package in ("extract", "extract.video", "extract.controls"):
         module = importlib.import_module(package)
         monkeypatch.setattr(module, "__path__", list(module.__path__))
@@ -97,8 +96,7 @@ def test_a_broken_family_is_named_and_breaks_nothing_else(
     with pytest.raises(ModelError, match="the family broken can't be used") as error:
         build_adapter(load_model("broken"), Variant())
     assert str(plugin / place) in str(error.value) and found in str(error.value)
-    (models,) = (verb for verb in VERBS if verb.name == "models")
-    assert models.run(models.config()) == 0
+    assert call("models") == 0
     out = capsys.readouterr().out
     assert "wan-t2v-1.3b" in out and "broken can't be used" in out and "typo can't be used" in out
 

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from extract.adapter import Adapter, Variant
 from extract.controls.maps import MapSource
-from extract.families import build_adapter
 from extract.model import load_model
-from extract.noise import NOISE_RULE, SeededNoise, gaussian
 from extract.readout import block_readers, reading
-from extract.video.cogvideox.aether import denoised
 from extract.video.cogvideox.components import rotary_tables
 from tests.extract.contract import sample_clip
-from tests.extract.pictures import batch_of, clip, run, taps
+from tests.extract.pictures import batch_of, clip, make, taps
 
 BLOCK = 3
 VIDEO = ["wan-t2v-1.3b", "wan-i2v-14b", "cogvideox-t2v-2b", "cogvideox-i2v-5b", "aether", "opensora"]
-
-
-def make(name: str, cache: str, **choices: Any) -> Adapter:
-    extra = {} if load_model(name).kind == "control" else {"weights": "random", "size": "tiny"}
-    return build_adapter(load_model(name), Variant(cache=cache, **extra, **choices))
 
 
 def wan(network: Any, inputs: Mapping[str, Tensor], noisy: Tensor, timestep: float) -> Any:
@@ -71,8 +59,9 @@ def test_the_library_makes_a_video_models_features_from_what_it_is_given(name: s
     adapter.load([tap])
     batch = batch_of(adapter, [clip(adapter)])
     inputs = adapter.network_inputs(batch)
-    (network,) = (module for module in adapter.modules() if "Transformer" in type(module).__name__)
+    network: Any = next(module for module in adapter.modules() if "Transformer" in type(module).__name__)
     assert type(network).__module__.startswith("diffusers.")
+    assert tap.noise
     noisy = tap.noise.signal * inputs["window0.latents"] + tap.noise.noise * inputs["window0.noise"]
     blocks = network.blocks if hasattr(network, "blocks") else network.transformer_blocks
     if name == "opensora":
@@ -93,12 +82,12 @@ def test_the_library_makes_a_vision_language_models_features_from_what_it_is_giv
     adapter.load([tap])
     batch = batch_of(adapter, [clip(adapter)])
     inputs = adapter.network_inputs(batch)
-    (network,) = adapter.modules()
+    network: Any = adapter.modules()[0]
     arguments: dict[str, Any] = {"pixel_values": inputs["pixels"]}
     if "qwen" in name:  # its vision tower takes patches: channel, two equal frames, y, x; four to a token
         patch = 16 if "qwen3" in name else 14
         cells = inputs["pixels"].unfold(2, 2 * patch, 2 * patch).unfold(3, 2 * patch, 2 * patch)
-        cells = cells.unflatten(4, (2, patch)).unflatten(6, (2, patch))  # N, C, rows, columns, 2, p, 2, p
+        cells = cells.reshape(*cells.shape[:4], 2, patch, 2, patch)  # N, C, rows, columns, 2, p, 2, p
         cells = cells.permute(0, 2, 3, 4, 6, 1, 5, 7)[..., None, :, :].expand(*[-1] * 6, 2, -1, -1)
         arguments["pixel_values"] = cells.reshape(-1, 3 * 2 * patch * patch)
         size = [1, *(side // patch for side in inputs["pixels"].shape[2:])]
@@ -119,76 +108,3 @@ def test_controls_have_no_network(tiny_cache: str) -> None:
     adapter.load(taps(adapter, ()))
     assert adapter.network_inputs(batch_of(adapter, [sample_clip(adapter, "clip", 0)])) == {}
     assert list(adapter.modules()) == [] and adapter.flops() is None
-
-
-# ---- noise
-
-
-@dataclass(frozen=True)
-class Still:
-    """Noise that is the same for all clips."""
-
-    seed: int = 0
-    rule: str = "the same for all clips"
-
-    def tensor(self, clip_id: str, role: str, shape: Sequence[int]) -> Tensor:
-        return gaussian(shape, self.seed, "any clip", role)
-
-    def array(self, clip_id: str, role: str, shape: Sequence[int]) -> NDArray[np.float32]:
-        return SeededNoise(self.seed).array("any clip", role, shape)
-
-
-@pytest.mark.parametrize(
-    ("name", "protocol"),
-    [("wan-t2v-1.3b", "standard"), ("cogvideox-i2v-5b", "paper"), ("aether", "standard"), ("opensora", "paper")],
-)
-def test_all_noise_comes_from_the_hook(name: str, protocol: str, tiny_cache: str) -> None:
-    """With noise that ignores the clip, equal pixels give equal features; kept latents don't mix the two."""
-    usual, still = (
-        make(name, tiny_cache, protocol=protocol, noise=noise, cache_latents=True) for noise in (None, Still())
-    )
-    assert usual.identity()["noise"] == {"seed": 0, "rule": NOISE_RULE}
-    assert still.identity() == {**usual.identity(), "noise": {"seed": 0, "rule": Still.rule}}
-    (tap,) = taps(usual, (2,))
-    for adapter, same in ((usual, False), (still, True), (usual, False)):
-        adapter.load([tap])
-        one, other = (run(adapter, [clip(adapter, name)])[tap.key] for name in ("one", "other"))
-        assert torch.equal(one, other) == same
-
-
-def test_the_oracles_noise_comes_from_the_hook(tiny_cache: str) -> None:
-    usual, still = (
-        make("oracle", tiny_cache, noise=noise, extra={"oracle_noise": 0.5, "groups": ["depth", "code"]})
-        for noise in (None, Still())
-    )
-    assert "noise_rule" not in usual.identity()
-    assert still.identity() == {**usual.identity(), "noise_rule": Still.rule}
-    for adapter, same in ((usual, False), (still, True)):
-        one, other = (adapter.preprocess(sample_clip(adapter, name, 0))["features"] for name in ("one", "other"))
-        assert torch.equal(one, other) == same
-
-
-@pytest.mark.parametrize("steps", [1, 2, 4])
-@pytest.mark.parametrize("shape", [(56, 3, 4, 6), (56, 11, 60, 90)])
-def test_a_denoising_step_is_the_librarys(steps: int, shape: tuple[int, ...]) -> None:
-    """The library draws once in the first and the last step, twice in between, and drops the first of two."""
-    from diffusers import CogVideoXDPMScheduler
-
-    assert np.prod(shape) % 16 == 0  # only then several draws give the same numbers as one
-    scheduler = CogVideoXDPMScheduler(
-        prediction_type="v_prediction", clip_sample=False, rescale_betas_zero_snr=True, timestep_spacing="trailing"
-    )
-    scheduler.set_timesteps(steps)
-    times, last = scheduler.timesteps.tolist(), steps - 1
-    generator = torch.Generator().manual_seed(7)
-    noise = torch.randn(max(1, 2 * last), *shape, generator=torch.Generator().manual_seed(7))
-    sample = expected = torch.randn(1, *shape)
-    before = before_expected = None
-    for index, time in enumerate(times):
-        velocity, back = torch.randn(1, *shape), times[index - 1] if index else None
-        drawn = 0 if index == 0 else 2 * index if index < last else 2 * last - 1
-        sample, before = denoised(scheduler, velocity, before, time, back, sample, noise[[drawn]])
-        expected, before_expected = scheduler.step(
-            velocity, before_expected, time, back, expected, generator=generator, return_dict=False
-        )
-        assert torch.equal(sample, expected) and torch.equal(before, before_expected)

@@ -39,7 +39,7 @@ from probe.config import read_run
 from probe.inputs.inputs import RememberingDataset
 from probe.metrics.comparison import paired_difference
 from probe.train.train import train
-from tests.probe.train.feature_stores import make_store, oracle_maps
+from tests.dataset_stores import make_store, oracle_maps
 
 KEPT = 0.8
 INPUT_NORM = {"lnconcat": "token", "zscore": "channel"}

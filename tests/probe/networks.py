@@ -14,6 +14,15 @@ from probe.tasks.instance.head import InstanceProbe
 from probe.tasks.tagging.head import TaggingProbe
 
 TASKS = ("tagging", "instance", "geometry")
+TINY = {
+    "trunk.width": "16",
+    "trunk.heads": "2",
+    "recipe.batch": "2",
+    "recipe.views": "2",
+    "pictures": "0",
+    "resamples": "50",
+    "device": "cpu",
+}
 
 
 def options_of(task: str, profile: str = "debug", overrides: Mapping[str, str] | None = None) -> Any:

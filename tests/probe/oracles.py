@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def resampled(
-    statistic: Callable[[NDArray[np.int64]], float], rooms: Sequence[Any], number: int, seed: int = 0
+    statistic: Callable[[NDArray[np.int64]], float], rooms: Sequence[Any] | NDArray[Any], number: int, seed: int = 0
 ) -> NDArray[np.float64]:
     """Return the values of a function of clip indices on `number` draws of whole rooms, their clips repeated."""
     names, index = np.unique(np.asarray(rooms), return_inverse=True)

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-METRICS = ("probe/metrics/*.py", "probe/tasks/*/metrics.py", "probe/tasks/*/metrics/*.py")
-METRICS += ("probe/tasks/instance/clustering.py", "probe/tasks/instance/ceiling.py")
+METRICS = (
+    "probe/metrics/*.py",
+    "probe/tasks/*/metrics.py",
+    "probe/tasks/*/metrics/*.py",
+    "probe/tasks/instance/clustering.py",
+    "probe/tasks/instance/ceiling.py",
+)
 LOSSES = ("probe/tasks/*/loss.py", "probe/net/loss_terms.py")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cache.format.spec import torch_dtype
 from extract.adapter import Adapter, Variant
 from extract.model import ModelConfig
 from extract.noise import NoiseLevel
@@ -22,7 +23,6 @@ from extract.readout import block_readers, reading
 from extract.video.base import Draws, VideoAdapter
 from extract.video.cogvideox import aether, tiny
 from extract.video.cogvideox.components import cogvideox_spec, first_frame_latents, load_text, load_vae, rotary_tables
-from extract.weights.libraries import torch_dtype
 from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 VERSION = 1
-"""Raised by hand whenever a value would change."""
+"""Increment whenever a value would change."""
 
 FRAMES = 49
 
@@ -81,7 +81,7 @@ class CogVideoX:
         return self._source.part_digest("vae", self._model.architecture["vae"])
 
     def prepare(self, first_frame: NDArray[np.uint8]) -> Mapping[str, Tensor]:
-        """The condition of image-to-video is the window's first frame, which is there already."""
+        """The condition of image-to-video is the window's first frame, which is already given."""
         return {}
 
     def load(self, depth: int) -> None:

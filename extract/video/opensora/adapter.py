@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cache.format.spec import torch_dtype
 from extract.adapter import Adapter, Variant
 from extract.frames import consecutive
 from extract.model import ModelConfig
@@ -23,7 +24,6 @@ from extract.video.base import Draws, VideoAdapter, video_spec, without_decoder
 from extract.video.opensora import tiny
 from extract.video.opensora.conversion import load_transformer
 from extract.video.prompt import empty_prompt, empty_prompt_pooled
-from extract.weights.libraries import torch_dtype
 from extract.weights.parts import WeightSource, find_parts, load_part
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 VERSION = 1
-"""Raised by hand whenever a value would change."""
+"""Increment whenever a value would change."""
 
 FRAMES = 129
 

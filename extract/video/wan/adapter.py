@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cache.format.spec import torch_dtype
 from extract.adapter import Adapter, Variant
 from extract.frames import consecutive
 from extract.model import ModelConfig
@@ -23,7 +24,6 @@ from extract.video.base import Draws, VideoAdapter, unit_range, video_spec, with
 from extract.video.prompt import empty_prompt
 from extract.video.wan import tiny
 from extract.video.wan.first_frame import first_frame_inputs, load_image_encoder
-from extract.weights.libraries import torch_dtype
 from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 VERSION = 1
-"""Raised by hand whenever a value would change."""
+"""Increment whenever a value would change."""
 
 FRAMES = 81
 

@@ -5,7 +5,7 @@ are merged 2x2, so a map is 16x16 (published protocol). Block k is the output of
 calls `hidden_states[k]`, except for the last one, whose entry there is normalised and whose map here is not.
 
 Snapshots of the native layout (`-hf`) and of the first release are both read, without the latter's own code. The
-system message is the one of the first release, as in the published protocol, whichever layout the weights have.
+system message is the one of the first release, as in the published protocol, for both layouts of the weights.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def build(model: ModelConfig, variant: Variant) -> VisionLanguageAdapter:
     """Make the adapter of one model; `settings.generation` of its YAML names the generation.
 
     Raises:
-        ConfigError: it names none.
+        ConfigError: it doesn't name a generation.
     """
     generation = model.settings.get("generation")
     if generation not in GENERATIONS:

@@ -14,7 +14,7 @@ from probe.task import load_task, tasks
 
 NOT_COMPARED = (*NOT_IDENTITY, "task", "readout")
 """Options that choose runs, or where and how they run, or that have a place of their own in the key."""
-_SHARED = ("profile", "variant", "split_scheme", "fraction", "match", "data_seed", "sampler")
+_SHARED = ("profile", "variant", "split_scheme", "fraction", "data_seed", "sampler")
 """Options that must be equal on a board; the others belong to a task."""
 
 
@@ -133,11 +133,3 @@ def usual_depth(task: str, profile: str) -> str:
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     """Return in what two settings' keys differ, as `key: one -> other`."""
     return [str(item) for item in differences(first, second)]
-
-
-def match_text(options: Mapping[str, Any]) -> str:
-    """Return how features were brought to a common size, empty if they were not."""
-    match = options.get("match") or {}
-    grid, width = match.get("grid") or [], match.get("width") or 0
-    parts = [f"grid {'x'.join(map(str, grid))}"] if grid else []
-    return ", ".join([*parts, *([f"width {width} by {match.get('projection')}"] if width else [])])

@@ -8,7 +8,7 @@ from typing import Any
 
 from probe.report.runs.collect import Run
 from probe.report.runs.commands import features_command, train_command
-from probe.report.runs.settings import Setting, differing, main_settings, match_text
+from probe.report.runs.settings import Setting, differing, main_settings
 from probe.report.runs.sources import Source, model_facts
 from probe.report.runs.stores import StoreFacts, last_extraction
 from probe.report.scores.entries import Entry, on_paper_layer
@@ -22,7 +22,7 @@ def setting_rows(settings: Sequence[Setting], entries: Mapping[str, Sequence[Ent
     mains = main_settings(settings)
     rows: Rows = []
     for setting in settings:
-        first, options = setting.real[0].result, setting.key["options"]
+        first = setting.real[0].result
         main = mains[setting.board, setting.task]
         best = next(m for (_, task), m in mains.items() if task == setting.task)
         clips = next((entry.clips for entry in entries[setting.id] if entry.clips), None)
@@ -35,7 +35,6 @@ def setting_rows(settings: Sequence[Setting], entries: Mapping[str, Sequence[Ent
                 "dataset": setting.key["dataset"],
                 **{key: first[key] for key in ("profile", "plan", "variant", "split_scheme", "fraction")},
                 "depth": setting.key["depth"],
-                "match": match_text(options),
                 **{f"{split}_clips": counts.get(split) for split in ("train", "select", "report")},
                 "report_rooms": len(set(clips.rooms)) if clips else None,
                 "runs": len(setting.runs),

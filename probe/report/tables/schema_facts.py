@@ -19,7 +19,6 @@ FACTS: dict[str, TableSpec] = {
             "split_scheme": "standard: select and report apart; paper: one validation set",
             "depth": "linear or depth of the trunk",
             "fraction": "share of the training clips learned from",
-            "match": "features brought to a common size: text such as `grid 8x13, width 512`, or empty",
             "train_clips": "clips learned from",
             "select_clips": "clips on which layers are chosen",
             "report_clips": "clips on which numbers are reported",

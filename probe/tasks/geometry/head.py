@@ -66,7 +66,7 @@ class CameraHead(nn.Module):
 
     Args:
         width: channels of a trunk stage.
-        trunk_depth: pairs of the trunk; without any, camera tokens are constants and say nothing about the clip.
+        trunk_depth: pairs of the trunk; without any, camera tokens are the same for every clip.
         config: sizes and options.
         grid: rows and columns of the patches.
 

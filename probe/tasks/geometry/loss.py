@@ -308,7 +308,7 @@ def geometry_loss(
 
 
 def _require(outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> None:
-    fix = "resize the targets to probe.heads.dpt.output_size(image_size, dpt.output_scale)"
+    fix = "resize the targets to probe.net.dpt.output_size(image_size, dpt.output_scale)"
     require_tensor(outputs["depth"], (None, None, None, None), "float", "predicted depth")
     shape = outputs["depth"].shape
     require_tensor(outputs["points"], (*shape, 3), "float", "predicted points")

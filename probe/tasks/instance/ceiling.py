@@ -1,4 +1,4 @@
-"""The best score that cluster maps of a coarse grid can reach: how much the grid alone costs."""
+"""The best score that cluster maps of a coarse grid can reach: the cost of the grid alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def majority_labels(
         truth: (S, H, W) object ids, any integers.
         grid: (h, w) cells.
         valid: (S, H, W) bool, pixels that count; all by default.
-        ignored: ids that are no objects; cells that hold nothing else are noise.
+        ignored: ids that aren't objects; cells that hold nothing else are noise.
         min_cells: objects with fewer cells over all views become noise, as clustering can't find them.
 
     Returns:

@@ -47,7 +47,7 @@ class InstanceProbe(nn.Module):
     def forward(
         self, features: Tensor, image_size: tuple[int, int] | None = None, view_times: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Map features (B, S, h, w, C) to `embeddings` (B, S, E, h, w), unit vectors; `image_size` plays no part."""
+        """Map features (B, S, h, w, C) to `embeddings` (B, S, E, h, w), unit vectors; `image_size` is ignored."""
         if self.trunk is None:
             return {"embeddings": self.linear(features).movedim(-1, 2)}
         stage = self.trunk(features, (-1,), view_times)[0]

@@ -143,7 +143,7 @@ def match_objects(
     """Give each object the cluster of highest IoU and measure the pair in every view.
 
     Greedy: several objects may take the same cluster. Ties go to the lowest cluster id. `standard` matches on the
-    IoU of the (S, H, W) volumes. `paper` lays all views on top of each other first and compares the unions, which
+    IoU of the (S, H, W) volumes. `paper` overlays all views first and compares the unions, which
     can pair an object with a cluster that never touches it.
 
     Args:
@@ -153,7 +153,7 @@ def match_objects(
         background: `excluded` takes pixels of ignored ids out of every set, so that a cluster may leak onto
             unlabelled area at no cost (the published choice, kept because unlabelled is not the same as empty);
             `counted` leaves them in the unions.
-        ignored: object ids that are no objects.
+        ignored: object ids that aren't objects.
         variant: see above.
 
     Raises:

@@ -18,7 +18,7 @@ class TaggerConfig:
     """Query decoder."""
 
     width: int = option(help="channels of queries and decoder", minimum=1)
-    layers: int = option(2, "decoder layers; 0 leaves the evidence alone to tell clips apart", minimum=0)
+    layers: int = option(2, "decoder layers; 0 leaves only the evidence to distinguish clips", minimum=0)
     heads: int = option(8, "attention heads", minimum=1)
     mlp_ratio: int = option(4, "hidden width of the decoder's MLPs over its width", minimum=1)
     dropout: float = option(0.1, "dropout inside the decoder", minimum=0, maximum=1)

@@ -82,7 +82,7 @@ class TaggingHead(nn.Module):
         width: channels of a trunk stage.
         num_classes: number of classes.
         config: sizes and where the queries come from.
-        class_embeddings: (num_classes, E) for `queries=embeddings`: a fixed buffer behind a trained Linear. They're
+        class_embeddings: (num_classes, E) for `queries=embeddings`: a fixed buffer before a trained Linear. They're
             saved with the weights, so that a trained probe needs no second file.
     """
 
@@ -109,7 +109,7 @@ class TaggingHead(nn.Module):
             )
         if config.queries != "embeddings" and (config.class_embeddings or class_embeddings is not None):
             raise ConfigError(
-                "class embeddings are given, but the queries don't come from them",
+                "class embeddings are given, but the queries don't use them",
                 expected="head.queries=embeddings, or no class embeddings",
                 found=f"head.queries={config.queries}",
                 fix="add head.queries=embeddings, or leave out head.class_embeddings",
@@ -118,7 +118,7 @@ class TaggingHead(nn.Module):
         if config.queries == "embeddings":
             if class_embeddings is None:
                 raise ConfigError(
-                    "the class queries are to come from embeddings, but there are none",
+                    "the class queries come from embeddings, but none are given",
                     expected=f"a file with {num_classes} rows, in the order of the classes",
                     fix="add head.class_embeddings=FILE.npy, or head.queries=learned",
                 )
@@ -192,7 +192,7 @@ class TaggingProbe(nn.Module):
     def forward(
         self, features: Tensor, image_size: tuple[int, int] | None = None, view_times: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Map features (B, S, h, w, C) to `logits` (B, num_classes); `image_size` plays no part."""
+        """Map features (B, S, h, w, C) to `logits` (B, num_classes); `image_size` is ignored."""
         if self.trunk is None:
             return {"logits": self.linear(features)}
         stage = self.trunk(features, (-1,), view_times)[0]

@@ -206,7 +206,7 @@ def frequency_buckets(train_positive_rate: FloatArray | None) -> NDArray[np.int6
     if not np.isfinite(rate).all():
         raise NonFiniteError("A positive rate is not finite", found=rate, where="train_positive_rate", fix=fix)
     if ((rate < 0) | (rate > 1)).any():
-        raise DatasetError("A positive rate is no share of clips", expected="[0, 1]", found=rate, fix=fix)
+        raise DatasetError("A positive rate is not a share of clips", expected="[0, 1]", found=rate, fix=fix)
     third = max(1, len(rate) // 3)
     buckets = np.empty(len(rate), np.int64)
     buckets[np.argsort(-rate, kind="stable")] = np.minimum(np.arange(len(rate)) // third, 2)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from extract.adapter import Batch, ClipInput, Tap, Variant
+from extract.adapter import ClipInput, Tap, Variant
 from extract.families import build_adapter
 from extract.frames import image_plan
 from extract.model import ModelConfig, load_model
+from tests.extract.pictures import batch_of
 
 
 class Kit:
@@ -67,11 +68,11 @@ class Kit:
         return ClipInput(clip_id=f"clip{seed}", frames=np.stack(frames), length=length)
 
     def run(self, adapter: Any, *clips: ClipInput) -> dict[str, Any]:
-        import torch
+        return dict(adapter.forward(batch_of(adapter, clips)))
 
-        inputs = [adapter.preprocess(clip) for clip in clips]
-        stacked = {key: torch.stack([item[key] for item in inputs]) for key in inputs[0]}
-        return dict(adapter.forward(Batch(clip_ids=[clip.clip_id for clip in clips], inputs=stacked)))
+    def inputs(self, adapter: Any) -> dict[str, Any]:
+        """What the library's network is given for `clip()`."""
+        return dict(adapter.network_inputs(batch_of(adapter, [self.clip()])))
 
     @functools.cache  # noqa: B019
     def features(self, name: str) -> dict[str, Any]:

@@ -116,8 +116,7 @@ def test_one_model_is_brought_to_another_width(lab: Lab, whole: Whole, name: str
     torch.testing.assert_close(batch["features"].fuse(), view.read(items))
 
     assert (
-        main("fusion", "", VERBS, ["fuse", f"model={name}", "dataset=toy", "materialise=true", f"root={lab.root}"])
-        == 0
+        main("fusion", "", VERBS, ["fuse", f"model={name}", "dataset=toy", "materialise=true", f"root={lab.root}"]) == 0
     )
     written = open_source(lab.root, "toy", name)
     assert isinstance(written, FeatureStore) and written.fingerprint == view.fingerprint

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from configs.errors import ConfigError
 from probe.net.config import DptConfig
 from probe.net.dpt import DptHead, UvEmbedding, output_size, stage_indices
+from tests.probe.gradients import gradient
 
 TINY = DptConfig(
     features=8, hidden=4, stage_channels=[8, 12, 16, 16], upsample=[4, 2, 1], stages=[0, 1, 2, 3], confidence=True
@@ -57,11 +59,12 @@ def test_position_code_is_kept_as_buffers_outside_checkpoints() -> None:
 def naive_dpt(head: DptHead, stages: list[Tensor], image_size: tuple[int, int]) -> Tensor:
     """Follow the published order: ReLU in place, 1x1 convolution after each enlargement, full position maps."""
     (h, w), aspect = head.grid, image_size[1] / image_size[0]
+    fusions: Any = head.fusions
 
     def bigger(x: Tensor, size: tuple[int, int]) -> Tensor:
         return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
-    def unit(block: torch.nn.Module, x: Tensor) -> Tensor:
+    def unit(block: Any, x: Tensor) -> Tensor:
         x = x.clone()
         out = F.relu_(x)
         out = F.conv2d(out, block.conv1.weight, block.conv1.bias, padding=1)
@@ -75,15 +78,16 @@ def naive_dpt(head: DptHead, stages: list[Tensor], image_size: tuple[int, int]) 
         x = x + 0.1 * slow_uv(h, w, x.shape[1], aspect)
         maps.append(head.laterals[j](head.resizes[j](x)))
     sizes = [(2 * maps[0].shape[2], 2 * maps[0].shape[3]), *(tuple(m.shape[2:]) for m in maps[:3])]
-    x = head.fusions[3].out_conv(bigger(unit(head.fusions[3].refine, maps[3]), sizes[3]))
+    x = fusions[3].out_conv(bigger(unit(fusions[3].refine, maps[3]), sizes[3]))
     for level in (2, 1, 0):
-        fusion = head.fusions[level]
+        fusion = fusions[level]
         x = x + unit(fusion.lateral, maps[level])
         x = fusion.out_conv(bigger(unit(fusion.refine, x), sizes[level]))
     x = bigger(head.output_conv1(x), image_size)
     x = x + 0.1 * slow_uv(*image_size, x.shape[1], aspect)
     x = head.output_conv3(F.relu(head.output_conv2(x))).permute(0, 2, 3, 1)
-    return x.reshape(*stages[0].shape[:2], *x.shape[1:])
+    found: Tensor = x.reshape(*stages[0].shape[:2], *x.shape[1:])
+    return found
 
 
 @pytest.mark.parametrize(("grid", "image"), [((4, 6), (20, 33)), ((3, 5), (42, 70)), ((1, 1), (9, 7))])
@@ -112,10 +116,11 @@ def test_images_of_another_size() -> None:
 def test_cells_predict_their_own_pixels_and_start_alone() -> None:
     config = dataclasses.replace(TINY, cells=True, upsample=[1, 1, 1], confidence=False)
     head = DptHead(16, (4, 6), 3, config, (8, 12))
+    assert head.cells is not None
     stages = [torch.randn(2, 1, 24, 16) for _ in range(4)]
     expected = torch.empty(2, 1, 8, 12, 3)
-    weights = head.cells.project.weight.unflatten(0, (3, 2, 2))
-    biases = head.cells.project.bias.unflatten(0, (3, 2, 2))
+    weights = head.cells.project.weight.view(3, 2, 2, -1)
+    biases = head.cells.project.bias.view(3, 2, 2)
     for row in range(8):
         for column in range(12):
             token = stages[-1][:, :, (row // 2) * 6 + column // 2]
@@ -123,8 +128,8 @@ def test_cells_predict_their_own_pixels_and_start_alone() -> None:
             expected[:, :, row, column] = token @ weights[part].T + biases[part]
     torch.testing.assert_close(head(stages, (8, 12)), expected)
     assert tuple(head(stages, (9, 13)).shape) == (2, 1, 9, 13, 3)
-    head(stages, (8, 12)).square().sum().backward()
-    assert head.output_conv3.weight.grad.abs().max() > 0
+    torch.autograd.backward(head(stages, (8, 12)).square().sum())
+    assert gradient(head.output_conv3.weight).abs().max() > 0
 
 
 @pytest.mark.parametrize(
@@ -151,6 +156,6 @@ def test_automatic_rule_when_the_wanted_stages_are_beyond_the_trunk() -> None:
         {"shared": True},
     ],
 )
-def test_sizes_that_do_not_fit(change: dict[str, object]) -> None:
+def test_sizes_that_do_not_fit(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"dpt\."):
         DptHead(16, (4, 6), 2, dataclasses.replace(TINY, **change), (20, 33))

@@ -36,7 +36,7 @@ def test_it_learns_which_branch_to_trust_cell_by_cell() -> None:
         target = torch.where(x[:, 0] > 0, x[:, 1], x[:, 3])
         loss = (gate(x)[:, 0] - target).square().mean()
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
     assert loss < 0.1  # the best linear map of all five channels reaches 0.5
 

@@ -1,6 +1,9 @@
+"""The trunk and the statistics that standardise its input."""
+
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -8,12 +11,14 @@ from torch import Tensor
 
 from configs.errors import ConfigError
 from probe.net.config import TrunkConfig
-from probe.net.trunk import SAVED_PER_TOKEN, Trunk
+from probe.net.trunk import NORM_FLOOR as FLOOR
+from probe.net.trunk import SAVED_PER_TOKEN, ChannelNorm, Trunk
+from tests.probe.gradients import gradient
 
 SMALL = TrunkConfig(width=32, depth=2, heads=4, dropout=0.0, layer_scale=0.5)
 
 
-def make(grid: tuple[int, int] = (3, 4), channels: int = 10, **changes: object) -> Trunk:
+def make(grid: tuple[int, int] = (3, 4), channels: int = 10, **changes: Any) -> Trunk:
     return Trunk(channels, grid, dataclasses.replace(SMALL, **changes))
 
 
@@ -46,6 +51,7 @@ def test_view_time_starts_silent_and_then_tells_views_apart() -> None:
     features = torch.randn(1, 4, 3, 4, 10)
     order, times = torch.tensor([0, 2, 1, 3]), torch.tensor([[0.0, 5.0, 9.0, 30.0]])
     torch.testing.assert_close(trunk(features, view_times=times)[0], trunk(features)[0])
+    assert trunk.view_time is not None
     torch.nn.init.normal_(trunk.view_time.proj.weight)
     straight = trunk(features, view_times=times)[0]
     assert not torch.allclose(trunk(features[:, order], view_times=times)[0], straight[:, order], atol=1e-3)
@@ -92,8 +98,8 @@ def test_autocast_keeps_the_residual_stream_in_float32() -> None:
 
 def gradients(trunk: Trunk, features: Tensor) -> list[Tensor]:
     trunk.zero_grad()
-    trunk(features)[0].square().mean().backward()
-    return [parameter.grad.clone() for parameter in trunk.parameters()]
+    torch.autograd.backward(trunk(features)[0].square().mean())
+    return [gradient(parameter).clone() for parameter in trunk.parameters()]
 
 
 def test_recomputation_changes_nothing() -> None:
@@ -155,7 +161,7 @@ def test_a_gate_takes_the_place_of_the_projection(input_norm: str) -> None:
     trunk.gate((6, 4))
     assert trunk.input_proj is not plain
     features = torch.randn(2, 3, 3, 4, 10)
-    trunk(features)[0].square().mean().backward()
+    torch.autograd.backward(trunk(features)[0].square().mean())
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in trunk.input_proj.parameters())
     trunk.eval()
     flat = features.flatten(0, 1).flatten(1, 2)
@@ -168,3 +174,56 @@ def test_norm_and_projection_in_one_step_are_the_same() -> None:
     torch.nn.init.normal_(trunk.input_norm.bias)  # type: ignore[arg-type]
     tokens = torch.randn(2, 12, 10)
     torch.testing.assert_close(trunk._project(tokens), trunk.input_proj(trunk.input_norm(tokens)), atol=1e-5, rtol=1e-5)
+
+
+def test_statistics_of_all_batches_with_equal_weight_per_token() -> None:
+    norm = ChannelNorm(5)
+    batches = [torch.randn(n, 3, 5) * torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]) + 7.0 for n in (2, 11, 5)]
+    for batch in batches:
+        norm(batch)
+    together = torch.cat(batches).flatten(0, 1)
+    torch.testing.assert_close(norm.mean, together.mean(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(norm.variance, together.var(0, correction=0), rtol=1e-4, atol=1e-4)
+
+
+def test_channels_come_out_alike_and_tokens_keep_their_size() -> None:
+    norm = ChannelNorm(3)
+    tokens = torch.randn(4000, 3) * torch.tensor([0.5, 1.0, 2.0]) + torch.tensor([1.0, -3.0, 0.0])
+    out = norm(tokens)
+    torch.testing.assert_close(out.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
+    assert ((out.std(0) > 0.9) & (out.std(0) < 1.01)).all()
+    norm.eval()
+    # affine: halfway between two tokens lies halfway between their images
+    torch.testing.assert_close(norm((tokens[:10] + tokens[10:20]) / 2), (norm(tokens[:10]) + norm(tokens[10:20])) / 2)
+
+
+def test_evaluation_changes_nothing() -> None:
+    norm = ChannelNorm(4)
+    norm(torch.randn(6, 4))
+    norm.eval()
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    norm(torch.randn(6, 4) + 100)
+    torch.testing.assert_close(dict(norm.state_dict()), before)
+
+
+def test_silent_channels_stay_small() -> None:
+    norm = ChannelNorm(4)
+    tokens = torch.randn(1000, 4)
+    tokens[:, 2] = 0.25  # constant
+    tokens[:, 3] *= 1e-3
+    out = norm(tokens)
+    assert out.isfinite().all()
+    assert out[:, 2].abs().max() < 1e-3
+    assert out[:, 3].abs().max() < 5 * 1e-3 / (FLOOR * 0.4)
+    only_constants = ChannelNorm(2)(torch.ones(8, 2))
+    assert only_constants.isfinite().all()
+
+
+def test_saved_with_the_weights() -> None:
+    norm = ChannelNorm(2)
+    norm(torch.randn(8, 2))
+    again = ChannelNorm(2)
+    again.load_state_dict(norm.state_dict())
+    again.eval(), norm.eval()
+    tokens = torch.randn(3, 2)
+    assert torch.equal(again(tokens), norm(tokens))

@@ -102,5 +102,5 @@ def test_other_options_and_other_code_are_noticed(study: Any, monkeypatch: pytes
     assert made_again(study, resamples=50)
     assert not made_again(study, resamples=50)
     assert made_again(study, resamples=50, force=True)
-    monkeypatch.setattr(freshness, "_code", lambda: "another")
+    monkeypatch.setattr(freshness, "code_digest", lambda: "another")
     assert made_again(study, resamples=50)

@@ -95,4 +95,4 @@ def test_wrong_options_of_the_probes_are_reported_before_one_trains(
 def test_a_table_needs_a_pair(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     lab.pair()
     assert run("controls", "model=vgm", "dataset=toy", f"root={lab.root}") == 2
-    assert "made for a pair" in capsys.readouterr().err
+    assert "needs a pair of models" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from data.prepare.prepare import prepare
 from probe.__main__ import VERBS
 from probe.inputs.inputs import RememberingDataset
 from tests.data.toy import Shape, ToySource
-from tests.probe.train.feature_stores import make_store, noise_maps, position_maps
+from tests.dataset_stores import make_store, noise_maps, position_maps
 
 GRID = (4, 4)
 PAIR = "wan-t2v-1.3b+qwen3-vl-2b"

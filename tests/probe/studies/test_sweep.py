@@ -30,7 +30,7 @@ from probe.studies.sweep_table import chosen, mean, print_outcome
 from probe.train.run_folder import load_checkpoint
 from probe.train.train import train
 from tests.data.toy import Shape, ToySource
-from tests.probe.train.feature_stores import make_store, noise_maps
+from tests.dataset_stores import make_store, noise_maps
 
 CLIPS = {f"room_{i:02d}": split for i, split in enumerate(["train"] * 4 + ["select"] * 2 + ["report"] * 2)}
 TINY = {"trunk.width": "16", "trunk.heads": "2", "head.width": "16", "recipe.length": "4"}

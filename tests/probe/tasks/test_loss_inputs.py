@@ -116,7 +116,7 @@ def functions() -> dict[str, Callable[..., Any]]:
 
 def tensors_of(arguments: dict[str, Any]) -> dict[str, Tensor]:
     """Return the tensors of a call by parameter, or by parameter.key."""
-    found = {}
+    found: dict[str, Tensor] = {}
     for name, value in arguments.items():
         inner = value if isinstance(value, dict) else {}
         found |= {f"{name}.{key}": tensor for key, tensor in inner.items()}

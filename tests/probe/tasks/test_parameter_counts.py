@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from configs.loader import known_names
-from probe.tasks.geometry.head import raw_numbers
+from probe.tasks.geometry.head import GeometryProbe, raw_numbers
 from tests.probe.networks import TASKS, network, options_of
 
 CHANNELS = (896, 1536, 1920, 2048, 2560, 3072, 3584, 4096, 5120, 9216)
@@ -64,6 +64,7 @@ def test_every_depth(task: str) -> None:
 def test_exact_formulas() -> None:
     probe = build("geometry", 5120)
     d, block = 1024, 12 * 1024**2 + 15 * 1024 + 4 * 64
+    assert isinstance(probe, GeometryProbe) and probe.trunk is not None
     assert count(probe.trunk.frame_blocks) == 4 * block
     assert count(probe.trunk) == 8 * block + 5120 * d + 2 * 5120 + d + 10 * d
     parts = {name: printed(count(part), "0.01") for name, part in probe.named_children()}

@@ -71,7 +71,7 @@ def test_geometry_learns_nothing_where_a_sensor_saw_nothing(form: str) -> None:
         "world2cam": torch.eye(4).expand(2, 3, 4, 4),
         "intrinsics": torch.eye(3).expand(2, 3, 3, 3),
     }
-    module.loss(outputs, targets)["loss"].backward()
+    torch.autograd.backward(module.loss(outputs, targets)["loss"])
     for name in ("depth", "points"):
         assert (outputs[name].grad[unknown] == 0).all() and (outputs[name].grad[~unknown] != 0).any()
 
@@ -101,7 +101,7 @@ def test_compiles_into_one_graph(task: str) -> None:
     compiled = torch.compile(probe, fullgraph=True, backend="eager")
     found = compiled(features, IMAGE)
     torch.testing.assert_close(found, expected)
-    loss_of(task, found, targets).backward()
+    torch.autograd.backward(loss_of(task, found, targets))
     gradients = [parameter.grad for parameter in probe.parameters() if parameter.grad is not None]
     assert all(gradient.isfinite().all() for gradient in gradients)
 
@@ -128,7 +128,7 @@ def test_compiles_with_autograd_traced(task: str) -> None:
     probe = make(task)
     found = torch.compile(probe, fullgraph=True, backend="aot_eager")(features, IMAGE)
     torch.testing.assert_close(found, probe(features, IMAGE))
-    loss_of(task, found, targets).backward()
+    torch.autograd.backward(loss_of(task, found, targets))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -141,7 +141,7 @@ def test_learns_one_batch_by_heart(task: str) -> None:
     for _ in range(20):
         loss = loss_of(task, probe(features, IMAGE), targets)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
@@ -152,7 +152,7 @@ def test_learns_one_batch_by_heart(task: str) -> None:
 def test_every_parameter_gets_a_gradient(task: str, readout: str) -> None:
     probe = make(task, readout=readout)
     features, targets = batch(task)
-    loss_of(task, probe(features, IMAGE), targets).backward()
+    torch.autograd.backward(loss_of(task, probe(features, IMAGE), targets))
     idle = [name for name, p in probe.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert idle == []
 
@@ -166,7 +166,7 @@ def test_bfloat16_features_and_autocast(task: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         mixed = probe(features.bfloat16(), IMAGE)
     assert all(value.dtype is torch.float32 for value in mixed.values())
-    loss_of(task, mixed, targets).backward()
+    torch.autograd.backward(loss_of(task, mixed, targets))
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -1,4 +1,4 @@
-"""Controls of a run: twins on shuffled targets, capacity curve, matched sizes, code length."""
+"""Controls of a run: twins on shuffled targets, capacity curve, equal sizes, code length."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import torch
 
+from configs.cli import main
 from configs.errors import ConfigError
+from fusion.__main__ import VERBS
 from probe.inputs.batches import attached
 from probe.inputs.inputs import RememberingDataset, donors
-from probe.inputs.matching import Match
 from probe.results.write import selectivity
 from probe.task import load_task
 from probe.train.train import train
@@ -46,8 +47,8 @@ def test_twins_borrow_targets_and_nothing_of_what_features_are_of() -> None:
 
 def test_selectivity_points_the_right_way() -> None:
     known = {**load_task("tagging").metrics, **load_task("geometry").metrics}
-    real = {"map": {"value": 0.9}, "abs_rel": {"value": 0.1}, "auc_30": {"value": None}}
-    twin = {"map": {"value": 0.4}, "abs_rel": {"value": 0.3}, "auc_30": {"value": 0.2}}
+    real: dict[str, dict[str, Any]] = {"map": {"value": 0.9}, "abs_rel": {"value": 0.1}, "auc_30": {"value": None}}
+    twin: dict[str, dict[str, Any]] = {"map": {"value": 0.4}, "abs_rel": {"value": 0.3}, "auc_30": {"value": 0.2}}
     assert selectivity(real, twin, known) == pytest.approx({"map": 0.5, "abs_rel": 0.2})
 
 
@@ -77,14 +78,25 @@ def test_capacity_curve(artifacts: Path, configure: Configure) -> None:
 
 
 @pytest.mark.parametrize("projection", ["pca", "random"])
-def test_matched_sizes(trained: Path, configure: Configure, projection: str) -> None:
-    (result,) = train(configure(trained, "tagging", match__grid="2,2", match__width=3, match__projection=projection))
-    assert (result["grid"], result["channels"]) == ([2, 2], 3)
-    (plain,) = train(configure(trained, "tagging"))
-    assert plain["run_id"] != result["run_id"] and (plain["grid"], plain["channels"]) == ([4, 4], 8)
-    for wrong in ({"match__grid": "8,8"}, {"match__width": 9}, {"match__grid": "2"}):
-        with pytest.raises(ConfigError):
-            train(configure(trained, "tagging", **wrong))
+def test_equal_sizes(own_artifacts: Path, configure: Configure, projection: str) -> None:
+    """Names bring features to another width, a recorded view to another grid; both at once too."""
+    name, words = f"speckle@{projection}3", ["dataset=toy", f"root={own_artifacts}"]
+    (plain,) = train(configure(own_artifacts, "tagging"))
+    (narrow,) = train(configure(own_artifacts, "tagging", model=name))
+    assert main("fusion", "", VERBS, ["fuse", f"model={name}", "grid=2x2", *words]) == 0
+    (both,) = train(configure(own_artifacts, "tagging", model=name))
+    assert main("fusion", "", VERBS, ["fuse", "model=speckle@concat", "grid=2x2", *words]) == 0
+    (coarse,) = train(configure(own_artifacts, "tagging", model="speckle@concat"))
+    found = [(result["grid"], result["channels"]) for result in (plain, narrow, both, coarse)]
+    assert found == [([4, 4], 8), ([4, 4], 3), ([2, 2], 3), ([2, 2], 8)]
+    assert len({result["run_id"] for result in (plain, narrow, both, coarse)}) == 4
+
+
+def test_sizes_that_features_cannot_have_are_refused(own_artifacts: Path, configure: Configure) -> None:
+    with pytest.raises(ConfigError, match="at most 8"):
+        train(configure(own_artifacts, "tagging", model="speckle@pca9"))
+    with pytest.raises(ConfigError, match=r"unknown key 'match\.width'\n.*did you mean .*\.width"):
+        configure(own_artifacts, "tagging", match__width=3)
 
 
 def test_buckets_are_those_of_the_whole_training_split(
@@ -98,15 +110,6 @@ def test_buckets_are_those_of_the_whole_training_split(
     assert (whole["clips"]["train"], share["clips"]["train"]) == (6, 1)
     for name in ("train_rate", "bucket"):
         assert [row[name] for row in share["classes"]] == [row[name] for row in whole["classes"]]
-
-
-def test_match_averages_cells_and_projects() -> None:
-    features = torch.arange(2 * 1 * 2 * 4 * 3, dtype=torch.float32).view(2, 1, 2, 4, 3).to(torch.bfloat16)
-    pooled = Match((1, 2))(features)
-    assert torch.allclose(pooled[0, 0, 0, 0], features[0, 0, :, :2].float().mean(dim=(0, 1)))
-    matrix = torch.tensor([[1.0], [0.0], [0.0]])
-    projected = Match(None, torch.tensor([1.0, 0.0, 0.0]), matrix)(features)
-    assert torch.equal(projected[..., 0], features[..., 0].float() - 1)
 
 
 def test_code_length(artifacts: Path, configure: Configure) -> None:

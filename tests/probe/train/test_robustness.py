@@ -32,7 +32,7 @@ def test_non_finite_features_name_the_clips(
     original = FeatureStore.read
 
     def poisoned(self: FeatureStore, items: Any, *args: Any, **kwargs: Any) -> Any:
-        features = original(self, items, *args, **kwargs)
+        features: Any = original(self, items, *args, **kwargs)
         for i, item in enumerate(items):
             if item[0] == "room_03":
                 features[i, 0, 0, 0, 0] = bad
@@ -47,16 +47,14 @@ def test_non_finite_features_name_the_clips(
 def test_non_finite_targets_name_the_clips(
     artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from data.dataset import samples
-
-    original = samples.geometry_targets
+    from data.dataset.targets import geometry_targets as original
 
     def poisoned(*args: Any, **kwargs: Any) -> Any:
         target = original(*args, **kwargs)
         target.points[0, 0, 0] = np.nan
         return target
 
-    monkeypatch.setattr(samples, "geometry_targets", poisoned)
+    monkeypatch.setattr("data.dataset.samples.geometry_targets", poisoned)
     with pytest.raises(NonFiniteError, match="points"):
         train(configure(artifacts, "geometry"))
 
@@ -80,7 +78,7 @@ def test_clip_without_instances(artifacts: Path, configure: Configure, monkeypat
 
     monkeypatch.setattr(RememberingDataset, "instance_maps", blank)
     (result,) = train(configure(artifacts, "instance"))
-    found = values(artifacts, result, "t_miou").set_index("clip_id")
+    found: Any = values(artifacts, result, "t_miou").set_index("clip_id")
     assert np.isnan(found.at["room_09", "value"]) and found.at["room_09", "reason"] == "no objects"
     assert result["report"]["t_miou"]["undefined"] == 1 and result["report"]["t_miou"]["n"] == 2
 
@@ -107,7 +105,7 @@ def test_all_invalid_depth(artifacts: Path, configure: Configure, monkeypatch: p
 
     monkeypatch.setattr(RememberingDataset, "depth", unknown)
     (result,) = train(configure(artifacts, "geometry", recipe__batch=1))
-    found = values(artifacts, result, "abs_rel").set_index("clip_id")
+    found: Any = values(artifacts, result, "abs_rel").set_index("clip_id")
     assert np.isnan(found.at["room_10", "value"]) and "no usable geometry" in found.at["room_10", "reason"]
     assert result["report"]["abs_rel"]["undefined"] == 1 and result["report"]["loss"]["undefined"] == 1
 

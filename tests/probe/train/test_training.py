@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,12 @@ def test_another_configuration_is_another_run(trained: Path, configure: Configur
 
     (first,) = train(configure(trained, "tagging"))
     assert run_id() == first["run_id"]
-    changed = [{"recipe__lr": 1e-3}, {"fraction": 0.5}, {"data_seed": 1}, {"split_scheme": "paper"}]
+    changed: list[dict[str, Any]] = [
+        {"recipe__lr": 1e-3},
+        {"fraction": 0.5},
+        {"data_seed": 1},
+        {"split_scheme": "paper"},
+    ]
     assert len({run_id(**change) for change in changed} | {first["run_id"]}) == 5
     (other,) = train(configure(trained, "tagging", **changed[0]))
     assert other["run_id"] == run_id(**changed[0]) and other["finished_at"] != first["finished_at"]
@@ -332,13 +337,16 @@ def test_probe_may_be_told_when_views_were_taken(
 ) -> None:
     from probe.net.trunk import Trunk
 
-    original, seen = Trunk._tokens, []
+    original = Trunk.forward
+    seen: list[torch.Tensor | None] = []
 
-    def noted(self: Trunk, features: torch.Tensor, view_times: torch.Tensor | None) -> torch.Tensor:
+    def noted(
+        self: Trunk, features: torch.Tensor, stages: Sequence[int] = (-1,), view_times: torch.Tensor | None = None
+    ) -> list[torch.Tensor]:
         seen.append(view_times)
-        return original(self, features, view_times)
+        return original(self, features, stages, view_times)
 
-    monkeypatch.setattr(Trunk, "_tokens", noted)
+    monkeypatch.setattr(Trunk, "forward", noted)
     train(configure(artifacts, "tagging", trunk__view_time=True))
     assert all(times is not None and int(times[0, 0]) == 0 and int(times[0, 1]) >= 5 for times in seen)
     seen.clear()

@@ -105,7 +105,7 @@ def provenance_section(data: ReportData, sources: Sources, settings: Settings, l
 
 
 def _settings(data: ReportData) -> Table:
-    names = ("dataset", "profile", "plan", "variant", "split_scheme", "depth", "fraction", "match")
+    names = ("dataset", "profile", "plan", "variant", "split_scheme", "depth", "fraction")
     sizes = ("train_clips", "select_clips", "report_clips", "report_rooms", "runs", "sources")
     body = []
     for row in records(data.table("settings")):

@@ -1,4 +1,4 @@
-"""All geometry metrics of one clip in one call, and the pixels that they look at."""
+"""All geometry metrics of one clip in one call, and the pixels that they use."""
 
 from __future__ import annotations
 

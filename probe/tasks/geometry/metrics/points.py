@@ -48,7 +48,7 @@ def align_similarity(source: FloatArray, target: FloatArray, *, variant: Variant
             points, or on one line). `paper` computes in float32 and takes whatever comes out.
 
     Returns:
-        The transform, or the reason why there is none.
+        The transform, or the reason why it is undefined.
 
     Raises:
         DatasetError: shapes differ, or a dtype is wrong.
@@ -88,7 +88,7 @@ class PointDistances:
     Attributes:
         distance: (S, H, W) float64, NaN on unusable pixels and everywhere if undefined.
         similarity: the alignment used; None when there is none.
-        reason: why there is no error to report; empty when there is.
+        reason: why the error is undefined; empty if it is defined.
         aligned_pixels: pixels the alignment rests on.
     """
 

@@ -181,7 +181,7 @@ def picture(browser: Any, canvas: Any) -> list[int]:
     """Count of pixels per colour class that are not background, and a checksum of all."""
     browser.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", canvas)
     browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(() => arguments[0]()))")
-    return browser.execute_script(
+    found: list[int] = browser.execute_script(
         """const data = new Uint32Array(arguments[0].getContext("2d")
             .getImageData(0, 0, arguments[0].width, arguments[0].height).data.buffer);
         let drawn = 0, sum = 0;
@@ -189,6 +189,7 @@ def picture(browser: Any, canvas: Any) -> list[int]:
         return [drawn, sum];""",
         canvas,
     )
+    return found
 
 
 def test_point_clouds_are_drawn_and_turn(opened: Any) -> None:

@@ -19,7 +19,7 @@ from probe.report.page.render import to_html, to_markdown
 from probe.report.page.sections.main_table import main_section
 from probe.report.page.values import NONE, anchor, interval, records, shown, signed, size
 from probe.report.tables.schema import TABLES
-from tests.probe.report.page.sample import sample
+from tests.probe.report.sample import sample
 
 
 @pytest.fixture(scope="module")

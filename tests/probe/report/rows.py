@@ -1,0 +1,33 @@
+"""Inputs of small studies, and rows of the tables that a report makes of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+FLAT = [0.2, 0.3] * 3
+HUB = {"adapter": {"family": "qwen3_vl", "weights": {"hub_id": "Qwen/Qwen3-VL-2B-Instruct", "revision": "abc"}}}
+LABELS = np.array([[1, 1, 0], [1, 0, 0], [0, 1, 1], [1, 1, 0], [1, 0, 1], [0, 0, 0]])
+RATES = np.array((0.9, 0.5, 0.1))
+
+
+def logits(seed: int, clips: int = 6) -> np.ndarray:
+    """Return (clips, 3) float64."""
+    return np.random.default_rng(seed).normal(size=(clips, 3))
+
+
+def score(data: Any, source: str, metric: str) -> pd.Series:
+    """Return the only row of a source and a metric in the table of scores."""
+    table = data.table("scores")
+    rows = table[(table.source == source) & (table.metric == metric)]
+    assert len(rows) == 1
+    row: pd.Series = rows.iloc[0]
+    return row
+
+
+def main_rows(data: Any, origin: str) -> pd.DataFrame:
+    """Return the rows of the main table that are of an origin, such as `published`."""
+    table: pd.DataFrame = data.table("main")
+    return table[table.origin == origin]
