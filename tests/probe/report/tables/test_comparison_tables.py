@@ -1,4 +1,4 @@
-"""Paired tests, their families, layers chosen on the select split, controls."""
+"""Families of comparisons, layers chosen on the select split, controls and curves."""
 
 from __future__ import annotations
 
@@ -6,79 +6,14 @@ import re
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from configs.loader import known_names, load_named
 from probe.config import NOT_IDENTITY
 from probe.metrics.comparison import holm, paired_difference
 from probe.report.build import build
-from probe.report.contract import ReportData
 from probe.report.runs.settings import NOT_COMPARED
-from probe.tasks.tagging.metrics import tagging_score
-from tests.probe.oracles import resampled
-
-VLM, VGM, ORACLE = "qwen3-vl-2b-tiny-random", "wan-t2v-1.3b-tiny-random", "oracle"
-RATES = np.array((0.9, 0.5, 0.1))
-
-
-def pairs(data: ReportData, family: str) -> pd.DataFrame:
-    table = data.table("pairs")
-    return table[table.family == family]
-
-
-def values(seed: int, clips: int, shift: float = 0.0) -> np.ndarray:
-    return np.random.default_rng(seed).uniform(0.2, 0.4, clips) + shift
-
-
-def test_a_pair_is_tested_on_the_same_clips_over_rooms(make_study: Any) -> None:
-    study = make_study(16, 8)
-    study.per_clip("instance", VLM, {"t_miou": values(1, 16)})
-    study.per_clip("instance", VGM, {"t_miou": values(2, 16, 0.05)}, tap="dit")
-    row = pairs(build(str(study.root)), "models").iloc[0]
-    a, b = (values(2, 16, 0.05), values(1, 16)) if row.a_source == VGM else (values(1, 16), values(2, 16, 0.05))
-    expected = paired_difference(a, b, list(study.rooms.values()), n_resamples=1000, seed=0)
-    assert row.difference == pytest.approx(expected.interval.value)
-    assert (row.low, row.high) == (pytest.approx(expected.interval.low), pytest.approx(expected.interval.high))
-    assert row.p == pytest.approx(expected.p_value) == pytest.approx(row.p_holm)
-    rooms = (a - b).reshape(2, 8).mean(axis=0)
-    assert row.effect == pytest.approx(rooms.mean() / rooms.std(ddof=1))
-    assert row.rooms_better == pytest.approx((rooms > 0).mean())
-    assert row.p_smallest == 2 / 2**8
-
-
-def test_pooled_metrics_use_the_resamples_but_claim_no_more_than_the_rooms_allow(make_study: Any) -> None:
-    study = make_study(20, 4)
-    labels = np.random.default_rng(0).random((20, 3)) < 0.4
-    good, bad = (
-        labels * 4.0 + np.random.default_rng(1).normal(size=(20, 3)),
-        np.random.default_rng(2).normal(size=(20, 3)),
-    )
-    study.tagging(ORACLE, good, labels, tap="oracle")
-    study.tagging(VLM, bad, labels)
-    row = pairs(build(str(study.root), resamples=200), "ceiling").iloc[0]
-
-    def of(scores: np.ndarray) -> Any:
-        return lambda i: tagging_score(labels[i], scores[i], RATES).values["map"]
-
-    everyone, rooms = np.arange(20), list(study.rooms.values())
-    samples = resampled(lambda i: of(good)(i) - of(bad)(i), rooms, 200)
-    assert row.a_source == ORACLE
-    assert row.difference == pytest.approx(of(good)(everyone) - of(bad)(everyone))
-    assert (row.low, row.high) == pytest.approx(tuple(np.percentile(samples, (2.5, 97.5))))
-    assert 2 * (np.sum(samples <= 0) + 1) / 201 < 2 / 2**4
-    assert row.p == 2 / 2**4
-    assert np.isnan(row.rooms_better)
-
-
-def test_lower_is_better_turns_the_advantage(make_study: Any) -> None:
-    study = make_study(16, 8)
-    study.per_clip("geometry", ORACLE, {"abs_rel": values(1, 16)}, tap="oracle")
-    study.per_clip("geometry", VLM, {"abs_rel": values(1, 16, 0.3) + values(3, 16) * 0.1})
-    row = pairs(build(str(study.root)), "ceiling").iloc[0]
-    assert row.difference < 0 < row.advantage
-    assert row.effect > 0
-    assert row.verdict == "a better"
+from tests.probe.report.rows import ORACLE, VGM, VLM, pairs, values
 
 
 def test_holm_corrects_inside_a_family_only(make_study: Any) -> None:
@@ -93,15 +28,6 @@ def test_holm_corrects_inside_a_family_only(make_study: Any) -> None:
         expected = holm({str(i): p for i, p in enumerate(table.p)})
         assert table.p_holm.tolist() == pytest.approx(list(expected.values()))
     assert (data.table("pairs").p_holm >= data.table("pairs").p).all()
-
-
-def test_equal_fingerprints_are_the_same_features_not_a_tie(study: Any) -> None:
-    for source in (VGM, "wan-t2v-14b-tiny-random"):
-        study.per_clip("instance", source, {"t_miou": values(1, 6)}, tap="dit", store={"adapter": {"family": "wan"}})
-    data = build(str(study.root))
-    assert pairs(data, "models").verdict.tolist() == ["same features"]
-    assert data.table("sources").same_features_as.dropna().tolist() in (["wan-t2v-14b-tiny-random"], [VGM])
-    assert any("same features" in s.text for s in data.said("warning"))
 
 
 def test_layers_are_chosen_on_the_select_split(study: Any) -> None:
