@@ -99,7 +99,7 @@ def small_rooms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def per_clip(root: Path, task: str, names: Sequence[str], recipe: str, norm: str, seeds: str) -> pd.DataFrame:
     """Train probes on sources: index (clip, room), a column per source, averaged over seeds."""
-    words = {"task": task, "models": " ".join(names), "root": str(root), "profile": "smoke", "seeds": seeds}
+    words = {"task": task, "model": " ".join(names), "root": str(root), "profile": "smoke", "seeds": seeds}
     words |= {"pictures": "0", "resamples": "20", "device": "cpu", "trunk.input_norm": norm}
     words |= dict(word.split("=", 1) for word in f"{LINEAR} {recipe}".split())
     tables = []
