@@ -53,13 +53,13 @@ def test_every_command_resolves_and_reads_what_an_earlier_one_makes(options: tup
         for each in each_model(config):
             model = load_model(each.model)
             made.add(source_name(model, variant_of(each, model, "cpu")))
-    assert {config.task for _, verb, config in commands if verb == "sweep"} == {"tagging", "instance", "geometry"}
-    for _, verb, config in commands[3:]:
-        if verb == "sweep":
-            assert config.dataset == dataset and len(config.seeds) == 1
-            (names,) = config.models
-            branches = {branch.source for name in names.split() for branch in parse_name(name).branches}
-            assert branches == made  # everything that was made is probed, nothing else
+    runs = [config.runs for _, verb, config in commands if verb == "sweep"]
+    assert {run.task for run in runs} == {"tagging", "instance", "geometry"}
+    for what in (run.what for run in runs):
+        assert what.dataset == dataset and len(what.seeds) == 1
+        (names,) = what.model
+        branches = {branch.source for name in names.split() for branch in parse_name(name).branches}
+        assert branches == made  # everything that was made is probed, nothing else
     assert commands[-1][1] == "report"
 
 
