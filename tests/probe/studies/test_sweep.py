@@ -125,7 +125,7 @@ def test_layers_and_noise_levels(tmp_path: Path) -> None:
     assert names(choose_arrays(store, ["paper"], task="geometry", many=True)) == ["dit.b4.s0250", "dit.b4.s0500"]
     with pytest.raises(ConfigError, match="several arrays"):
         choose_arrays(store, ["4"])
-    with pytest.raises(ConfigError, match="another one in each model"):
+    with pytest.raises(ConfigError, match="a different level in each model"):
         choose_arrays(store, ["all"], ["index:749"])
     with pytest.raises(ConfigError, match="no layer '7'"):
         choose_arrays(store, ["7"])
