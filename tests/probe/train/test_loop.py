@@ -33,7 +33,7 @@ def test_gradients_of_a_weight_used_twice_add_up_in_float32(configure: Callable[
 
 
 class RecordingLogger:
-    """Stands in for the library's TensorBoard logger, whose package is no dependency of the project."""
+    """Stands in for the library's TensorBoard logger, whose package the project doesn't depend on."""
 
     made: ClassVar[list[RecordingLogger]] = []
 
