@@ -16,14 +16,19 @@ from cache.care.compare import compare
 from cache.care.verify import verify
 from tests.stores import fill_store, make_spec, make_store
 
-JOBS = Path(__file__).parent / "crash_jobs.py"
+REPOSITORY = Path(__file__).parents[2]
 SPECS = [make_spec("one"), make_spec("two", dtype="float32", compression="zstd")]
 
 
 def run_jobs(*words: object) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(JOBS), *map(str, words)], capture_output=True, text=True, env=environment, timeout=600
+        [sys.executable, "-m", "tests.cache.crash_jobs", *map(str, words)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=REPOSITORY,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
