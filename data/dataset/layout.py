@@ -4,7 +4,7 @@ dataset.json          identity: format, maker, parameters, taxonomy, conventions
 index.parquet         one row per clip
 frames.parquet        one row per clip and position: pose, intrinsics, flags, class pixel counts
 instances.parquet     one row per clip and instance
-views/<plan>.<clips>.parquet  frozen query plans; <clips> names the set of clips they were drawn for
+queries/<plan>.<clips>.parquet  frozen query plans; <clips> names the set of clips they were drawn for
 manifest.json         SHA-256 of the tables above; written last: a dataset without it is unfinished
 report.json           optional facts about the dataset, for example ceilings that the rooms compute
 status.parquet        what became of each clip in the last run of `prepare`, with seconds and bytes
@@ -87,7 +87,7 @@ def frame_name(position: int) -> str:
 
 def plan_path(dataset: Path, plan: str) -> Path:
     """File of one query plan."""
-    return dataset / "views" / f"{plan}.parquet"
+    return dataset / "queries" / f"{plan}.parquet"
 
 
 def identity_record(info: DatasetInfo, splits: dict[str, Any]) -> dict[str, Any]:

@@ -190,12 +190,12 @@ class TaggingProbe(nn.Module):
         self.head = TaggingHead(self.trunk.stage_width, num_classes, config.head, class_embeddings)
 
     def forward(
-        self, features: Tensor, image_size: tuple[int, int] | None = None, view_times: Tensor | None = None
+        self, features: Tensor, image_size: tuple[int, int] | None = None, query_times: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Map features (B, S, h, w, C) to `logits` (B, num_classes); `image_size` is ignored."""
         if self.trunk is None:
             return {"logits": self.linear(features)}
-        stage = self.trunk(features, (-1,), view_times)[0]
+        stage = self.trunk(features, (-1,), query_times)[0]
         with heads_precision(stage, self.heads_fp32):
             patches = stage[:, :, self.trunk.specials :].flatten(1, 2)
             return {"logits": self.head(patches)}
