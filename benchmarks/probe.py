@@ -52,7 +52,7 @@ FRAMES = 150
 """Frames of a clip in its file of geometry."""
 
 REDUCED = {
-    "tagging": {"trunk.width": "128", "trunk.heads": "4", "head.width": "128", "head.queries": "learned"},
+    "tagging": {"trunk.width": "128", "trunk.heads": "4", "head.width": "128", "head.class_queries": "learned"},
     "instance": {"trunk.width": "128", "trunk.heads": "4", "loss.pixels": "512"},
     "geometry": {
         "trunk.width": "128", "trunk.heads": "4", "trunk.depth": "2", "camera.depth": "1", "camera.heads": "4",
@@ -88,7 +88,7 @@ class Setting:
 
 def setting(task: str, size: str) -> Setting:
     """Return the same network twice: as published, and with what the project changes at equal size."""
-    words = {"head.queries": "learned"} if task == "tagging" else {}
+    words = {"head.class_queries": "learned"} if task == "tagging" else {}
     if size == "reduced":
         words |= REDUCED[task]
     declared = load_task(task)

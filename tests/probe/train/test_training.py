@@ -214,7 +214,7 @@ def test_content_of_class_embeddings_is_part_of_a_run(artifacts: Path, tmp_path:
     found = []
     for seed in (0, 1):
         np.save(path, np.random.default_rng(seed).standard_normal((20, 6)).astype(np.float32))
-        options = {"head__queries": "embeddings", "head__class_embeddings": path, "head__layers": 1}
+        options = {"head__class_queries": "embeddings", "head__class_embeddings": path, "head__layers": 1}
         found += train(configure(artifacts, "tagging", **options))
     assert found[0]["run_id"] != found[1]["run_id"]
     path.unlink()
