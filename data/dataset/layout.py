@@ -25,7 +25,7 @@ from configs.identity import differences, digest, plain
 from data.dataset.clip import DatasetInfo
 
 FORMAT = "spatialprobe-dataset"
-VERSION = 1
+VERSION = 2
 CONVENTIONS = {
     "pixels": "pixel i covers [i, i+1), its centre is i + 0.5",
     "camera": "OpenCV axes: x right, y down, z forward",
@@ -54,11 +54,11 @@ def check_clip_id(clip_id: str) -> str:
 
 
 def check_version(found: dict[str, object], where: Path) -> None:
-    """Refuse a dataset that another program or a newer version wrote.
+    """Refuse a dataset that another program or another version wrote.
 
     Raises:
         DatasetError: not a prepared dataset at all.
-        VersionError: written by a newer version.
+        VersionError: written by a newer or an older version; the message names the command that makes it again.
     """
     if found.get("format") != FORMAT:
         raise DatasetError(
@@ -66,12 +66,16 @@ def check_version(found: dict[str, object], where: Path) -> None:
         )
     version = found.get("version")
     if version != VERSION:
+        again = commands.data("prepare", kind=found.get("kind"), dataset=where.parent.name)
+        older = isinstance(version, int) and version < VERSION
         raise VersionError(
-            "this dataset has another format version",
+            f"this dataset has {'an older' if older else 'another'} format version",
             expected=VERSION,
             found=version,
             where=where,
-            fix="update spatialprobe, or prepare the dataset again into another root=...",
+            fix=f"remove {where.parent} and make it again: {again}, with the options that it was made with"
+            if older
+            else "update spatialprobe, or prepare the dataset again into another root=...",
         )
 
 
@@ -120,7 +124,7 @@ def read_identity(dataset: Path) -> dict[str, Any]:
 
     Raises:
         MissingError: no dataset there.
-        DatasetError, VersionError: not ours, or of a newer version.
+        DatasetError, VersionError: not ours, or of another version.
         CorruptionError: it can't be read, or its digest does not fit its content.
     """
     path = dataset / "dataset.json"
