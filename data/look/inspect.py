@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.console import print_table
-from configs.files import read_json
+from configs.files import read_sealed
 from data.dataset.layout import plan_path
 from data.dataset.reader import PreparedDataset
 from data.dataset.splits import SPLITS
@@ -69,7 +69,7 @@ def inspect(dataset: PreparedDataset) -> None:
     for clip_id, text in zip(warnings["clip_id"], warnings["warnings"], strict=True):
         print(f"warning: {clip_id}: {text}")
     for path in sorted((dataset.path / "quarantine").glob("*.json")):
-        record = read_json(path, fix="delete the file")
+        record = read_sealed(path, fix="delete the file")
         print(f"quarantined: {record['clip_id']}: {record['reason'].splitlines()[0]}")
 
 

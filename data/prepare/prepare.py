@@ -12,7 +12,7 @@ from typing import Any
 
 from configs.console import Progress, get_logger
 from configs.errors import ConfigError, DatasetError, MissingError, ModelError, SpatialprobeError, StaleError
-from configs.files import folder_bytes, json_bytes, remove_stale, write_atomic
+from configs.files import folder_bytes, remove_stale, sealed_json, write_atomic
 from configs.jobs import run_jobs
 from data.dataset.clip import ClipRefused, ClipSource, GetsReady
 from data.dataset.clip_files import write_clip
@@ -176,7 +176,7 @@ def _make_clips(
             if isinstance(result, BaseException):
                 status = Status(clip_id, "refused" if isinstance(result, ClipRefused) else "failed", _reason(result))
                 entry = {"clip_id": clip_id, "status": status.status, "reason": status.reason}
-                write_atomic(quarantine, json_bytes(entry))
+                write_atomic(quarantine, sealed_json(entry))
                 log.warning("clip %s %s: %s", clip_id, status.status, status.reason)
             else:
                 status = result
