@@ -4,15 +4,15 @@ dataset.json          identity: format, maker, parameters, taxonomy, conventions
 index.parquet         one row per clip
 frames.parquet        one row per clip and position: pose, intrinsics, flags, class pixel counts
 instances.parquet     one row per clip and instance
-queries/<plan>.<clips>.parquet  frozen query plans; <clips> names the set of clips they were drawn for
+queries/<plan>.<clips>.json  frozen query plans; <clips> names the set of clips they were drawn for
 manifest.json         SHA-256 of the three tables; written last: a dataset without it is unfinished
 report.json           optional facts about the dataset, for example ceilings that the rooms compute
 status.parquet        what became of each clip in the last run of `prepare`, with seconds and bytes
 quarantine/<clip>.json  clips that could not be made, with the reason
 clips/<clip>/clip.json, frames.parquet, frames/%05d.jpg, gt.zarr
 
-Every file that is read again has a digest: dataset.json, manifest.json, report.json and quarantined reasons in
-their own last line, tables in the manifest, clip.json in the index, the files of a clip in its clip.json.
+Every file that is read again has a digest: dataset.json, manifest.json, report.json, query plans and quarantined
+reasons in their own last line, tables in the manifest, clip.json in the index, the files of a clip in its clip.json.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def frame_name(position: int) -> str:
 
 def plan_path(dataset: Path, plan: str) -> Path:
     """File of one query plan."""
-    return dataset / "queries" / f"{plan}.parquet"
+    return dataset / "queries" / f"{plan}.json"
 
 
 def identity_record(info: DatasetInfo, splits: dict[str, Any]) -> dict[str, Any]:

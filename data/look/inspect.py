@@ -63,7 +63,7 @@ def inspect(dataset: PreparedDataset) -> None:
         "Numbers per clip", ["column", "min", "median", "max"],
         [[c, float(numbers[c].min()), float(numbers[c].median()), float(numbers[c].max())] for c in numbers],
     )  # fmt: skip
-    plans = sorted(path.stem.split(".")[0] for path in plan_path(dataset.path, "x").parent.glob("*.parquet"))
+    plans = sorted(path.name.partition(".")[0] for path in plan_path(dataset.path, "x").parent.glob("*.json"))
     print(f"\nQuery plans: {', '.join(plans) or 'none'}")
     warnings = clips[clips["warnings"] != ""]
     for clip_id, text in zip(warnings["clip_id"], warnings["warnings"], strict=True):

@@ -17,7 +17,7 @@ from configs.jobs import run_jobs
 from data.dataset.clip import ClipRefused, ClipSource, GetsReady
 from data.dataset.clip_files import write_clip
 from data.dataset.layout import check_clip_id, claim_identity, clip_folder, identity_record
-from data.dataset.queries import write_plans
+from data.dataset.queries import freeze_plans
 from data.dataset.splits import SALT
 from data.dataset.tables import build_tables, read_clip_record
 from data.prepare.status import Status, write_statuses
@@ -57,7 +57,7 @@ def prepare(
     Args:
         source: importer or generator.
         dataset: folder of the prepared dataset.
-        plans: names of query plans to freeze (see `data.dataset.queries`).
+        plans: names of query plans to freeze (see `data.dataset.queries.freeze_plans`).
         select, report, salt: split of groups without an official split (see `data.dataset.splits`).
         workers: processes; 0 = one per core.
         allowed_failures: clips that may fail; with more, the run ends in an error and the dataset stays unfinished.
@@ -107,7 +107,7 @@ def prepare(
         reasons = "; ".join(sorted({_brief(reason) for reason in {**failed, **refused}.values()})[:3])
         raise DatasetError("no clip could be made", where=dataset, found=reasons or None, fix="check the raw data")
     build_tables(dataset, done, splits)
-    write_plans(dataset, plans)
+    freeze_plans(dataset, plans)
     made = sum(row.status == "made" for row in rows)
     return Summary(made, len(clip_ids) - len(todo), failed, time.monotonic() - start, refused, rows)
 
