@@ -1,4 +1,4 @@
-"""Cost of a lazy fusion against reading both parents: `python -m benchmarks.fusion [clips=6 views=8 batch=4 ...]`.
+"""Cost of a lazy fusion against reading both parents: `python -m benchmarks.fusion [clips=6 queries=8 batch=4 ...]`.
 
 Two synthetic stores of the published pair's sizes are read batch by batch: both parents as they are, then the fused
 view in two ways: computed by the loader's thread, and read apart to be computed where the probe trains.
@@ -33,7 +33,7 @@ class Options:
     """What to measure."""
 
     clips: int = option(6, "clips per store", minimum=1)
-    views: int = option(8, "rows per sample", minimum=1, maximum=20)
+    queries: int = option(8, "rows per sample", minimum=1, maximum=20)
     batch: int = option(4, "samples per batch", minimum=1)
     batches: int = option(6, "batches per round", minimum=1)
     rounds: int = option(5, "rounds at least; the median counts", minimum=1)
@@ -97,7 +97,7 @@ def measure(options: Options, folder: Path) -> None:
     generator = torch.Generator().manual_seed(1)
     batches: list[list[ReadItem]] = []
     for _ in range(options.batches):
-        rows = [torch.randperm(20, generator=generator)[: options.views].tolist() for _ in range(options.batch)]
+        rows = [torch.randperm(20, generator=generator)[: options.queries].tolist() for _ in range(options.batch)]
         clips = torch.randint(options.clips, (options.batch,), generator=generator).tolist()
         batches.append([(view.clips[clip], name, picked) for clip, picked in zip(clips, rows, strict=True)])
     plain = [
@@ -151,7 +151,7 @@ def report(
         paired = [one / other for one, other in zip(seconds, times["both parents"], strict=True)]
         rows.append([label, 1e3 * median, size / median / 1e9, statistics.median(paired)])
     print_table(
-        f"{'cold' if options.cold else 'warm'}, {options.batch} samples of {options.views} rows on "
+        f"{'cold' if options.cold else 'warm'}, {options.batch} samples of {options.queries} rows on "
         f"{spec.grid[0]}x{spec.grid[1]}, {spec.channels} channels; "
         f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores",
         ["what", "ms/batch", "GB/s", "data time / parents"],

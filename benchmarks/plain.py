@@ -9,7 +9,7 @@
 - tagging: one Linear per class, in a loop;
 - instance: all embeddings enlarged to the size of the masks before pixels are drawn from the list of all valid ones;
 - geometry: channels-first maps, 1x1 convolutions behind the enlargements, position codes of whole maps made anew in
-  float64 in every pass, confidences that nobody reads, losses by boolean indexing, first and other views apart, with
+  float64 in every pass, confidences that nobody reads, losses by boolean indexing, first and other queries apart, with
   checks for NaN, and the spatial gradient terms at weight 0.
 """
 
@@ -81,7 +81,7 @@ class PlainTrunk(Trunk):
     """Trunk on features that arrive channels first."""
 
     def forward(
-        self, features: Tensor, stages: Sequence[int] = (-1,), view_times: Tensor | None = None
+        self, features: Tensor, stages: Sequence[int] = (-1,), query_times: Tensor | None = None
     ) -> list[Tensor]:
         b, s, h, w, _ = features.shape
         features = features.permute(0, 1, 4, 2, 3)
@@ -94,11 +94,11 @@ class PlainTrunk(Trunk):
         rows, columns = (torch.arange(1, n + 1, device=x.device) for n in (h, w))
         cells = torch.cartesian_prod(rows, columns)
         positions = torch.cat([cells.new_zeros(self.specials, 2), cells])
-        within_views, across_views = positions.expand(b * s, -1, -1), positions.repeat(s, 1).expand(b, -1, -1)
+        within_queries, across_queries = positions.expand(b * s, -1, -1), positions.repeat(s, 1).expand(b, -1, -1)
         outputs = []
         for frame, across in zip(self.frame_blocks, self.global_blocks, strict=True):
-            within = self._run(frame, x, within_views)
-            x = self._run(across, within.reshape(b, -1, within.shape[-1]), across_views).view_as(within)
+            within = self._run(frame, x, within_queries)
+            x = self._run(across, within.reshape(b, -1, within.shape[-1]), across_queries).view_as(within)
             outputs.append(torch.cat([within, x], dim=-1).view(b, s, x.shape[1], -1))
         return [outputs[index] for index in stages]
 
@@ -177,9 +177,9 @@ class PlainGeometry(GeometryProbe):
     """Returns the confidences, too."""
 
     def forward(
-        self, features: Tensor, image_size: tuple[int, int], view_times: Tensor | None = None
+        self, features: Tensor, image_size: tuple[int, int], query_times: Tensor | None = None
     ) -> dict[str, Tensor]:
-        outputs = super().forward(features, image_size, view_times)
+        outputs = super().forward(features, image_size, query_times)
         depth, points = self.__dict__.pop("confidences")
         return {**outputs, "depth_confidence": depth, "points_confidence": points}
 
@@ -245,7 +245,7 @@ def plain_instance_loss(
 
 
 def plain_geometry_loss(outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
-    """Boolean indexing, first and other views apart, and gradient terms that are multiplied by 0."""
+    """Boolean indexing, first and other queries apart, and gradient terms that are multiplied by 0."""
     weight, mask = targets["confidence"], torch.ones_like(targets["confidence"])
     keep = mask > 0
     depth, points = outputs["depth"][..., None], outputs["points"]
@@ -254,10 +254,10 @@ def plain_geometry_loss(outputs: dict[str, Tensor], targets: dict[str, Tensor]) 
     total = camera_paper(outputs["pose_steps"], targets["pose"])
     for predicted, true in ((near, true_near), (depth, true_depth)):
         pixels = []
-        for views in (slice(0, 1), slice(1, None)):
-            here = keep[:, views]
-            error = torch.linalg.vector_norm(true[:, views][here] - predicted[:, views][here], dim=-1)
-            weighted = weight[:, views][here] * _checked(error).clamp(max=100)
+        for queries in (slice(0, 1), slice(1, None)):
+            here = keep[:, queries]
+            error = torch.linalg.vector_norm(true[:, queries][here] - predicted[:, queries][here], dim=-1)
+            weighted = weight[:, queries][here] * _checked(error).clamp(max=100)
             pixels.append(_checked(weighted.clamp(max=100)))
         total = total + torch.cat(pixels).mean()
         total = total + 0.0 * gradient_term(predicted, true, weight, mask)

@@ -2,12 +2,12 @@
 
 Each task trains for a few steps twice, in two processes that take turns step by step, so that a machine that slows
 down slows both: as the project does it, and as a straightforward implementation of the published recipe would
-(`benchmarks.plain`). Both have the same network sizes, batch and views, start from the same weights and read from files
+(`benchmarks.plain`). Both have the same network sizes, batch and queries, start from the same weights and read files
 that hold the same clips. The straightforward one
 
 - reads the whole feature file of each clip, all rows of the native grid, and pools it to the probe's grid every time;
-- geometry: reads a whole file of depth, point maps and confidences of 150 frames per clip for the few of its views,
-  where the project reads the views' depth and confidence and makes the points;
+- geometry: reads a whole file of depth, point maps and confidences of 150 frames per clip for the few of its queries,
+  where the project reads the queries' depth and confidence and makes the points;
 - instance: moves whole maps of ids, where the project draws pixels as it reads.
 
 Sizes: `reduced` shrinks the published networks for CPUs, `paper` is the published recipe (a GPU).
@@ -52,7 +52,7 @@ FRAMES = 150
 """Frames of a clip in its file of geometry."""
 
 REDUCED = {
-    "tagging": {"trunk.width": "128", "trunk.heads": "4", "head.width": "128", "head.queries": "learned"},
+    "tagging": {"trunk.width": "128", "trunk.heads": "4", "head.width": "128", "head.class_queries": "learned"},
     "instance": {"trunk.width": "128", "trunk.heads": "4", "loss.pixels": "512"},
     "geometry": {
         "trunk.width": "128", "trunk.heads": "4", "trunk.depth": "2", "camera.depth": "1", "camera.heads": "4",
@@ -82,13 +82,13 @@ class Setting:
     profile: Any
     grid: tuple[int, int]
     image: tuple[int, int]
-    views: int
+    queries: int
     fast_profile: Any
 
 
 def setting(task: str, size: str) -> Setting:
     """Return the same network twice: as published, and with what the project changes at equal size."""
-    words = {"head.queries": "learned"} if task == "tagging" else {}
+    words = {"head.class_queries": "learned"} if task == "tagging" else {}
     if size == "reduced":
         words |= REDUCED[task]
     declared = load_task(task)
@@ -101,7 +101,7 @@ def setting(task: str, size: str) -> Setting:
     if size == "reduced":
         image = {"tagging": (112, 196), "instance": (270, 360), "geometry": (112, 196)}[task]
     grid = (15, 26) if size == "paper" else (8, 14)
-    return Setting(task, slow, grid, image, slow.recipe.views, fast)
+    return Setting(task, slow, grid, image, slow.recipe.queries, fast)
 
 
 def make_files(folder: Path, options: Options, chosen: Setting) -> None:
@@ -152,7 +152,7 @@ def _rows(path: Path, rows: list[int], shape: tuple[int, ...], dtype: type[Any])
 
 def targets_of(folder: Path, clips: list[int], rows: list[int], chosen: Setting, fast: bool) -> dict[str, Tensor]:
     """Return the targets of one batch, as each side's loader hands them over; made up, or read for geometry."""
-    b, v, (h, w) = len(clips), chosen.views, chosen.image
+    b, v, (h, w) = len(clips), chosen.queries, chosen.image
     if chosen.task == "tagging":
         return {"labels": (torch.arange(20) % 3 == 0).float().expand(b, -1)}
     if chosen.task == "instance":
@@ -222,7 +222,7 @@ def measure(options: Options, task: str, fast: bool, parent: Connection) -> None
         def step(number: int) -> None:
             generator = np.random.default_rng(number)
             clips = generator.integers(options.clips, size=options.batch).tolist()
-            rows = sorted(generator.choice(ROWS, chosen.views, replace=False).tolist())
+            rows = sorted(generator.choice(ROWS, chosen.queries, replace=False).tolist())
             read = read_rows if fast else read_whole
             features = read(folder, clips, rows, chosen, options.channels).to(device)
             targets = {key: value.to(device) for key, value in targets_of(folder, clips, rows, chosen, fast).items()}

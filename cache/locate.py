@@ -74,7 +74,7 @@ def locate_store(
 
 
 def _instead(root: str | os.PathLike[str] | None, dataset: str | None, source: str | None) -> str:
-    """Return what to do without a store: look at the view, take a twin of the model that has one, or extract."""
+    """Return what to do without a store: look at the fusion, take a twin of the model that has one, or extract."""
     if source is not None and is_joined(source):
         view = commands.fusion("inspect", model=source, dataset=dataset, root=root)
         return f"sources that are joined while they are read have no store: {view}"

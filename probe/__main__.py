@@ -126,7 +126,7 @@ VERBS = (
         writes=True,
         selects=TASK,
     ),
-    Verb("evaluate", "Score a finished run on other clips, views or metrics.", EvaluateConfig, _evaluate, writes=True),
+    Verb("evaluate", "Score a run on other clips, queries or metrics.", EvaluateConfig, _evaluate, writes=True),
     Verb("predict", "Write a finished run's predictions and pictures.", PredictConfig, _predict, writes=True),
     Verb("runs", "List finished or interrupted runs.", RunsConfig, _runs),
     Verb("compare", "Test two runs against each other on the same clips.", CompareConfig, _compare, words=("a", "b")),

@@ -52,7 +52,7 @@ class How:
 
     profile: str = option("auto", "scale and recipe; auto: compact with a GPU, else cpu")
     fraction: float = option(1.0, "share of the training clips to learn from", minimum=0.0, maximum=1.0)
-    sampler: str = option("paper", "how views are drawn, in training and for the evaluation plan")
+    sampler: str = option("paper", "how queries are drawn, in training and for the evaluation plan")
     split_scheme: str = option(
         "auto",
         "standard: select and report apart; paper: one validation set for both; auto: by profile",
@@ -61,7 +61,7 @@ class How:
     variant: str = option(
         "auto", "definition of the metrics; auto: paper for profile paper, else standard", choices=("auto", *SCHEMES)
     )
-    data_seed: int = option(0, "seed of batch order, views and sampled pixels, shared by all seeds", minimum=0)
+    data_seed: int = option(0, "seed of batch order, queries and sampled pixels, shared by all seeds", minimum=0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -48,19 +48,19 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True)
 class TargetOptions:
-    """Which clips and views targets are made for.
+    """Which clips and queries targets are made for.
 
     Attributes:
         clip_ids: the clips.
-        plan: frozen views (evaluation); None draws views (training).
-        sampler, n_views, seed: of drawn views.
+        plan: frozen queries (evaluation); None draws queries (training).
+        sampler, n_queries, seed: of drawn queries.
         positions: clip positions that features exist for.
     """
 
     clip_ids: Sequence[str]
     plan: QueryPlan | None
     sampler: str
-    n_views: int
+    n_queries: int
     seed: int
     positions: Sequence[int]
 
@@ -68,19 +68,19 @@ class TargetOptions:
 class Targets(Protocol):
     """Makes the targets of clips; `data.dataset.samples.ClipSamples` is one."""
 
-    def views(self, clip_id: str, epoch: int) -> tuple[int, ...]:
+    def queries(self, clip_id: str, epoch: int) -> tuple[int, ...]:
         """Return the clip positions that the sample of a clip in an epoch looks at."""
         ...
 
     def sample(self, clip_id: str, epoch: int) -> dict[str, Any]:
-        """Return the targets for those views as tensors; `usable` False leaves the sample out."""
+        """Return the targets for those queries as tensors; `usable` False leaves the sample out."""
         ...
 
 
 class Evaluator(Protocol):
     """Turns predictions of single clips into metrics of a split; numpy in float64, outside autocast."""
 
-    def add(self, clip_id: str, views: Sequence[int], outputs: Batch, targets: Batch) -> None:
+    def add(self, clip_id: str, queries: Sequence[int], outputs: Batch, targets: Batch) -> None:
         """Take the prediction of one clip and its targets: arrays without a batch axis, floats as float32."""
         ...
 
@@ -148,10 +148,10 @@ class ProbeModule(nn.Module, Generic[Options]):
         """
         raise ConfigError("the task has no code length", fix="leave out mdl=true")
 
-    def forward(self, features: Tensor, views: Tensor | None = None) -> Batch:
-        """Map features (B, V, h, w, C) to the network's predictions; with `trunk.view_time` views (B, V) tell when."""
-        if self.options.trunk.view_time and views is not None:
-            timed: Batch = self.probe(features, self.facts.gt_size, views)
+    def forward(self, features: Tensor, queries: Tensor | None = None) -> Batch:
+        """Map features (B, S, h, w, C) to predictions; with `trunk.query_time` the queries (B, S) say when."""
+        if self.options.trunk.query_time and queries is not None:
+            timed: Batch = self.probe(features, self.facts.gt_size, queries)
             return timed
         outputs: Batch = self.probe(features, self.facts.gt_size)
         return outputs
@@ -168,7 +168,7 @@ class ProbeModule(nn.Module, Generic[Options]):
         """
         floating = {name: value for name, value in targets.items() if isinstance(value, Tensor)}
         require_finite({"features": features, **floating}, ", ".join(targets["clip_id"]))
-        outputs = self(features, targets["views"])
+        outputs = self(features, targets["queries"])
         return outputs, self.loss(outputs, targets)
 
 

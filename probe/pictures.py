@@ -63,7 +63,9 @@ def sheet(title: str, rows: Mapping[str, Sequence[Colours]]) -> Image.Image:
     return picture
 
 
-def plan_view(title: str, clouds: Mapping[str, tuple[NDArray[Any], Colours]], lines: Mapping[str, Any]) -> Image.Image:
+def seen_from_above(
+    title: str, clouds: Mapping[str, tuple[NDArray[Any], Colours]], lines: Mapping[str, Any]
+) -> Image.Image:
     """Return points and paths seen from above (x to the right, z away), all at one scale.
 
     Args:

@@ -135,7 +135,7 @@ class Task:
             of predictions that it reads, `fits(rows, result)` says whether rows belong to a run's result, and
             `samples(rows, result, counts)` returns the values and those of each class.
         classes: whether a probe learns the dataset's classes, so that it can't be applied to a dataset with others.
-        paper_views: views per clip of the published protocol; 0 for a task that the published table lacks.
+        paper_queries: queries per clip of the published protocol; 0 for a task that the published table lacks.
         bins: metrics in bins that the report shows apart.
         scatter: panels of the report's scatter: a column of another task to the right, one of this task upwards. A
             source needs the tasks of the first panel to be shown.
@@ -151,7 +151,7 @@ class Task:
     order: int = 100
     pooled: bool = False
     classes: bool = False
-    paper_views: int = 0
+    paper_queries: int = 0
     bins: tuple[Bins, ...] = ()
     scatter: tuple[tuple[str, str], ...] = ()
 
@@ -163,7 +163,7 @@ class Task:
     @property
     def published(self) -> bool:
         """Whether the published table has the task."""
-        return self.paper_views > 0
+        return self.paper_queries > 0
 
     def part(self, name: str) -> ModuleType | None:
         """Import and return a file of the task's folder such as `module`; None if it has no such file."""

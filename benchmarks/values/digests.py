@@ -122,12 +122,12 @@ def _is(column: str, names: set[str]) -> bool:
 
 
 def _datasets(root: Path) -> Iterator[tuple[str, str]]:
-    """Tables, frozen views, and per clip frames, dense ground truth and records."""
+    """Tables, frozen queries, and per clip frames, dense ground truth and records."""
     for folder in sorted(root.glob("datasets/*")):
         for path in (folder / name for name in ("index.parquet", "frames.parquet", "instances.parquet")):
             yield from _table(path, f"dataset/{path.stem}")
-        for path in sorted(folder.glob("views/*.parquet")):
-            yield from _table(path, f"dataset/views/{path.stem.partition('.')[0]}")
+        for path in sorted(folder.glob("queries/*.parquet")):
+            yield from _table(path, f"dataset/queries/{path.stem.partition('.')[0]}")
         for name in ("dataset.json", "report.json"):
             yield f"dataset/{name}", digest(_json(folder / name))
         for clip in sorted(folder.glob("clips/*")):

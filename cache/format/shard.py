@@ -64,7 +64,7 @@ def channel_moments(source: torch.Tensor, spec: ArraySpec) -> Moments:
 
 
 def row_bytes(source: torch.Tensor, row: int, spec: ArraySpec) -> Bytes:
-    """Return one row as stored, little-endian; a view when the tensor has the stored dtype."""
+    """Return one row as stored, little-endian; not copied when the tensor has the stored dtype."""
     import torch
 
     values = source[row].to("cpu", torch_dtype(spec.dtype)).contiguous().reshape(-1).view(torch.uint8).numpy()

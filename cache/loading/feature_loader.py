@@ -60,7 +60,7 @@ class FeatureLoader:
 
     Args:
         source: the store.
-        samples: what to read for each sample; or a function of the epoch, for views drawn anew in each.
+        samples: what to read for each sample; or a function of the epoch, for queries drawn anew in each.
         batch_size: samples per batch.
         seed: of the order.
         shuffle: False keeps the order of `samples`.

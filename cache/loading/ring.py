@@ -54,7 +54,7 @@ class BufferRing:
             base = torch.empty(size, dtype=torch.uint8, pin_memory=self._pin).numpy()
         window = base[:size]
         weakref.finalize(window, self._give_back, base).atexit = False
-        return torch.from_numpy(window)  # its storage holds on to `window`, and so does every view of it
+        return torch.from_numpy(window)  # its storage holds on to `window`, and so does every tensor made from it
 
     def _give_back(self, base: Base) -> None:
         event = None

@@ -250,10 +250,10 @@ class _LocalStage:
         self._pending = True
 
     def write(self, data: bytes | Bytes) -> None:
-        view = memoryview(data)  # type: ignore[arg-type]  # NumPy arrays are buffers
+        rest = memoryview(data)  # type: ignore[arg-type]  # NumPy arrays are buffers
         with self._backend._errors(self.key):
-            while len(view):
-                view = view[os.write(self._file, view[:MAX_BYTES]) :]
+            while len(rest):
+                rest = rest[os.write(self._file, rest[:MAX_BYTES]) :]
 
     def finish(self) -> None:
         with self._backend._errors(self.key):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 GRIDS = (8, 16, 32)
 """Cells along each axis for which ceilings are reported."""
 SUCCESS = 0.5
-"""IoU that every view must reach for an object to count in T-SR (published protocol)."""
+"""IoU that every query must reach for an object to count in T-SR (published protocol)."""
 
 
 class InstanceScore(NamedTuple):
@@ -68,28 +68,28 @@ def perfect_cells(instance: NDArray[np.uint16], grid: int) -> NDArray[np.int64]:
     cell = cells((instance.shape[1], instance.shape[2]), square)
     ids = int(instance.max()) + 1
     result = np.empty(instance.shape, np.int64)
-    for view, seen in enumerate(instance):
+    for query, seen in enumerate(instance):
         winner = votes(seen, ids, cell, square).argmax(axis=1)
-        result[view] = np.where(winner == 0, -1, winner)[cell]
+        result[query] = np.where(winner == 0, -1, winner)[cell]
     return result
 
 
 def instance_score(predicted: NDArray[np.int64], instance: NDArray[np.uint16]) -> InstanceScore:
-    """Return T-mIoU and T-SR of a prediction, objects matched over the whole volume of views.
+    """Return T-mIoU and T-SR of a prediction, objects matched over the whole volume of queries.
 
     Every object with a pixel counts; each takes the cluster of the highest intersection over union summed over the
-    views, then its IoU is averaged over the views that show it (published metric, with the matching done per volume
-    instead of with all views laid on top of each other).
+    queries, then its IoU is averaged over the queries that show it (published metric, with the matching done per volume
+    instead of with all queries laid on top of each other).
 
     Args:
         predicted: (S, H, W) cluster ids, -1 = noise.
         instance: (S, H, W) object ids, 0 = none; those pixels are left out.
     """
-    views = len(instance)
+    queries = len(instance)
     objects, clusters = int(instance.max()) + 1, int(predicted.max()) + 2
     pair = instance.astype(np.int64) * clusters + predicted + 1
-    joint = np.stack([np.bincount(pair[v].ravel(), minlength=objects * clusters) for v in range(views)])
-    joint = joint.reshape(views, objects, clusters)[:, 1:]  # (S, G, P), object 0 is background
+    joint = np.stack([np.bincount(pair[v].ravel(), minlength=objects * clusters) for v in range(queries)])
+    joint = joint.reshape(queries, objects, clusters)[:, 1:]  # (S, G, P), object 0 is background
     size = joint.sum(axis=2)
     present = np.flatnonzero(size.sum(axis=0))
     shared, area = joint[:, present, 1:], joint[:, :, 1:].sum(axis=1)
@@ -114,12 +114,12 @@ def depth_floor(depth: NDArray[np.float32], grid: int) -> DepthFloor:
     """
     cell = cells((depth.shape[1], depth.shape[2]), (grid, grid)).ravel()
     relative, squared, count = 0.0, 0.0, 0
-    for view in depth.reshape(len(depth), -1).astype(np.float64):
-        known = view > 0
-        sums = np.bincount(cell[known], weights=view[known], minlength=grid * grid)
+    for frame in depth.reshape(len(depth), -1).astype(np.float64):
+        known = frame > 0
+        sums = np.bincount(cell[known], weights=frame[known], minlength=grid * grid)
         means = sums / np.maximum(np.bincount(cell[known], minlength=grid * grid), 1)
-        error = means[cell[known]] - view[known]
-        relative += float(np.abs(error / view[known]).sum())
+        error = means[cell[known]] - frame[known]
+        relative += float(np.abs(error / frame[known]).sum())
         squared += float((error**2).sum())
         count += int(known.sum())
     return DepthFloor(relative / max(count, 1), float(np.sqrt(squared / max(count, 1))))

@@ -116,7 +116,7 @@ def _instance_row(clip: Clip, i: int) -> dict[str, Any]:
         "raw_label": item.raw_label,
         "is_thing": item.is_thing,
         "source_id": item.source_id,
-        "n_views": None if seen is None else int((seen > 0).sum()),
+        "n_frames": None if seen is None else int((seen > 0).sum()),
         "pixels": None if seen is None else int(seen.sum()),
     }
 

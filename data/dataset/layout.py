@@ -4,7 +4,7 @@ dataset.json          identity: format, maker, parameters, taxonomy, conventions
 index.parquet         one row per clip
 frames.parquet        one row per clip and position: pose, intrinsics, flags, class pixel counts
 instances.parquet     one row per clip and instance
-views/<plan>.<clips>.parquet  frozen query plans; <clips> names the set of clips they were drawn for
+queries/<plan>.<clips>.parquet  frozen query plans; <clips> names the set of clips they were drawn for
 manifest.json         SHA-256 of the tables above; written last: a dataset without it is unfinished
 report.json           optional facts about the dataset, for example ceilings that the rooms compute
 status.parquet        what became of each clip in the last run of `prepare`, with seconds and bytes
@@ -25,7 +25,7 @@ from configs.identity import differences, digest, plain
 from data.dataset.clip import DatasetInfo
 
 FORMAT = "spatialprobe-dataset"
-VERSION = 1
+VERSION = 2
 CONVENTIONS = {
     "pixels": "pixel i covers [i, i+1), its centre is i + 0.5",
     "camera": "OpenCV axes: x right, y down, z forward",
@@ -54,11 +54,11 @@ def check_clip_id(clip_id: str) -> str:
 
 
 def check_version(found: dict[str, object], where: Path) -> None:
-    """Refuse a dataset that another program or a newer version wrote.
+    """Refuse a dataset that another program or another version wrote.
 
     Raises:
         DatasetError: not a prepared dataset at all.
-        VersionError: written by a newer version.
+        VersionError: written by a newer or an older version; the message names the command that makes it again.
     """
     if found.get("format") != FORMAT:
         raise DatasetError(
@@ -66,12 +66,16 @@ def check_version(found: dict[str, object], where: Path) -> None:
         )
     version = found.get("version")
     if version != VERSION:
+        again = commands.data("prepare", kind=found.get("kind"), dataset=where.parent.name)
+        older = isinstance(version, int) and version < VERSION
         raise VersionError(
-            "this dataset has another format version",
+            f"this dataset has {'an older' if older else 'another'} format version",
             expected=VERSION,
             found=version,
             where=where,
-            fix="update spatialprobe, or prepare the dataset again into another root=...",
+            fix=f"remove {where.parent} and make it again: {again}, with the options that it was made with"
+            if older
+            else "update spatialprobe, or prepare the dataset again into another root=...",
         )
 
 
@@ -87,7 +91,7 @@ def frame_name(position: int) -> str:
 
 def plan_path(dataset: Path, plan: str) -> Path:
     """File of one query plan."""
-    return dataset / "views" / f"{plan}.parquet"
+    return dataset / "queries" / f"{plan}.parquet"
 
 
 def identity_record(info: DatasetInfo, splits: dict[str, Any]) -> dict[str, Any]:
@@ -120,7 +124,7 @@ def read_identity(dataset: Path) -> dict[str, Any]:
 
     Raises:
         MissingError: no dataset there.
-        DatasetError, VersionError: not ours, or of a newer version.
+        DatasetError, VersionError: not ours, or of another version.
         CorruptionError: it can't be read, or its digest does not fit its content.
     """
     path = dataset / "dataset.json"

@@ -44,7 +44,10 @@ _NAME = re.compile(r"(?P<sampler>[a-z_]+)-(?P<queries>\d+)(?:-d(?P<draws>\d+))?(
 
 
 def clip_rng(seed: int, epoch: int, clip_id: str, purpose: str = "views") -> np.random.Generator:
-    """Return the generator that belongs to (seed, epoch, clip, purpose) and to nothing else."""
+    """Return the generator that belongs to (seed, epoch, clip, purpose) and to nothing else.
+
+    The purpose of queries is spelt "views" because the word is part of the key: another one would draw others.
+    """
     key = hashlib.blake2b(f"{purpose}/{seed}/{epoch}/{clip_id}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
 
@@ -222,7 +225,7 @@ class QueryPlan:
 
 
 def make_plan(dataset: PreparedDataset, name: str) -> pd.DataFrame:
-    """Return a plan as a table: clip_id, split, draw, views (list of positions); too short clips are left out."""
+    """Return a plan as a table: clip_id, split, draw, queries (list of positions); too short clips are left out."""
     import pandas as pd
 
     plan = PlanName.parse(name)
@@ -245,7 +248,7 @@ def make_plan(dataset: PreparedDataset, name: str) -> pd.DataFrame:
         log.warning(
             "plan %s leaves out %d clips that can't give %d queries: %s", name, len(short), plan.queries, short[:5]
         )
-    return pd.DataFrame(rows, columns=["clip_id", "split", "draw", "views"])
+    return pd.DataFrame(rows, columns=["clip_id", "split", "draw", "queries"])
 
 
 def _queries(
@@ -293,7 +296,7 @@ def load_plan(dataset: PreparedDataset, name: str) -> QueryPlan:
     try:
         table = pd.read_parquet(io.BytesIO(content))
         queries: dict[str, list[tuple[int, ...]]] = {}
-        for clip_id, positions in zip(table["clip_id"], table["views"], strict=True):
+        for clip_id, positions in zip(table["clip_id"], table["queries"], strict=True):
             legal = dataset.query_positions(clip_id)
             queries.setdefault(clip_id, []).append(check_queries([int(p) for p in positions], legal, clip_id))
     except (OSError, ValueError, KeyError, LookupError) as error:

@@ -163,7 +163,7 @@ class PreparedDataset:
         return self._counts[rows]
 
     def instances(self, clip_id: str) -> pd.DataFrame:
-        """Return the instances of a clip: instance, class_index, raw_label, is_thing, source_id, n_views, pixels."""
+        """Return the instances of a clip: instance, class_index, raw_label, is_thing, source_id, n_frames, pixels."""
         self._slice(clip_id)
         return self._instances_by_clip.get(clip_id, self._instances.iloc[:0])
 

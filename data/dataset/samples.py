@@ -1,6 +1,6 @@
 """A torch dataset of what probes learn from; only the ground truth that is asked for is read.
 
-Features are not here: probes read them from a feature store for the same clip and views.
+Features are not here: probes read them from a feature store for the same clip and queries.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def teacher_confidence(stored: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
-    """What a sample holds besides clip id and views.
+    """What a sample holds besides clip id and queries.
 
     Attributes:
         target: what of the ground truth a sample holds: "labels", "instances" or "geometry".
@@ -55,14 +55,14 @@ class SampleOptions:
 
 
 class ClipSamples(Dataset[dict[str, Any]]):
-    """Targets of clips: training draws keyed by (seed, epoch, clip), or the frozen views of a plan.
+    """Targets of clips: training draws keyed by (seed, epoch, clip), or the frozen queries of a plan.
 
-    A sample is a dict with `clip_id` str, `views` (V,) int64 and, by target:
+    A sample is a dict with `clip_id` str, `queries` (S,) int64 and, by target:
         labels: `labels` (C,) float32
-        instances: `coordinates` (P, 3) int64 view/row/column, `ids` (P,) int64, `valid` (P,) bool;
-            with maps `maps` (V, H, W) int32 and `things` (N + 1,) bool by instance id
-        geometry: `depth` (V, h, w), `points` (V, h, w, 3), `confidence` (V, h, w), `world2cam` (V, 4, 4),
-            `intrinsics` (V, 3, 3), all float32, `scale` float64, `usable` bool; the confidence is c >= 1 of
+        instances: `coordinates` (P, 3) int64 query/row/column, `ids` (P,) int64, `valid` (P,) bool;
+            with maps `maps` (S, H, W) int32 and `things` (N + 1,) bool by instance id
+        geometry: `depth` (S, h, w), `points` (S, h, w, 3), `confidence` (S, h, w), `world2cam` (S, 4, 4),
+            `intrinsics` (S, 3, 3), all float32, `scale` float64, `usable` bool; the confidence is c >= 1 of
             `teacher_confidence`, 1 everywhere if the dataset has none, and 0 where depth is unknown
     """
 
@@ -74,18 +74,18 @@ class ClipSamples(Dataset[dict[str, Any]]):
         *,
         plan: QueryPlan | None = None,
         sampler: str = "random_start",
-        n_views: int = 8,
+        n_queries: int = 8,
         seed: int = 0,
         positions: Sequence[int] | None = None,
     ) -> None:
-        """Choose clips and views.
+        """Choose clips and queries.
 
         Args:
             dataset: an open prepared dataset.
             clip_ids: the clips, in sample order.
             options: what samples hold.
-            plan: frozen views (evaluation); else views are drawn (training).
-            sampler, n_views, seed: of the drawn views.
+            plan: frozen queries (evaluation); else queries are drawn (training).
+            sampler, n_queries, seed: of the drawn queries.
             positions: positions that features exist for; default all query positions.
 
         Raises:
@@ -95,13 +95,13 @@ class ClipSamples(Dataset[dict[str, Any]]):
         if options.target not in TARGETS:
             raise ConfigError(f"unknown target {options.target!r}", fix=closest(options.target, TARGETS))
         self.dataset, self.clip_ids, self.options, self.plan = dataset, list(clip_ids), options, plan
-        self.sampler, self.n_views, self.seed = sampler, n_views, seed
+        self.sampler, self.n_queries, self.seed = sampler, n_queries, seed
         self._positions = None if positions is None else set(positions)
         self._epoch = 0
         self._check()
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose views and pixels the next samples draw."""
+        """Choose the epoch whose queries and pixels the next samples draw."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -111,8 +111,8 @@ class ClipSamples(Dataset[dict[str, Any]]):
         """Return sample `i` of the epoch set by `set_epoch`."""
         return self.sample(self.clip_ids[i], self._epoch)
 
-    def views(self, clip_id: str, epoch: int) -> tuple[int, ...]:
-        """Return the views of a clip in an epoch: the plan's draw `epoch % draws`, or a drawn set."""
+    def queries(self, clip_id: str, epoch: int) -> tuple[int, ...]:
+        """Return the queries of a clip in an epoch: the plan's draw `epoch % draws`, or a drawn set."""
         if self.plan is not None:
             return self.plan.of(clip_id, epoch % len(self.plan.queries[clip_id]))
         legal = self._legal(clip_id)
@@ -121,23 +121,23 @@ class ClipSamples(Dataset[dict[str, Any]]):
             cameras = self.dataset.cameras(clip_id, legal)
             centres = np.where(cameras.valid[:, None], cameras.cam2world[:, :3, 3], np.nan).astype(np.float64)
         return draw_queries(
-            self.sampler, self.n_views, clip_id=clip_id, seed=self.seed, epoch=epoch, legal=legal, centres=centres
+            self.sampler, self.n_queries, clip_id=clip_id, seed=self.seed, epoch=epoch, legal=legal, centres=centres
         )
 
     def sample(self, clip_id: str, epoch: int) -> dict[str, Any]:
         """Return the sample of a clip in an epoch; depends on nothing else."""
-        views = self.views(clip_id, epoch)
-        result: dict[str, Any] = {"clip_id": clip_id, "views": torch.tensor(views)}
+        queries = self.queries(clip_id, epoch)
+        result: dict[str, Any] = {"clip_id": clip_id, "queries": torch.tensor(queries)}
         read = {"labels": self._labels, "instances": self._instances, "geometry": self._geometry}[self.options.target]
-        return result | read(clip_id, views, epoch)
+        return result | read(clip_id, queries, epoch)
 
-    def _labels(self, clip_id: str, views: tuple[int, ...], epoch: int) -> dict[str, Any]:
-        counts = self.dataset.class_pixels(clip_id, views)
+    def _labels(self, clip_id: str, queries: tuple[int, ...], epoch: int) -> dict[str, Any]:
+        counts = self.dataset.class_pixels(clip_id, queries)
         labels = tag_labels(counts, self.dataset.gt_size(clip_id))
         return {"labels": torch.from_numpy(labels)}
 
-    def _instances(self, clip_id: str, views: tuple[int, ...], epoch: int) -> dict[str, Any]:
-        maps = self.dataset.instance_maps(clip_id, views)
+    def _instances(self, clip_id: str, queries: tuple[int, ...], epoch: int) -> dict[str, Any]:
+        maps = self.dataset.instance_maps(clip_id, queries)
         rng = clip_rng(self.seed, epoch, clip_id, "pixels")
         drawn = sample_pixels(maps, self.options.pixels, rng, balanced=self.options.balanced)
         result = {
@@ -151,11 +151,11 @@ class ClipSamples(Dataset[dict[str, Any]]):
             result["things"] = torch.from_numpy(np.concatenate([[False], things]))
         return result
 
-    def _geometry(self, clip_id: str, views: tuple[int, ...], epoch: int) -> dict[str, Any]:
-        cameras = self.dataset.cameras(clip_id, views)
-        stored = self.dataset.confidence(clip_id, views)
+    def _geometry(self, clip_id: str, queries: tuple[int, ...], epoch: int) -> dict[str, Any]:
+        cameras = self.dataset.cameras(clip_id, queries)
+        stored = self.dataset.confidence(clip_id, queries)
         target = geometry_targets(
-            self.dataset.depth(clip_id, views),
+            self.dataset.depth(clip_id, queries),
             *cameras,
             confidence=stored,
             size=self.options.size,
@@ -196,6 +196,6 @@ class ClipSamples(Dataset[dict[str, Any]]):
                 c for c in self.clip_ids if not {v for d in self.plan.queries[c] for v in d} <= set(self._legal(c))
             ]
             if illegal:
-                raise MissingError(f"plan {self.plan.name} asks for views without features", found=illegal[:5])
-        elif self.clip_ids and min(len(self._legal(c)) for c in self.clip_ids) < self.n_views:
-            raise DatasetError(f"some clips have fewer than {self.n_views} usable views", where=self.dataset.path)
+                raise MissingError(f"plan {self.plan.name} asks for queries without features", found=illegal[:5])
+        elif self.clip_ids and min(len(self._legal(c)) for c in self.clip_ids) < self.n_queries:
+            raise DatasetError(f"some clips have fewer than {self.n_queries} usable queries", where=self.dataset.path)

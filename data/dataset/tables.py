@@ -45,7 +45,7 @@ def build_tables(dataset: Path, clip_ids: Sequence[str], splits: dict[str, Any])
         index.append({**record["index"], **extra, "split": assigned[clip_id], "warnings": note, "clip_sha256": digest})
         instances += [{"clip_id": clip_id, **row} for row in record["instances"]]
     frames = [pd.read_parquet(clip_folder(dataset, clip_id) / "frames.parquet") for clip_id in clip_ids]
-    columns = ["clip_id", "instance", "class_index", "raw_label", "is_thing", "source_id", "n_views", "pixels"]
+    columns = ["clip_id", "instance", "class_index", "raw_label", "is_thing", "source_id", "n_frames", "pixels"]
     tables = {
         "index.parquet": pd.DataFrame(index),
         "frames.parquet": pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(),

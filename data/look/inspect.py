@@ -15,10 +15,10 @@ from data.dataset.splits import SPLITS
 from data.dataset.targets import pixel_threshold
 
 
-def positive_rates(dataset: PreparedDataset, split: str, *, min_views: int = 2) -> NDArray[np.float64]:
+def positive_rates(dataset: PreparedDataset, split: str, *, min_positions: int = 2) -> NDArray[np.float64]:
     """Return for each class the share of a split's clips in which it is present, (C,) float64.
 
-    All positions of a clip count, with the pixel threshold of the labels and at least `min_views` positions
+    All positions of a clip count, with the pixel threshold of the labels and at least `min_positions` positions
     (protocol, data 3.4). Clips without annotation are left out; NaN if none is left.
     """
     rows = []
@@ -27,7 +27,7 @@ def positive_rates(dataset: PreparedDataset, split: str, *, min_views: int = 2) 
             continue
         counts = dataset.class_pixels(clip_id, dataset.positions(clip_id).tolist()).astype(np.int64)
         enough = counts.sum(0) >= pixel_threshold(dataset.gt_size(clip_id))
-        rows.append(enough & ((counts > 0).sum(0) >= min_views))
+        rows.append(enough & ((counts > 0).sum(0) >= min_positions))
     if not rows:
         return np.full(len(dataset.class_names), np.nan)
     rates: NDArray[np.float64] = np.stack(rows).mean(0)

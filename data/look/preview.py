@@ -75,7 +75,7 @@ def write_previews(dataset: PreparedDataset, clip_ids: list[str], folder: Path) 
 
 
 def depth_pictures(depth: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
-    """Colour depth maps (V, H, W) on one scale, near dark blue, far dark red, unknown grey; each (H, W, 3) uint8."""
+    """Colour depth maps (S, H, W) on one scale, near dark blue, far dark red, unknown grey; each (H, W, 3) uint8."""
     known = depth > 0
     low, high = np.percentile(depth[known], (1, 99)) if known.any() else (0.0, 1.0)
     scaled = np.clip((depth - low) / max(float(high - low), 1e-6), 0, 1) * (len(_DEPTH_COLOURS) - 1)
@@ -148,8 +148,8 @@ def _path_picture(dataset: PreparedDataset, clip_id: str, chosen: list[int], sid
         if not cameras.valid[i]:
             continue
         start = place(centres[i : i + 1])[0]
-        view = axes @ poses[i, :3, 2]
-        end = (start[0] + 16 * float(view[0]), start[1] - 16 * float(view[1]))
+        ahead = axes @ poses[i, :3, 2]
+        end = (start[0] + 16 * float(ahead[0]), start[1] - 16 * float(ahead[1]))
         draw.line([start, end], (200, 60, 30), 2)
     draw.ellipse([line[0][0] - 4, line[0][1] - 4, line[0][0] + 4, line[0][1] + 4], (20, 140, 60))
     draw.text(

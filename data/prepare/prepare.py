@@ -74,7 +74,7 @@ def prepare(
     record = identity_record(source.info, splits)
     clip_ids = unique_clip_ids(source)
     claim_identity(dataset, record)
-    for folder in ("clips", "views", "quarantine"):
+    for folder in ("clips", "queries", "quarantine"):
         (dataset / folder).mkdir(exist_ok=True)
         remove_stale(dataset / folder)
     remove_stale(dataset)

@@ -35,7 +35,7 @@ def _layers(overrides: Mapping[str, str]) -> Layers[PrepareRooms]:
 
 
 def _finish(dataset: Path) -> None:
-    """Store what scores on these rooms are read against: ceilings per grid, what sampled views see."""
+    """Store what scores on these rooms are read against: ceilings per grid, what sampled queries see."""
     path = dataset / REPORT
     clips = len(read_tables(dataset)["index.parquet"])
     if not path.is_file() or read_json(path, fix=f"delete {path}").get("clips") != clips:

@@ -1,4 +1,4 @@
-"""Facts about a set of rooms that scores are read against: ceilings per grid, and what sampled views get to see."""
+"""Facts about a set of rooms that scores are read against: ceilings per grid, and what sampled queries get to see."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from data.dataset.queries import draw_queries
 from data.dataset.reader import PreparedDataset
 from data.dataset.targets import pixel_threshold
 
-VIEWS = 8
-"""Views of one sample, as for tagging and instances (published protocol)."""
+QUERIES = 8
+"""Queries of one sample, as for tagging and instances (published protocol)."""
 REPORT = "report.json"
 CEILINGS = ("t_miou", "t_sr", "depth_abs_rel", "depth_rmse")
-CLASS_FACTS = ("clips_positive", "clips_positive_in_views", "views_when_positive")
+CLASS_FACTS = ("clips_positive", "clips_positive_in_queries", "queries_when_positive")
 
 
 class Truth(NamedTuple):
     """The dense ground truth of one clip.
 
     Attributes:
-        clip_id: names the clip and keys the draw of its views.
+        clip_id: names the clip and keys the draw of its queries.
         positions: (G,) positions with ground truth.
         instance: (G, H, W) ids, 0 = none.
         depth: (G, H, W) metres.
@@ -60,30 +60,30 @@ def truths_of_dataset(dataset: PreparedDataset) -> Iterator[Truth]:
         )
 
 
-def report(truths: Iterable[Truth], class_names: Sequence[str], *, views: int = VIEWS) -> dict[str, Any]:
+def report(truths: Iterable[Truth], class_names: Sequence[str], *, queries: int = QUERIES) -> dict[str, Any]:
     """Summarise the ground truth of all clips.
 
-    Views are drawn once per clip with the published distribution (seed 0, epoch 0); clips with fewer query positions
-    than `views` use all of them.
+    Queries are drawn once per clip with the published distribution (seed 0, epoch 0); clips with fewer query positions
+    than `queries` use all of them.
 
     Args:
         truths: ground truth, clip by clip; consumed once.
         class_names: names in index order.
-        views: views per sample.
+        queries: queries per sample.
 
     Returns:
         JSON types only. `ceilings`: per grid T-mIoU and T-SR of perfect cells, relative and root mean square depth
         error of cell means, means over clips. `classes`: per class the share of clips in which it is positive in all
-        query frames and in the sampled views, and the mean number of sampled views that show it where it is
-        positive. `instances`: objects per clip, how many sampled views show each, and the share seen in two or more.
+        query frames and in the sampled queries, and the mean number of sampled queries that show it where it is
+        positive. `instances`: objects per clip, how many sampled queries show each, and the share seen in two or more.
 
     Raises:
         DatasetError: there is no clip.
     """
     scores: dict[int, list[tuple[float, float, float, float]]] = {grid: [] for grid in GRIDS}
-    full, sampled, class_views, seen_in, objects = [], [], [], [], []
+    full, sampled, class_queries, seen_in, objects = [], [], [], [], []
     for truth in truths:
-        rows = _sample(truth, views)
+        rows = _sample(truth, queries)
         instance, depth = truth.instance[rows], truth.depth[rows]
         for grid in GRIDS:
             if grid <= min(instance.shape[1:]):
@@ -92,43 +92,43 @@ def report(truths: Iterable[Truth], class_names: Sequence[str], *, views: int = 
         threshold = pixel_threshold((instance.shape[1], instance.shape[2]))
         full.append(truth.class_pixels.sum(axis=0) >= threshold)
         sampled.append(truth.class_pixels[rows].sum(axis=0) >= threshold)
-        class_views.append((truth.class_pixels[rows] > 0).sum(axis=0))
-        counts = np.array([[(view == thing).any() for thing in truth.things] for view in instance], int)
+        class_queries.append((truth.class_pixels[rows] > 0).sum(axis=0))
+        counts = np.array([[(frame == thing).any() for thing in truth.things] for frame in instance], int)
         shown = counts.reshape(len(rows), -1).sum(axis=0)
         seen_in.extend(shown[shown > 0].tolist())
         objects.append(int((shown > 0).sum()))
     if not full:
         raise DatasetError("there is no clip to report on", fix=commands.data("prepare", kind="rooms"))
-    positive, drawn, counted = np.array(full), np.array(sampled), np.array(class_views)
+    positive, drawn, counted = np.array(full), np.array(sampled), np.array(class_queries)
     shown_in = np.array(seen_in or [0])
     return {
         "clips": len(full),
-        "views": views,
+        "queries": queries,
         "ceilings": {f"{grid}x{grid}": _means(values) for grid, values in scores.items() if values},
         "classes": {
             name: {
                 "clips_positive": float(positive[:, c].mean()),
-                "clips_positive_in_views": float(drawn[:, c].mean()),
-                "views_when_positive": float(counted[drawn[:, c], c].mean()) if drawn[:, c].any() else None,
+                "clips_positive_in_queries": float(drawn[:, c].mean()),
+                "queries_when_positive": float(counted[drawn[:, c], c].mean()) if drawn[:, c].any() else None,
             }
             for c, name in enumerate(class_names)
         },
         "positives_lost_by_sampling": float((positive & ~drawn).sum() / max(int(positive.sum()), 1)),
         "instances": {
             "objects_per_clip": float(np.mean(objects)),
-            "views_per_object": float(shown_in.mean()),
+            "queries_per_object": float(shown_in.mean()),
             "seen_in_two_or_more": float((shown_in >= 2).mean()),
-            "views_histogram": np.bincount(shown_in, minlength=views + 1)[1:].tolist(),
+            "queries_histogram": np.bincount(shown_in, minlength=queries + 1)[1:].tolist(),
         },
     }
 
 
-def _sample(truth: Truth, views: int) -> list[int]:
+def _sample(truth: Truth, queries: int) -> list[int]:
     """Return the rows of a clip's ground truth that one sample looks at."""
     positions = list(truth.positions)
-    if len(positions) <= views or max(positions) < (views - 1) * 5:
-        return list(range(min(views, len(positions))))
-    chosen = draw_queries("paper", views, clip_id=truth.clip_id, seed=0, epoch=0, legal=positions)
+    if len(positions) <= queries or max(positions) < (queries - 1) * 5:
+        return list(range(min(queries, len(positions))))
+    chosen = draw_queries("paper", queries, clip_id=truth.clip_id, seed=0, epoch=0, legal=positions)
     return [positions.index(position) for position in chosen]
 
 
@@ -156,20 +156,20 @@ def print_report(content: Mapping[str, Any]) -> None:
     print()
     order = sorted(content["classes"].items(), key=lambda item: -item[1]["clips_positive"])
     print_table(
-        f"Classes in {content['views']} sampled views",
-        ["class", "clips positive", "in the views", "views that show it"],
+        f"Classes in {content['queries']} sampled queries",
+        ["class", "clips positive", "in the queries", "queries that show it"],
         [[name, *(values[key] for key in CLASS_FACTS)] for name, values in order],
         notes=[f"{content['positives_lost_by_sampling']:.1%} of the positives are lost by sampling"],
     )
     print()
     found = content["instances"]
-    histogram = found["views_histogram"]
+    histogram = found["queries_histogram"]
     print_table(
-        f"Objects in {content['views']} sampled views",
-        ["seen in views", *[str(k + 1) for k in range(len(histogram))]],
+        f"Objects in {content['queries']} sampled queries",
+        ["seen in queries", *[str(k + 1) for k in range(len(histogram))]],
         [["objects", *histogram]],
         notes=[
-            f"{found['objects_per_clip']:.1f} objects per clip, each in {found['views_per_object']:.1f} views, "
+            f"{found['objects_per_clip']:.1f} objects per clip, each in {found['queries_per_object']:.1f} queries, "
             f"{found['seen_in_two_or_more']:.0%} in two or more"
         ],
     )

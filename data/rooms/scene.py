@@ -65,7 +65,7 @@ class Pinhole:
         return Pinhole(self.height * factor, self.width * factor, self.fov)
 
     def thumbnail(self, longest: int) -> Pinhole:
-        """Return the camera with the same view and `longest` pixels along its longer side."""
+        """Return the camera with the same angle of view and `longest` pixels along its longer side."""
         share = longest / max(self.height, self.width)
         return Pinhole(max(1, round(self.height * share)), max(1, round(self.width * share)), self.fov)
 

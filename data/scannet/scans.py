@@ -23,7 +23,7 @@ LISTS = {"train": "scannetv2_train.txt", "val": "scannetv2_val.txt", "test": "sc
 POSITIONS = 81
 """Positions of a clip, as video models expect them."""
 MIDDLE_SHARE = 0.5
-"""The published rule takes the middle half of a scan: denser frames give more objects that several views share."""
+"""The published rule takes the middle half of a scan: denser frames give more objects that several frames share."""
 SHORTEST_MIDDLE = 60
 """Where the middle half has fewer frames, the whole scan is taken."""
 

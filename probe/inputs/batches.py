@@ -1,4 +1,4 @@
-"""Batches of a pass: features of all arrays read once, targets made in the background, both for the same views."""
+"""Batches of a pass: features of all arrays read once, targets made in the background, both for the same queries."""
 
 from __future__ import annotations
 
@@ -113,10 +113,10 @@ SLOT = {position: slot for slot, position in enumerate(QUERY_POSITIONS)}
 
 
 class ProbeData:
-    """Training batches in rounds, and evaluation batches over frozen views.
+    """Training batches in rounds, and evaluation batches over frozen queries.
 
-    A batch is a dict: `features`, one tensor (B, V, h, w, C) per array (an `Unfused` for fused ones), and `targets`;
-    with twins on shuffled targets also `control`. Targets hold `clip_id`, `views` and whatever the task makes.
+    A batch is a dict: `features`, one tensor (B, S, h, w, C) per array (an `Unfused` for fused ones), and `targets`;
+    with twins on shuffled targets also `control`. Targets hold `clip_id`, `queries` and whatever the task makes.
 
     Args:
         store: where features are read.
@@ -147,19 +147,19 @@ class ProbeData:
         return iter(self._loader)
 
     def evaluation(self, clip_ids: Sequence[str], targets: Targets, donors: dict[str, str] | None, draws: int) -> Any:
-        """Return a loader over the frozen views of some clips, all draws of a clip one after another."""
+        """Return a loader over the frozen queries of some clips, all draws of a clip one after another."""
         samples = [(clip_id, draw) for clip_id in clip_ids for draw in range(draws)]
 
         def attach(numbers: Indices, epoch: int) -> dict[str, Any]:
             chosen = [samples[int(i)] for i in numbers]
             return attached(targets, donors, chosen)
 
-        items = [read_items(self.arrays, clip_id, targets.views(clip_id, draw)) for clip_id, draw in samples]
+        items = [read_items(self.arrays, clip_id, targets.queries(clip_id, draw)) for clip_id, draw in samples]
         return FeatureLoader(self.store.branch_reads(), items, self.schedule.batch, shuffle=False, attach=attach)
 
     def _items(self, round_: int) -> list[Sequence[ReadItem]]:
         return [
-            read_items(self.arrays, clip_id, self.targets.views(clip_id, epoch))
+            read_items(self.arrays, clip_id, self.targets.queries(clip_id, epoch))
             for clip_id, epoch in self._samples(round_)
         ]
 
@@ -168,9 +168,9 @@ class ProbeData:
         return attached(self.targets, self.donors, [samples[int(i)] for i in numbers])
 
 
-def read_items(arrays: Sequence[ArraySpec], clip_id: str, views: Sequence[int]) -> list[ReadItem]:
-    """Return what to read for the views of a clip, one item per array."""
-    slots = [SLOT[view] for view in views]
+def read_items(arrays: Sequence[ArraySpec], clip_id: str, queries: Sequence[int]) -> list[ReadItem]:
+    """Return what to read for the queries of a clip, one item per array."""
+    slots = [SLOT[query] for query in queries]
     return [(clip_id, array.name, array.rows_of(slots)) for array in arrays]
 
 
@@ -179,10 +179,10 @@ def attached(targets: Targets, donors: dict[str, str] | None, samples: Sequence[
     own = [targets.sample(*sample) for sample in samples]
     batch: dict[str, Any] = {"targets": collate(own)}
     if donors is not None:
-        # The donor's own draw: its targets needn't fit the twin's views, they mustn't. Clip and views are what the
+        # The donor's own draw: its targets needn't fit the twin's queries, they mustn't. Clip and queries are what the
         # features are of.
         borrowed = [
-            {**targets.sample(donors[c], epoch), "clip_id": c, "views": mine["views"]}
+            {**targets.sample(donors[c], epoch), "clip_id": c, "queries": mine["queries"]}
             for (c, epoch), mine in zip(samples, own, strict=True)
         ]
         batch["control"] = collate(borrowed)

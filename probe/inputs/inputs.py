@@ -64,13 +64,13 @@ class Layer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Inputs shared by runs that use the same views of the same clips.
+    """Inputs shared by runs that use the same queries of the same clips.
 
     Attributes:
         dataset: the prepared dataset.
         layers: the arrays to probe, of one source or several, one or more probes each.
         train, select, report: clip ids.
-        plan: frozen views of select and report.
+        plan: frozen queries of select and report.
     """
 
     dataset: PreparedDataset
@@ -110,7 +110,7 @@ class Inputs:
 def open_inputs(config: RunConfig, task: Task, *, many: bool = False) -> list[Inputs]:
     """Open the inputs of a command and check that every clip has features and ground truth.
 
-    Layers that use the same views of the same clips are grouped: they share a pass over the data.
+    Layers that use the same queries of the same clips are grouped: they share a pass over the data.
 
     Args:
         config: resolved configuration.
@@ -120,7 +120,7 @@ def open_inputs(config: RunConfig, task: Task, *, many: bool = False) -> list[In
     Raises:
         MissingError: no store, no dataset, or clips without features or labels; the message lists them.
         StoreError: several stores fit, or the store belongs to another dataset.
-        DatasetError: a split is empty or has too few views.
+        DatasetError: a split is empty or has too few queries.
     """
     # The name alone isn't used to choose: a store named by its folder may belong to another dataset, which is an error.
     named = config.what.dataset if config.what.store is None else None
@@ -156,7 +156,7 @@ def sources(what: What) -> list[str | None]:
 
 
 def _clips_of(dataset: PreparedDataset, config: RunConfig) -> Inputs:
-    """Return the clips of a run's splits and its evaluation views, without layers."""
+    """Return the clips of a run's splits and its evaluation queries, without layers."""
     scheme = config.how.split_scheme
     train = prefix(dataset.split("train", scheme), config.how.fraction, config.how.data_seed)
     select, report = dataset.split("select", scheme), dataset.split("report", scheme)
@@ -170,7 +170,7 @@ def _clips_of(dataset: PreparedDataset, config: RunConfig) -> Inputs:
                 fix="prepare more clips, or share one validation set with split_scheme=paper",
             )
     return Inputs(
-        dataset, (), train, select, report, load_plan(dataset, f"{config.how.sampler}-{config.probe.recipe.views}")
+        dataset, (), train, select, report, load_plan(dataset, f"{config.how.sampler}-{config.probe.recipe.queries}")
     )
 
 
@@ -214,7 +214,7 @@ def donors(clip_ids: Sequence[str], seed: int) -> dict[str, str]:
 
 
 def inputs_identity(inputs: Inputs, layer: Layer) -> dict[str, Any]:
-    """Return the inputs' part of a run's identity: values of the features, of the targets, clips and views."""
+    """Return the inputs' part of a run's identity: values of the features, of the targets, clips and queries."""
     return {
         "store": layer.store.fingerprint_digest,
         "array": layer.array.name,

@@ -42,7 +42,7 @@ def require_array(
     kind: Kind | None,
     name: str,
     *,
-    fix: str = "bring prediction and ground truth to the same views and resolution",
+    fix: str = "bring prediction and ground truth to the same queries and resolution",
     of: type = np.ndarray,
     error: type[SpatialprobeError] = DatasetError,
 ) -> None:

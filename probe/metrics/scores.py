@@ -76,7 +76,7 @@ class Scores:
         pooled: metric -> value of the whole split, for those tasks.
         resampled: from (R, N), how often each clip is in each resample, to metric -> (R,) values, for those metrics.
         classes: one row per class, for tasks with classes.
-        predictions: one row per clip: `clip_id`, `views` and the task's own columns of numbers and arrays; columns that
+        predictions: one row per clip: `clip_id`, `queries`, the task's own columns of numbers and arrays; columns that
             begin with `_` are for pictures only and are not written.
     """
 

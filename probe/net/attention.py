@@ -10,7 +10,7 @@ from configs.errors import ConfigError
 
 
 def rotary_tables(grid: tuple[int, int], head_dim: int, *, specials: int, base: float = 100.0) -> tuple[Tensor, Tensor]:
-    """Return the cosines and sines that rotate the tokens of one view.
+    """Return the cosines and sines that rotate the tokens of one frame.
 
     The first half of a head's channels is rotated by the row, the second by the column. Within a half of size `a` the
     bands are `base ** (-2 j / a)`, j = 0 .. a/2-1, and the angles are laid out as [row * f, row * f] (rotate-half

@@ -19,7 +19,7 @@ class TrunkConfig:
     heads: int = option(help="attention heads; width / heads must be a multiple of 4", minimum=1)
     dropout: float = option(help="dropout after attention and MLP layers", minimum=0, maximum=1)
     mlp_ratio: int = option(4, "hidden width of the MLPs over D", minimum=1)
-    registers: int = option(4, "register tokens per view", minimum=0)
+    registers: int = option(4, "register tokens per frame", minimum=0)
     layer_scale: float = option(0.01, "initial gain of the residual branches")
     input_norm: str = option(
         "token",
@@ -27,7 +27,7 @@ class TrunkConfig:
         choices=("token", "channel"),
     )
     rope_base: float = option(100.0, "base of the rotary position encoding", minimum=1)
-    view_time: bool = option(False, "give the trunk the time of each view")
+    query_time: bool = option(False, "give the trunk the time of each query")
     checkpointing: str = option("auto", "recompute blocks in the backward pass", choices=("auto", "on", "off"))
     activation_budget_gib: float = option(8.0, "auto: recompute above this many GiB of saved activations", minimum=0)
 

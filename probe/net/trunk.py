@@ -1,4 +1,4 @@
-"""The probe's own layers: alternating attention inside each view and across all views (Wang et al. 2025, VGGT)."""
+"""The probe's own layers: alternating attention inside each frame and across all frames (Wang et al. 2025, VGGT)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ SAVED_PER_TOKEN = 26
 class Trunk(nn.Module):
     """A norm and a Linear on the features, special tokens, then `depth` pairs of a frame block and a global block.
 
-    The blocks don't know when a view was taken, only if it is the first, unless `view_time` is set: permuting views
+    The blocks don't know when a frame was taken, only if it is the first, unless `query_time` is set: permuting frames
     1..S-1 permutes the outputs.
 
     Args:
@@ -102,12 +102,12 @@ class Trunk(nn.Module):
         self.specials = 1 + config.registers
         self.input_norm = build_input_norm(config.input_norm, channels)
         self.input_proj = nn.Linear(channels, config.width)
-        # Slot 0 serves the first view, slot 1 all others.
+        # Slot 0 serves the first frame, slot 1 all others.
         self.camera_token = nn.Parameter(torch.empty(1, 2, 1, config.width).normal_(std=1e-6))
         self.register_token = nn.Parameter(torch.empty(1, 2, config.registers, config.width).normal_(std=1e-6))
         self.frame_blocks = nn.ModuleList(self._block() for _ in range(config.depth))
         self.global_blocks = nn.ModuleList(self._block() for _ in range(config.depth))
-        self.view_time = ViewTime(config.width) if config.view_time else None
+        self.query_time = QueryTime(config.width) if config.query_time else None
         tables = rotary_tables(grid, config.width // config.heads, specials=self.specials, base=config.rope_base)
         device = self.input_proj.weight.device
         self.register_buffer("cosines", tables[0].to(device), persistent=False)
@@ -119,7 +119,7 @@ class Trunk(nn.Module):
         return 2 * self.config.width
 
     def forward(
-        self, features: Tensor, stages: Sequence[int] = (-1,), view_times: Tensor | None = None
+        self, features: Tensor, stages: Sequence[int] = (-1,), query_times: Tensor | None = None
     ) -> list[Tensor]:
         """Return the requested stages.
 
@@ -127,7 +127,7 @@ class Trunk(nn.Module):
             features: (B, S, h, w, C), any floating dtype.
             stages: indices of pairs, negative from the end; repeats share one tensor. At depth 0 all are the
                 projected tokens, twice side by side.
-            view_times: (B, S) times in any unit, used with `view_time` only; default the index of the view.
+            query_times: (B, S) times in any unit, used with `query_time` only; default the index of the query.
 
         Returns:
             One tensor (B, S, 1 + registers + h*w, 2 * width) per stage, patches last in row-major order.
@@ -144,7 +144,7 @@ class Trunk(nn.Module):
                 fix="build the probe for the grid and width of the store it reads",
             )
         b, s = features.shape[:2]
-        x = self._tokens(features, view_times)
+        x = self._tokens(features, query_times)
         depth = self.config.depth
         if depth == 0:
             stage = torch.cat([x, x], dim=-1).view(b, s, x.shape[1], -1)
@@ -170,7 +170,7 @@ class Trunk(nn.Module):
         gate = BranchGate(branches, self.config.width)
         self.input_proj = gate.to(self.camera_token.device)  # type: ignore[assignment]
 
-    def _tokens(self, features: Tensor, view_times: Tensor | None) -> Tensor:
+    def _tokens(self, features: Tensor, query_times: Tensor | None) -> Tensor:
         """Return (B*S, P, width): camera token, registers, projected patches."""
         b, s = features.shape[:2]
         flat = features.flatten(0, 1).flatten(1, 2).to(self.camera_token.dtype)
@@ -180,10 +180,10 @@ class Trunk(nn.Module):
         special = special.expand(b, -1, -1, -1).flatten(0, 1)
         # Under autocast the patches are bfloat16; the residual stream stays in the parameters' dtype.
         x = torch.cat([special, patches.to(special.dtype)], dim=1)
-        if self.view_time is not None:
-            if view_times is None:
-                view_times = torch.arange(s, device=x.device).expand(b, s)
-            x = x + self.view_time(view_times.flatten())[:, None]
+        if self.query_time is not None:
+            if query_times is None:
+                query_times = torch.arange(s, device=x.device).expand(b, s)
+            x = x + self.query_time(query_times.flatten())[:, None]
         return x
 
     def _project(self, tokens: Tensor) -> Tensor:
@@ -211,8 +211,8 @@ class Trunk(nn.Module):
         )
 
 
-class ViewTime(nn.Module):
-    """Sinusoidal code of a view's time through a Linear that starts at zero, so that training starts without it."""
+class QueryTime(nn.Module):
+    """Sinusoidal code of a query's time through a Linear that starts at zero, so that training starts without it."""
 
     bands: Tensor
 

@@ -1,4 +1,4 @@
-"""A finished run applied again: to other clips, views or metrics, or for its predictions and pictures."""
+"""A finished run applied again: to other clips, queries or metrics, or for its predictions and pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Predictions and scores of members on frozen views, outside autocast and in float64 where numbers are judged."""
+"""Predictions and scores of members on frozen queries, outside autocast and in float64 where numbers are judged."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def evaluate_members(
 def _evaluate(member: Member, evaluator: Evaluator, losses: Losses, batch: Batch, precision: str) -> None:
     features, targets = member.inputs(batch)
     with autocast(features.device, precision):
-        outputs = member.module(features, targets["views"])
+        outputs = member.module(features, targets["queries"])
     learnable = set(usable(targets))
     for i, clip_id in enumerate(targets["clip_id"]):
         terms = member.module.loss(member.module.one_of(outputs, i), pick(targets, [i])) if i in learnable else None
         losses.append(None if terms is None else {name: float(value) for name, value in terms.items()})
-        views = [int(view) for view in targets["views"][i]]
+        queries = [int(query) for query in targets["queries"][i]]
         alone = {name: value[0] for name, value in member.module.one_of(outputs, i).items()}
-        evaluator.add(clip_id, views, _arrays(alone), _arrays({name: value[i] for name, value in targets.items()}))
+        evaluator.add(clip_id, queries, _arrays(alone), _arrays({name: value[i] for name, value in targets.items()}))
 
 
 def _arrays(sample: Batch) -> Batch:

@@ -75,7 +75,7 @@ class Planned:
 
     Attributes:
         config: resolved.
-        groups: runs by what they share: those of one entry use the same views of the same clips.
+        groups: runs by what they share: those of one entry use the same queries of the same clips.
     """
 
     config: RunConfig

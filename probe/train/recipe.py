@@ -17,7 +17,7 @@ class RecipeConfig:
     lr: float = option(help="peak learning rate", minimum=0)
     weight_decay: float = option(help="AdamW weight decay", minimum=0)
     batch: int = option(help="clips per step and device", minimum=1)
-    views: int = option(help="views per clip", minimum=1)
+    queries: int = option(help="queries per clip", minimum=1)
     final_lr: float = option(1e-6, "learning rate at the end of the cosine", minimum=0)
     betas: list[float] = option(help="AdamW momenta", factory=lambda: [0.9, 0.95], minimum=0, maximum=1)
     eps: float = option(1e-8, "AdamW epsilon", minimum=0)

@@ -59,8 +59,8 @@ class Session:
         self.rates = self.module_class.rates(learned_from, everyone)
         self.schedule = Schedule(inputs.train, config.probe.recipe, config.how.data_seed)
         held = list(dict.fromkeys([*inputs.select, *inputs.report]))
-        views = (config.how.sampler, config.probe.recipe.views, config.how.data_seed, inputs.positions)
-        drawn, frozen = TargetOptions(inputs.train, None, *views), TargetOptions(held, inputs.plan, *views)
+        queries = (config.how.sampler, config.probe.recipe.queries, config.how.data_seed, inputs.positions)
+        drawn, frozen = TargetOptions(inputs.train, None, *queries), TargetOptions(held, inputs.plan, *queries)
         self.train_targets = self.module_class.targets(inputs.dataset, options, drawn, evaluation=False)
         self.held_targets = self.module_class.targets(inputs.dataset, options, frozen, evaluation=True)
         self._sizes: dict[tuple[object, ...], int] = {}
@@ -85,7 +85,7 @@ class Session:
                 module = self.module_class(plan.config.probe, facts, self.schedule.total_steps)
             numbers = sum(int(p.numel() * p.element_size()) for p in module.probe.parameters())
             self._sizes[key] = STATES * numbers
-        rows = self.schedule.batch * plan.config.probe.recipe.views * BUFFERS
+        rows = self.schedule.batch * plan.config.probe.recipe.queries * BUFFERS
         return self._sizes[key], int(self.inputs.layers[plan.array].array.row_bytes * rows)
 
     def run(self, plans: Sequence[RunPlan], bar: Progress) -> dict[str, dict[str, Any]]:
@@ -164,7 +164,7 @@ class Session:
         full: bool,
         among: Sequence[str] | None = None,
     ) -> list[Scores]:
-        """Return the scores of members on the frozen views of some clips.
+        """Return the scores of members on the frozen queries of some clips.
 
         Args:
             members: runs with the weights to score.

@@ -71,7 +71,7 @@ TASKS = {
         "abs_rel", -1, "space", "codes+noise~7",
         f"{DEPTH_ONLY} camera.width=32 recipe.length=12 recipe.warmup=1 recipe.batch=4 recipe.lr=1e-2",
         f"{DEPTH_ONLY} camera.width=16 camera.heads=1 "
-        "recipe.length=4 recipe.warmup=0 recipe.batch=4 recipe.views=4 recipe.lr=2e-2",
+        "recipe.length=4 recipe.warmup=0 recipe.batch=4 recipe.queries=4 recipe.lr=2e-2",
     ),
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ TINY = {
     "trunk.width": "16",
     "trunk.heads": "2",
     "recipe.batch": "2",
-    "recipe.views": "2",
+    "recipe.queries": "2",
     "pictures": "0",
     "resamples": "50",
     "device": "cpu",

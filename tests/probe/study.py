@@ -46,7 +46,7 @@ class Study:
             for c in range(len(CLASSES))
         ]  # fmt: skip
         scores.predictions = [
-            {"clip_id": clip, "views": [0, 1], "logits": logits[i], "labels": labels[i].astype(bool)}
+            {"clip_id": clip, "queries": [0, 1], "logits": logits[i], "labels": labels[i].astype(bool)}
             for i, clip in enumerate(self.clips)
         ]
         return self.run("tagging", source, scores, **options)
@@ -91,7 +91,7 @@ class Study:
             "task": task, "model": source, "dataset": dataset, "profile": "smoke", "variant": variant, "seeds": [seed],
             "split_scheme": split_scheme, "fraction": 1, "sampler": "paper", "data_seed": 0, "readout": "probe",
             "resamples": 1000, "device": "auto",
-            "trunk": {"width": 64, "depth": depth}, "recipe": {"length": 300, "seed": seed, "views": 2},
+            "trunk": {"width": 64, "depth": depth}, "recipe": {"length": 300, "seed": seed, "queries": 2},
         }  # fmt: skip
         inputs = {"dataset_parameters": "d" * 8, "clips": "c" * 8, "plan": f"sha of {plan}"}
         name = digest([task, source, print_, array, seed, depth, variant, split_scheme, plan, dataset, control_of])[:16]

@@ -43,7 +43,7 @@ def batch_of(name: str, dataset: RememberingDataset, *, evaluation: bool = False
     samples = [targets.sample(clip_id, 0) for clip_id in clips]
     again = [targets.sample(clip_id, 0) for clip_id in clips]
     for sample, other in zip(samples, again, strict=True):
-        assert sample["clip_id"] == other["clip_id"] and tuple(sample["views"].shape) == (2,)
+        assert sample["clip_id"] == other["clip_id"] and tuple(sample["queries"].shape) == (2,)
         assert all(torch.equal(sample[key], other[key]) for key in sample if isinstance(sample[key], torch.Tensor))
     return collate([sample for sample in samples if sample.get("usable", True)])
 
@@ -99,9 +99,9 @@ def test_network_learns_from_targets(name: str, dataset: RememberingDataset) -> 
     idle = [key for key, p in module.probe.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert idle == []
     module.eval()
-    outputs = module(features, targets["views"])
+    outputs = module(features, targets["queries"])
     for i in range(len(features)):
-        one = module(features[i : i + 1], targets["views"][i : i + 1])
+        one = module(features[i : i + 1], targets["queries"][i : i + 1])
         cut = module.one_of(outputs, i)
         assert one.keys() == cut.keys()
         for key in one:
@@ -114,12 +114,12 @@ def test_evaluation_gives_the_declared_metrics(name: str, variant: str, dataset:
     task, module = load_task(name), module_of(name, dataset).eval()
     targets = batch_of(name, dataset, evaluation=True)
     with torch.no_grad():
-        outputs = module(torch.randn(len(targets["clip_id"]), 2, *GRID, CHANNELS), targets["views"])
+        outputs = module(torch.randn(len(targets["clip_id"]), 2, *GRID, CHANNELS), targets["queries"])
     evaluator = module.evaluator(variant, full=True)
     for i, clip_id in enumerate(targets["clip_id"]):
         alone = {key: value[0] for key, value in module.one_of(outputs, i).items()}
         sample = {key: value[i] for key, value in targets.items()}
-        evaluator.add(clip_id, targets["views"][i].tolist(), arrays(alone), arrays(sample))
+        evaluator.add(clip_id, targets["queries"][i].tolist(), arrays(alone), arrays(sample))
     scores = evaluator.finish()
     assert scores.clip_ids == targets["clip_id"]
     rooms = {clip_id: f"room{i % 2}" for i, clip_id in enumerate(scores.clip_ids)}

@@ -23,7 +23,7 @@
     return { points, pixels, count: cloud.count };
   }
 
-  class View {
+  class Pane {
     constructor(canvas, scene) {
       this.canvas = canvas;
       this.scene = scene;
@@ -135,12 +135,12 @@
       this.state = { ...START };
       this.paths = true;
       this.pointers = new Map();
-      this.views = [];
+      this.panes = [];
       const hint = `scene-hint-${number}`;
       const controls = box.appendChild(document.createElement("div"));
       controls.className = "controls";
       const grid = box.appendChild(document.createElement("div"));
-      grid.className = "views";
+      grid.className = "panes";
       const pairs = this.items.length > 1 ? [0, 1] : [0];
       for (const place of pairs) {
         const figure = grid.appendChild(document.createElement("figure"));
@@ -149,11 +149,11 @@
         canvas.tabIndex = 0;
         canvas.setAttribute("role", "img");
         canvas.setAttribute("aria-describedby", hint);
-        const view = new View(canvas, this);
-        if (!view.context) throw new Error("no 2D canvas");
-        view.caption = caption;
-        this.views.push(view);
-        this.show(view, place);
+        const pane = new Pane(canvas, this);
+        if (!pane.context) throw new Error("no 2D canvas");
+        pane.caption = caption;
+        this.panes.push(pane);
+        this.show(pane, place);
         this.listen(canvas);
       }
       this.controls(controls);
@@ -168,18 +168,18 @@
         waiting = true;
         requestAnimationFrame(() => {
           waiting = false;
-          for (const view of this.views) view.draw();
+          for (const pane of this.panes) pane.draw();
         });
       };
       new ResizeObserver(this.redraw).observe(grid);
       this.redraw();
     }
 
-    show(view, place) {
-      view.item = this.items[place];
-      view.caption.textContent = view.item.label + (view.item.cloud ? "" : " (no points kept)");
-      view.canvas.setAttribute("aria-label", `${view.item.label}: ${view.item.cloud?.count ?? 0} points, `
-        + view.item.paths.map((path) => `${path.label}, ${path.cameras.length} cameras in ${path.colour}`).join("; "));
+    show(pane, place) {
+      pane.item = this.items[place];
+      pane.caption.textContent = pane.item.label + (pane.item.cloud ? "" : " (no points kept)");
+      pane.canvas.setAttribute("aria-label", `${pane.item.label}: ${pane.item.cloud?.count ?? 0} points, `
+        + pane.item.paths.map((path) => `${path.label}, ${path.cameras.length} cameras in ${path.colour}`).join("; "));
     }
 
     controls(box) {
@@ -189,7 +189,7 @@
         const select = label.appendChild(document.createElement("select"));
         this.items.slice(1).forEach((item, i) => select.add(new Option(item.label, String(i + 1))));
         select.addEventListener("change", () => {
-          this.show(this.views[1], Number(select.value));
+          this.show(this.panes[1], Number(select.value));
           this.redraw();
         });
       }
@@ -264,7 +264,7 @@
       new Scene(box, number);
     } catch (error) {
       if (error.message !== "no 2D canvas") throw error;
-      box.querySelectorAll(".views, .controls").forEach((part) => part.remove());
+      box.querySelectorAll(".panes, .controls").forEach((part) => part.remove());
       box.querySelector(".fallback").hidden = false;
     }
   });

@@ -74,7 +74,7 @@ def predicted_clips(run: ShownRun) -> tuple[str, ...]:
 
 
 def prediction(run: ShownRun, clip_id: str) -> dict[str, Any]:
-    """Return a run's prediction for a clip, its first draw of views.
+    """Return a run's prediction for a clip, its first draw of queries.
 
     Raises:
         MissingError: it kept none.

@@ -87,7 +87,7 @@ def path(label: str, colour: str, world_to_camera: NDArray[np.floating]) -> dict
     Args:
         label: what it is.
         colour: CSS colour.
-        world_to_camera: (V, 3, 4) or (V, 4, 4), OpenCV axes.
+        world_to_camera: (S, 3, 4) or (S, 4, 4), OpenCV axes.
 
     Returns:
         `label`, `colour`, and `cameras`: per camera its right, down and forward axes and its centre, 12 numbers.
@@ -99,6 +99,6 @@ def path(label: str, colour: str, world_to_camera: NDArray[np.floating]) -> dict
 
 
 def centres(world_to_camera: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return camera centres, (V, 3), of (V, 3, 4) or (V, 4, 4) world-to-camera matrices."""
+    """Return camera centres, (S, 3), of (S, 3, 4) or (S, 4, 4) world-to-camera matrices."""
     rotation, translation = world_to_camera[:, :3, :3].astype(np.float64), world_to_camera[:, :3, 3].astype(np.float64)
     return np.asarray(-np.einsum("vji,vj->vi", rotation, translation))

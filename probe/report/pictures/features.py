@@ -1,4 +1,4 @@
-"""PCA of features beside the frame: one strip per source and view, one picture per stored layer."""
+"""PCA of features beside the frame: one strip per source and query, one picture per stored layer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from probe.report.pictures.pca import pca_colours
 
 MAX_LAYERS = 6
 """Layers of one source, spread evenly."""
-VIEWS = 2
+FRAMES = 2
 """Frames of the clip."""
 
 
@@ -38,7 +38,7 @@ def feature_blocks(data: ReportData, sources: Sources, dataset: PreparedDataset,
     for row in records(data.table("entries")):
         if settings.get(row["setting"]) == dataset.name:
             arrays.setdefault(str(row["label"]), {}).setdefault(str(row["array"]), row)
-    slots = _spread(dataset.query_positions(clip_id), VIEWS)
+    slots = _spread(dataset.query_positions(clip_id), FRAMES)
     strips: list[Strip] = []
     missing: list[Block] = []
     for label, own in sorted(arrays.items(), key=lambda item: _style(sources, item[1]))[:MAX_SOURCES]:
@@ -49,8 +49,8 @@ def feature_blocks(data: ReportData, sources: Sources, dataset: PreparedDataset,
             missing.append(Missing(f"Features of {label} can't be shown: {error.problem}.", error.fix or ""))
     note = (
         f"Clip {clip_id}. First three principal components of all cells as red, green and blue; one analysis per "
-        "layer, for both views together: equal colours of one layer mean similar features. Colours of different layers "
-        "are unrelated. Percentages: variance that the three components hold."
+        "layer, for both frames together: equal colours of one layer mean similar features. Colours of different "
+        "layers are unrelated. Percentages: variance that the three components hold."
     )
     galleries: list[Block] = [Gallery("Features", strips, note, wide=True)] if strips else []
     return [*galleries, *missing]
@@ -79,9 +79,9 @@ def _strips(
         found = pca_colours(np.asarray(read[0].float()))
         name = spec.tap if spec.block is None else f"{spec.tap}, block {spec.block} of {spec.blocks_total}"
         noise = "" if spec.noise_level is None else f", noise {spec.noise_level:.2g}"
-        for view, colours in enumerate(found.colours):
+        for query, colours in enumerate(found.colours):
             label = f"{name}{noise}: {found.explained:.0%}"
-            images[view].append(map_image(colours, f"features of {first['label']}, {name}, as colours", label, size))
+            images[query].append(map_image(colours, f"features of {first['label']}, {name}, as colours", label, size))
     joined = [image for row in images for image in row]
     return [Strip(str(first["label"]), joined, sources.tags(first), len(layers) + 1)]
 

@@ -139,7 +139,7 @@ def collect(root: str | None, dataset: str | None = None, profile: str | None = 
         if not identity:
             gaps.append(
                 f"Run {path.stem} ({result['task']} on {result['source']}) has no readable run.json, so its clips and "
-                "views can't be checked against those of other runs; it is kept apart."
+                "queries can't be checked against those of other runs; it is kept apart."
             )
         runs.append(Run(result, identity, folder))
     if known and not runs:

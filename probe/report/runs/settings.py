@@ -58,7 +58,7 @@ class Setting:
 def setting_key(run: Run) -> dict[str, Any]:
     """Return what must be equal for two runs to be comparable, as JSON types.
 
-    Equal are: task, dataset and how it was prepared, clips of all splits, frozen views, metrics, and the whole probe
+    Equal are: task, dataset and how it was prepared, clips of all splits, frozen queries, metrics, and the whole probe
     with its training except the seed. Probes read from published checkpoints are kept apart from those trained here.
     """
     result, config = run.result, dict(run.result["config"])
@@ -71,7 +71,7 @@ def setting_key(run: Run) -> dict[str, Any]:
         "task": run.task,
         "dataset": result["dataset"],
         "depth": str(result["depth"]),
-        "views": result["plan"],
+        "queries": result["plan"],
         "imported": "imported" in result,
         "version": run.identity.get("version"),
         "inputs": checked,

@@ -113,12 +113,12 @@ def _difference(
 def unlike(entry: Entry, kinds: Mapping[str, str]) -> list[str]:
     """Return in what an entry's protocol differs from that of the published table; empty if like for like."""
     key, options = entry.setting.key, entry.setting.key["options"]
-    views = f"paper-{load_task(entry.task).paper_views}"
+    queries = f"paper-{load_task(entry.task).paper_queries}"
     found = [] if kinds.get(key["dataset"]) == "scannet" else [f"dataset {key['dataset']} instead of ScanNet"]
     names = [name for name in ("profile", "variant", "split_scheme") if options.get(name) != "paper"]
     found += [f"{name} {options.get(name)} instead of paper" for name in names]
-    if key["views"] != views:
-        found.append(f"{entry.task}: views {key['views']} instead of {views}")
+    if key["queries"] != queries:
+        found.append(f"{entry.task}: queries {key['queries']} instead of {queries}")
     if not on_paper_layer(entry):
         found.append(f"{entry.task}: layer {entry.facts['array']}, not the published one")
     return found

@@ -7,14 +7,14 @@ from probe.report.tables.spec import WHERE, TableSpec
 FACTS: dict[str, TableSpec] = {
     "settings": TableSpec(
         "Settings",
-        "Runs are compared inside one setting only: same task, dataset, clips, views, probe and metrics.",
+        "Runs are compared inside one setting only: same task, dataset, clips, queries, probe and metrics.",
         {
             "setting": "id",
             "task": "task",
             "board": "id of the board: settings of different tasks that belong together in one main table",
             "dataset": "prepared dataset",
             "profile": "profile of the probes",
-            "plan": "frozen views of the evaluation",
+            "plan": "frozen queries of the evaluation",
             "variant": "standard or paper definition of the metrics",
             "split_scheme": "standard: select and report apart; paper: one validation set",
             "depth": "linear or depth of the trunk",
@@ -120,7 +120,7 @@ FACTS: dict[str, TableSpec] = {
             "control": "`shuffled targets` or empty",
             "config": "digest of the resolved configuration (first 16 digits)",
             "profile": "profile",
-            "plan": "views",
+            "plan": "queries",
             "variant": "metrics",
             "best_round": "round of the checkpoint",
             "device": "torch device",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from probe.task import Bins, Metric, Task, profile_section
 from probe.tasks.geometry.config import GeometryOptions
 
-LENGTH = "mean distance of the reference view"
+LENGTH = "mean distance of the reference query"
 _QUARTERS = ("nearest quarter", "second quarter", "third quarter", "farthest quarter")
 BY_DEPTH = Bins(
     "depth_error",
@@ -21,12 +21,12 @@ BY_DEPTH = Bins(
 BY_TIME = Bins(
     "frame_error",
     "Point error by distance in time",
-    "Mean point distance of views in four bins by frame distance from the reference view.",
+    "Mean point distance of queries in four bins by frame distance from the reference query.",
     prefix="frame_dist",
     labels={f"frame_dist_b{i}_err": label for i, label in enumerate(_QUARTERS)},
     quantity="mean point distance",
     by="frame distance",
-    axis="distance in time from the reference view, in quarters of the farthest",
+    axis="distance in time from the reference query, in quarters of the farthest",
     metric="pmap_err",
 )
 
@@ -61,7 +61,7 @@ TASK = Task(
     },
     title="3D geometry",
     order=2,
-    paper_views=4,
+    paper_queries=4,
     bins=(BY_DEPTH, BY_TIME),
     scatter=(("map", "auc_30"), ("map", "abs_rel"), ("t_miou", "auc_30")),
 )

@@ -20,7 +20,7 @@ class CameraConfig:
     layer_scale: float = option(0.01, "initial gain of the residual branches")
     tokens: str = option(
         "camera",
-        "what the head sees of a view: its camera token, the mean patch, both; also first moments; also their products",
+        "what the head sees: the camera token, the mean patch, both; also first moments; also their products",
         choices=("camera", "pooled", "both", "moments", "products"),
     )
     start: bool = option(False, "refine what one Linear makes of the same tokens, instead of a constant")
@@ -31,7 +31,7 @@ class CameraConfig:
     )
     form: str = option(
         "standard",
-        "paper: raw pose, ReLU on the fields of view; standard: place and axes of the camera, softplus, view 0 fixed",
+        "paper: raw pose, ReLU on the fields of view; standard: place and axes of the camera, softplus, query 0 fixed",
         choices=FORMS,
     )
 

@@ -31,14 +31,14 @@ class GeometryEvaluator:
         self.variant, self.full = cast(Variant, variant), full
         self._scores = Scores()
 
-    def add(self, clip_id: str, views: Sequence[int], outputs: Batch, targets: Batch) -> None:
-        """Take `depth` (V, H, W), `points` (V, H, W, 3) and `pose` (V, 9) of a clip, and its targets."""
+    def add(self, clip_id: str, queries: Sequence[int], outputs: Batch, targets: Batch) -> None:
+        """Take `depth` (S, H, W), `points` (S, H, W, 3) and `pose` (S, 9) of a clip, and its targets."""
         self._scores.clip_ids.append(clip_id)
         if not self.full:
             self._scores.per_clip.append(ClipScore())
             return
         if not targets.get("usable", True):
-            reason = "no usable geometry: invalid pose, or no depth in view 0"
+            reason = "no usable geometry: invalid pose, or no depth in query 0"
             self._scores.per_clip.append(ClipScore.without_value(KEYS, reason))
             return
         depth, points = np.asarray(outputs["depth"], np.float64), np.asarray(outputs["points"], np.float64)
@@ -55,13 +55,13 @@ class GeometryEvaluator:
             truth,
             confidence=np.asarray(targets["confidence"], np.float64),
             valid=true_depth > 0,
-            frame_indices=np.asarray(views),
+            frame_indices=np.asarray(queries),
             variant=self.variant,
         )
         self._scores.per_clip.append(score)
         row = {
             "clip_id": clip_id,
-            "views": list(views),
+            "queries": list(queries),
             "shape": list(depth.shape),
             "depth": depth.astype(np.float32).ravel(),
             "world_to_camera": world_to_camera.ravel(),

@@ -23,7 +23,7 @@ SOURCES = {
     "moments": ("camera", "mean", "across", "down"),
     "products": ("camera", "mean", "across", "down", "products"),
 }
-"""Value of `camera.tokens` -> what is read of a view."""
+"""Value of `camera.tokens` -> what is read of a query."""
 
 
 def raw_numbers(form: str) -> int:
@@ -35,9 +35,9 @@ def activate_pose(raw: Tensor, form: str) -> Tensor:
     """Turn raw numbers (..., S, `raw_numbers(form)`) into poses (..., S, 9).
 
     `paper`: translation and quaternion as they are, ReLU on the fields of view. `standard`: the camera's place in the
-    frame of view 0 (3), two axes of its rotation from there as offsets from the identity (6), and softplus, which keeps
-    a gradient, on the fields of view (2). Place and points are then in one frame, and a wrong rotation moves no
-    camera. View 0, the reference, stands in the origin by definition.
+    frame of query 0 (3), two axes of its rotation from there as offsets from the identity (6), and softplus, which
+    keeps a gradient, on the fields of view (2). Place and points are then in one frame, and a wrong rotation moves no
+    camera. Query 0, the reference, stands in the origin by definition.
     """
     if form == "paper":
         return torch.cat([raw[..., :7], F.relu(raw[..., 7:])], dim=-1)
@@ -62,7 +62,7 @@ def moment_weights(grid: tuple[int, int]) -> Tensor:
 
 
 class CameraHead(nn.Module):
-    """Refines the poses of all views of a clip together, a few times with the same weights.
+    """Refines the poses of all queries of a clip together, a few times with the same weights.
 
     Args:
         width: channels of a trunk stage.
@@ -145,7 +145,7 @@ class CameraHead(nn.Module):
         return torch.stack(poses)
 
     def _read(self, stage: Tensor, specials: int) -> Tensor:
-        """Return what the head sees of each view, (B, S, sources * width)."""
+        """Return what the head sees of each query, (B, S, sources * width)."""
         found = {"camera": stage[:, :, 0]}
         if self.sources != ("camera",):
             patches = stage[:, :, specials:]
@@ -160,7 +160,7 @@ class CameraHead(nn.Module):
 
 
 class LinearCamera(nn.Module):
-    """Pose of a view from its mean token and that of view 0, the reference."""
+    """Pose of a query from its mean token and that of query 0, the reference."""
 
     def __init__(self, channels: int, form: str) -> None:
         super().__init__()
@@ -201,13 +201,13 @@ class GeometryProbe(nn.Module):
             self.point_head = DptHead(width, grid, 3 + extra, dpt, image_size)
         self.camera_head = CameraHead(width, config.trunk.depth, config.camera, grid)
 
-    def forward(self, features: Tensor, image_size: ImageSize, view_times: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, features: Tensor, image_size: ImageSize, query_times: Tensor | None = None) -> dict[str, Tensor]:
         """Predict geometry.
 
         Args:
-            features: (B, S, h, w, C), any floating dtype; view 0 is the reference.
+            features: (B, S, h, w, C), any floating dtype; query 0 is the reference.
             image_size: height and width of the image that the maps cover.
-            view_times: (B, S), for trunks with `view_time`.
+            query_times: (B, S), for trunks with `query_time`.
 
         Returns:
             `depth` (B, S, H, W), positive; `points` (B, S, H, W, 3); `pose_steps` (iterations, B, S, 9) and `pose`
@@ -217,7 +217,7 @@ class GeometryProbe(nn.Module):
             poses, raw = self.camera(features), self.dense(features, image_size)
             depth, points = raw[..., 0], raw[..., 1:]
         else:
-            stages = self.trunk(features, (*self.stages, -1), view_times)
+            stages = self.trunk(features, (*self.stages, -1), query_times)
             with heads_precision(stages[-1], self.heads_fp32):
                 poses = self.camera_head(stages[-1], self.trunk.specials)
                 patches = [stage[:, :, self.trunk.specials :] for stage in stages[:-1]]

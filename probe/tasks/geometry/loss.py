@@ -113,7 +113,7 @@ SCALES = 4
 
 
 def gradient_term(prediction: Tensor, target: Tensor, weight: Tensor, mask: Tensor) -> Tensor:
-    """Sum over the first and the other views of the mean over four scales (strides 1, 2, 4, 8).
+    """Sum over the first and the other queries of the mean over four scales (strides 1, 2, 4, 8).
 
     Per scale, d = mask * (prediction - target); absolute differences of horizontal and vertical neighbours, clamped
     at 100, times the confidence of the second pixel, where both pixels are valid; divided by valid pixels times
@@ -130,12 +130,12 @@ def gradient_term(prediction: Tensor, target: Tensor, weight: Tensor, mask: Tens
     require_maps(prediction, target, weight, mask)
     error = (prediction - target) * mask[..., None]
     total = prediction.new_zeros(())
-    for views in (slice(0, 1), slice(1, None)):
-        if error[:, views].shape[1] == 0:
+    for queries in (slice(0, 1), slice(1, None)):
+        if error[:, queries].shape[1] == 0:
             continue
         for scale in range(SCALES):
             step = 2**scale
-            pick = (slice(None), views, slice(None, None, step), slice(None, None, step))
+            pick = (slice(None), queries, slice(None, None, step), slice(None, None, step))
             total = total + _one_scale(error[pick], weight[pick], mask[pick]) / SCALES
     return total
 
@@ -157,13 +157,13 @@ PARTS = {"translation": (slice(0, 3), 1.0), "rotation": (slice(3, 7), 1.0), "fov
 
 def _require_poses(steps: Tensor, target: Tensor) -> None:
     require_tensor(steps, (None, None, None, 9), "float", "predicted poses", fix="pass encoded poses of all iterations")
-    require_tensor(target, steps.shape[1:], "float", "true poses", fix="pass one encoded pose per view")
+    require_tensor(target, steps.shape[1:], "float", "true poses", fix="pass one encoded pose per query")
 
 
 def camera_paper(steps: Tensor, target: Tensor) -> Tensor:
     """Published form: element means, clamped at 100, weights 0.6^(last - i) whose sum is divided by the iterations.
 
-    View 0 counts like the others; quaternions are neither normalised nor matched in sign.
+    Query 0 counts like the others; quaternions are neither normalised nor matched in sign.
 
     Args:
         steps: (L, B, S, 9) float, poses of all iterations.
@@ -185,18 +185,18 @@ def camera_paper(steps: Tensor, target: Tensor) -> Tensor:
 def camera_standard(
     steps: Tensor, target: Tensor, valid: Tensor | None = None, *, delta: float, floor: float | None = None
 ) -> Tensor:
-    """Corrected form: no clamp, normalised weights, unit quaternions of matching sign, the trivial view 0 left out.
+    """Corrected form: no clamp, normalised weights, unit quaternions of matching sign, the trivial query 0 left out.
 
     Places of the cameras are compared, not translations, which a wrong rotation turns too.
 
-    View 0 has a field of view to learn but no motion. A clip of one view thus has fields of view only.
+    Query 0 has a field of view to learn but no motion. A clip of one query thus has fields of view only.
 
     Args:
         steps: (L, B, S, 9) float, poses of all iterations.
         target: (B, S, 9) float.
         valid: (B, S) bool, which poses are known; default all.
         delta: error at which Huber turns linear, with slope 1.
-        floor: errors of a camera's place are divided by its distance from view 0 plus this, so that the direction of
+        floor: errors of a camera's place are divided by its distance from query 0 plus this, so that the direction of
             a short motion counts like that of a long one; default not divided.
 
     Raises:
@@ -224,8 +224,8 @@ def camera_standard(
     total = steps.new_zeros(())
     for name, (part, factor) in PARTS.items():
         mask = known if name == "fov" else moving
-        per_view = error[..., part].mean(dim=-1) * mask
-        total = total + factor * (weights * per_view.sum(dim=(1, 2))).sum() / mask.sum().clamp(min=1)
+        per_query = error[..., part].mean(dim=-1) * mask
+        total = total + factor * (weights * per_query.sum(dim=(1, 2))).sum() / mask.sum().clamp(min=1)
     return total
 
 
@@ -234,7 +234,7 @@ def geometry_loss(
 ) -> dict[str, Tensor]:
     """Add up the terms of non-zero weight.
 
-    Lengths are in units of the mean distance of view 0's points, poses relative to view 0.
+    Lengths are in units of the mean distance of query 0's points, poses relative to query 0.
 
     `paper`: teacher confidences as raw weights, absolute depths, every pixel of the mask. `standard`: weights of mean 1
     per clip, a robust error without clamps, logarithmic depths; pixels of unknown depth (0) never count.
@@ -315,11 +315,11 @@ def _require(outputs: dict[str, Tensor], targets: dict[str, Tensor]) -> None:
     require_tensor(outputs["pose_steps"], (None, *shape[:2], 9), "float", "predicted poses")
     require_tensor(targets["depth"], shape, "float", "true depth", fix=fix)
     require_tensor(targets["points"], (*shape, 3), "float", "true points", fix=fix)
-    require_tensor(targets["pose"], (*shape[:2], 9), "float", "true poses", fix="pass one encoded pose per view")
+    require_tensor(targets["pose"], (*shape[:2], 9), "float", "true poses", fix="pass one encoded pose per query")
     confidence, mask, pose_valid = (targets.get(name) for name in ("confidence", "mask", "pose_valid"))
     if confidence is not None:
         require_tensor(confidence, shape, "float", "confidence", fix=fix)
     if mask is not None:
         require_tensor(mask, shape, "bool", "mask", fix=fix)
     if pose_valid is not None:
-        require_tensor(pose_valid, shape[:2], "bool", "valid poses", fix="pass one flag per view")
+        require_tensor(pose_valid, shape[:2], "bool", "valid poses", fix="pass one flag per query")

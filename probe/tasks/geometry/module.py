@@ -1,4 +1,4 @@
-"""The geometry probe as a module: depth, points and cameras relative to view 0."""
+"""The geometry probe as a module: depth, points and cameras relative to query 0."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Module(ProbeModule[GeometryOptions]):
             SampleOptions(target="geometry", size=size),
             plan=wanted.plan,
             sampler=wanted.sampler,
-            n_views=wanted.n_views,
+            n_queries=wanted.n_queries,
             seed=wanted.seed,
             positions=wanted.positions,
         )

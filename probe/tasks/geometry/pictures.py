@@ -17,11 +17,11 @@ from probe.tasks.geometry.metrics.points import align_similarity
 
 def draw_clip(dataset: PreparedDataset, prediction: dict[str, Any], folder: Path) -> None:
     """Write `pictures/<clip>.png`, `pictures/<clip>-above.png` and `points/<clip>-{true,predicted}.ply`."""
-    clip_id, views = prediction["clip_id"], prediction["views"]
+    clip_id, queries = prediction["clip_id"], prediction["queries"]
     depth = np.asarray(prediction["depth"]).reshape(prediction["shape"])
     size = (depth.shape[1], depth.shape[2])
-    truth = geometry_targets(dataset.depth(clip_id, views), *dataset.cameras(clip_id, views), size=size)
-    frames = dataset.frames(clip_id, views)
+    truth = geometry_targets(dataset.depth(clip_id, queries), *dataset.cameras(clip_id, queries), size=size)
+    frames = dataset.frames(clip_id, queries)
     known = truth.depth > 0
     if not known.any():
         return
@@ -44,7 +44,7 @@ def draw_clip(dataset: PreparedDataset, prediction: dict[str, Any], folder: Path
     if "_points" in prediction:
         predicted = prediction["_points"]
         clouds["predicted points, aligned"] = (_aligned(predicted, truth.points, known), colours[known.reshape(-1)])
-    picture = pictures.plan_view(f"{clip_id} from above", clouds, cameras)
+    picture = pictures.seen_from_above(f"{clip_id} from above", clouds, cameras)
     pictures.save(picture, folder / "pictures" / f"{clip_id}-above.png")
     for name, (points, tints) in zip(("true", "predicted"), clouds.values(), strict=False):
         pictures.write_ply(folder / "points" / f"{clip_id}-{name}.ply", points, tints)

@@ -20,7 +20,7 @@ from probe.report.pictures import clouds
 from probe.report.pictures.choice import ShownRun, points_file, predicted_clips, prediction
 from probe.report.pictures.encode import frame_image, map_image
 
-MAX_VIEWS = 3
+MAX_QUERIES = 3
 MAX_ERROR = 0.3
 """Relative depth error at the red end."""
 _TRUE, _PREDICTED = "#57d977", "#ff6b5e"
@@ -29,19 +29,19 @@ _TRUE, _PREDICTED = "#57d977", "#ff6b5e"
 def clip_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: Sequence[ShownRun]) -> Block:
     """Return true and predicted depth and the relative error for a clip."""
     shown = [run for run in runs if clip_id in predicted_clips(run)]
-    views = [int(v) for v in prediction(shown[0], clip_id)["views"]][:MAX_VIEWS]
-    labels = [f"frame {view}" for view in views]
-    frames = dataset.frames(clip_id, views)
+    queries = [int(v) for v in prediction(shown[0], clip_id)["queries"]][:MAX_QUERIES]
+    labels = [f"frame {query}" for query in queries]
+    frames = dataset.frames(clip_id, queries)
     size = dataset.frame_size(clip_id)
     strips = [Strip("Frames", [frame_image(f, f"{clip_id}, {n}", n) for f, n in zip(frames, labels, strict=True)])]
     low = high = 0.0
     for run in shown:
         found = prediction(run, clip_id)
         depth = np.asarray(found["depth"], np.float32).reshape(found["shape"])
-        own = [int(v) for v in found["views"]]
+        own = [int(v) for v in found["queries"]]
         truth = _truth(dataset, clip_id, own, depth.shape[1:])
         known = truth.depth > 0
-        if own[: len(views)] != views or not known.any():
+        if own[: len(queries)] != queries or not known.any():
             continue
         if len(strips) == 1:
             low, high = (float(x) for x in np.percentile(truth.depth[known], (2, 98)))
@@ -51,11 +51,11 @@ def clip_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: S
         tags = sources.tags(run.who)
         what = f"Depth: {run.label}"
         strips.append(Strip(what, _maps(ramp(scaled, low, high), what, labels, size), tags))
-        mean = float(error[: len(views)][known[: len(views)]].mean())
+        mean = float(error[: len(queries)][known[: len(queries)]].mean())
         what = f"Relative error: {run.label}, mean {mean:.2f}"
         strips.append(Strip(what, _maps(ramp(error, 0, MAX_ERROR, known), what, labels, size), tags))
     note = (
-        f"Depth from near (blue, {low:.2f}) to far (red, {high:.2f}) in mean distances of the first view, predictions "
+        f"Depth from near (blue, {low:.2f}) to far (red, {high:.2f}) in mean distances of the first query, predictions "
         f"brought to the clip's median; error from 0 (blue) to {MAX_ERROR:.0%} and more (red); black: unknown."
     )
     return Gallery(f"Depth in clip {clip_id}", strips, note)
@@ -64,13 +64,13 @@ def clip_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: S
 def scene_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: Sequence[ShownRun]) -> Block:
     """Return true and predicted points and cameras of a clip for the viewer."""
     first = next(run for run in runs if clip_id in predicted_clips(run))
-    views = [int(v) for v in prediction(first, clip_id)["views"]]
+    queries = [int(v) for v in prediction(first, clip_id)["queries"]]
     shape = prediction(first, clip_id)["shape"]
-    truth = _truth(dataset, clip_id, views, tuple(int(n) for n in shape[1:]))
+    truth = _truth(dataset, clip_id, queries, tuple(int(n) for n in shape[1:]))
     if not truth.usable:
         return Missing(f"Clip {clip_id} has no usable geometry: {truth.reason}.")
     known = truth.depth > 0
-    colours = np.stack([_shrunk(frame, truth.depth.shape[1:]) for frame in dataset.frames(clip_id, views)])
+    colours = np.stack([_shrunk(frame, truth.depth.shape[1:]) for frame in dataset.frames(clip_id, queries)])
     true = clouds.Cloud(truth.points[known], colours[known])
     true_path = clouds.path("true cameras", _TRUE, truth.world2cam)
     centre, radius = clouds.bounds(true.points, clouds.centres(truth.world2cam))
@@ -92,8 +92,8 @@ def scene_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: 
         paths = [true_path, clouds.path("predicted cameras", _PREDICTED, cameras)]
         items.append({"label": f"{run.label}{tags}{outside}", "cloud": cloud, "paths": paths})
     note = (
-        f"{len(views)} views. Predicted points after the similarity transform that fits them to the truth best, true "
-        "cameras green, predicted ones red, as predicted. The first camera has a dot."
+        f"{len(queries)} queries. Predicted points after the similarity transform that fits them to the truth best; "
+        "true cameras green, predicted ones red, as predicted. The first camera has a dot."
     )
     if without:
         names = ", ".join(run.label for run in without)
@@ -104,9 +104,9 @@ def scene_block(sources: Sources, dataset: PreparedDataset, clip_id: str, runs: 
     return Scene(f"Points and cameras in clip {clip_id}", content, fallback, note)
 
 
-def _truth(dataset: PreparedDataset, clip_id: str, views: Sequence[int], size: tuple[int, ...]) -> Geometry:
-    depth = dataset.depth(clip_id, views)
-    return geometry_targets(depth, *dataset.cameras(clip_id, views), size=(int(size[0]), int(size[1])))
+def _truth(dataset: PreparedDataset, clip_id: str, queries: Sequence[int], size: tuple[int, ...]) -> Geometry:
+    depth = dataset.depth(clip_id, queries)
+    return geometry_targets(depth, *dataset.cameras(clip_id, queries), size=(int(size[0]), int(size[1])))
 
 
 def _maps(colours: NDArray[np.uint8], what: str, labels: Sequence[str], size: tuple[int, int]) -> list[Image]:

@@ -1,4 +1,4 @@
-"""Instance grouping: which pixels of all views belong to one object."""
+"""Instance grouping: which pixels of all queries belong to one object."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ TASK = Task(
     },
     title="Instance grouping",
     order=1,
-    paper_views=8,
+    paper_queries=8,
 )

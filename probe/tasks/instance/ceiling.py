@@ -27,7 +27,7 @@ def majority_labels(
         grid: (h, w) cells.
         valid: (S, H, W) bool, pixels that count; all by default.
         ignored: ids that aren't objects; cells that hold nothing else are noise.
-        min_cells: objects with fewer cells over all views become noise, as clustering can't find them.
+        min_cells: objects with fewer cells over all queries become noise, as clustering can't find them.
 
     Returns:
         (S, h, w) int32: 0, 1, ... per object, -1 noise. Ties go to the lowest object id.
@@ -36,25 +36,29 @@ def majority_labels(
         DatasetError: shapes differ, or a dtype is wrong.
     """
     require_array(
-        truth, (None, None, None), "integer", "instance ids", fix="pass maps of all views; maps[None] for a single one"
+        truth,
+        (None, None, None),
+        "integer",
+        "instance ids",
+        fix="pass maps of all queries; maps[None] for a single one",
     )
     if valid is not None:
         require_array(valid, truth.shape, "bool", "valid mask")
-    views, height, width = truth.shape
+    queries, height, width = truth.shape
     rows, columns = grid
     dropped = np.isin(truth, ignored) if valid is None else np.isin(truth, ignored) | ~valid
     object_ids, objects = compact(truth, dropped)
     cell = cells((height, width), grid)
     n_objects = len(object_ids)
-    labels = np.full((views, rows * columns), NOISE, np.int32)
-    for view in range(views):
-        counts = votes(objects[view], n_objects + 1, cell, grid)
+    labels = np.full((queries, rows * columns), NOISE, np.int32)
+    for query in range(queries):
+        counts = votes(objects[query], n_objects + 1, cell, grid)
         if n_objects:
             filled = counts[:, :n_objects].any(axis=1)
-            labels[view, filled] = np.argmax(counts[filled, :n_objects], axis=1)
+            labels[query, filled] = np.argmax(counts[filled, :n_objects], axis=1)
     sizes = np.bincount(labels[labels >= 0], minlength=max(n_objects, 1))
     labels[(labels >= 0) & (sizes[np.maximum(labels, 0)] < min_cells)] = NOISE
-    return labels.reshape(views, rows, columns)
+    return labels.reshape(queries, rows, columns)
 
 
 def grid_ceiling(

@@ -1,4 +1,4 @@
-"""From per-cell embeddings to scores: PCA, HDBSCAN over all views jointly, nearest upsampling, and matching."""
+"""From per-cell embeddings to scores: PCA, HDBSCAN over all queries jointly, nearest upsampling, and matching."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from probe.metrics.arrays import BoolArray, FloatArray, IntArray, require_array
 from probe.metrics.score import ClipScore, Variant
 from probe.tasks.instance.metrics import NOISE, Background, instance_score, match_objects
 
-_FIX = "pass maps of all views; maps[None] for a single one"
+_FIX = "pass maps of all queries; maps[None] for a single one"
 
 
 def cluster_cells(
     embeddings: FloatArray, *, min_cluster_size: int = 30, min_samples: int = 5, dims: int = 8
 ) -> NDArray[np.int32]:
-    """Cluster all cells of a clip together, which makes cluster ids consistent across views.
+    """Cluster all cells of a clip together, which makes cluster ids consistent across queries.
 
     PCA to `dims` (centred, not whitened, fitted on this clip, not re-normalised), then HDBSCAN with excess-of-mass
     selection. Noise stays noise. A clip that is one blob is all noise, as no single cluster is allowed.
 
     Args:
         embeddings: (S, h, w, D) head output, unit length over D, any float dtype; clustered in float64.
-        min_cluster_size: smallest cluster, in cells over all views. Cells cover different areas on different grids.
+        min_cluster_size: smallest cluster, in cells over all queries. Cells cover different areas on different grids.
         min_samples: neighbours of the core distance as the protocol counts them, **without** the point itself;
             scikit-learn counts the point too and is given one more.
         dims: PCA width; skipped when D is not larger.

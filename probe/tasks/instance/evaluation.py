@@ -27,8 +27,8 @@ class InstanceEvaluator:
         self.grid, self.variant, self.full = grid, cast(Variant, variant), full
         self._scores = Scores()
 
-    def add(self, clip_id: str, views: Sequence[int], outputs: Batch, targets: Batch) -> None:
-        """Take `embeddings` (V, E, h, w), instance `maps` (V, H, W) and `things` (N + 1,) of a clip."""
+    def add(self, clip_id: str, queries: Sequence[int], outputs: Batch, targets: Batch) -> None:
+        """Take `embeddings` (S, E, h, w), instance `maps` (S, H, W) and `things` (N + 1,) of a clip."""
         self._scores.clip_ids.append(clip_id)
         if not self.full:
             self._scores.per_clip.append(ClipScore())
@@ -43,7 +43,7 @@ class InstanceEvaluator:
         )
         self._scores.per_clip.append(score | best)
         self._scores.predictions.append(
-            {"clip_id": clip_id, "views": list(views), "shape": list(labels.shape), "clusters": labels.ravel()}
+            {"clip_id": clip_id, "queries": list(queries), "shape": list(labels.shape), "clusters": labels.ravel()}
         )
 
     def finish(self) -> Scores:

@@ -45,12 +45,12 @@ class InstanceProbe(nn.Module):
         self.head = InstanceHead(self.trunk.stage_width, config.head)
 
     def forward(
-        self, features: Tensor, image_size: tuple[int, int] | None = None, view_times: Tensor | None = None
+        self, features: Tensor, image_size: tuple[int, int] | None = None, query_times: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Map features (B, S, h, w, C) to `embeddings` (B, S, E, h, w), unit vectors; `image_size` is ignored."""
         if self.trunk is None:
             return {"embeddings": self.linear(features).movedim(-1, 2)}
-        stage = self.trunk(features, (-1,), view_times)[0]
+        stage = self.trunk(features, (-1,), query_times)[0]
         with heads_precision(stage, self.heads_fp32):
             patches = stage[:, :, self.trunk.specials :].unflatten(2, self.grid)
             return {"embeddings": self.head(patches).movedim(-1, 2)}

@@ -1,4 +1,4 @@
-"""Pull together pixels of one instance and push apart pixels of different ones, across the views of a clip."""
+"""Pull together pixels of one instance and push apart pixels of different ones, across the queries of a clip."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def embeddings_at(embeddings: Tensor, pixels: Tensor, mask_size: tuple[int, int]
 
     Equal to enlarging all maps to the mask's size (`align_corners=False`), normalising and picking, at a small part of
     the cost: four cells per pixel are touched. Written as an index look-up rather than `grid_sample`, because pixels
-    of one clip lie in several views, and because its backward pass has a deterministic version on GPUs.
+    of one clip lie in several queries, and because its backward pass has a deterministic version on GPUs.
 
     Args:
         embeddings: (B, S, E, h, w) float.
-        pixels: (B, N, 3) view, row and column in the mask, integer or real; pixel i has its centre at i + 0.5.
+        pixels: (B, N, 3) query, row and column in the mask, integer or real; pixel i has its centre at i + 0.5.
         mask_size: height and width of the mask.
 
     Returns:
@@ -28,14 +28,14 @@ def embeddings_at(embeddings: Tensor, pixels: Tensor, mask_size: tuple[int, int]
         ConfigError: shapes differ, or a dtype is wrong.
     """
     require_tensor(embeddings, (None, None, None, None, None), "float", "embeddings", fix="pass (B, S, E, h, w) maps")
-    require_tensor(pixels, (len(embeddings), None, 3), "number", "sampled pixels", fix="pass view, row and column")
+    require_tensor(pixels, (len(embeddings), None, 3), "number", "sampled pixels", fix="pass query, row and column")
     b, s, e, h, w = embeddings.shape
     table = embeddings.permute(0, 1, 3, 4, 2).reshape(-1, e).float()
-    view = pixels[..., 0].long()
+    query = pixels[..., 0].long()
     top, down = _neighbours(pixels[..., 1], h, mask_size[0])
     left, right = _neighbours(pixels[..., 2], w, mask_size[1])
-    first = (torch.arange(b, device=view.device)[:, None] * s + view) * (h * w)
-    total = table.new_zeros(*view.shape, e)
+    first = (torch.arange(b, device=query.device)[:, None] * s + query) * (h * w)
+    total = table.new_zeros(*query.shape, e)
     for row, row_weight in (top, down):
         for column, column_weight in (left, right):
             weight = (row_weight * column_weight)[..., None]
@@ -113,7 +113,7 @@ def instance_loss(
 
     Args:
         outputs: `embeddings` (B, S, E, h, w) float.
-        targets: `pixels` (B, N, 3) integer or float, view, row and column in the masks;
+        targets: `pixels` (B, N, 3) integer or float, query, row and column in the masks;
             `ids` (B, N) integer, 0 = ignored.
         mask_size: height and width of the masks.
         config: form, margin and weights.

@@ -1,4 +1,4 @@
-"""Instance grouping: T-mIoU and T-SR, the consistency of clusters with objects over the views that show them."""
+"""Instance grouping: T-mIoU and T-SR, the consistency of clusters with objects over the queries that show them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def compact(ids: IntArray, dropped: BoolArray) -> tuple[NDArray[np.int64], NDArr
 
 @dataclass(frozen=True)
 class OverlapCounts:
-    """Pixels per view that objects and clusters have, alone and in common.
+    """Pixels per query that objects and clusters have, alone and in common.
 
     Attributes:
         common: (S, G, P) pixels that belong to object g and cluster p.
@@ -60,13 +60,13 @@ class OverlapCounts:
     clusters: NDArray[np.int64]
 
     def volume_iou(self) -> NDArray[np.float64]:
-        """(G, P) IoU over all views together; 0 where both are empty."""
+        """(G, P) IoU over all queries together; 0 where both are empty."""
         common = self.common.sum(axis=0)
         union = self.objects.sum(axis=0)[:, None] + self.clusters.sum(axis=0) - common
         return np.asarray(common / np.maximum(union, 1), np.float64)
 
-    def view_iou(self, objects: NDArray[np.int64], clusters: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(K, S) IoU of the K pairs in each view; 0 where both are empty."""
+    def query_iou(self, objects: NDArray[np.int64], clusters: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(K, S) IoU of the K pairs in each query; 0 where both are empty."""
         common = self.common[:, objects, clusters]
         union = self.objects[:, objects] + self.clusters[:, clusters] - common
         return np.asarray(common / np.maximum(union, 1), np.float64).T
@@ -75,14 +75,14 @@ class OverlapCounts:
 def overlap_counts(
     objects: NDArray[np.int32], clusters: NDArray[np.int32], keep: BoolArray, n_objects: int, n_clusters: int
 ) -> OverlapCounts:
-    """Count overlaps per view from compact maps (S, H, W), on the pixels of `keep` only."""
-    views = len(objects)
+    """Count overlaps per query from compact maps (S, H, W), on the pixels of `keep` only."""
+    queries = len(objects)
     cells = (n_objects + 1) * (n_clusters + 1)
-    counts = np.empty((views, cells), np.int64)
-    for view in range(views):
-        code = objects[view][keep[view]].astype(np.int64) * (n_clusters + 1) + clusters[view][keep[view]]
-        counts[view] = np.bincount(code, minlength=cells)
-    table = counts.reshape(views, n_objects + 1, n_clusters + 1)
+    counts = np.empty((queries, cells), np.int64)
+    for query in range(queries):
+        code = objects[query][keep[query]].astype(np.int64) * (n_clusters + 1) + clusters[query][keep[query]]
+        counts[query] = np.bincount(code, minlength=cells)
+    table = counts.reshape(queries, n_objects + 1, n_clusters + 1)
     return OverlapCounts(
         common=table[:, :n_objects, :n_clusters],
         objects=table[:, :n_objects].sum(axis=2),
@@ -93,7 +93,7 @@ def overlap_counts(
 def collapsed_iou(
     objects: NDArray[np.int32], clusters: NDArray[np.int32], keep: BoolArray, n_objects: int, n_clusters: int
 ) -> NDArray[np.float64]:
-    """(G, P) IoU of the unions over views as positions in the image plane: the published, view-collapsed match."""
+    """(G, P) IoU of unions over queries as positions in the image plane, as if overlaid: the published match."""
     above, below = _footprints(objects, keep, n_objects), _footprints(clusters, keep, n_clusters)
     common = np.zeros((n_objects, n_clusters), np.float64)
     for start in range(0, above.shape[1], _CHUNK):  # exact: counts in a chunk stay far below 2**24
@@ -104,11 +104,11 @@ def collapsed_iou(
 
 
 def _footprints(ids: NDArray[np.int32], keep: BoolArray, count: int) -> BoolArray:
-    """(count, H * W) positions that an id covers in at least one view."""
+    """(count, H * W) positions that an id covers in at least one query."""
     plane = np.zeros((count + 1, ids[0].size), bool)
     positions = np.arange(ids[0].size).reshape(ids.shape[1:])
-    for view in range(len(ids)):
-        plane[ids[view][keep[view]], positions[keep[view]]] = True
+    for query in range(len(ids)):
+        plane[ids[query][keep[query]], positions[keep[query]]] = True
     return plane[:count]
 
 
@@ -119,14 +119,14 @@ class ObjectMatches:
     Attributes:
         object_ids: (G,) ids of the objects, ascending.
         cluster_ids: (G,) id of the matched cluster, -1 when the clip has no cluster.
-        view_iou: (G, S) IoU with the matched cluster per view, NaN in views that don't show the object.
-        pixels: (G,) pixels of the object over all views.
+        query_iou: (G, S) IoU with the matched cluster per query, NaN in queries that don't show the object.
+        pixels: (G,) pixels of the object over all queries.
         n_clusters: clusters on the pixels that count.
     """
 
     object_ids: NDArray[np.int64]
     cluster_ids: NDArray[np.int64]
-    view_iou: NDArray[np.float64]
+    query_iou: NDArray[np.float64]
     pixels: NDArray[np.int64]
     n_clusters: int
 
@@ -140,10 +140,10 @@ def match_objects(
     ignored: tuple[int, ...] = (0,),
     variant: Variant = "standard",
 ) -> ObjectMatches:
-    """Give each object the cluster of highest IoU and measure the pair in every view.
+    """Give each object the cluster of highest IoU and measure the pair in every query.
 
     Greedy: several objects may take the same cluster. Ties go to the lowest cluster id. `standard` matches on the
-    IoU of the (S, H, W) volumes. `paper` overlays all views first and compares the unions, which
+    IoU of the (S, H, W) volumes. `paper` overlays all queries first and compares the unions, which
     can pair an object with a cluster that never touches it.
 
     Args:
@@ -161,7 +161,11 @@ def match_objects(
     """
     check_variant(variant)
     require_array(
-        truth, (None, None, None), "integer", "instance ids", fix="pass maps of all views; maps[None] for a single one"
+        truth,
+        (None, None, None),
+        "integer",
+        "instance ids",
+        fix="pass maps of all queries; maps[None] for a single one",
     )
     require_array(
         prediction,
@@ -194,7 +198,7 @@ def match_objects(
     return ObjectMatches(
         object_ids=object_ids[present],
         cluster_ids=cluster_ids[match],
-        view_iou=np.where(visible, counts.view_iou(np.flatnonzero(present), match), np.nan),
+        query_iou=np.where(visible, counts.query_iou(np.flatnonzero(present), match), np.nan),
         pixels=pixels,
         n_clusters=int(active.sum()),
     )
@@ -209,8 +213,8 @@ def instance_score(
 ) -> ClipScore:
     """T-mIoU and T-SR of one clip, over all objects and, if `things` is given, over those objects only.
 
-    T-mIoU: IoU averaged over the views that show the object, then over objects. T-SR: share of objects with
-    IoU >= `threshold` in every such view. Views that don't show an object are left out altogether.
+    T-mIoU: IoU averaged over the queries that show the object, then over objects. T-SR: share of objects with
+    IoU >= `threshold` in every such query. Queries that don't show an object are left out altogether.
 
     Args:
         matches: from `match_objects`.
@@ -225,20 +229,20 @@ def instance_score(
         DatasetError: `things` is not a flat array of integers.
     """
     check_variant(variant)
-    score = _summary(matches.view_iou, "", "n_objects", threshold, variant)
+    score = _summary(matches.query_iou, "", "n_objects", threshold, variant)
     if things is not None:
         require_array(things, (None,), "integer", "ids of things", fix="pass a flat array of object ids")
         chosen = np.isin(matches.object_ids, things)
-        score |= _summary(matches.view_iou[chosen], "_things", "n_things", threshold, variant)
+        score |= _summary(matches.query_iou[chosen], "_things", "n_things", threshold, variant)
     return score
 
 
-def _summary(view_iou: FloatArray, suffix: str, count: str, threshold: float, variant: Variant) -> ClipScore:
+def _summary(query_iou: FloatArray, suffix: str, count: str, threshold: float, variant: Variant) -> ClipScore:
     keys = (f"t_miou{suffix}", f"t_sr{suffix}")
-    if not len(view_iou):
+    if not len(query_iou):
         empty = 0.0 if variant == "paper" else math.nan
         return ClipScore.without_value(keys, "no objects", {count: 0}, value=empty)
-    hidden = np.isnan(view_iou)
-    miou = float(np.nanmean(view_iou, axis=1).mean())
-    success = float(((view_iou >= threshold) | hidden).all(axis=1).mean())
-    return ClipScore({keys[0]: miou, keys[1]: success}, {count: len(view_iou)})
+    hidden = np.isnan(query_iou)
+    miou = float(np.nanmean(query_iou, axis=1).mean())
+    success = float(((query_iou >= threshold) | hidden).all(axis=1).mean())
+    return ClipScore({keys[0]: miou, keys[1]: success}, {count: len(query_iou)})

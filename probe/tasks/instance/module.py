@@ -14,7 +14,7 @@ from probe.tasks.instance.loss import instance_loss
 
 
 class Module(ProbeModule[InstanceOptions]):
-    """Which pixels of all views belong to one object."""
+    """Which pixels of all queries belong to one object."""
 
     def build(self) -> nn.Module:
         """Return an `InstanceProbe`."""
@@ -41,7 +41,7 @@ class Module(ProbeModule[InstanceOptions]):
             ),
             plan=wanted.plan,
             sampler=wanted.sampler,
-            n_views=wanted.n_views,
+            n_queries=wanted.n_queries,
             seed=wanted.seed,
             positions=wanted.positions,
         )

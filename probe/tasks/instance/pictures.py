@@ -16,12 +16,12 @@ from probe.tasks.instance.metrics import match_objects
 
 def draw_clip(dataset: PreparedDataset, prediction: dict[str, Any], folder: Path) -> None:
     """Write `pictures/<clip>.png`: frames, true instances, clusters in the colour of the largest object they cover."""
-    clip_id, views = prediction["clip_id"], prediction["views"]
-    truth = dataset.instance_maps(clip_id, views).astype(np.int64)
+    clip_id, queries = prediction["clip_id"], prediction["queries"]
+    truth = dataset.instance_maps(clip_id, queries).astype(np.int64)
     clusters = np.asarray(prediction["clusters"]).reshape(prediction["shape"])
     coloured = colour_by_object(clusters, truth)
     rows = {
-        "frames": list(dataset.frames(clip_id, views)),
+        "frames": list(dataset.frames(clip_id, queries)),
         "true instances": list(pictures.label_colours(np.where(truth > 0, truth, -1))),
         "clusters (black: noise)": list(pictures.label_colours(coloured)),
     }
@@ -32,11 +32,11 @@ def colour_by_object(clusters: NDArray[Any], truth: NDArray[np.int64]) -> NDArra
     """Return clusters with the id of the largest object that they cover, so that both get one colour.
 
     Args:
-        clusters: (V, h, w) ids, -1 noise.
-        truth: (V, H, W) object ids, 0 none.
+        clusters: (S, h, w) ids, -1 noise.
+        truth: (S, H, W) object ids, 0 none.
 
     Returns:
-        (V, H, W): ids of objects, ids beyond them for clusters that match none, -1 noise.
+        (S, H, W): ids of objects, ids beyond them for clusters that match none, -1 noise.
     """
     shown = upsample_labels(clusters, (truth.shape[1], truth.shape[2])).astype(np.int64)
     matches = match_objects(shown, truth)

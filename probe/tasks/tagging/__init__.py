@@ -1,4 +1,4 @@
-"""Semantic tagging: which classes the views of a clip show."""
+"""Semantic tagging: which classes the queries of a clip show."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TASK = Task(
     },
     title="Semantic tagging",
     order=0,
-    paper_views=8,
+    paper_queries=8,
     pooled=True,
     classes=True,
 )

@@ -22,14 +22,14 @@ class TaggerConfig:
     heads: int = option(8, "attention heads", minimum=1)
     mlp_ratio: int = option(4, "hidden width of the decoder's MLPs over its width", minimum=1)
     dropout: float = option(0.1, "dropout inside the decoder", minimum=0, maximum=1)
-    queries: str = option("learned", "where class queries come from", choices=("learned", "embeddings"))
+    class_queries: str = option("learned", "where class queries come from", choices=("learned", "embeddings"))
     evidence: str = option(
         "none",
         "max: add the greatest linear class score of any single token, so that small objects count",
         choices=("none", "max"),
     )
     class_embeddings: str | None = option(
-        None, "file .npy or .safetensors with one row per class, for queries=embeddings"
+        None, "file .npy or .safetensors with one row per class, for class_queries=embeddings"
     )
 
 
@@ -52,7 +52,7 @@ class TaggingOptions(TaskOptions):
 
     def contents(self) -> dict[str, str]:
         """Return the digest of the file of class embeddings, if the queries come from one."""
-        if self.head.queries != "embeddings" or not self.head.class_embeddings:
+        if self.head.class_queries != "embeddings" or not self.head.class_embeddings:
             return {}
         path = Path(self.head.class_embeddings)
         if not path.is_file():

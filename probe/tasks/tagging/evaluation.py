@@ -33,7 +33,7 @@ class TaggingEvaluator:
         self._logits: list[NDArray[np.float64]] = []
         self._labels: list[NDArray[np.float64]] = []
 
-    def add(self, clip_id: str, views: Sequence[int], outputs: Batch, targets: Batch) -> None:
+    def add(self, clip_id: str, queries: Sequence[int], outputs: Batch, targets: Batch) -> None:
         """Take `logits` (C,) and `labels` (C,) of a clip."""
         logits, labels = (np.asarray(x, np.float64) for x in (outputs["logits"], targets["labels"]))
         self._logits.append(logits)
@@ -43,7 +43,7 @@ class TaggingEvaluator:
         log_loss = float(np.logaddexp(0, np.where(labels > 0.5, -logits, logits)).mean())
         self._scores.per_clip.append(ClipScore({"log_loss": log_loss}, {"n_positives": int(labels.sum())}))
         self._scores.predictions.append(
-            {"clip_id": clip_id, "views": list(views), "logits": logits.ravel(), "labels": (labels > 0.5).ravel()}
+            {"clip_id": clip_id, "queries": list(queries), "logits": logits.ravel(), "labels": (labels > 0.5).ravel()}
         )
 
     def finish(self) -> Scores:

@@ -82,7 +82,7 @@ class TaggingHead(nn.Module):
         width: channels of a trunk stage.
         num_classes: number of classes.
         config: sizes and where the queries come from.
-        class_embeddings: (num_classes, E) for `queries=embeddings`: a fixed buffer before a trained Linear. They're
+        class_embeddings: (num_classes, E) for `class_queries=embeddings`: a fixed buffer before a Linear. They're
             saved with the weights, so that a trained probe needs no second file.
     """
 
@@ -107,20 +107,20 @@ class TaggingHead(nn.Module):
                 found="head.layers=0 and head.evidence=none",
                 fix="set head.layers=2 or head.evidence=max",
             )
-        if config.queries != "embeddings" and (config.class_embeddings or class_embeddings is not None):
+        if config.class_queries != "embeddings" and (config.class_embeddings or class_embeddings is not None):
             raise ConfigError(
                 "class embeddings are given, but the queries don't use them",
-                expected="head.queries=embeddings, or no class embeddings",
-                found=f"head.queries={config.queries}",
-                fix="add head.queries=embeddings, or leave out head.class_embeddings",
+                expected="head.class_queries=embeddings, or no class embeddings",
+                found=f"head.class_queries={config.class_queries}",
+                fix="add head.class_queries=embeddings, or leave out head.class_embeddings",
             )
         self.in_proj: nn.Module = nn.Identity() if width == inner else nn.Linear(width, inner)
-        if config.queries == "embeddings":
+        if config.class_queries == "embeddings":
             if class_embeddings is None:
                 raise ConfigError(
                     "the class queries come from embeddings, but none are given",
                     expected=f"a file with {num_classes} rows, in the order of the classes",
-                    fix="add head.class_embeddings=FILE.npy, or head.queries=learned",
+                    fix="add head.class_embeddings=FILE.npy, or head.class_queries=learned",
                 )
             self.register_buffer("class_embeddings", class_embeddings)
             self.query_proj = nn.Linear(class_embeddings.shape[1], inner)
@@ -184,18 +184,18 @@ class TaggingProbe(nn.Module):
         if config.readout == "linear":
             self.linear = LinearTagger(channels, num_classes)
             return
-        if class_embeddings is None and config.head.queries == "embeddings" and config.head.class_embeddings:
+        if class_embeddings is None and config.head.class_queries == "embeddings" and config.head.class_embeddings:
             class_embeddings = load_class_embeddings(config.head.class_embeddings, num_classes)
         self.trunk = Trunk(channels, grid, config.trunk)
         self.head = TaggingHead(self.trunk.stage_width, num_classes, config.head, class_embeddings)
 
     def forward(
-        self, features: Tensor, image_size: tuple[int, int] | None = None, view_times: Tensor | None = None
+        self, features: Tensor, image_size: tuple[int, int] | None = None, query_times: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Map features (B, S, h, w, C) to `logits` (B, num_classes); `image_size` is ignored."""
         if self.trunk is None:
             return {"logits": self.linear(features)}
-        stage = self.trunk(features, (-1,), view_times)[0]
+        stage = self.trunk(features, (-1,), query_times)[0]
         with heads_precision(stage, self.heads_fp32):
             patches = stage[:, :, self.trunk.specials :].flatten(1, 2)
             return {"logits": self.head(patches)}

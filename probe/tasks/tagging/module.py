@@ -1,4 +1,4 @@
-"""The tagging probe as a module: labels of the sampled views, asymmetric loss, average precision."""
+"""The tagging probe as a module: labels of the sampled queries, asymmetric loss, average precision."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from probe.tasks.tagging.loss import tagging_loss
 
 
 class Module(ProbeModule[TaggingOptions]):
-    """Which classes the views of a clip show."""
+    """Which classes the queries of a clip show."""
 
     cheap_metrics = (*KEYS, "log_loss")
 
@@ -39,14 +39,14 @@ class Module(ProbeModule[TaggingOptions]):
     def targets(
         cls, dataset: PreparedDataset, options: TaggingOptions, wanted: TargetOptions, *, evaluation: bool
     ) -> Targets:
-        """Return targets with `labels` (C,) of the sampled views."""
+        """Return targets with `labels` (C,) of the sampled queries."""
         return ClipSamples(
             dataset,
             wanted.clip_ids,
             SampleOptions(target="labels"),
             plan=wanted.plan,
             sampler=wanted.sampler,
-            n_views=wanted.n_views,
+            n_queries=wanted.n_queries,
             seed=wanted.seed,
             positions=wanted.positions,
         )
@@ -57,7 +57,7 @@ class Module(ProbeModule[TaggingOptions]):
         if not dataset.class_names or not clip_ids:
             return ()
         shown = [
-            tag_labels(dataset.class_pixels(c, dataset.positions(c).tolist()), dataset.gt_size(c), min_views=2)
+            tag_labels(dataset.class_pixels(c, dataset.positions(c).tolist()), dataset.gt_size(c), min_queries=2)
             for c in clip_ids
         ]
         return tuple(float(rate) for rate in np.stack(shown).mean(axis=0, dtype=np.float64))

@@ -1,4 +1,4 @@
-"""View samplers and frozen plans: support, gaps, the published draws, independence of order and workers."""
+"""Query samplers and frozen plans: support, gaps, the published draws, independence of order and workers."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def published(index: int, n: int, seed: int = 0) -> list[int]:
     rng = np.random.default_rng(seed + index)
     slack = 76 - (n - 1) * 5 - 1
     cuts = sorted(rng.integers(0, slack + 1, n - 1))
-    views = [0] + [k * 5 + int(cuts[k - 1]) for k in range(1, n)]
-    return [max(0, 4 * ((f - 1) // 4) + 1) for f in views]
+    queries = [0] + [k * 5 + int(cuts[k - 1]) for k in range(1, n)]
+    return [max(0, 4 * ((f - 1) // 4) + 1) for f in queries]
 
 
 @pytest.mark.parametrize("n", [4, 8])
@@ -50,7 +50,7 @@ def test_paper_draws_are_frozen() -> None:
 
 @pytest.mark.parametrize("n", [4, 8])
 def test_paper_support(n: int) -> None:
-    """First view always 0, position 1 never drawn, the others about evenly (protocol, data 7)."""
+    """First query always 0, position 1 never drawn, the others about evenly (protocol, data 7)."""
     counts = Counter(v for i in range(4000) for v in paper_queries(i, n, 81))
     assert counts[0] == 4000 and counts[1] == 0 and set(counts) == set(QUERY_POSITIONS) - {1}
     middle = [counts[p] / 4000 for p in QUERY_POSITIONS[3:-1]]
@@ -59,12 +59,12 @@ def test_paper_support(n: int) -> None:
 
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 @pytest.mark.parametrize("n", [1, 2, 4, 8])
-def test_all_samplers_give_different_legal_views(sampler: str, n: int) -> None:
+def test_all_samplers_give_different_legal_queries(sampler: str, n: int) -> None:
     for epoch in range(200):
-        views = draw(sampler, n, epoch)
-        assert len(set(views)) == n and set(views) <= set(QUERY_POSITIONS)
+        queries = draw(sampler, n, epoch)
+        assert len(set(queries)) == n and set(queries) <= set(QUERY_POSITIONS)
         if sampler in ("paper", "random_start", "uniform"):
-            assert list(views) == sorted(views) and all(b - a >= 4 for a, b in itertools.pairwise(views))
+            assert list(queries) == sorted(queries) and all(b - a >= 4 for a, b in itertools.pairwise(queries))
 
 
 def test_random_start_moves_the_reference() -> None:
@@ -89,13 +89,13 @@ def test_generator_is_frozen() -> None:
 def test_baseline_prefers_far_cameras() -> None:
     centres = np.zeros((20, 3))
     centres[:, 0] = np.arange(20.0)
-    views = draw_queries("baseline", 2, clip_id="c", seed=0, epoch=3, legal=QUERY_POSITIONS, centres=centres)
-    first = QUERY_POSITIONS.index(views[0])
-    assert QUERY_POSITIONS.index(views[1]) == (19 if first < 10 else 0)
+    queries = draw_queries("baseline", 2, clip_id="c", seed=0, epoch=3, legal=QUERY_POSITIONS, centres=centres)
+    first = QUERY_POSITIONS.index(queries[0])
+    assert QUERY_POSITIONS.index(queries[1]) == (19 if first < 10 else 0)
     centres[5:] = np.nan
     for epoch in range(30):
-        views = draw_queries("baseline", 4, clip_id="c", seed=0, epoch=epoch, legal=QUERY_POSITIONS, centres=centres)
-        assert set(views) <= set(QUERY_POSITIONS[:5])
+        queries = draw_queries("baseline", 4, clip_id="c", seed=0, epoch=epoch, legal=QUERY_POSITIONS, centres=centres)
+        assert set(queries) <= set(QUERY_POSITIONS[:5])
     with pytest.raises(DatasetError, match="valid poses"):
         draw_queries("baseline", 8, clip_id="c", seed=0, epoch=0, legal=QUERY_POSITIONS, centres=centres)
 
@@ -111,7 +111,7 @@ def test_impossible_draws() -> None:
 
 def test_plans_of_a_dataset(toy: PreparedDataset) -> None:
     plan = load_plan(toy, "paper-4")
-    assert "short_00" in plan.queries  # 30 frames hold 4 views with gaps of 5
+    assert "short_00" in plan.queries  # 30 frames hold 4 queries with gaps of 5
     others = toy.split("report", "paper")
     for ids in (toy.split("train"), others):
         for place, clip_id in enumerate(ids):
@@ -138,13 +138,13 @@ def test_plan_names() -> None:
 def test_plan_is_frozen_and_checked(tmp_path: Path) -> None:
     prepare(ToySource({"a": Shape(), "b": Shape()}), tmp_path / "d", plans=["paper-4"], workers=1)
     dataset = PreparedDataset(tmp_path / "d")
-    (path,) = (tmp_path / "d/views").glob("paper-4.*.parquet")
+    (path,) = (tmp_path / "d/queries").glob("paper-4.*.parquet")
     table = pd.read_parquet(path)
-    assert list(table.columns) == ["clip_id", "split", "draw", "views"]
-    table["views"] = [[0, 5, 9, 13]] * 2
+    assert list(table.columns) == ["clip_id", "split", "draw", "queries"]
+    table["queries"] = [[0, 5, 9, 13]] * 2
     table.to_parquet(path)
     assert load_plan(dataset, "paper-4").of("a") == (0, 5, 9, 13)  # the file decides, not the sampler
-    table["views"] = [[0, 2, 9, 13]] * 2
+    table["queries"] = [[0, 2, 9, 13]] * 2
     table.to_parquet(path)
     with pytest.raises(CorruptionError, match="delete"):
         load_plan(dataset, "paper-4")

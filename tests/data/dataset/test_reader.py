@@ -15,7 +15,7 @@ from configs import commands
 from configs.errors import DatasetError, MissingError, VersionError
 from data.dataset.clip import QUERY_POSITIONS, Clip
 from data.dataset.clip_files import round_depth, write_clip
-from data.dataset.layout import clip_folder
+from data.dataset.layout import VERSION, clip_folder
 from data.dataset.reader import PreparedDataset
 from data.prepare.prepare import prepare
 from tests.data.toy import DEFAULT_SHAPES, Shape, ToySource, toy_clip
@@ -200,16 +200,20 @@ class BareSource(ToySource):
         )
 
 
-def test_newer_version_is_refused(toy_path: Path, tmp_path: Path) -> None:
+def test_other_versions_are_refused(toy_path: Path, tmp_path: Path) -> None:
     import json
     import shutil
 
     path = Path(shutil.copytree(toy_path, tmp_path / "d")) / "dataset.json"
     record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"version": 2}))
+    path.write_text(json.dumps(record | {"version": VERSION + 1}))
     with pytest.raises(VersionError, match="another format version") as caught:
         PreparedDataset(path.parent)
     assert "update spatialprobe" in str(caught.value)
+    path.write_text(json.dumps(record | {"version": 1}))
+    with pytest.raises(VersionError, match="an older format version") as caught:
+        PreparedDataset(path.parent)
+    assert f"spatialprobe data prepare kind={record['kind']} dataset=d" in str(caught.value)
     path.write_text(json.dumps({"anything": 1}))
     with pytest.raises(DatasetError, match="not a prepared dataset"):
         PreparedDataset(path.parent)

@@ -20,16 +20,16 @@ def test_label_threshold_is_inclusive_and_scaled() -> None:
     assert tag_labels(counts, (540, 720)).tolist() == [1, 0, 0, 1]
     assert pixel_threshold((270, 360)) == 50
     assert tag_labels(np.array([[50, 49]], np.int32), (270, 360)).tolist() == [1, 0]
-    assert tag_labels(counts, (540, 720), min_views=2).tolist() == [1, 0, 0, 0]
+    assert tag_labels(counts, (540, 720), min_queries=2).tolist() == [1, 0, 0, 0]
     assert tag_labels(np.zeros((2, 1), np.int32), (4, 4)).tolist() == [0]
 
 
-def test_labels_follow_the_sampled_views(toy: PreparedDataset) -> None:
-    samples = ClipSamples(toy, ["plain_00"], SampleOptions(target="labels"), n_views=4)
+def test_labels_follow_the_sampled_queries(toy: PreparedDataset) -> None:
+    samples = ClipSamples(toy, ["plain_00"], SampleOptions(target="labels"), n_queries=4)
     for epoch in range(5):
         samples.set_epoch(epoch)
         item = samples[0]
-        counts = toy.class_pixels("plain_00", item["views"].tolist())
+        counts = toy.class_pixels("plain_00", item["queries"].tolist())
         assert item["labels"].dtype == torch.float32
         assert np.array_equal(item["labels"].numpy(), tag_labels(counts, (32, 40)))
 
@@ -48,13 +48,13 @@ def test_pixel_sampling() -> None:
     assert not empty.valid.any() and empty.ids.shape == (5,)
 
 
-def scene(views: int = 3, seed: int = 0) -> tuple[np.ndarray, ...]:
+def scene(queries: int = 3, seed: int = 0) -> tuple[np.ndarray, ...]:
     """Random cameras that look at the plane z = 0 of the world, with its exact depth."""
     rng = np.random.default_rng(seed)
     height, width = 12, 16
     k = np.array([[14, 0, 7.5], [0, 13, 6.2], [0, 0, 1]], np.float32)
     poses, depths = [], []
-    for _ in range(views):
+    for _ in range(queries):
         angle = rng.uniform(-0.3, 0.3, 3)
         r = np.eye(3)
         for axis, a in enumerate(angle):
@@ -72,9 +72,9 @@ def scene(views: int = 3, seed: int = 0) -> tuple[np.ndarray, ...]:
         poses.append(pose)
     return (
         np.stack(depths).astype(np.float32),
-        np.tile(k, (views, 1, 1)),
+        np.tile(k, (queries, 1, 1)),
         np.stack(poses).astype(np.float32),
-        np.ones(views, bool),
+        np.ones(queries, bool),
     )
 
 
@@ -86,7 +86,7 @@ def test_points_are_exact_in_camera_0() -> None:
     to_world = poses[0].astype(np.float64)
     world = target.points.astype(np.float64) / target.scale @ to_world[:3, :3].T + to_world[:3, 3]
     assert np.abs(world[..., 2]).max() < 1e-4  # all on the plane z = 0
-    for i in range(3):  # a point moved by world2cam has the depth of its own view
+    for i in range(3):  # a point moved by world2cam has the depth of its own query
         local = target.points[i] @ target.world2cam[i, :3, :3].T + target.world2cam[i, :3, 3]
         assert np.allclose(local[..., 2], target.depth[i], atol=1e-5)
 
@@ -138,17 +138,17 @@ def test_unusable_clips_are_flagged_not_crashed(case: str) -> None:
 
 
 def test_geometry_samples(toy: PreparedDataset) -> None:
-    samples = ClipSamples(toy, ["plain_00", "invalid_00"], SampleOptions(target="geometry", size=(8, 10)), n_views=4)
+    samples = ClipSamples(toy, ["plain_00", "invalid_00"], SampleOptions(target="geometry", size=(8, 10)), n_queries=4)
     item = samples[0]
     assert item["points"].shape == (4, 8, 10, 3) and item["usable"] and item["world2cam"].dtype == torch.float32
     assert "frames" not in item and "ids" not in item and "labels" not in item
-    bad = [e for e in range(60) if 9 in samples.views("invalid_00", e)]
+    bad = [e for e in range(60) if 9 in samples.queries("invalid_00", e)]
     assert bad and not samples.sample("invalid_00", bad[0])["usable"]
 
 
 def test_confidence_is_that_of_the_teacher(toy: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = SampleOptions(target="geometry")
-    assert (ClipSamples(toy, ["plain_00"], wanted, n_views=4)[0]["confidence"] == 1).all()
+    assert (ClipSamples(toy, ["plain_00"], wanted, n_queries=4)[0]["confidence"] == 1).all()
     depth = toy.depth
 
     def holed(clip_id: str, positions: Sequence[int]) -> np.ndarray:
@@ -157,7 +157,7 @@ def test_confidence_is_that_of_the_teacher(toy: PreparedDataset, monkeypatch: py
     monkeypatch.setattr(toy, "depth", holed)
     raw = np.linspace(1, 60, 4 * 32 * 40).reshape(4, 32, 40)
     monkeypatch.setattr(toy, "confidence", lambda clip_id, positions: (1 - 1 / raw).astype(np.float16))
-    found = ClipSamples(toy, ["plain_00"], wanted, n_views=4)[0]["confidence"].numpy()
+    found = ClipSamples(toy, ["plain_00"], wanted, n_queries=4)[0]["confidence"].numpy()
     assert found.dtype == np.float32 and (found[..., :7] == 0).all()
     np.testing.assert_allclose(found[..., 7:], raw[..., 7:], rtol=0.02)
 
@@ -175,10 +175,10 @@ def test_only_what_is_asked_for(toy: PreparedDataset, monkeypatch: pytest.Monkey
 
     for name in ("frames", "depth", "confidence"):
         monkeypatch.setattr(toy, name, refuse)
-    item = ClipSamples(toy, ["plain_00"], SampleOptions(target="instances", pixels=64), n_views=4)[0]
-    assert set(item) == {"clip_id", "views", "coordinates", "ids", "valid"} and item["coordinates"].shape == (64, 3)
+    item = ClipSamples(toy, ["plain_00"], SampleOptions(target="instances", pixels=64), n_queries=4)[0]
+    assert set(item) == {"clip_id", "queries", "coordinates", "ids", "valid"} and item["coordinates"].shape == (64, 3)
     monkeypatch.setattr(toy, "instance_maps", refuse)
-    ClipSamples(toy, ["plain_00"], SampleOptions(target="labels"), n_views=4)[0]
+    ClipSamples(toy, ["plain_00"], SampleOptions(target="labels"), n_queries=4)[0]
 
 
 def test_maps_on_request(toy: PreparedDataset) -> None:
@@ -186,26 +186,26 @@ def test_maps_on_request(toy: PreparedDataset) -> None:
     item = ClipSamples(toy, ["portrait_00"], options, plan=load_plan(toy, "paper-4"))[0]
     assert item["maps"].shape == (4, 48, 32) and item["maps"].dtype == torch.int32
     assert item["things"].tolist() == [False, False, True, False]
-    assert item["views"].tolist() == list(load_plan(toy, "paper-4").of("portrait_00"))
+    assert item["queries"].tolist() == list(load_plan(toy, "paper-4").of("portrait_00"))
 
 
 def test_workers_do_not_matter(toy: PreparedDataset) -> None:
     clips = ["plain_00", "plain_01", "portrait_00", "invalid_00"]
-    samples = ClipSamples(toy, clips, SampleOptions(target="instances", pixels=8), n_views=4, seed=3)
+    samples = ClipSamples(toy, clips, SampleOptions(target="instances", pixels=8), n_queries=4, seed=3)
     samples.set_epoch(2)
     here = [samples[i] for i in range(4)]
     loader = torch.utils.data.DataLoader(samples, batch_size=None, num_workers=2)
     for one, other in zip(here, loader, strict=True):
-        assert torch.equal(one["views"], other["views"]) and torch.equal(one["coordinates"], other["coordinates"])
+        assert torch.equal(one["queries"], other["queries"]) and torch.equal(one["coordinates"], other["coordinates"])
 
 
 def test_restricted_positions(toy: PreparedDataset) -> None:
     positions = [0, 5, 13, 21, 29, 37]
     samples = ClipSamples(
-        toy, ["plain_00"], SampleOptions(target="labels"), sampler="uniform", n_views=3, positions=positions
+        toy, ["plain_00"], SampleOptions(target="labels"), sampler="uniform", n_queries=3, positions=positions
     )
-    assert set(samples.views("plain_00", 0)) <= set(positions)
-    with pytest.raises(MissingError, match="views without features"):
+    assert set(samples.queries("plain_00", 0)) <= set(positions)
+    with pytest.raises(MissingError, match="queries without features"):
         ClipSamples(
             toy, ["plain_00"], SampleOptions(target="labels"), plan=load_plan(toy, "paper-4"), positions=[0, 1, 5, 9]
         )

@@ -47,7 +47,7 @@ def violations(world: World, longest: int, positions: list[int]) -> list[str]:
     for position in sorted(set(positions) & set(QUERY_POSITIONS)):
         ids, counts = np.unique(caster.instance(buffers[position]), return_counts=True)
         seen.update(ids[counts >= 0.0017 * camera.height * camera.width].tolist())
-    objects = sum(1 for number, views in seen.items() if number > len(SHELL_LABELS) and views >= 2)
+    objects = sum(1 for number, frames in seen.items() if number > len(SHELL_LABELS) and frames >= 2)
     if objects < 6:
         broken.append(f"{objects} visible")
     points = np.stack(buffers[0].points(), axis=-1).reshape(-1, 3)

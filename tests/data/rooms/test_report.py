@@ -42,10 +42,10 @@ def slow_score(predicted: NDArray[np.int64], instance: NDArray[np.uint16]) -> tu
             clusters, key=lambda c: ((predicted == c) & truth).sum() / (((predicted == c) & valid) | truth).sum()
         )
         guess = (predicted == best) & valid
-        views = [v for v in range(len(instance)) if truth[v].any()]
-        per_view = [(guess[v] & truth[v]).sum() / (guess[v] | truth[v]).sum() for v in views]
-        ious.append(np.mean(per_view))
-        successes.append(min(per_view) >= 0.5)
+        queries = [v for v in range(len(instance)) if truth[v].any()]
+        per_query = [(guess[v] & truth[v]).sum() / (guess[v] | truth[v]).sum() for v in queries]
+        ious.append(np.mean(per_query))
+        successes.append(min(per_query) >= 0.5)
     return float(np.mean(ious)), float(np.mean(successes))
 
 
@@ -59,7 +59,7 @@ def test_scores_match_the_definition() -> None:
         assert found.objects == 3
 
 
-def test_objects_are_matched_over_the_volume_not_the_collapsed_views() -> None:
+def test_objects_are_matched_over_the_volume_not_over_frames_laid_on_top() -> None:
     instance, predicted = np.zeros((2, 1, 4), np.uint16), np.full((2, 1, 4), -1)
     instance[0, 0, :2], instance[1, 0, 2:] = 1, 1
     instance[0, 0, 2:], instance[1, 0, :2] = 2, 2
@@ -108,16 +108,16 @@ def test_ceilings_are_near_those_of_the_reference_rooms() -> None:
     assert 0.15 > errors[0] > errors[1] > errors[2] > 0
 
 
-def test_a_report_says_what_sampled_views_see(make: Callable[..., Clip], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_says_what_sampled_queries_see(make: Callable[..., Clip], capsys: pytest.CaptureFixture[str]) -> None:
     clips = [make(number, frames=41) for number in (0, 1)]
     content = report((truth_of_clip(clip) for clip in clips), SCANNET20.names)
-    assert content["clips"] == 2 and content["views"] == 8
+    assert content["clips"] == 2 and content["queries"] == 8
     wall = content["classes"]["wall"]
-    assert wall == {"clips_positive": 1.0, "clips_positive_in_views": 1.0, "views_when_positive": 8.0}
+    assert wall == {"clips_positive": 1.0, "clips_positive_in_queries": 1.0, "queries_when_positive": 8.0}
     for row in content["classes"].values():
-        assert row["clips_positive_in_views"] <= row["clips_positive"]
+        assert row["clips_positive_in_queries"] <= row["clips_positive"]
     objects = content["instances"]
-    assert sum(objects["views_histogram"]) == 2 * objects["objects_per_clip"]
+    assert sum(objects["queries_histogram"]) == 2 * objects["objects_per_clip"]
     print_report(json.loads(json.dumps(content, sort_keys=True)))  # as it comes back from report.json
     printed = [line.split() for line in capsys.readouterr().out.splitlines()]
     row = next(words for words in printed if words[:1] == ["8x8"])

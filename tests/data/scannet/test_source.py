@@ -72,7 +72,7 @@ def test_prepared_dataset_equals_the_generators_own(
         assert 0 < (~ours.valid).sum() < 20 and np.isneginf(ours.cam2world[~ours.valid]).all()
         valid = ours.valid
         np.testing.assert_allclose(ours.cam2world[valid], theirs.cam2world[valid], atol=1e-6)
-        columns = ["instance", "class_index", "raw_label", "is_thing", "source_id", "n_views", "pixels"]
+        columns = ["instance", "class_index", "raw_label", "is_thing", "source_id", "n_frames", "pixels"]
         assert imported.instances(scan)[columns].values.tolist() == made.instances(room)[columns].values.tolist()
     row = imported.clips.loc["scene0000_00"]
     assert (row.depth_kind, row.pose_kind, row.source, bool(row.id_check_ok)) == ("sensor", "sensor", stored, True)

@@ -84,7 +84,7 @@ def test_labelled_videos_keep_their_truth(dataset: PreparedDataset) -> None:
 
 @pytest.mark.parametrize("target", ["labels", "instances", "geometry"])
 def test_labelled_videos_train_every_task(dataset: PreparedDataset, target: str) -> None:
-    samples = ClipSamples(dataset, dataset.split("train"), SampleOptions(target=target), n_views=4)
+    samples = ClipSamples(dataset, dataset.split("train"), SampleOptions(target=target), n_queries=4)
     sample = samples[0]
     if target == "labels":
         assert sample["labels"].sum() == 2

@@ -160,10 +160,10 @@ def test_remembered_ground_truth_is_the_same(artifacts: Path) -> None:
 
     plain = PreparedDataset.open("toy", artifacts)
     kept = RememberingDataset.open("toy", artifacts)
-    for views in ((0, 1, 5), (73, 9), (5,)):
+    for queries in ((0, 1, 5), (73, 9), (5,)):
         for _ in range(2):
-            assert (kept.depth("room_00", views) == plain.depth("room_00", views)).all()
-            assert (kept.instance_maps("room_00", views) == plain.instance_maps("room_00", views)).all()
+            assert (kept.depth("room_00", queries) == plain.depth("room_00", queries)).all()
+            assert (kept.instance_maps("room_00", queries) == plain.instance_maps("room_00", queries)).all()
 
 
 def test_plan_is_the_same_for_all_models(artifacts: Path, configure: Configure) -> None:

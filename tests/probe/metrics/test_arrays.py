@@ -301,7 +301,7 @@ def test_messages_say_what_to_pass_instead() -> None:
             "  where:    predicted poses",
             "  expected: (any, 3, 4) float",
             "  found:    (5, 4, 4) float64",
-            "  fix:      pass [R | t] of the same views; poses[:, :3] takes it from (S, 4, 4) matrices",
+            "  fix:      pass [R | t] of the same queries; poses[:, :3] takes it from (S, 4, 4) matrices",
         ]
     with pytest.raises(
         DatasetError, match=r"expected: \(3, 4, 6\) integer\n.*found: .*\(3, 2, 3\) int64\n.*upsample_labels"

@@ -30,7 +30,7 @@ def test_stages_have_the_width_of_two_blocks() -> None:
     assert not torch.equal(stages[0], stages[1])
 
 
-def test_other_views_may_be_permuted() -> None:
+def test_other_queries_may_be_permuted() -> None:
     trunk = make().eval()
     features = torch.randn(2, 5, 3, 4, 10)
     order = torch.tensor([0, 3, 1, 4, 2])
@@ -38,7 +38,7 @@ def test_other_views_may_be_permuted() -> None:
     torch.testing.assert_close(permuted, straight[:, order], atol=1e-5, rtol=0)
 
 
-def test_the_first_view_is_special() -> None:
+def test_the_first_query_is_special() -> None:
     trunk = make().eval()
     torch.nn.init.normal_(trunk.camera_token)
     features = torch.randn(1, 3, 3, 4, 10)
@@ -46,20 +46,20 @@ def test_the_first_view_is_special() -> None:
     assert not torch.allclose(trunk(features)[0][:, swapped], trunk(features[:, swapped])[0], atol=1e-3)
 
 
-def test_view_time_starts_silent_and_then_tells_views_apart() -> None:
-    trunk = make(view_time=True).eval()
+def test_query_time_starts_silent_and_then_tells_queries_apart() -> None:
+    trunk = make(query_time=True).eval()
     features = torch.randn(1, 4, 3, 4, 10)
     order, times = torch.tensor([0, 2, 1, 3]), torch.tensor([[0.0, 5.0, 9.0, 30.0]])
-    torch.testing.assert_close(trunk(features, view_times=times)[0], trunk(features)[0])
-    assert trunk.view_time is not None
-    torch.nn.init.normal_(trunk.view_time.proj.weight)
-    straight = trunk(features, view_times=times)[0]
-    assert not torch.allclose(trunk(features[:, order], view_times=times)[0], straight[:, order], atol=1e-3)
-    again = trunk(features[:, order], view_times=times[:, order])[0]
+    torch.testing.assert_close(trunk(features, query_times=times)[0], trunk(features)[0])
+    assert trunk.query_time is not None
+    torch.nn.init.normal_(trunk.query_time.proj.weight)
+    straight = trunk(features, query_times=times)[0]
+    assert not torch.allclose(trunk(features[:, order], query_times=times)[0], straight[:, order], atol=1e-3)
+    again = trunk(features[:, order], query_times=times[:, order])[0]
     torch.testing.assert_close(again, straight[:, order], atol=1e-5, rtol=1e-5)
 
 
-def test_frame_blocks_see_one_view_and_global_blocks_all() -> None:
+def test_frame_blocks_see_one_frame_and_global_blocks_all() -> None:
     trunk = make(depth=1).eval()
     features = torch.randn(1, 3, 3, 4, 10)
     changed = features.clone()

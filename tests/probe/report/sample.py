@@ -206,12 +206,12 @@ def write_runs(root: Path, clip_ids: list[str]) -> None:
         clusters, depths = [], []
         folder = root / "runs" / run_id("geometry", source["source"])
         for clip_id in clip_ids:
-            views = list(dataset.query_positions(clip_id))[:2]
-            ids = dataset.instance_maps(clip_id, views)[:, 2::4, 2::4].astype(np.int32)
+            queries = list(dataset.query_positions(clip_id))[:2]
+            ids = dataset.instance_maps(clip_id, queries)[:, 2::4, 2::4].astype(np.int32)
             shuffled = np.where(random.random(ids.shape) < noise, -1, ids - 1)
-            common = {"split": "report", "clip_id": clip_id, "views": views}
+            common = {"split": "report", "clip_id": clip_id, "queries": queries}
             clusters.append({**common, "shape": list(ids.shape), "clusters": shuffled.reshape(-1).tolist()})
-            truth = geometry_targets(dataset.depth(clip_id, views), *dataset.cameras(clip_id, views), size=(16, 16))
+            truth = geometry_targets(dataset.depth(clip_id, queries), *dataset.cameras(clip_id, queries), size=(16, 16))
             depth = truth.depth * np.exp(noise * random.standard_normal(truth.depth.shape)).astype(np.float32)
             cameras = truth.world2cam[:, :3].copy()
             cameras[1:, :, 3] += noise

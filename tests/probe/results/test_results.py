@@ -196,7 +196,7 @@ def test_pictures(tmp_path: Path) -> None:
     head, body = data.split(b"end_header\n")
     assert b"element vertex 2" in head and len(body) == 2 * 15
     assert np.frombuffer(body[15:27], "<f4").tolist() == [3, 4, 5] and list(body[27:]) == [7, 8, 9]
-    above = pictures.plan_view("t", {"p": (points, np.zeros((3, 3), np.uint8))}, {"c": (points[:1], "red")})
+    above = pictures.seen_from_above("t", {"p": (points, np.zeros((3, 3), np.uint8))}, {"c": (points[:1], "red")})
     pictures.save(above, tmp_path / "b.png")
     bars = pictures.bars("t", [("x", 0.5, 0.2), ("y", None, None)])
     assert Image.open(tmp_path / "b.png").size == above.size and bars.height > 40

@@ -64,7 +64,7 @@ def test_another_metric(two: Any) -> None:
 def test_runs_that_differ_in_more_are_refused_with_the_difference(two: Any) -> None:
     study, a, _ = two
     other = study.per_clip("instance", "pixels", {"t_miou": values(5)}, plan="paper-8")
-    with pytest.raises(ConfigError, match="views: 'paper-2' -> 'paper-8'"):
+    with pytest.raises(ConfigError, match="queries: 'paper-2' -> 'paper-8'"):
         compare(config(study, a, other))
     task = study.per_clip("geometry", "pixels", {"abs_rel": values(5)})
     with pytest.raises(ConfigError, match="task: 'instance' -> 'geometry'"):

@@ -16,7 +16,7 @@ WORDS = {
     "trunk.heads": "4",
     "trunk.depth": "2",
     "head.width": "32",
-    "head.queries": "learned",
+    "head.class_queries": "learned",
     "camera.depth": "1",
     "camera.heads": "4",
     "dpt.features": "16",
@@ -26,7 +26,7 @@ WORDS = {
 
 
 def make(task: str) -> nn.Module:
-    lacking = {"instance": ("head.width", "head.queries", "camera", "dpt"), "tagging": ("camera", "dpt")}
+    lacking = {"instance": ("head.width", "head.class_queries", "camera", "dpt"), "tagging": ("camera", "dpt")}
     skip = lacking.get(task, ("head",))
     words = {key: value for key, value in WORDS.items() if not key.startswith(skip)}
     profile = options_of(task, "paper", words)

@@ -31,19 +31,21 @@ def make(task: str, profile: str = "debug", **overrides: str) -> nn.Module:
     return network(task, CHANNELS, GRID, settings, classes=CLASSES, image_size=IMAGE)
 
 
-def batch(task: str, clips: int = 2, views: int = 3) -> tuple[Tensor, dict[str, Tensor]]:
-    features = torch.randn(clips, views, *GRID, CHANNELS)
+def batch(task: str, clips: int = 2, queries: int = 3) -> tuple[Tensor, dict[str, Tensor]]:
+    features = torch.randn(clips, queries, *GRID, CHANNELS)
     if task == "tagging":
         return features, {"labels": torch.randint(2, (clips, CLASSES))}
     if task == "instance":
-        pixels = torch.stack([torch.randint(high, (clips, 40)) for high in (views, *IMAGE)], dim=-1)
+        pixels = torch.stack([torch.randint(high, (clips, 40)) for high in (queries, *IMAGE)], dim=-1)
         return features, {"pixels": pixels, "ids": 1 + (pixels[..., 2] * 3) // IMAGE[1]}
     height, width = output_size(IMAGE, 0.25)
-    depth = 1 + torch.rand(clips, views, height, width)
-    pose = torch.cat([torch.randn(clips, views, 3) / 3, torch.randn(clips, views, 4), torch.ones(clips, views, 2)], -1)
+    depth = 1 + torch.rand(clips, queries, height, width)
+    pose = torch.cat(
+        [torch.randn(clips, queries, 3) / 3, torch.randn(clips, queries, 4), torch.ones(clips, queries, 2)], -1
+    )
     pose[..., 3:7] = nn.functional.normalize(pose[..., 3:7], dim=-1)
     pose[:, 0, :7] = torch.tensor([0.0, 0, 0, 0, 0, 0, 1])
-    points = torch.randn(clips, views, height, width, 3)
+    points = torch.randn(clips, queries, height, width, 3)
     return features, {"depth": depth, "points": points, "pose": pose, "confidence": 1 + depth}
 
 
@@ -190,7 +192,7 @@ def test_profiles_name_their_selection_and_sizes(profile: str) -> None:
 def test_published_recipe() -> None:
     paper = {task: options_of(task, "paper") for task in TASKS}
     found = {
-        task: (r.lr, r.weight_decay, r.warmup, r.length, r.unit, r.batch, r.views, r.betas, r.grad_clip, r.decay)
+        task: (r.lr, r.weight_decay, r.warmup, r.length, r.unit, r.batch, r.queries, r.betas, r.grad_clip, r.decay)
         for task, r in ((task, paper[task].recipe) for task in TASKS)
     }
     assert found == {

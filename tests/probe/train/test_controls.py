@@ -33,15 +33,15 @@ def test_every_clip_gives_once_and_never_to_itself() -> None:
 
 def test_twins_borrow_targets_and_nothing_of_what_features_are_of() -> None:
     class Toy:
-        def views(self, clip_id: str, epoch: int) -> tuple[int, ...]:
+        def queries(self, clip_id: str, epoch: int) -> tuple[int, ...]:
             return {"a": (0, 5), "b": (0, 9)}[clip_id]
 
         def sample(self, clip_id: str, epoch: int) -> dict[str, Any]:
-            return {"clip_id": clip_id, "views": torch.tensor(self.views(clip_id, epoch)), "labels": ord(clip_id)}
+            return {"clip_id": clip_id, "queries": torch.tensor(self.queries(clip_id, epoch)), "labels": ord(clip_id)}
 
     batch = attached(Toy(), {"a": "b", "b": "a"}, [("a", 0), ("b", 0)])
     own, twin = batch["targets"], batch["control"]
-    assert twin["clip_id"] == own["clip_id"] and torch.equal(twin["views"], own["views"])
+    assert twin["clip_id"] == own["clip_id"] and torch.equal(twin["queries"], own["queries"])
     assert twin["labels"] == own["labels"][::-1]
 
 

@@ -114,7 +114,7 @@ def test_nothing_to_learn_from_leaves_the_weights(
     artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = RememberingDataset.depth
-    monkeypatch.setattr(RememberingDataset, "depth", lambda self, clip, views: original(self, clip, views) * 0)
+    monkeypatch.setattr(RememberingDataset, "depth", lambda self, clip, queries: original(self, clip, queries) * 0)
     (result,) = train(configure(artifacts, "geometry"))
     assert result["report"]["abs_rel"]["value"] is None and result["best_score"] is None
     state = torch.load(artifacts / "runs" / result["run_id"] / "last.ckpt", weights_only=True)

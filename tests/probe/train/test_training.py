@@ -57,7 +57,7 @@ def test_run_leaves_everything_behind(artifacts: Path, configure: Configure, tas
     assert set(clips["clip_id"]) == {f"room_{i:02d}" for i in range(6, 12)}
     assert clips[clips["value"].isna()]["reason"].notna().all()
     predictions = pd.read_parquet(folder / "predictions.parquet")
-    assert len(predictions) == 6 and all(len(views) == 2 for views in predictions["views"])
+    assert len(predictions) == 6 and all(len(queries) == 2 for queries in predictions["queries"])
     table = pd.read_parquet(artifacts / "results" / "results.parquet")
     assert list(table["run_id"]) == [result["run_id"]]
     assert (folder / "config.yaml").is_file() and list((folder / "pictures").glob("*.png"))
@@ -214,7 +214,7 @@ def test_content_of_class_embeddings_is_part_of_a_run(artifacts: Path, tmp_path:
     found = []
     for seed in (0, 1):
         np.save(path, np.random.default_rng(seed).standard_normal((20, 6)).astype(np.float32))
-        options = {"head__queries": "embeddings", "head__class_embeddings": path, "head__layers": 1}
+        options = {"head__class_queries": "embeddings", "head__class_embeddings": path, "head__layers": 1}
         found += train(configure(artifacts, "tagging", **options))
     assert found[0]["run_id"] != found[1]["run_id"]
     path.unlink()
@@ -332,7 +332,7 @@ def test_schedule_visits_every_clip_once_per_epoch(configure: Configure) -> None
     assert by_epoch.samples(0) == samples[:6]
 
 
-def test_probe_may_be_told_when_views_were_taken(
+def test_probe_may_be_told_when_queries_were_taken(
     artifacts: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from probe.net.trunk import Trunk
@@ -341,13 +341,13 @@ def test_probe_may_be_told_when_views_were_taken(
     seen: list[torch.Tensor | None] = []
 
     def noted(
-        self: Trunk, features: torch.Tensor, stages: Sequence[int] = (-1,), view_times: torch.Tensor | None = None
+        self: Trunk, features: torch.Tensor, stages: Sequence[int] = (-1,), query_times: torch.Tensor | None = None
     ) -> list[torch.Tensor]:
-        seen.append(view_times)
-        return original(self, features, stages, view_times)
+        seen.append(query_times)
+        return original(self, features, stages, query_times)
 
     monkeypatch.setattr(Trunk, "forward", noted)
-    train(configure(artifacts, "tagging", trunk__view_time=True))
+    train(configure(artifacts, "tagging", trunk__query_time=True))
     assert all(times is not None and int(times[0, 0]) == 0 and int(times[0, 1]) >= 5 for times in seen)
     seen.clear()
     train(configure(artifacts, "tagging"))

@@ -130,7 +130,7 @@ def _runs(sources: Sources, settings: Settings, runs: Sequence[dict[str, Any]]) 
             Cell(str(row["array"]), str(row["array"]), [f"store {str(row['store'])[:12]}"], note=str(row["store"])),
             Cell(_text(row["dataset"]), _text(row["dataset"]), [f"made as {str(row['dataset_parameters'])[:12]}"]),
             Cell(plain_number(row["seed"], 9), row["seed"]),
-            Cell(_text(row["config"]), _text(row["config"]), [f"profile {row['profile']}", f"views {row['plan']}"]),
+            Cell(_text(row["config"]), _text(row["config"]), [f"profile {row['profile']}", f"queries {row['plan']}"]),
             Cell(_text(row["device"]), _text(row["device"]), [_text(row["versions"])]),
             Cell(_text(row["finished_at"]), _text(row["finished_at"])),
             Cell(_text(row["command"]), _text(row["command"]), [_text(row["extract_command"])]),

@@ -135,7 +135,7 @@ def _about(settings: Sequence[dict[str, Any]]) -> str:
     parts = []
     for (plan, variant, scheme), same in groupby(settings, lambda r: (r["plan"], r["variant"], r["split_scheme"])):
         tasks = ", ".join(str(row["task"]) for row in same)
-        parts.append(f"{tasks}: views {plan}, {variant} metrics, {scheme} split")
+        parts.append(f"{tasks}: queries {plan}, {variant} metrics, {scheme} split")
     sizes = {f"{row['report_clips']} report clips of {row['report_rooms']} rooms" for row in settings}
     return "; ".join([*parts, *sorted(sizes)]) + "." if parts else ""
 

@@ -21,7 +21,7 @@ def confidence_mask(
     quantile: float = 0.75,
     variant: Variant = "standard",
 ) -> BoolArray:
-    """Pixels whose confidence reaches a quantile of the clip, all views together.
+    """Pixels whose confidence reaches a quantile of the clip, all queries together.
 
     With the default the top quarter; all pixels when confidences are equal. `paper` takes the quantile over every
     pixel of the clip and cuts the invalid ones away afterwards; `standard` takes it over valid pixels only.
@@ -69,11 +69,11 @@ def usable_pixels(
 
 @dataclass(frozen=True)
 class ClipGeometry:
-    """Geometry of the views of a clip, predicted or true, in float32 or float64.
+    """Geometry of the queries of a clip, predicted or true, in float32 or float64.
 
     Attributes:
         depth: (S, H, W) depth along the optical axis.
-        points: (S, H, W, 3) points in one frame shared by all views.
+        points: (S, H, W, 3) points in one frame shared by all queries.
         world_to_camera: (S, 3, 4) [R | t].
     """
 
@@ -95,10 +95,10 @@ def geometry_score(
 
     Args:
         prediction: of the probe, as numpy arrays of at least float32 (never computed under autocast).
-        truth: in units of the mean distance of the reference view's points, so that clips can be averaged.
+        truth: in units of the mean distance of the reference query's points, so that clips can be averaged.
         confidence: (S, H, W) of the ground truth; None for sensor depth: every valid pixel counts alike.
         valid: (S, H, W) bool, pixels with ground truth; all finite ones by default.
-        frame_indices: (S,) integer, frames of the views; needed by the frame-distance buckets in `standard`.
+        frame_indices: (S,) integer, frames of the queries; needed by the frame-distance buckets in `standard`.
         variant: see each metric.
 
     Raises:
@@ -112,7 +112,7 @@ def geometry_score(
     if confidence is not None:
         require_array(confidence, shape, "float", "confidences")
     if frame_indices is not None:
-        require_array(frame_indices, shape[:1], "integer", "frame indices", fix="pass one frame per view")
+        require_array(frame_indices, shape[:1], "integer", "frame indices", fix="pass one frame per query")
     usable = usable_pixels(truth.depth, confidence, valid, shape) & np.isfinite(truth.points).all(axis=-1)
     if variant == "standard":
         usable &= truth.depth > 0  # a sensor writes 0 where it saw nothing; such pixels have no point either

@@ -24,7 +24,7 @@ def depth_score(
     scale: Literal["median", "none"] = "median",
     variant: Variant = "standard",
 ) -> ClipScore:
-    """Depth metrics over the masked pixels of all views together.
+    """Depth metrics over the masked pixels of all queries together.
 
     The prediction is multiplied by median(truth) / median(prediction), one number per clip; no shift, no weights.
 

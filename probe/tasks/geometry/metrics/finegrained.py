@@ -1,4 +1,4 @@
-"""Where the point-map error comes from: by depth, by percentile, by distance in time from the reference view."""
+"""Where the point-map error comes from: by depth, by percentile, by distance in time from the reference query."""
 
 from __future__ import annotations
 
@@ -93,18 +93,18 @@ def frame_distance_errors(
     bins: int = FRAME_BINS,
     variant: Variant = "standard",
 ) -> ClipScore:
-    """Mean point distance per view, averaged over views equally far in time from the reference view.
+    """Mean point distance per query, averaged over queries equally far in time from the reference query.
 
-    Buckets have equal width between the smallest and largest |index - index of view 0|, the last one closed. If all
+    Buckets have equal width between the smallest and largest |index - index of query 0|, the last one closed. If all
     distances are equal, bucket 0 has the mean and the others nothing.
 
     Args:
         distance: (S, H, W) from `point_distances`.
         mask: (S, H, W) bool, pixels to use.
-        frame_indices: (S,) integer, frames of the views in the clip. The published code passes 0..S-1, the rank of
-            the view: None does so, in `paper` only.
+        frame_indices: (S,) integer, frames of the queries in the clip. The published code passes 0..S-1, the rank of
+            the query: None does so, in `paper` only.
         bins: number of buckets.
-        variant: a view without masked pixels is left out in `standard` and counts as error 0 in `paper`.
+        variant: a query without masked pixels is left out in `standard` and counts as error 0 in `paper`.
 
     Returns:
         `frame_dist_b0_err`, ... and summaries as in `depth_bin_errors`.
@@ -120,23 +120,23 @@ def frame_distance_errors(
     keys = [f"frame_dist_b{index}_err" for index in range(bins)]
     if frame_indices is None:
         return ClipScore.without_value(tuple(keys), "frame indices unknown")
-    require_array(frame_indices, (len(distance),), "integer", "frame indices", fix="pass one frame per view")
+    require_array(frame_indices, (len(distance),), "integer", "frame indices", fix="pass one frame per query")
     if mask.any() and not np.isfinite(distance[mask]).any():
         return _bucket_score("frame_dist", keys, np.full(bins, np.nan))
     used = mask & np.isfinite(distance)
     counts = used.sum(axis=(1, 2))
     sums = np.where(used, distance, 0.0).sum(axis=(1, 2))
     if variant == "paper":
-        views, known = sums / (counts + 1e-6), np.ones(len(counts), bool)
+        queries, known = sums / (counts + 1e-6), np.ones(len(counts), bool)
     else:
-        views, known = sums / np.maximum(counts, 1), counts > 0
+        queries, known = sums / np.maximum(counts, 1), counts > 0
     apart = np.abs(frame_indices.astype(np.int64) - int(frame_indices[0]))
     means = np.full(bins, np.nan)
     if known.any() and apart.min() == apart.max():
-        means[0] = views[known].mean()
+        means[0] = queries[known].mean()
     elif known.any():
         means = _bin_means(
-            views[known], apart[known].astype(np.float64), np.linspace(apart.min(), apart.max(), bins + 1)
+            queries[known], apart[known].astype(np.float64), np.linspace(apart.min(), apart.max(), bins + 1)
         )
     return _bucket_score("frame_dist", keys, means)
 

@@ -104,7 +104,7 @@ def point_distances(
     """Align the prediction on the pixels of `mask` and measure Euclidean distances on all usable pixels.
 
     Args:
-        prediction: (S, H, W, 3) predicted points, one frame for all views.
+        prediction: (S, H, W, 3) predicted points, one frame for all queries.
         truth: (S, H, W, 3) true points.
         mask: (S, H, W) bool, pixels to align on, a subset of `usable`.
         usable: (S, H, W) bool, pixels with ground truth.

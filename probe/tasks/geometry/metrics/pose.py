@@ -1,4 +1,4 @@
-"""Camera pose: relative motion of all view pairs, its errors, accuracies, and the area under their curve."""
+"""Camera pose: relative motion of all query pairs, its errors, accuracies, and the area under their curve."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PAPER_FAILED = 1e6
 
 @dataclass(frozen=True)
 class RelativePoses:
-    """Motion between the views of each pair i < j.
+    """Motion between the queries of each pair i < j.
 
     Attributes:
         rotation: (P, 3, 3).
@@ -106,7 +106,7 @@ _PAPER_RANGE = 30.0
 
 @dataclass(frozen=True)
 class PairErrors:
-    """Errors of the P = S(S-1)/2 view pairs i < j, in lexicographic order.
+    """Errors of the P = S(S-1)/2 query pairs i < j, in lexicographic order.
 
     Attributes:
         rotation: (P,) degrees in [0, 180].
@@ -128,31 +128,31 @@ class PairErrors:
 def pair_errors(
     prediction: FloatArray, truth: FloatArray, *, min_baseline: float = 1e-6, variant: Variant = "standard"
 ) -> PairErrors:
-    """Compare the relative poses of all view pairs.
+    """Compare the relative poses of all query pairs.
 
     `standard` composes E_i E_j^-1, which doesn't depend on the world frame. `paper` composes E_i^-1 E_j, which does,
     and counts a zero baseline as 90 degrees even if both are zero.
 
     Args:
         prediction: (S, 3, 4) world-to-camera [R | t], R orthonormal.
-        truth: (S, 3, 4), finite, same views.
+        truth: (S, 3, 4), finite, same queries.
         min_baseline: true translations up to this length, in their own unit, have no direction (`standard`). A
             predicted one of length zero against a true one that isn't is 90 degrees off.
         variant: see above.
 
     Raises:
         DatasetError: shapes differ, or a dtype is wrong.
-        NonFiniteError: a true pose is not finite. Leave views without a pose out beforehand.
+        NonFiniteError: a true pose is not finite. Leave queries without a pose out beforehand.
     """
     check_variant(variant)
     _require_poses(prediction, truth)
     if not np.isfinite(truth).all():
         raise NonFiniteError(
             "A true camera pose is not finite",
-            expected="views with a valid pose only",
-            found=f"views {np.flatnonzero(~np.isfinite(truth).all(axis=(1, 2))).tolist()}",
+            expected="queries with a valid pose only",
+            found=f"queries {np.flatnonzero(~np.isfinite(truth).all(axis=(1, 2))).tolist()}",
             where="true poses",
-            fix="select views by the dataset's pose_valid flags before scoring",
+            fix="select queries by the dataset's pose_valid flags before scoring",
         )
     predicted, true = relative_poses(prediction, variant=variant), relative_poses(truth, variant=variant)
     baseline = np.linalg.norm(true.translation, axis=-1)
@@ -172,7 +172,7 @@ def pair_errors(
 
 
 def _require_poses(prediction: FloatArray, truth: FloatArray) -> None:
-    fix = "pass [R | t] of the same views; poses[:, :3] takes it from (S, 4, 4) matrices"
+    fix = "pass [R | t] of the same queries; poses[:, :3] takes it from (S, 4, 4) matrices"
     require_array(prediction, (None, 3, 4), "float", "predicted poses", fix=fix)
     require_array(truth, prediction.shape, "float", "true poses", fix=fix)
 
@@ -206,7 +206,7 @@ def pose_auc(errors: FloatArray, limit: int, *, variant: Variant = "standard") -
             where="limit",
             fix="choose a smaller limit, or variant='standard', whose curves may end beyond 30 degrees",
         )
-    require_array(errors, (None,), "float", "pair errors", fix="pass one error per pair of views")
+    require_array(errors, (None,), "float", "pair errors", fix="pass one error per pair of queries")
     if not len(errors):
         return float("nan")
     bins, end = (_PAPER_BINS, _PAPER_RANGE) if variant == "paper" else (limit, float(limit))
@@ -217,7 +217,7 @@ def pose_auc(errors: FloatArray, limit: int, *, variant: Variant = "standard") -
 def pose_score(
     prediction: FloatArray, truth: FloatArray, *, min_baseline: float = 1e-6, variant: Variant = "standard"
 ) -> ClipScore:
-    """Pose metrics of one clip; with a constant number of views their mean equals pooling all pairs.
+    """Pose metrics of one clip; with a constant number of queries their mean equals pooling all pairs.
 
     No alignment of trajectories takes place.
 
@@ -230,7 +230,7 @@ def pose_score(
     Returns:
         values `auc_30/10/5/3` on the larger error of each pair, `rac_5/15` and `tac_5/15` the shares of rotation and
         translation errors below 5 and 15 degrees; counts `pose_pairs`, `pose_static_pairs`. In `standard`, static
-        pairs are scored by rotation alone and left out of `tac_*`; NaN for one view, for predictions that are
+        pairs are scored by rotation alone and left out of `tac_*`; NaN for one query, for predictions that are
         not finite, and for `tac_*` of a static camera.
 
     Raises:
@@ -240,7 +240,7 @@ def pose_score(
     _require_poses(prediction, truth)
     pairs = len(prediction) * (len(prediction) - 1) // 2
     if pairs == 0:
-        return ClipScore.without_value(POSE_KEYS, "fewer than two views", {"pose_pairs": 0, "pose_static_pairs": 0})
+        return ClipScore.without_value(POSE_KEYS, "fewer than two queries", {"pose_pairs": 0, "pose_static_pairs": 0})
     errors = pair_errors(prediction, truth, min_baseline=min_baseline, variant=variant)
     counts = {"pose_pairs": pairs, "pose_static_pairs": int(errors.static.sum())}
     if variant == "standard" and not np.isfinite(prediction).all():

@@ -134,7 +134,7 @@ def test_features_of_every_layer_beside_the_frame(report: ReportData, dataset: P
     (gallery,) = feature_blocks(report, Sources(report), dataset, "room_2")
     assert isinstance(gallery, Gallery)
     first = gallery.strips[0]
-    assert first.columns == 3 and len(first.images) == 6  # two views of: frame, block 1, block 2
+    assert first.columns == 3 and len(first.images) == 6  # two queries of: frame, block 1, block 2
     assert decode(first.images[1].uri).shape == (4, 4, 3)
     assert "block 1 of 2" in first.images[1].label and not first.images[0].pixelated
     assert gallery.strips[1].tags[0] == "random weights"

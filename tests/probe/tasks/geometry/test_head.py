@@ -44,7 +44,7 @@ def test_paper_form_leaves_negative_fields_of_view_without_gradient() -> None:
     assert (gradient(raw)[..., :7] == 1).all()
 
 
-def test_standard_form_keeps_a_gradient_and_fixes_view_0() -> None:
+def test_standard_form_keeps_a_gradient_and_fixes_query_0() -> None:
     raw = torch.full((1, 3, 11), -0.5, requires_grad=True)
     pose = activate_pose(raw, "standard")
     assert pose[0, 0, :7].tolist() == [0, 0, 0, 0, 0, 0, 1]
@@ -113,7 +113,7 @@ def test_sources_and_widths(tokens: str, width: int) -> None:
     assert poses.isfinite().all()
 
 
-def test_one_view() -> None:
+def test_one_query() -> None:
     assert tuple(CameraHead(24, 1, STANDARD, GRID)(torch.randn(2, 1, 11, 24), 5).shape) == (4, 2, 1, 9)
 
 
@@ -140,7 +140,7 @@ def test_products_are_pairs_of_linear_maps_of_the_moments() -> None:
     weight, bias = head.factors.weight, head.factors.bias
     moments = torch.einsum("kp,bspc->bskc", head.moments, stage[:, :, 5:]).flatten(2)
     expected = torch.zeros(1, 2, 24)
-    for view, of_view in enumerate(moments[0]):
-        expected[0, view] = (weight[:24] @ of_view + bias[:24]) * (weight[24:] @ of_view + bias[24:])
+    for query, of_query in enumerate(moments[0]):
+        expected[0, query] = (weight[:24] @ of_query + bias[:24]) * (weight[24:] @ of_query + bias[24:])
     start = activate_pose(head.start(torch.cat([moments, expected], dim=-1)), "standard")
     torch.testing.assert_close(head(stage, 5)[0], start, atol=1e-5, rtol=1e-4)

@@ -23,18 +23,20 @@ PAPER = GeometryLossConfig(form="paper")
 STANDARD = GeometryLossConfig(form="standard")
 
 
-def case(clips: int = 2, views: int = 3, size: tuple[int, int] = (6, 8)) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    shape = (clips, views, *size)
+def case(
+    clips: int = 2, queries: int = 3, size: tuple[int, int] = (6, 8)
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    shape = (clips, queries, *size)
     outputs = {
         "depth": torch.rand(shape) + 0.5,
         "points": torch.randn(*shape, 3),
-        "pose_steps": torch.randn(4, clips, views, 9),
+        "pose_steps": torch.randn(4, clips, queries, 9),
     }
     targets = {
         "depth": torch.rand(shape) + 0.5,
         "points": torch.randn(*shape, 3),
         "confidence": 1 + 5 * torch.rand(shape),
-        "pose": torch.randn(clips, views, 9),
+        "pose": torch.randn(clips, queries, 9),
     }
     return outputs, targets
 
@@ -93,11 +95,11 @@ def test_paper_camera_equals_the_formula() -> None:
 
 def naive_gradient(x: Tensor, y: Tensor, q: Tensor, m: Tensor) -> float:
     total = 0.0
-    for views in ([0], list(range(1, x.shape[1]))):
+    for queries in ([0], list(range(1, x.shape[1]))):
         for scale in range(4):
             step, s, pixels = 2**scale, 0.0, 0.0
             for b in range(len(x)):
-                for v in views:
+                for v in queries:
                     d = ((x - y) * m[..., None])[b, v, ::step, ::step]
                     mm, qq = m[b, v, ::step, ::step], q[b, v, ::step, ::step]
                     pixels += float(mm.sum())
@@ -183,15 +185,15 @@ def test_standard_camera() -> None:
     steps = torch.zeros(4, 1, 3, 9)
     steps[..., 6] = -2.0  # the same rotation, other sign and length
     assert float(camera_standard(steps, target, delta=1.0)) == pytest.approx(0.0, abs=1e-12)
-    steps[:, :, 0, :3] = 5.0  # motion of view 0 doesn't count
+    steps[:, :, 0, :3] = 5.0  # motion of query 0 doesn't count
     assert float(camera_standard(steps, target, delta=1.0)) == pytest.approx(0.0, abs=1e-12)
     steps[:, :, 1, :3] = 0.6
     assert float(camera_standard(steps, target, delta=1.0)) == pytest.approx(0.5 * 0.36 / 2, rel=1e-5)
     assert float(camera_standard(steps, target, delta=0.1)) == pytest.approx((0.6 - 0.05) / 2, rel=1e-5)
     half = camera_standard(steps, target, delta=0.1, floor=2.0)  # nothing moved, so 0.6 counts as 0.3
     assert float(half) == pytest.approx((0.3 - 0.05) / 2, rel=1e-5)
-    one_view = camera_standard(steps[:, :, :1] + 1.0, target[:, :1], delta=1.0)
-    assert float(one_view) == pytest.approx(0.5 * 0.5, rel=1e-5)
+    one_query = camera_standard(steps[:, :, :1] + 1.0, target[:, :1], delta=1.0)
+    assert float(one_query) == pytest.approx(0.5 * 0.5, rel=1e-5)
 
 
 def test_standard_camera_keeps_a_gradient_far_away() -> None:
@@ -224,8 +226,8 @@ def test_all_depths_unknown(config: GeometryLossConfig) -> None:
 
 
 @pytest.mark.parametrize("config", [PAPER, STANDARD])
-def test_static_camera_and_one_view(config: GeometryLossConfig) -> None:
-    outputs, targets = case(clips=1, views=1)
+def test_static_camera_and_one_query(config: GeometryLossConfig) -> None:
+    outputs, targets = case(clips=1, queries=1)
     targets["pose"][:] = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1.0, 1.2])
     assert geometry_loss(outputs, targets, config)["loss"].isfinite()
 

@@ -28,7 +28,7 @@ def blobs(
     return (cells / np.linalg.norm(cells, axis=-1, keepdims=True)).astype(np.float32), owner
 
 
-def test_separate_blobs_are_found_across_views() -> None:
+def test_separate_blobs_are_found_across_queries() -> None:
     cells, owner = blobs()
     labels = cluster_cells(cells)
     assert count_clusters(labels) == 5

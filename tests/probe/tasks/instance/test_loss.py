@@ -14,10 +14,10 @@ PAPER = InstanceLossConfig(form="paper")
 STANDARD = InstanceLossConfig(form="standard")
 
 
-def case(clips: int = 2, views: int = 3, points: int = 30) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
-    embeddings = F.normalize(torch.randn(clips, views, 6, 4, 5), dim=2)
+def case(clips: int = 2, queries: int = 3, points: int = 30) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+    embeddings = F.normalize(torch.randn(clips, queries, 6, 4, 5), dim=2)
     size = (27, 36)
-    pixels = torch.stack([torch.randint(high, (clips, points)) for high in (views, *size)], dim=-1)
+    pixels = torch.stack([torch.randint(high, (clips, points)) for high in (queries, *size)], dim=-1)
     return embeddings, pixels, torch.randint(0, 4, (clips, points)), size
 
 
@@ -68,7 +68,7 @@ def test_sampling_first_equals_enlarging_first(grid: tuple[int, int]) -> None:
 
 
 def test_sampling_equals_grid_sample_in_value_and_gradient() -> None:
-    embeddings, pixels, _, size = case(clips=1, views=1)
+    embeddings, pixels, _, size = case(clips=1, queries=1)
     one = embeddings.clone().requires_grad_()
     two = embeddings.clone().requires_grad_()
     found = embeddings_at(one, pixels, size)

@@ -1,4 +1,4 @@
-"""T-mIoU and T-SR against sets of pixels, the published view-collapse case, and degenerate clips."""
+"""T-mIoU and T-SR against sets of pixels, the published match of overlaid frames, and degenerate clips."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def twin(
     things: tuple[int, ...] | None = None,
 ) -> tuple[float, float, int]:
     """Sets of pixels, one object after the other, as the text defines them."""
-    views, height, width = truth.shape
-    pixels = [(s, y, x) for s in range(views) for y in range(height) for x in range(width) if valid[s, y, x]]
+    queries, height, width = truth.shape
+    pixels = [(s, y, x) for s in range(queries) for y in range(height) for x in range(width) if valid[s, y, x]]
     if background == "excluded":
         pixels = [p for p in pixels if truth[p] != 0]
     objects = sorted({int(truth[p]) for p in pixels} - {0})
@@ -55,20 +55,20 @@ def twin(
             best, best_iou = clusters[0], -1.0
             for c in clusters:
                 one, two = a[g], b[c]
-                if variant == "paper":  # without their views
+                if variant == "paper":  # without their queries
                     one, two = {(0, y, x) for _, y, x in one}, {(0, y, x) for _, y, x in two}
                 iou = len(one & two) / len(one | two)
                 if iou > best_iou:
                     best, best_iou = c, iou
-        per_view = []
-        for s in range(views):
+        per_query = []
+        for s in range(queries):
             one = {p for p in a[g] if p[0] == s}
             if not one:
                 continue
             two = {p for p in b[best] if p[0] == s} if clusters else set()
-            per_view.append(len(one & two) / len(one | two))
-        ious.append(sum(per_view) / len(per_view))
-        successes.append(all(iou >= 0.5 for iou in per_view))
+            per_query.append(len(one & two) / len(one | two))
+        ious.append(sum(per_query) / len(per_query))
+        successes.append(all(iou >= 0.5 for iou in per_query))
     if not ious:
         return (0.0, 0.0, 0) if variant == "paper" else (math.nan, math.nan, 0)
     return sum(ious) / len(ious), sum(successes) / len(successes), len(ious)
@@ -94,16 +94,16 @@ def test_random_clips_equal_the_twin(seed: int, variant: Variant, background: st
     )
 
 
-def test_view_collapse() -> None:
-    """Cluster 1 covers the object in view 0, cluster 0 most of it in view 1 and what lies there in view 0."""
+def test_the_published_match_lays_frames_on_top_of_each_other() -> None:
+    """Cluster 1 covers the object in query 0, cluster 0 most of it in query 1 and what lies there in query 0."""
     truth = [[[7, 7, 7, 7, 7, 0, 0, 0]], [[7] * 8]]
     prediction = [[[1, 1, 1, 1, 1, 0, 0, 0]], [[1, 0, 0, 0, 0, 0, -1, -1]]]
     paper = match_objects(np.array(prediction), np.array(truth), background="counted", variant="paper")
     standard = match_objects(np.array(prediction), np.array(truth), background="counted")
     assert paper.cluster_ids.tolist() == [0]
     assert standard.cluster_ids.tolist() == [1]
-    assert paper.view_iou.tolist() == [[0.0, 5 / 8]]
-    assert standard.view_iou.tolist() == [[1.0, 1 / 8]]
+    assert paper.query_iou.tolist() == [[0.0, 5 / 8]]
+    assert standard.query_iou.tolist() == [[1.0, 1 / 8]]
     assert instance_score(paper, variant="paper").values["t_miou"] == 0.3125
     assert instance_score(standard).values["t_miou"] == 0.5625
 
@@ -140,7 +140,7 @@ def test_no_objects_is_undefined_and_zero_as_published() -> None:
         assert got.counts["n_objects"] == 0
 
 
-def test_threshold_is_inclusive_and_every_view_must_pass() -> None:
+def test_threshold_is_inclusive_and_every_query_must_pass() -> None:
     truth = [[[1, 1, 2, 2]], [[1, 1, 2, 2]]]
     prediction = [[[0, -1, 1, 1]], [[0, 0, -1, -1]]]  # object 1: IoU 0.5 and 1; object 2: 1 and 0
     got = score(prediction, truth)
@@ -148,7 +148,7 @@ def test_threshold_is_inclusive_and_every_view_must_pass() -> None:
     assert got.values["t_miou"] == pytest.approx((0.75 + 0.5) / 2)
 
 
-def test_views_without_the_object_cost_nothing() -> None:
+def test_queries_without_the_object_cost_nothing() -> None:
     got = score([[[0, 0]], [[0, 0]]], [[[1, 1]], [[2, 2]]])
     assert got.values == {"t_miou": 1.0, "t_sr": 1.0}
 

@@ -63,7 +63,7 @@ def test_no_projection_when_widths_agree() -> None:
 
 def test_class_embeddings_are_fixed_and_saved() -> None:
     rows = torch.randn(5, 12)
-    head = TaggingHead(24, 5, dataclasses.replace(SMALL, queries="embeddings"), rows)
+    head = TaggingHead(24, 5, dataclasses.replace(SMALL, class_queries="embeddings"), rows)
     assert "class_embeddings" in head.state_dict()
     assert "class_embeddings" not in dict(head.named_parameters())
     torch.autograd.backward(head(torch.randn(2, 7, 24)).sum())
@@ -72,7 +72,7 @@ def test_class_embeddings_are_fixed_and_saved() -> None:
 
 def test_embeddings_are_asked_for() -> None:
     with pytest.raises(ConfigError, match=r"class_embeddings=FILE"):
-        TaggingHead(24, 5, dataclasses.replace(SMALL, queries="embeddings"))
+        TaggingHead(24, 5, dataclasses.replace(SMALL, class_queries="embeddings"))
 
 
 def test_files_of_class_embeddings(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_refuses_to_ignore_the_features() -> None:
 
 
 def test_refuses_to_ignore_class_embeddings() -> None:
-    with pytest.raises(ConfigError, match=r"head\.queries=embeddings"):
+    with pytest.raises(ConfigError, match=r"head\.class_queries=embeddings"):
         TaggingHead(24, 5, dataclasses.replace(SMALL, class_embeddings="names.npy"))
-    with pytest.raises(ConfigError, match=r"head\.queries=embeddings"):
+    with pytest.raises(ConfigError, match=r"head\.class_queries=embeddings"):
         TaggingHead(24, 5, SMALL, torch.randn(5, 7))

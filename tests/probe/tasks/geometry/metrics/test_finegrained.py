@@ -1,4 +1,4 @@
-"""Errors by depth, percentile and frame distance against loops over pixels and views."""
+"""Errors by depth, percentile and frame distance against loops over pixels and queries."""
 
 from __future__ import annotations
 
@@ -103,21 +103,21 @@ def test_frame_distance_equals_the_twin(seed: int, variant: Variant) -> None:
     distance, _, mask = random_errors(seed, (6, 3, 3))
     mask[2] = False
     frames = np.sort(np.random.default_rng(seed).choice(80, 6, replace=False))
-    views, apart = [], []
+    queries, apart = [], []
     for s in range(6):
         values = [float(v) for v in distance[s][mask[s]]]
         if values or variant == "paper":
-            views.append(sum(values) / (len(values) + 1e-6) if variant == "paper" else sum(values) / len(values))
+            queries.append(sum(values) / (len(values) + 1e-6) if variant == "paper" else sum(values) / len(values))
             apart.append(float(abs(frames[s] - frames[0])))
     low, high = 0.0, float(abs(frames - frames[0]).max())
-    means = bins_twin(views, apart, [low + (high - low) * k / 4 for k in range(5)])
+    means = bins_twin(queries, apart, [low + (high - low) * k / 4 for k in range(5)])
     expected = {f"frame_dist_b{b}_err": m for b, m in enumerate(means)} | summaries_twin("frame_dist", means)
     got = frame_distance_errors(distance, mask, frames, variant=variant)
     assert list(got.values) == list(expected)
     np.testing.assert_allclose(list(got.values.values()), list(expected.values()), rtol=1e-9)
 
 
-def test_view_without_pixels_is_left_out_or_zero() -> None:
+def test_query_without_pixels_is_left_out_or_zero() -> None:
     distance, mask = np.full((2, 2, 2), 4.0), np.ones((2, 2, 2), bool)
     mask[1] = False
     standard = frame_distance_errors(distance, mask, np.array([0, 10]))
@@ -128,7 +128,7 @@ def test_view_without_pixels_is_left_out_or_zero() -> None:
     assert paper.values["frame_dist_b0_err"] == pytest.approx(4.0, rel=1e-6)
 
 
-def test_views_as_ranks_or_unknown() -> None:
+def test_queries_as_ranks_or_unknown() -> None:
     distance, mask = np.arange(1.0, 5.0)[:, None, None] * np.ones((4, 2, 2)), np.ones((4, 2, 2), bool)
     paper = frame_distance_errors(distance, mask, None, variant="paper").values
     assert [paper[f"frame_dist_b{b}_err"] for b in range(4)] == pytest.approx([1, 2, 3, 4], rel=1e-6)

@@ -15,10 +15,10 @@ from probe.tasks.geometry.metrics.pose import POSE_KEYS, pair_errors, pose_auc, 
 from tests.probe.tasks.geometry.metrics.random_clips import VARIANTS
 
 
-def poses(views: int, seed: int) -> np.ndarray:
+def poses(queries: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    rotation = Rotation.random(views, random_state=np.random.RandomState(seed)).as_matrix()
-    return np.concatenate([rotation, rng.normal(size=(views, 3, 1))], axis=-1)
+    rotation = Rotation.random(queries, random_state=np.random.RandomState(seed)).as_matrix()
+    return np.concatenate([rotation, rng.normal(size=(queries, 3, 1))], axis=-1)
 
 
 def disturbed(truth: np.ndarray, degrees: float, seed: int) -> np.ndarray:
@@ -196,9 +196,9 @@ def test_area_without_pairs() -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_one_view_has_no_pairs(variant: Variant) -> None:
+def test_one_query_has_no_pairs(variant: Variant) -> None:
     got = pose_score(poses(1, 0), poses(1, 0), variant=variant)
-    assert set(got.undefined.values()) == {"fewer than two views"}
+    assert set(got.undefined.values()) == {"fewer than two queries"}
     assert all(math.isnan(value) for value in got.values.values())
 
 
