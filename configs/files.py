@@ -215,6 +215,30 @@ def json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
+_SEAL, _SEALED = b',\n "digest": "', b'"\n}\n'
+
+
+def sealed(text: bytes) -> bytes:
+    """Return a JSON object with one more member: the SHA-256 of the bytes before it, as its last line.
+
+    Args:
+        text: the object, at least one member, indented by 1, without a newline at its end.
+    """
+    body = text.removesuffix(b"\n}")
+    return body + _SEAL + sha256_bytes(body).encode() + _SEALED
+
+
+def sealed_json(value: Any) -> bytes:
+    """Return JSON for people like `json_bytes`, sealed."""
+    return sealed(json_bytes(value).removesuffix(b"\n"))
+
+
+def is_sealed(data: bytes) -> bool:
+    """Return whether bytes are what `sealed` made: any other byte, also a space, makes it False."""
+    body, _, seal = data.rpartition(_SEAL)
+    return seal == sha256_bytes(body).encode() + _SEALED
+
+
 def read_json(path: Path, *, fix: str | Callable[[], str]) -> dict[str, Any]:
     """Return the mapping in a JSON file.
 
@@ -226,15 +250,47 @@ def read_json(path: Path, *, fix: str | Callable[[], str]) -> dict[str, Any]:
         MissingError: no such file.
         CorruptionError: not JSON, or not a mapping.
     """
+    return _mapping(path, fix)[0]
+
+
+def read_sealed(
+    path: Path, *, fix: str | Callable[[], str], check: Callable[[dict[str, Any]], None] = lambda _: None
+) -> dict[str, Any]:
+    """Return the mapping in a JSON file that `sealed` made, without the digest.
+
+    Args:
+        path: the file.
+        fix: as in `read_json`.
+        check: called before the digest is compared, to refuse files of other versions.
+
+    Raises:
+        MissingError: no such file.
+        CorruptionError: a byte of it has changed.
+    """
+    value, data = _mapping(path, fix)
+    check(value)
+    if not is_sealed(data):
+        raise CorruptionError(
+            f"{path.name} was changed by hand or damaged: its digest is not that of its bytes",
+            where=path, fix=_text(fix),
+        )  # fmt: skip
+    del value["digest"]
+    return value
+
+
+def _mapping(path: Path, fix: str | Callable[[], str]) -> tuple[dict[str, Any], bytes]:
     try:
-        value = json.loads(path.read_bytes())
+        if path.exists() and not path.is_file():
+            raise ValueError("not a regular file")
+        data = path.read_bytes()
+        value = json.loads(data)
     except (FileNotFoundError, NotADirectoryError):
         raise MissingError("no such file", where=path, fix=_text(fix)) from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CorruptionError(f"not a readable JSON file: {error}", where=path, fix=_text(fix)) from error
     if not isinstance(value, dict):
         raise CorruptionError("a JSON object was expected", found=type(value).__name__, where=path, fix=_text(fix))
-    return value
+    return value, data
 
 
 def _text(fix: str | Callable[[], str]) -> str:
