@@ -159,17 +159,15 @@ class FeatureSource(ABC):
         items: Sequence[ReadItem],
         out: torch.Tensor | None = None,
         *,
-        verify: bool = False,
         allow_partial: bool = False,
     ) -> Features:
-        """Read rows of clips.
+        """Read rows of clips. Each is compared with its checksum when a process reads it for the first time.
 
         Args:
             items: (clip id, array name, rows) each; rows in any order, repeats allowed.
             out: where to put the values: a contiguous tensor of the result's dtype and shape, or a flat uint8 tensor
                 with at least as many bytes. New memory by default, which costs several times the read itself for
                 batches above 32 MB.
-            verify: compare every row with the checksum taken when it was written.
             allow_partial: read clips without committed features as NaN and note them in `partial`.
 
         Returns:
@@ -181,10 +179,10 @@ class FeatureSource(ABC):
             CorruptionError: the bytes on disk have changed since they were written.
             StorageError: the file system reports an error.
         """
-        return self._read(items, out, verify, allow_partial) if items else []
+        return self._read(items, out, allow_partial) if items else []
 
     @abstractmethod
-    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool) -> Features:
+    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, allow_partial: bool) -> Features:
         """See `read`; there is at least one item."""
 
     def nbytes(self, items: Sequence[ReadItem]) -> int:

@@ -94,7 +94,7 @@ def _copy_clip(source: FeatureStore, copy: FeatureStore, clip_id: str, arrays: S
     with copy.writer(clip_id, run={"copied_from": source.where}) as writer:
         for name in wanted:
             rows = range(source.array(name).rows)
-            features: torch.Tensor = source.read([(clip_id, name, rows)], verify=True)[0]
+            features: torch.Tensor = source.read([(clip_id, name, rows)])[0]
             writer.put(name, features)
 
 

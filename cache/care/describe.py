@@ -78,7 +78,7 @@ def histogram(store: FeatureSource, name: str, edges: npt.NDArray[np.float64]) -
     counts = np.zeros(len(edges) - 1, np.int64)
     for place in np.linspace(0, len(rows) - 1, min(len(rows), MAX_ROWS)).astype(int):
         clip_id, row = rows[place]
-        features = store.read([(clip_id, name, (row,))], verify=True)[0]
+        features = store.read([(clip_id, name, (row,))])[0]
         values = features.float().numpy().reshape(-1)
         counts += np.histogram(values, edges)[0]
     return counts

@@ -69,7 +69,7 @@ class FeatureLoader:
         buffers: ring buffers; one is in use, the others are filled ahead.
         pin_memory: page-locked buffers; default: when CUDA is available.
         attach: see `Attach`.
-        verify, allow_partial: see `FeatureStore.read`.
+        allow_partial: see `FeatureStore.read`.
 
     Raises:
         StoreError: impossible rank or batch size.
@@ -89,14 +89,13 @@ class FeatureLoader:
         buffers: int = 3,
         pin_memory: bool | None = None,
         attach: Attach | None = None,
-        verify: bool = False,
         allow_partial: bool = False,
     ) -> None:
         if not (0 <= rank < world_size and batch_size > 0 and buffers > 0):
             raise StoreError("rank must be below world_size; batch_size and buffers must be positive")
         self.source, self.samples, self.batch_size = source, samples, batch_size
         self.seed, self.shuffle, self.rank, self.world_size = seed, shuffle, rank, world_size
-        self.drop_last, self.attach, self.verify, self.allow_partial = drop_last, attach, verify, allow_partial
+        self.drop_last, self.attach, self.allow_partial = drop_last, attach, allow_partial
         pin = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.ring = BufferRing(buffers, pin)
         self._epoch = 0
@@ -170,7 +169,7 @@ class FeatureLoader:
             return None
         features = []
         for column, part in zip(columns, torch.split(buffer, sizes), strict=True):
-            features.append(self.source.read(column, part, verify=self.verify, allow_partial=self.allow_partial))
+            features.append(self.source.read(column, part, allow_partial=self.allow_partial))
         batch = {"index": torch.from_numpy(numbers.copy()), "features": features[0] if single else features}
         if self.attach is not None:
             batch.update(self.attach(numbers, epoch))

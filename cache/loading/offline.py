@@ -52,7 +52,7 @@ def channel_statistics(
 
 
 def _load(store: FeatureSource, clip_id: str, array: str) -> npt.NDArray[np.float32]:
-    features: Any = store.read([(clip_id, array, range(store.array(array).rows))], verify=True)[0]
+    features: Any = store.read([(clip_id, array, range(store.array(array).rows))])[0]
     return np.asarray(features.float().numpy(), np.float32)
 
 

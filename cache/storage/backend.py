@@ -21,9 +21,15 @@ TEMPORARY = "tmp"
 
 
 class Handle(Protocol):
-    """An open object of known size; safe to use from several threads at once."""
+    """An open object of known size; safe to use from several threads at once.
+
+    Attributes:
+        size: bytes.
+        version: differs, in all likelihood, from that of any other object that is put under the same key.
+    """
 
     size: int
+    version: int
 
     def read_many(self, requests: Sequence[tuple[int, list[memoryview], int]]) -> None:
         """Serve several requests (offset, buffers, their bytes together), each as `read_into`."""

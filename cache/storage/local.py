@@ -28,13 +28,15 @@ MAX_BYTES = 1 << 30
 class LocalHandle:
     """An open file; closed when the last user lets go of it."""
 
-    __slots__ = ("_file", "path", "size")
+    __slots__ = ("_file", "path", "size", "version")
 
     def __init__(self, path: str) -> None:
         self._file = -1
         self.path = path
         self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.size = os.fstat(self._file).st_size
+        facts = os.fstat(self._file)
+        self.size = facts.st_size
+        self.version = hash((facts.st_ino, facts.st_mtime_ns))
 
     def __del__(self) -> None:
         if self._file >= 0:

@@ -1,4 +1,7 @@
-"""The files of one clip: written whole or not at all, dense ground truth as Zarr, read back frame by frame.
+"""The files of one clip: written whole or not at all, compared with their digests, read back frame by frame.
+
+The clip's record, clip.json, is written last and holds size and SHA-256 of every other file; the index of the dataset
+holds the SHA-256 of the record.
 
 Dense ground truth is a plain Zarr v3 group with one chunk per frame and one shard per array. Depth passes numcodecs'
 BitRound before Zarr's own zstd, ids go through Zarr's own Blosc, and each chunk carries a CRC-32C: standard codecs, so
@@ -9,22 +12,30 @@ a filter: decoding needs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs import commands
-from configs.errors import CorruptionError, MissingError
-from configs.files import atomic_folder, file_digests, json_bytes, sha256_bytes
+from configs.errors import CorruptionError, MissingError, VersionError
+from configs.files import atomic_folder, file_digests, read_sealed, sealed_json, sha256_bytes, sha256_file
 from data.dataset.check import check_clip, clip_positions
 from data.dataset.clip import Clip
 from data.dataset.layout import DEPTH_BITS, FORMAT, VERSION, clip_folder, frame_name
 
 DENSE = ("depth", "instance", "confidence")
+CLIP_FORMAT = f"{FORMAT}-clip"
+
+
+class FileFacts(NamedTuple):
+    """Size and digest of one file of a clip, as its record has them."""
+
+    bytes: int
+    sha256: str
 
 
 def write_clip(dataset: Path, clip: Clip, *, n_classes: int, parameters_sha256: str) -> None:
@@ -52,7 +63,7 @@ def write_clip(dataset: Path, clip: Clip, *, n_classes: int, parameters_sha256: 
         write_dense(folder / "gt.zarr", clip.gt_frames, {k: v for k, v in dense.items() if v is not None})
         _frames_table(clip).to_parquet(folder / "frames.parquet", index=False)
         record = {
-            "format": f"{FORMAT}-clip",
+            "format": CLIP_FORMAT,
             "version": VERSION,
             "parameters_sha256": parameters_sha256,
             "index": _index_row(clip),
@@ -60,9 +71,12 @@ def write_clip(dataset: Path, clip: Clip, *, n_classes: int, parameters_sha256: 
             "facts": {key: _plain(value) for key, value in clip.facts.items()},
             "warnings": list(clip.warnings),
             "sources": dict(clip.sources),
-            "files": file_digests(folder),
+            "files": {
+                name: {"bytes": (folder / name).stat().st_size, "sha256": sha256}
+                for name, sha256 in file_digests(folder).items()
+            },
         }
-        (folder / "clip.json").write_bytes(json_bytes(record))
+        (folder / "clip.json").write_bytes(sealed_json(record))
 
 
 def _index_row(clip: Clip) -> dict[str, Any]:
@@ -144,6 +158,136 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+# ---- what was written, and whether it is still there
+
+
+def read_clip_record(dataset: Path, clip_id: str) -> dict[str, Any]:
+    """Return clip.json of a finished clip.
+
+    Raises:
+        MissingError: there is none.
+        VersionError: another version of the format.
+        CorruptionError: a byte of it has changed, or it isn't a clip's record.
+    """
+    path = clip_folder(dataset, clip_id) / "clip.json"
+    fix = mend_clip(dataset, clip_id)
+    record = read_sealed(path, fix=fix, check=lambda found: _check_format(found, path, fix))
+    if not {"index", "instances", "facts", "warnings", "files"} <= record.keys():
+        raise CorruptionError("fields are missing", where=path, fix=fix)
+    return record
+
+
+def _check_format(record: Mapping[str, Any], path: Path, fix: str) -> None:
+    found = {key: record.get(key) for key in ("format", "version")}
+    if found != {"format": CLIP_FORMAT, "version": VERSION}:
+        raise VersionError(
+            "not the record of a clip, or of another version", expected=f"{CLIP_FORMAT} {VERSION}",
+            found=f"{found['format']} {found['version']}", where=path, fix=fix,
+        )  # fmt: skip
+
+
+def mend_clip(dataset: Path, clip_id: str) -> str:
+    """Return how a damaged clip is made again."""
+    again = commands.data("prepare", dataset=dataset.name)
+    return f"delete {clip_folder(dataset, clip_id)} and run the same `{again}` again"
+
+
+@lru_cache(maxsize=64)
+def recorded_files(dataset: Path, clip_id: str, clip_sha256: str) -> Mapping[str, FileFacts]:
+    """Return the files of a clip by name, relative to its folder; a few clips are remembered.
+
+    Args:
+        dataset: folder of the dataset.
+        clip_id: the clip.
+        clip_sha256: digest of its record in the index.
+
+    Raises:
+        MissingError, VersionError: see `read_clip_record`.
+        CorruptionError: the record is damaged, or not the one in the index.
+    """
+    record = read_clip_record(dataset, clip_id)
+    path = clip_folder(dataset, clip_id) / "clip.json"
+    found = sha256_file(path)
+    if found != clip_sha256:
+        raise CorruptionError(
+            "the record of this clip is not the one in the index", expected=f"SHA-256 {clip_sha256[:12]}",
+            found=found[:12], where=path, fix=mend_clip(dataset, clip_id),
+        )  # fmt: skip
+    return {name: FileFacts(**facts) for name, facts in record["files"].items()}
+
+
+def read_clip_file(dataset: Path, clip_id: str, name: str, expected: FileFacts) -> bytes:
+    """Return the bytes of one file of a clip, compared with its digest.
+
+    Raises:
+        CorruptionError: it is missing, or not the file that was written.
+    """
+    path = clip_folder(dataset, clip_id) / name
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise CorruptionError("a file of this clip is missing", where=path, fix=mend_clip(dataset, clip_id)) from None
+    if (found := sha256_bytes(content)) != expected.sha256:
+        raise CorruptionError(
+            "this is not the file that was written when the clip was prepared",
+            expected=f"{expected.bytes} bytes with SHA-256 {expected.sha256[:12]}",
+            found=f"{len(content)} bytes with {found[:12]}",
+            where=path,
+            fix=mend_clip(dataset, clip_id),
+        )
+    return content
+
+
+def check_dense(dataset: Path, clip_id: str, name: str, files: Mapping[str, FileFacts]) -> bool:
+    """Compare the files of one dense array with their digests; return whether the clip has this array.
+
+    Args:
+        dataset: folder of the dataset.
+        clip_id: the clip.
+        name: "depth", "instance" or "confidence".
+        files: see `recorded_files`.
+
+    Raises:
+        CorruptionError: a file has changed, is missing, or was added.
+    """
+    folder = clip_folder(dataset, clip_id)
+    within = f"gt.zarr/{name}/"
+    expected = {"gt.zarr/zarr.json", *(file for file in files if file.startswith(within))}
+    for file in (folder / within).rglob("*"):
+        if file.is_file() and file.relative_to(folder).as_posix() not in expected:
+            raise CorruptionError("this file does not belong to the clip", where=file, fix=mend_clip(dataset, clip_id))
+    if len(expected) == 1:
+        return False
+    for file in sorted(expected):
+        read_clip_file(dataset, clip_id, file, files[file])
+    return True
+
+
+def changed_files(dataset: Path, clip_id: str, files: Mapping[str, FileFacts]) -> list[Path]:
+    """Return the files of a clip that are not those that were written, without reading most of them.
+
+    The record was written last: a file that isn't newer than the record and has the recorded size is taken to be
+    unchanged, so that thousands of clips take seconds. All others are hashed.
+    """
+    folder = clip_folder(dataset, clip_id)
+    written = (folder / "clip.json").stat().st_mtime_ns
+    changed = []
+    for name, expected in files.items():
+        path = folder / name
+        try:
+            facts = path.stat()
+        except FileNotFoundError:
+            changed.append(path)
+            continue
+        newer = facts.st_mtime_ns > written
+        if facts.st_size != expected.bytes or (newer and sha256_file(path) != expected.sha256):
+            changed.append(path)
+    return changed
+
+
+# ---- dense ground truth
+
+
 def write_dense(folder: Path, gt_frames: NDArray[np.int32], arrays: dict[str, NDArray[Any]]) -> None:
     """Write the dense arrays of a clip, each (G, H, W), into a new Zarr group.
 
@@ -183,13 +327,14 @@ def round_depth(depth: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(encoded).view(np.float32).reshape(depth.shape)
 
 
-def read_dense(folder: Path, name: str, positions: Sequence[int]) -> NDArray[Any]:
+def read_dense(folder: Path, name: str, positions: Sequence[int], version: str = "") -> NDArray[Any]:
     """Read one dense array at some clip positions.
 
     Args:
         folder: the clip's `gt.zarr`.
         name: "depth", "instance" or "confidence".
         positions: clip positions, any order.
+        version: digest of the clip's record: arrays are kept open, but not beyond a change of it.
 
     Returns:
         (len(positions), H, W) in the stored dtype.
@@ -198,7 +343,7 @@ def read_dense(folder: Path, name: str, positions: Sequence[int]) -> NDArray[Any
         MissingError: the clip has no such ground truth, or not at one of the positions.
         CorruptionError: the bytes can't be decoded.
     """
-    rows, array = _open_dense(str(folder), name)
+    rows, array = _open_dense(str(folder), name, version)
     missing = [p for p in positions if p not in rows]
     if missing:
         raise MissingError(
@@ -218,7 +363,7 @@ def read_dense(folder: Path, name: str, positions: Sequence[int]) -> NDArray[Any
 
 
 @lru_cache(maxsize=4096)
-def _open_dense(folder: str, name: str) -> tuple[dict[int, int], Any]:
+def _open_dense(folder: str, name: str, version: str) -> tuple[dict[int, int], Any]:
     import zarr
 
     path = Path(folder)

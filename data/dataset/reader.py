@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,15 @@ from configs.errors import CorruptionError, MissingError
 from configs.files import artifact_root, dataset_path
 from configs.loader import closest
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.clip_files import read_dense
+from data.dataset.clip_files import (
+    FileFacts,
+    changed_files,
+    check_dense,
+    mend_clip,
+    read_clip_file,
+    read_dense,
+    recorded_files,
+)
 from data.dataset.layout import clip_folder, frame_name, read_identity
 from data.dataset.splits import members
 from data.dataset.tables import read_tables
@@ -100,6 +108,7 @@ class PreparedDataset:
         blank = np.zeros(len(self.class_names), np.int32)
         self._counts = _stack([blank if c is None else c for c in counts], np.int32).reshape(count, -1)
         self._rows = _slices(frames["clip_id"].to_list())
+        self._compared: dict[tuple[int, str, str], bool] = {}
 
     @classmethod
     def open(cls, name: str, root: str | os.PathLike[str] | None = None) -> PreparedDataset:
@@ -172,20 +181,22 @@ class PreparedDataset:
         return {str(key): rows.reset_index(drop=True) for key, rows in self._instances.groupby("clip_id", sort=False)}
 
     def frame_bytes(self, clip_id: str, position: int) -> bytes:
-        """Return the stored JPEG of one position."""
+        """Return the stored JPEG of one position, compared with the digest taken when the clip was prepared.
+
+        Raises:
+            MissingError: no such clip or position.
+            CorruptionError: the file is missing, or another one.
+        """
         self._find(clip_id, [position])
-        path = clip_folder(self.path, clip_id) / frame_name(position)
-        try:
-            return path.read_bytes()
-        except FileNotFoundError:
-            raise CorruptionError("a frame is missing", where=path, fix=self._mend(clip_id)) from None
+        name = frame_name(position)
+        return read_clip_file(self.path, clip_id, name, self._files(clip_id)[name])
 
     def frames(self, clip_id: str, positions: Sequence[int]) -> NDArray[np.uint8]:
         """Return decoded frames, (n, H, W, 3) uint8 RGB.
 
         Raises:
             MissingError: no such clip or position.
-            CorruptionError: a JPEG can't be decoded.
+            CorruptionError: a JPEG is not the one that was prepared, or can't be decoded.
         """
         self._find(clip_id, positions)
         result = np.empty((len(positions), *self.frame_size(clip_id), 3), np.uint8)
@@ -195,26 +206,56 @@ class PreparedDataset:
                 result[i] = decode_jpeg(content)
             except ValueError as error:  # also: pixels of another size
                 path = clip_folder(self.path, clip_id) / frame_name(int(position))
-                raise CorruptionError(f"not a readable JPEG: {error}", where=path, fix=self._mend(clip_id)) from error
+                raise CorruptionError(
+                    f"not a readable JPEG: {error}", where=path, fix=mend_clip(self.path, clip_id)
+                ) from error
         return result
 
     def depth(self, clip_id: str, positions: Sequence[int]) -> NDArray[np.float32]:
-        """Return depth (n, H, W) float32 in the dataset's units, 0 = unknown."""
+        """Return depth (n, H, W) float32 in the dataset's units, 0 = unknown.
+
+        Here and in the next two, the files of a clip are compared with their digests on the first read of a process.
+
+        Raises:
+            MissingError: the clip has none, or not at one of the positions.
+            CorruptionError: a file has changed since the clip was prepared.
+        """
         return self._dense(clip_id, "depth", positions)
 
     def instance_maps(self, clip_id: str, positions: Sequence[int]) -> NDArray[np.uint16]:
-        """Return instance ids (n, H, W) uint16, 0 = none."""
+        """Return instance ids (n, H, W) uint16, 0 = none; errors as `depth`."""
         return self._dense(clip_id, "instance", positions)
 
     def confidence(self, clip_id: str, positions: Sequence[int]) -> NDArray[np.float16] | None:
         """Return the confidence of depth (n, H, W) float16 in [0, 1], or None: 1 wherever depth is known."""
-        if not (clip_folder(self.path, clip_id) / "gt.zarr" / "confidence").is_dir():
-            return None
-        return self._dense(clip_id, "confidence", positions)
+        return self._dense(clip_id, "confidence", positions) if self._has_dense(clip_id, "confidence") else None
 
     def _dense(self, clip_id: str, name: str, positions: Sequence[int]) -> NDArray[Any]:
+        self._has_dense(clip_id, name)
+        folder = clip_folder(self.path, clip_id) / "gt.zarr"
+        return read_dense(folder, name, positions, str(self.clips.at[clip_id, "clip_sha256"]))
+
+    def _has_dense(self, clip_id: str, name: str) -> bool:
+        """Return whether a clip has a dense array; the first time in a process its files are compared."""
+        key = (os.getpid(), clip_id, name)  # what the parent of a fork has compared doesn't count
+        if key not in self._compared:
+            self._compared[key] = check_dense(self.path, clip_id, name, self._files(clip_id))
+        return self._compared[key]
+
+    def changed_files(self, clip_id: str) -> list[Path]:
+        """Return the files of a clip that have changed since it was prepared, found cheaply.
+
+        Files that are no newer than the clip's record and have their size are taken to be unchanged.
+
+        Raises:
+            MissingError: no such clip.
+            CorruptionError: the record is damaged, or not the one in the index.
+        """
+        return changed_files(self.path, clip_id, self._files(clip_id))
+
+    def _files(self, clip_id: str) -> Mapping[str, FileFacts]:
         self._slice(clip_id)
-        return read_dense(clip_folder(self.path, clip_id) / "gt.zarr", name, positions)
+        return recorded_files(self.path, clip_id, str(self.clips.at[clip_id, "clip_sha256"]))
 
     def _size(self, clip_id: str, what: str) -> tuple[int, int]:
         self._slice(clip_id)
@@ -241,9 +282,6 @@ class PreparedDataset:
                 where=self.path,
             )
         return found + rows.start  # type: ignore[no-any-return]
-
-    def _mend(self, clip_id: str) -> str:
-        return f"delete {clip_folder(self.path, clip_id)} and run the same `{commands.data('prepare')}` again"
 
 
 def _slices(clip_ids: Sequence[str]) -> dict[str, slice]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from configs import commands
 from configs.errors import CorruptionError, MissingError
-from configs.files import read_json, read_sealed, sealed_json, sha256_bytes, sha256_file, write_atomic
+from configs.files import read_sealed, sealed_json, sha256_bytes, sha256_file, write_atomic
+from data.dataset.clip_files import FileFacts, read_clip_file, read_clip_record
 from data.dataset.layout import TABLES, clip_folder, read_identity
 from data.dataset.splits import assign_splits
 
@@ -23,7 +24,7 @@ def build_tables(dataset: Path, clip_ids: Sequence[str], splits: dict[str, Any])
 
     Raises:
         DatasetError: official splits cut a group.
-        CorruptionError: a clip's own record can't be read.
+        CorruptionError: a clip's own record or table has changed since it was written.
     """
     import pandas as pd
 
@@ -44,7 +45,10 @@ def build_tables(dataset: Path, clip_ids: Sequence[str], splits: dict[str, Any])
         note = "; ".join(record["warnings"])
         index.append({**record["index"], **extra, "split": assigned[clip_id], "warnings": note, "clip_sha256": digest})
         instances += [{"clip_id": clip_id, **row} for row in record["instances"]]
-    frames = [pd.read_parquet(clip_folder(dataset, clip_id) / "frames.parquet") for clip_id in clip_ids]
+    frames = []
+    for clip_id, record in records.items():
+        expected = FileFacts(**record["files"]["frames.parquet"])
+        frames.append(pd.read_parquet(io.BytesIO(read_clip_file(dataset, clip_id, "frames.parquet", expected))))
     columns = ["clip_id", "instance", "class_index", "raw_label", "is_thing", "source_id", "n_frames", "pixels"]
     tables = {
         "index.parquet": pd.DataFrame(index),
@@ -108,16 +112,6 @@ def read_parquet(path: Path, sha256: str | None) -> pd.DataFrame:
     if sha256_bytes(content) != sha256:
         raise CorruptionError("this table is not the one that was written", where=path, fix=rebuild)
     return pd.read_parquet(io.BytesIO(content))
-
-
-def read_clip_record(dataset: Path, clip_id: str) -> dict[str, Any]:
-    """Return clip.json of a finished clip."""
-    path = clip_folder(dataset, clip_id) / "clip.json"
-    again = f"delete {path.parent} and run the same `{commands.data('prepare')}` again"
-    record = read_json(path, fix=again)
-    if not {"index", "instances", "facts", "warnings", "files"} <= record.keys():
-        raise CorruptionError("fields are missing", where=path, fix=again)
-    return record
 
 
 def _write_if_changed(path: Path, content: bytes) -> None:

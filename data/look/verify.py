@@ -13,10 +13,10 @@ from configs.console import Progress, print_table
 from configs.errors import CorruptionError, DatasetError, MissingError, SpatialprobeError
 from configs.files import read_sealed, sha256_file
 from configs.jobs import run_jobs
+from data.dataset.clip_files import read_clip_record
 from data.dataset.layout import clip_folder
 from data.dataset.queries import left_out, plan_file, read_plan
 from data.dataset.reader import PreparedDataset
-from data.dataset.tables import read_clip_record
 from data.look.reprojection import MIN_COVISIBLE, Pair, find_mistake, reproject
 
 LIMITS = {"oracle": (0.01, 0.85), "sensor": (0.05, 0.6)}
@@ -150,7 +150,7 @@ def _file_problems(folder: Path, record: dict[str, Any], clip_sha256: str) -> li
     problems = []
     if sha256_file(folder / "clip.json") != clip_sha256:
         problems.append(f"{folder / 'clip.json'} is not the one in the index")
-    expected: dict[str, str] = record["files"]
+    expected: dict[str, str] = {name: facts["sha256"] for name, facts in record["files"].items()}
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"clip.json"}
     problems += [f"{folder / name} is missing" for name in sorted(expected.keys() - present)]
     problems += [f"{folder / name} does not belong to the clip" for name in sorted(present - expected.keys())]

@@ -15,11 +15,11 @@ from configs.errors import ConfigError, DatasetError, MissingError, ModelError, 
 from configs.files import folder_bytes, remove_stale, sealed_json, write_atomic
 from configs.jobs import run_jobs
 from data.dataset.clip import ClipRefused, ClipSource, GetsReady
-from data.dataset.clip_files import write_clip
+from data.dataset.clip_files import read_clip_record, write_clip
 from data.dataset.layout import check_clip_id, claim_identity, clip_folder, identity_record
 from data.dataset.queries import freeze_plans
 from data.dataset.splits import SALT
-from data.dataset.tables import build_tables, read_clip_record
+from data.dataset.tables import build_tables
 from data.prepare.status import Status, write_statuses
 
 log = get_logger("data.prepare.prepare")

@@ -94,7 +94,7 @@ class NoiseSource(FeatureSource):
         self.array(array)
         return self.clips
 
-    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool) -> Features:
+    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, allow_partial: bool) -> Features:
         import torch
 
         tensors = allocate(items, [self.array(name) for _, name, _ in items], out)

@@ -130,15 +130,13 @@ class FusedView(FeatureSource):
 
     # ---- reading
 
-    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool) -> Features:
+    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, allow_partial: bool) -> Features:
         import torch
 
         with torch.no_grad():
-            return self._read_fused(items, out, verify, allow_partial)
+            return self._read_fused(items, out, allow_partial)
 
-    def _read_fused(
-        self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool
-    ) -> Features:
+    def _read_fused(self, items: Sequence[ReadItem], out: torch.Tensor | None, allow_partial: bool) -> Features:
         fused = [self._fused(name) for _, name, _ in items]
         tensors = allocate(items, [array.spec for array in fused], out)
         buffers: dict[int, torch.Tensor] = {}
@@ -152,7 +150,7 @@ class FusedView(FeatureSource):
                 size = branch.parent.nbytes(item)
                 if number not in buffers or buffers[number].numel() < size:
                     buffers[number] = self._buffer(size)
-                found = branch.parent.read(item, buffers[number], verify=verify, allow_partial=allow_partial)[0]
+                found = branch.parent.read(item, buffers[number], allow_partial=allow_partial)[0]
                 place = {row: i for i, row in enumerate(unique)}
                 columns.append([found[place[row]] for row in parent_rows])
                 if (clip_id, parent_array) in branch.parent.partial:
@@ -245,7 +243,7 @@ class Deferred(FeatureSource):
         """Return the channel statistics of fused values, as `FusedView`."""
         return self.view.moments(array, clip_ids)
 
-    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool) -> Any:
+    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, allow_partial: bool) -> Any:
         """Return an `Unfused` of one array.
 
         Raises:
@@ -256,7 +254,7 @@ class Deferred(FeatureSource):
         for branch, column, size in zip(array.branches, columns, self._sizes(array, columns), strict=True):
             part = None if out is None else out[start : start + size]
             start += size
-            features = branch.parent.read(column, part, verify=verify, allow_partial=allow_partial)
+            features = branch.parent.read(column, part, allow_partial=allow_partial)
             if isinstance(features, list):
                 raise StoreError("a deferred batch needs equally many rows of every clip", where=self.source)
             found.append(features)

@@ -78,9 +78,9 @@ class SideBySide(FeatureSource):
         store, name = self._behind[array]
         return store.committed(name)
 
-    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, verify: bool, allow_partial: bool) -> Any:
+    def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, allow_partial: bool) -> Any:
         store, own = self._of(items)
-        found: Any = store.read(own, out, verify=verify, allow_partial=allow_partial)
+        found: Any = store.read(own, out, allow_partial=allow_partial)
         if allow_partial:
             own_name = own[0][1]
             self.partial |= {(clip, name) for clip, name, _ in items if (clip, own_name) in store.partial}

@@ -86,7 +86,7 @@ class MemoryBackend:
 
 class _MemoryHandle:
     def __init__(self, data: bytes, where: str) -> None:
-        self._data, self._where, self.size = data, where, len(data)
+        self._data, self._where, self.size, self.version = data, where, len(data), id(data)
 
     def read_many(self, requests: Sequence[tuple[int, list[memoryview], int]]) -> None:
         for offset, buffers, _ in requests:

@@ -110,7 +110,7 @@ def test_short_reads_and_writes_are_continued(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(cache.storage.local, "os", Slow())
     store = make_store(tmp_path / "s", [SPEC], 1)
-    found = store.read([("scene0000", SPEC.name, (3, 1, 2))], verify=True)
+    found = store.read([("scene0000", SPEC.name, (3, 1, 2))])
     assert (found[0] == make_features(SPEC, 0).bfloat16()[[3, 1, 2]]).all()
     assert verify(store.backend) == []
 

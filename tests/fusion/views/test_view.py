@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from cache import FeatureLoader, FeatureStore
-from configs.errors import MissingError, StoreError
+from configs.errors import CorruptionError, MissingError, StoreError
 from configs.names import parse_name
 from fusion.opening import open_source
 from fusion.recipe import Choices, make_recipe
@@ -237,3 +238,20 @@ def test_plain_names_open_stores_and_joined_ones_views(lab: Lab) -> None:
     lab.pair()
     assert isinstance(open_source(lab.root, "toy", "vgm"), FeatureStore)
     assert isinstance(open_source(lab.root, None, "vgm+vlm"), FusedView)
+
+
+def test_a_changed_row_of_a_parent_stops_the_view_and_its_loader(lab: Lab) -> None:
+    lab.store("vgm", spec_of("dit", channels=4))
+    two = lab.store("vlm", spec_of("llm", channels=4))
+    path = next(Path(two.where).glob("features.zarr/*/c.1.0.0.0.0"))
+    data = bytearray(path.read_bytes())
+    data[7] ^= 1
+    path.write_bytes(data)
+    name = next(iter(make(lab, "vgm+vlm@concat").arrays))
+    with pytest.raises(CorruptionError, match="row 0 of clip clip1 has changed"):
+        make(lab, "vgm+vlm@concat").read([("clip1", name, [0])])
+    view = make(lab, "vgm+vlm@concat")
+    loader = FeatureLoader(view.branch_reads(), [(clip, name, [0]) for clip in lab.clips], 1, shuffle=False)
+    with pytest.raises(CorruptionError, match="row 0 of clip clip1 has changed"):
+        for _ in loader:
+            pass
