@@ -202,6 +202,7 @@ def _clip(
         depth=geometry.depth,
         confidence=geometry.confidence,
         depth_kind=geometry.kind if geometry.depth is not None else "none",
+        depth_step=geometry.depth_step,
         pose_kind=geometry.kind,
         facts=facts,
         warnings=[*scenery.warnings, *warnings, *geometry.warnings],

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
+from data.raw.depth import known_depth
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -130,7 +131,7 @@ def picture_size(content: bytes, where: Where, *, orientation: Orientation = "re
 
 
 def read_depth(content: bytes, where: Where, *, size: Size | None = None) -> NDArray[np.uint16]:
-    """Decode a depth map: PNG with one channel of 16 bits, in the units of the source, 0 = unknown.
+    """Decode a depth map: PNG with one channel of 16 bits, in the units of the source.
 
     Args:
         content: bytes of the file.
@@ -138,7 +139,7 @@ def read_depth(content: bytes, where: Where, *, size: Size | None = None) -> NDA
         size: (height, width) that it must have.
 
     Returns:
-        (H, W) uint16.
+        (H, W) uint16, 0 = unknown, also where the file has the largest value, 65535.
 
     Raises:
         DatasetError: not such a PNG; says what it is instead.
@@ -150,7 +151,7 @@ def read_depth(content: bytes, where: Where, *, size: Size | None = None) -> NDA
             fix="export depth as 16-bit PNG; JPEG and 8-bit pictures can't hold it",
         )  # fmt: skip
     _check_size(image, size, where)
-    return np.asarray(image).astype(np.uint16)
+    return known_depth(np.asarray(image).astype(np.uint16))
 
 
 def read_mask(content: bytes, where: Where, *, size: Size | None = None) -> NDArray[np.uint16]:

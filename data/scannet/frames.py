@@ -37,12 +37,14 @@ class Frames(Protocol):
         numbers: (N,) number of each frame in the recording, as in the names of masks.
         notes: what is odd about the recording as a whole.
         depths: whether there are depth images at all.
+        depth_step: metres per step of their 16-bit values.
     """
 
     kind: str
     numbers: NDArray[np.int64]
     notes: list[str]
     depths: bool
+    depth_step: float
 
     def colour(self, rank: int) -> bytes:
         """Return the encoded colour image, JPEG or PNG."""
@@ -174,6 +176,7 @@ class ExportedFrames:
         self._colour = color_files(raw, folder)
         self.numbers: NDArray[np.int64] = np.array(list(self._colour), np.int64)
         self.depths = raw.exists(f"{self._folder}depth")
+        self.depth_step = 1 / DEPTH_SHIFT
         self.notes: list[str] = []
         self._depth_size: Size | None = None
 
@@ -229,6 +232,7 @@ class SensFrames(SensFile):
             raise
         self.numbers: NDArray[np.int64] = np.arange(self.header.frames, dtype=np.int64)
         self.depths = True
+        self.depth_step = 1 / self.header.depth_shift
         self.notes = [] if self.index.imu_records is not None else ["the list of IMU records in the .sens is missing"]
 
     def colour(self, rank: int) -> bytes:

@@ -175,6 +175,8 @@ def test_original_bytes_are_kept_only_if_nothing_changes() -> None:
 def test_depth() -> None:
     values = RNG.integers(0, 65535, (12, 16), dtype=np.uint16)
     np.testing.assert_array_equal(read_depth(picture_bytes(values, "PNG"), WHERE, size=(12, 16)), values)
+    values[3, 4] = 65535
+    assert read_depth(picture_bytes(values, "PNG"), WHERE)[3, 4] == 0
     for content, message in (
         (picture_bytes(values, "PNG"), "another size"),
         (picture_bytes(values.astype(np.uint8), "PNG"), "not a depth map"),
