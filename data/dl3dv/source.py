@@ -144,7 +144,7 @@ class DL3DVSource:
             return 1
         try:
             frames = parts_of(scene, self.config.images, self.raw).frames
-            count = len(list_frames(frames, self.raw)) if frames else 1
+            count = len(list_frames(frames, self.raw)[0]) if frames else 1
             return len(windows("all", scene.name, count, self.config.window))
         except (DatasetError, MissingError):
             return 1
