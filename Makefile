@@ -7,6 +7,7 @@ TORCH_INDEX ?=
 EXTRAS     ?= extract,report,dev
 
 DATASET    ?= rooms
+KIND       ?= $(DATASET)
 PRESET     ?=
 RAW        ?=
 MODEL      ?=
@@ -61,7 +62,8 @@ help: ## this page
 	@echo
 	@echo "  variables"
 	@echo "  DATASET=$(DATASET)    which dataset          PRESET=    its named set of values (rooms: nano, ci, query, tutorial)"
-	@echo "  RAW=             folder or file of the raw recordings, for DATASET=scannet, dl3dv or video"
+	@echo "  KIND=            data: rooms, scannet, dl3dv or video, where DATASET= is another name; default $(DATASET)"
+	@echo "  RAW=             data: folder or file of the raw recordings, for scannet, dl3dv and video"
 	@echo "  WORKERS=$(WORKERS)        processes, 0 = one per core; extract: one per GPU"
 	@echo "  MODEL=  MODELS=  backbones; spatialprobe extract models lists them"
 	@echo "  TASK=            $(TASKS)"
@@ -85,8 +87,8 @@ $(SETUP_KEY): pyproject.toml constraints.txt
 	@rm -f $(VENV)/.ready-*
 	@touch $@
 
-data: setup ## prepare a dataset: DATASET=rooms PRESET=nano|ci|query|tutorial, DATASET=scannet|dl3dv|video RAW=/path
-	@$(RUN) data prepare kind=$(DATASET) $(call given,preset,$(PRESET)) $(if $(RAW),raw="$(RAW)") workers=$(WORKERS) $(ARGS)
+data: setup ## prepare a dataset: DATASET=rooms PRESET=nano|ci|query|tutorial, DATASET=scannet|dl3dv RAW=/path, or KIND=video DATASET=name RAW=/path
+	@$(RUN) data prepare kind=$(KIND) $(if $(filter-out file,$(origin DATASET)),$(if $(filter-out $(KIND),$(DATASET)),dataset=$(DATASET))) $(call given,preset,$(PRESET)) $(if $(RAW),raw="$(RAW)") workers=$(WORKERS) $(ARGS)
 
 extract: setup ## features of a frozen backbone into a store: MODEL=cogvideox DATASET=rooms
 	$(call need,MODEL,extract MODEL=cogvideox)
