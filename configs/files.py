@@ -230,7 +230,7 @@ def read_json(path: Path, *, fix: str | Callable[[], str]) -> dict[str, Any]:
         value = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise MissingError("no such file", where=path, fix=_text(fix)) from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, UnicodeDecodeError, RecursionError) as error:
         raise CorruptionError(f"not a readable JSON file: {error}", where=path, fix=_text(fix)) from error
     if not isinstance(value, dict):
         raise CorruptionError("a JSON object was expected", found=type(value).__name__, where=path, fix=_text(fix))

@@ -22,11 +22,12 @@ from extract.frames import SLOTS, image_plan
 from extract.model import ModelConfig
 from extract.readout import Pick, reading
 from extract.vlm.family import Family
-from extract.vlm.network import INIT_VERSION, check_family, check_snapshot, load_network, untrained_network
+from extract.vlm.network import INIT_VERSION, OTHER, check_family, check_snapshot, load_network, untrained_network
 from extract.vlm.preprocess import PREPROCESS_VERSION, normalise, resize_frames
 from extract.vlm.text import chat_text, load_tokenizer, read_prompt, token_sequence
 from extract.vlm.twin import TINY_VERSION as TINY_VERSION
 from extract.vlm.twin import byte_tokenizer, save_snapshot
+from extract.weights.checkpoint import explained
 from extract.weights.libraries import compute_dtype, model_dtype, quiet_libraries
 from extract.weights.snapshot import find_weights, hash_memory, identity_of
 from extract.weights.twins import tiny_snapshot
@@ -189,8 +190,10 @@ class VisionLanguageAdapter(Adapter):
             architecture = family.architecture(self._model, tiny=self._tiny)
             config = family.config(architecture, tokenizer.convert_tokens_to_ids)
             return untrained_network(config, depth=self._depth, seed=self._variant.init_seed, **place)
-        config = family.read_config(folder)
-        check_snapshot(folder, config, layout.blocks, layout.width, family.mean, family.std)
+        with explained("config.json describes no network that can be built", folder, OTHER):
+            config = family.read_config(folder)
+            architecture = family.architecture(self._model, tiny=self._tiny)
+            check_snapshot(folder, config, layout.blocks, layout.width, architecture, family.mean, family.std)
         config.image_token_id = tokenizer.convert_tokens_to_ids(family.markup.image)  # not stated in every layout
         return load_network(config, family.checkpoint(folder), family.rename, depth=self._depth, **place)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from configs import commands
 from configs.errors import ModelError
+from configs.files import read_json
 from configs.identity import digest
 from extract.adapter import Variant
 from extract.model import ModelConfig
-from extract.weights.checkpoint import Checkpoint, fill, on_meta, seeded
+from extract.weights.checkpoint import AGAIN, Checkpoint, explained, fill, on_meta, seeded
 from extract.weights.snapshot import content_hash, find_weights, hash_memory, identity_of
 from extract.weights.twins import tiny_snapshot
 
@@ -154,7 +154,9 @@ def load_part(
         for name, parameter in module.named_parameters():
             parameter.data = parameter.data.to(torch.float32 if stays_float32(name) else dtype)
         return module.to(device).eval().requires_grad_(False)
-    config = dict(architecture if folder.is_file() else cls.load_config(folder, local_files_only=True))
+    fix = "check that weights= names a complete copy of the repository, and download it again if it does"
+    with explained(f"the {part} in this folder has no readable configuration", folder, fix):
+        config = dict(architecture if folder.is_file() else cls.load_config(folder, local_files_only=True))
     different = {
         key: config[key]
         for key, value in architecture.items()
@@ -168,7 +170,7 @@ def load_part(
             found=different,
             fix="check that weights= names this model",
         )
-    with on_meta():
+    with explained(f"the configuration of the {part} describes no network that can be built", folder, fix), on_meta():
         module = cls.from_config(config, **trim)
     present = set(module.state_dict())
     left_out = tuple(prune(module))
@@ -189,14 +191,21 @@ def check_scheduler(source: WeightSource, expected: Mapping[str, Any]) -> None:
 
     Raises:
         ModelError: they differ, so that noise levels would not mean what their names say.
+        CorruptionError: the file can't be read.
     """
     for folder in source.folders.values():
         file = folder.parent / "scheduler" / "scheduler_config.json"
         if file.is_file():
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = read_json(file, fix=AGAIN)
             wrong = {key: found[key] for key, value in expected.items() if key in found and found[key] != value}
             if wrong:
-                raise ModelError("this snapshot has another noise schedule", where=file, expected=expected, found=wrong)
+                raise ModelError(
+                    "this snapshot has another noise schedule",
+                    where=file,
+                    expected=expected,
+                    found=wrong,
+                    fix="check that weights= names this model",
+                )
 
 
 def _trimmed_block(name: str, present: set[str]) -> bool:
