@@ -138,6 +138,9 @@ bench-rooms: setup ## speed of the embedded renderer
 bench-extract: setup ## speed of extraction against bare forwards
 	@$(PY) -m benchmarks.extract $(ARGS)
 
+bench-weights: setup ## price of hashing weights against SHA-256 of bytes in memory
+	@$(PY) -m benchmarks.weights $(ARGS)
+
 bench-probe: setup ## speed of probe training against a plain implementation of the published recipe
 	@$(PY) -m benchmarks.probe $(ARGS)
 
@@ -158,4 +161,4 @@ clean: ## remove the environment and caches; datasets, features and results in a
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './artifacts/*' -prune -exec rm -rf {} +
 
-.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-rooms bench-extract bench-probe bench-fusion bench-sens bench-cache baseline clean
+.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-rooms bench-extract bench-weights bench-probe bench-fusion bench-sens bench-cache baseline clean
