@@ -113,16 +113,17 @@ class LocalBackend:
     def stage(self, key: str) -> _LocalStage:
         """Begin to write the bytes of a key."""
         session = f"{TEMPORARY}/{this_process().session}"
-        temporary = f"{session}/{next(self._counter):06d}"
-        with self._errors(temporary):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            try:
-                file = os.open(self.path(temporary), flags, 0o666)
-            except FileExistsError:  # another store object of this process has the same counter
-                return self.stage(key)
-            except FileNotFoundError:
-                _make_folder(self.path(session))
-                file = os.open(self.path(temporary), flags, 0o666)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        while True:
+            temporary = f"{session}/{next(self._counter):06d}"
+            with self._errors(temporary):
+                try:
+                    file = os.open(self.path(temporary), flags, 0o666)
+                    break
+                except FileExistsError:  # another store object of this process has the same counter
+                    continue
+                except FileNotFoundError:
+                    _make_folder(self.path(session))
         return _LocalStage(self, key, temporary, file)
 
     def create(self, key: str, data: bytes, *, durable: bool = False) -> bool:
