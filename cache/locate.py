@@ -26,7 +26,12 @@ def store_path(root: str | os.PathLike[str] | None, dataset: str, source: str, f
 def find_stores(
     root: str | os.PathLike[str] | None, dataset: str | None = None, source: str | None = None
 ) -> list[Path]:
-    """Return the folders of all stores below the artifact root, of one dataset or one source, sorted."""
+    """Return the folders of all stores below the artifact root, of one dataset or one source, sorted.
+
+    Raises:
+        ConfigError: a name that can't be that of a folder.
+    """
+    features_path(root, dataset or "any", source)  # refuses names that lead elsewhere
     pattern = f"{dataset or '*'}/{source or '*'}/*/{layout.STORE}"
     return sorted(path.parent for path in features_path(root).glob(pattern))
 

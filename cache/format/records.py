@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 from cache.format import layout
 from cache.format.moments import Moments, to_bytes
+from cache.format.spec import is_array_name
 from cache.storage.backend import Backend
 from configs import commands
 from configs.errors import CorruptionError, MissingError, VersionError
@@ -135,9 +136,11 @@ class CommitRecord:
         values = parse(data, where)
         try:
             arrays = {name: _shard(shard) for name, shard in values.pop("arrays").items()}
+            if strange := [name for name in arrays if not is_array_name(name)]:
+                raise ValueError(f"not the name of an array: {strange[0]!r}")
             del values["schema"]
             return cls(arrays=arrays, **values)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise CorruptionError(f"incomplete or malformed commit record: {error!r}", where=where) from error
 
 
