@@ -99,7 +99,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     fsync_path(path.parent)
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write a whole file; see `atomic_file`."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
@@ -213,6 +213,25 @@ def free_bytes(path: str | os.PathLike[str]) -> int:
 def json_bytes(value: Any) -> bytes:
     """Return JSON for people: indented, sorted, one newline at the end."""
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+_SEAL, _SEALED = b',\n "digest": "', b'"\n}\n'
+
+
+def sealed(text: bytes) -> bytes:
+    """Return a JSON object with one more member: the SHA-256 of the bytes before it, as its last line.
+
+    Args:
+        text: the object, at least one member, indented by 1, without a newline at its end.
+    """
+    body = text.removesuffix(b"\n}")
+    return body + _SEAL + sha256_bytes(body).encode() + _SEALED
+
+
+def is_sealed(data: bytes) -> bool:
+    """Return whether bytes are what `sealed` made: any other byte, also a space, makes it False."""
+    body, _, seal = data.rpartition(_SEAL)
+    return seal == sha256_bytes(body).encode() + _SEALED
 
 
 def read_json(path: Path, *, fix: str | Callable[[], str]) -> dict[str, Any]:
