@@ -138,7 +138,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     fsync_path(path.parent)
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write a whole file; see `atomic_file`."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)

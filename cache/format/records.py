@@ -16,11 +16,8 @@ from cache.format.spec import is_array_name
 from cache.storage.backend import Backend
 from configs import commands
 from configs.errors import CorruptionError, MissingError, VersionError
-from configs.files import sha256_bytes
+from configs.files import is_sealed, sealed, sha256_bytes
 from configs.identity import plain
-
-_SEAL = b',\n "digest": "'
-_END = b'"\n}\n'
 
 
 def render(values: Mapping[str, Any]) -> bytes:
@@ -31,8 +28,7 @@ def render(values: Mapping[str, Any]) -> bytes:
         ValueError: a float is not finite.
     """
     body = {"schema": layout.SCHEMA, **{key: plain(value) for key, value in values.items()}}
-    text = json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False).encode().removesuffix(b"\n}")
-    return text + _SEAL + sha256_bytes(text).encode() + _END
+    return sealed(json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False).encode())
 
 
 def parse(data: bytes, where: str) -> dict[str, Any]:
@@ -58,8 +54,7 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
             where=where,
             fix="update this project, or extract again under another root=...",
         )
-    text, _, seal = data.rpartition(_SEAL)
-    if record["schema"] != layout.SCHEMA or seal != sha256_bytes(text).encode() + _END:
+    if record["schema"] != layout.SCHEMA or not is_sealed(data):
         raise CorruptionError("a record does not match its own digest", where=where, fix=_fix(where))
     del record["digest"]
     return record
