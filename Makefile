@@ -12,7 +12,6 @@ PRESET     ?=
 RAW        ?=
 MODEL      ?=
 TASK       ?=
-MODELS     ?=
 LAYERS     ?= all
 NOISE      ?=
 WORKERS    ?= 0
@@ -65,7 +64,7 @@ help: ## this page
 	@echo "  KIND=            data: rooms, scannet, dl3dv or video, where DATASET= is another name; default $(DATASET)"
 	@echo "  RAW=             data: folder or file of the raw recordings, for scannet, dl3dv and video"
 	@echo "  WORKERS=$(WORKERS)        processes, 0 = one per core; extract: one per GPU"
-	@echo "  MODEL=  MODELS=  backbones; spatialprobe extract models lists them"
+	@echo "  MODEL=           one or several, such as \"wan-t2v-14b qwen3-vl-8b\"; spatialprobe extract models lists them"
 	@echo "  TASK=            $(TASKS)"
 	@echo "  LAYERS=$(LAYERS)       sweep: all that the store has, even4, paper, or blocks such as 19,21    NOISE= levels, default all"
 	@echo "  ARGS=\"key=value ...\"  any further options; spatialprobe <stage> <command> --help lists them"
@@ -96,22 +95,22 @@ extract: setup ## features of a frozen backbone into a store: MODEL=cogvideox DA
 
 probe: setup ## train and evaluate a probe on stored features: TASK= MODEL=
 	$(call need,TASK,probe TASK=$(firstword $(TASKS)))
-	@$(RUN) probe train task=$(TASK) dataset=$(DATASET) $(call given,model,$(MODEL)) $(ARGS)
+	@$(RUN) probe train task=$(TASK) dataset=$(DATASET) $(if $(MODEL),model="$(MODEL)") $(ARGS)
 
 sweep: setup ## layer and noise curves from stored features: TASK= MODEL=cogvideox LAYERS=all|even4|paper
 	$(call need,TASK,sweep TASK=$(firstword $(TASKS)) MODEL=cogvideox)
-	@$(RUN) probe sweep task=$(TASK) dataset=$(DATASET) $(call given,model,"$(or $(MODEL),$(MODELS))") layers=$(LAYERS) $(call given,noise,$(NOISE)) workers=$(WORKERS) $(ARGS)
+	@$(RUN) probe sweep task=$(TASK) dataset=$(DATASET) $(if $(MODEL),model="$(MODEL)") layers=$(LAYERS) $(call given,noise,$(NOISE)) workers=$(WORKERS) $(ARGS)
 
 report: setup ## tables, curves and pictures of all finished probes: artifacts/report/index.html
 	@$(RUN) probe report $(ARGS)
 
-controls: setup ## what a fusion must beat: MODELS="wan-t2v-14b qwen3-vl-8b"
-	$(call need,MODELS,controls MODELS="wan qwen3-vl")
-	@$(RUN) probe controls model="$(MODELS)" dataset=$(DATASET) $(ARGS)
+controls: setup ## what a fusion must beat: MODEL="wan-t2v-14b qwen3-vl-8b"
+	$(call need,MODEL,controls MODEL='wan qwen3-vl')
+	@$(RUN) probe controls model="$(MODEL)" dataset=$(DATASET) $(ARGS)
 
-fuse: setup ## join stores into one source: MODELS="wan-t2v-14b qwen3-vl-8b"
-	$(call need,MODELS,fuse MODELS="wan qwen3-vl")
-	@$(RUN) fusion fuse model="$(MODELS)" dataset=$(DATASET) $(ARGS)
+fuse: setup ## join stores into one source: MODEL="wan-t2v-14b qwen3-vl-8b"
+	$(call need,MODEL,fuse MODEL='wan qwen3-vl')
+	@$(RUN) fusion fuse model="$(MODEL)" dataset=$(DATASET) $(ARGS)
 
 test: setup ## all tests that run in minutes on two cores, without GPU, weights or network
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --maxprocesses 8 --dist loadfile $(ARGS)

@@ -57,7 +57,7 @@ def locate_store(
     if len(fitting) == 1:
         return fitting[0]
     wanted = ", ".join(
-        f"{key}={value}" for key, value in (("dataset", dataset), ("source", source), ("store", store)) if value
+        f"{key}={value}" for key, value in (("dataset", dataset), ("model", source), ("store", store)) if value
     )
     if not fitting:
         others = candidates or find_stores(root)
