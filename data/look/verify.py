@@ -1,4 +1,4 @@
-"""`spatialprobe data verify`: re-hashes every file and re-checks the geometry of every clip."""
+"""`spatialprobe data verify`: re-hashes every file, checks query plans, and re-checks the geometry of every clip."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 
 from configs import commands
 from configs.console import Progress, print_table
-from configs.errors import CorruptionError, DatasetError, MissingError
-from configs.files import sha256_file
+from configs.errors import CorruptionError, DatasetError, MissingError, SpatialprobeError
+from configs.files import read_sealed, sha256_file
 from configs.jobs import run_jobs
 from data.dataset.layout import clip_folder
+from data.dataset.queries import left_out, plan_file, read_plan
 from data.dataset.reader import PreparedDataset
 from data.dataset.tables import read_clip_record
 from data.look.reprojection import MIN_COVISIBLE, Pair, find_mistake, reproject
@@ -42,8 +43,9 @@ def verify(dataset: PreparedDataset, *, workers: int = 0, pairs: int = 6) -> int
         pairs: neighbouring frame pairs per clip that are reprojected.
 
     Returns:
-        The number of clips with problems.
+        The number of clips with problems, and of problems outside the clips.
     """
+    whole = dataset_problems(dataset)
     clip_ids = list(dataset.clips["clip_id"])
     check = functools.partial(verify_clip, dataset.path, pairs)
     reports: dict[str, ClipReport] = {}
@@ -63,6 +65,8 @@ def verify(dataset: PreparedDataset, *, workers: int = 0, pairs: int = 6) -> int
             f"note: the geometry of {len(apart)} clips with depth can't be checked ({apart[0]}, ...): no two "
             f"neighbouring frames with valid poses share {MIN_COVISIBLE:.0%} of the picture"
         )
+    for problem in whole:
+        print(f"{dataset.name}: {problem}")
     bad = {clip_id: report for clip_id, report in reports.items() if report.problems}
     for clip_id, report in sorted(bad.items()):
         for problem in report.problems:
@@ -75,7 +79,33 @@ def verify(dataset: PreparedDataset, *, workers: int = 0, pairs: int = 6) -> int
     if bad:
         again = commands.data("prepare")
         print(f"fix: delete the folders of these clips in {dataset.path / 'clips'} and run the same `{again}` again")
-    return len(bad)
+    return len(bad) + len(whole)
+
+
+def dataset_problems(dataset: PreparedDataset) -> list[str]:
+    """Check what a dataset has beside its tables and clips: query plans, report.json, reasons in quarantine/."""
+    problems = []
+    files = [path for path in sorted((dataset.path / "queries").glob("*")) if not path.name.startswith(".tmp-")]
+    for path in files:
+        name = path.name.partition(".")[0]
+        again = f"delete {path}"
+        try:
+            if path == plan_file(dataset, name):
+                plan = read_plan(dataset, path)
+                if short := left_out(dataset, plan):
+                    print(f"note: plan {name} leaves out {len(short)} clips that are too short ({short[0]}, ...)")
+            else:
+                read_sealed(path, fix=again)
+                print(f"note: queries/{path.name} is for another set of clips; it is not used")
+        except SpatialprobeError as error:
+            problems.append(str(error))
+    again = f"delete it and run the same `{commands.data('prepare')}` again"
+    for path in [*dataset.path.glob("report.json"), *sorted((dataset.path / "quarantine").glob("*.json"))]:
+        try:
+            read_sealed(path, fix=again)
+        except SpatialprobeError as error:
+            problems.append(str(error))
+    return problems
 
 
 def verify_clip(dataset: Path, pairs: int, clip_id: str) -> ClipReport:

@@ -28,6 +28,7 @@ from data.dataset.queries import (
     snap,
 )
 from data.dataset.reader import PreparedDataset
+from data.look.verify import dataset_problems
 from data.prepare.prepare import prepare
 from tests.data.toy import Shape, ToySource
 
@@ -196,6 +197,7 @@ def test_wrong_plans_are_refused_with_a_way_out(toy_plan: tuple[PreparedDataset,
     rewrite(path, WRONG_PLANS[what])
     with pytest.raises(CorruptionError, match=f"not a readable query plan(?s:.*)fix: +delete {path}"):
         load_plan(dataset, "paper-4")
+    assert any("not a readable query plan" in problem for problem in dataset_problems(dataset))
 
 
 def test_plans_of_other_formats_and_foreign_files_are_refused(toy_plan: tuple[PreparedDataset, Path]) -> None:
