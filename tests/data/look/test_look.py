@@ -95,7 +95,7 @@ def test_verify_finds_damage_outside_the_clips(
     assert verify(dataset, workers=1) == 0
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 0x01
-    path.write_bytes({"flip": content, "truncate": content[:-7], "empty": b""}[damage])
+    path.write_bytes({"flip": bytes(content), "truncate": bytes(content[:-7]), "empty": b""}[damage])
     capsys.readouterr()
     assert verify(dataset, workers=1) == 1
     shown = capsys.readouterr().out
