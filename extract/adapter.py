@@ -136,7 +136,10 @@ class Variant:
         noise_seed: seed from which, with the clip's id, all noise is drawn.
         noise: where noise comes from instead; its `seed` and `rule` go into fingerprints.
         device: torch device, for example "cpu" or "cuda:0".
-        dtype: "auto" (the model's own on a GPU, float32 on CPU) or the name of a dtype.
+        dtype: "auto" (the model's own on a GPU, float32 on CPU) or the name of a dtype; text encoders follow it too.
+        prompt: what text encoders read; for vision-language models a line before the first image. "" for the model's
+            own: the empty prompt, no line.
+        preface: vision-language models only: the line before the first image, "none" for none, "" for the model's own.
         cache: folder for things computed once: prompt embeddings, tiny twins, latents; None keeps nothing.
         cache_latents: keep VAE latents in `cache`, shared by models with the same VAE and input.
         extra: family-specific choices, for example the groups of the oracle.
@@ -152,6 +155,8 @@ class Variant:
     noise: Noise | None = None
     device: str = "cpu"
     dtype: str = "auto"
+    prompt: str = ""
+    preface: str = ""
     cache: str | None = None
     cache_latents: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)

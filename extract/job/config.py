@@ -50,6 +50,13 @@ class RunConfig(RootConfig):
         "auto", "arithmetic: auto (the model's own on a GPU, float32 on CPU) or a dtype",
         choices=["auto", "float32", "bfloat16", "float16"],
     )  # fmt: skip
+    prompt: str = option(
+        "", "text that the model reads beside the frames, the same for all clips; {classes} stands for the dataset's "
+        "classes; default the model's own, no text"
+    )  # fmt: skip
+    preface: str = option(
+        "", "vision-language models: the line before the first image, or none; default the model's own"
+    )
     store_dtype: str = option(
         "auto", "what is stored: auto (the model's own) or a dtype", choices=["auto", "float32", "bfloat16", "float16"]
     )

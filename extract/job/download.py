@@ -144,7 +144,7 @@ def _repositories(model: ModelConfig) -> dict[str, list[str] | None]:
     for part, repository in model.parts.items():
         folders = wanted.setdefault(repository, [])
         if folders is not None:
-            folders += [part, "scheduler"]
+            folders += [part, "scheduler", part.replace("text_encoder", "tokenizer")]
     return wanted
 
 

@@ -22,6 +22,9 @@ from extract.job.config import RunConfig, run_command, untrained
 from extract.model import ModelConfig, load_model
 from extract.noise import NoiseLevel, levels
 
+CLASSES = "{classes}"
+"""Stands in `prompt=` for the names of the dataset's classes, in their order."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -103,8 +106,10 @@ def resolve_request(config: RunConfig, device: str) -> Request:
     config.check()
     model = load_model(config.model)
     dataset = PreparedDataset.open(config.dataset, config.root)
-    variant = variant_of(config, model, device)
+    variant = replace(variant_of(config, model, device), prompt=_prompt(config, dataset))
     adapter = build_adapter(model, variant)
+    if variant.prompt and build_adapter(model, replace(variant, prompt="")).identity() == adapter.identity():
+        raise ConfigError(f"{model.name} reads no text", found=f"prompt={variant.prompt}", fix="leave prompt= out")
     if variant.temporal != "paper":
         usual = build_adapter(model, replace(variant, temporal="paper"))
         if usual.identity() == adapter.identity():
@@ -136,6 +141,8 @@ def variant_of(config: RunConfig, model: ModelConfig, device: str) -> Variant:
     weights, size = config.weights, config.size
     if model.family != "oracle" and (config.groups or config.oracle_noise):
         raise ConfigError(f"groups= and oracle_noise= don't apply to {model.name}", expected="model=oracle")
+    if config.preface and model.kind != "vlm":
+        raise ConfigError(f"{model.name} has no line before its images", fix="leave preface= out, or use prompt=")
     if model.kind == "control":
         weights, size = "hub", "full"  # it has none; `weights=random size=tiny` is for the models of the same command
         grids = [_parse_grid(text) for text in config.grid if text not in ("paper", "native")]
@@ -149,9 +156,27 @@ def variant_of(config: RunConfig, model: ModelConfig, device: str) -> Variant:
     return Variant(
         weights=weights, size=size, protocol=config.protocol, temporal=config.temporal,
         init_seed=config.init_seed, noise_seed=config.noise_seed, device=device, dtype=config.dtype,
+        prompt=config.prompt, preface=config.preface,
         cache=str(artifact_root(config.root) / "extract-cache"), cache_latents=config.cache_latents, extra=extra,
         twin=run_command(untrained(config)),
     )  # fmt: skip
+
+
+def _prompt(config: RunConfig, dataset: PreparedDataset) -> str:
+    """Return the text of `prompt=` with the names of the dataset's classes in the place of `{classes}`.
+
+    Raises:
+        ConfigError: the dataset has no classes.
+    """
+    if CLASSES not in config.prompt:
+        return config.prompt
+    if not dataset.class_names:
+        raise ConfigError(
+            f"the dataset {dataset.name} has no classes",
+            found=f"prompt={config.prompt}",
+            fix=f"write the text without {CLASSES}",
+        )
+    return config.prompt.replace(CLASSES, ", ".join(dataset.class_names))
 
 
 def source_name(model: ModelConfig, variant: Variant) -> str:

@@ -85,7 +85,7 @@ class VideoNetwork(Protocol):
 
     @property
     def text(self) -> Mapping[str, Tensor]:
-        """Embeddings of the empty prompt that the transformer is given, once loaded."""
+        """Embeddings of the prompt that the transformer is given, once loaded."""
 
     def hidden(
         self, noisy: Tensor, level: NoiseLevel, condition: Mapping[str, Tensor], blocks: Sequence[int]

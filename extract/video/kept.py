@@ -1,4 +1,4 @@
-"""Tensors computed once and kept on disk: latents of clips, embeddings of the empty prompt."""
+"""Tensors computed once and kept on disk: latents of clips, embeddings of the prompt."""
 
 from __future__ import annotations
 

@@ -24,11 +24,11 @@ from extract.readout import Pick, reading
 from extract.vlm.family import Family
 from extract.vlm.network import INIT_VERSION, OTHER, check_family, check_snapshot, load_network, untrained_network
 from extract.vlm.preprocess import PREPROCESS_VERSION, normalise, resize_frames
-from extract.vlm.text import chat_text, load_tokenizer, read_prompt, token_sequence
+from extract.vlm.text import chat_text, read_prompt, token_sequence
 from extract.vlm.twin import TINY_VERSION as TINY_VERSION
 from extract.vlm.twin import byte_tokenizer, save_snapshot
 from extract.weights.checkpoint import explained
-from extract.weights.libraries import compute_dtype, model_dtype, quiet_libraries
+from extract.weights.libraries import compute_dtype, load_tokenizer, model_dtype, quiet_libraries
 from extract.weights.snapshot import find_weights, hash_memory, identity_of
 from extract.weights.twins import tiny_snapshot
 
@@ -48,7 +48,7 @@ class VisionLanguageAdapter(Adapter):
         self._model, self._variant, self._family = model, variant, family
         self._tiny = variant.size == "tiny"
         self._layout = layout = family.layout(model, tiny=self._tiny)
-        self._prompt = read_prompt(model.settings, model.name)
+        self._prompt = read_prompt(model.settings, model.name, preface=variant.preface, question=variant.prompt)
         self.spec = BackboneSpec(
             name=model.name,
             family=family.name,
@@ -100,9 +100,8 @@ class VisionLanguageAdapter(Adapter):
         if self._folder:
             check_family(self._folder, self._family.model_types, self._model.name)
         with quiet_libraries():
-            tokenizer = (
-                load_tokenizer(self._folder, self._model.name) if self._folder else byte_tokenizer(self._family.markup)
-            )
+            again = f"fetch the snapshot again: {commands.extract('download', model=self._model.name)}"
+            tokenizer = load_tokenizer(self._folder, again) if self._folder else byte_tokenizer(self._family.markup)
             self._network = self._build(self._folder, tokenizer)
         rows, columns = grid = self._layout.grid
         text = chat_text(self._prompt, self._family.markup, SLOTS)

@@ -8,13 +8,11 @@ last image can change them, so the sequence ends there: the published question a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any, Protocol
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
-from configs import commands
 from configs.errors import ConfigError, ModelError
-from extract.weights.checkpoint import explained
+from extract.weights.libraries import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +21,7 @@ class Prompt:
 
     Attributes:
         system: the system message; empty leaves out the system turn.
-        preface: the line before the first image, without its line end; empty for none.
+        preface: one or more lines before the first image, without the last line end; empty for none.
         label: text before each image, `{k}` stands for its number from 1.
         separator: text between two images.
     """
@@ -47,18 +45,11 @@ class Markup:
     end: str
 
 
+NO_PREFACE = "none"
+"""What `preface=` says to leave the line out."""
+
 QWEN_MARKUP = Markup(start="<|vision_start|>", image="<|image_pad|>", end="<|vision_end|>")
 INTERNVL_MARKUP = Markup(start="<img>", image="<IMG_CONTEXT>", end="</img>")
-
-
-class Tokenizer(Protocol):
-    """The two calls that are needed of any tokenizer of transformers."""
-
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Return the ids of a text."""
-
-    def convert_tokens_to_ids(self, tokens: str) -> Any:
-        """Return the id of one token."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +65,14 @@ class TokenSequence:
     visual: tuple[int, ...]
 
 
-def read_prompt(settings: Mapping[str, Any], model: str) -> Prompt:
-    """Return the prompt that a model's file states under `settings.prompt`.
+def read_prompt(settings: Mapping[str, Any], model: str, *, preface: str = "", question: str = "") -> Prompt:
+    """Return the prompt that a model's file states under `settings.prompt`, with what the user wants instead.
+
+    Args:
+        settings: of the model's file.
+        model: name of the model, for the message.
+        preface: the line before the first image; "none" for none, "" for that of the file.
+        question: a further line after it; "" for none.
 
     Raises:
         ConfigError: a part is missing, unknown or not text.
@@ -87,7 +84,9 @@ def read_prompt(settings: Mapping[str, Any], model: str) -> Prompt:
         raise ConfigError(
             f"settings.prompt of {model} must be texts of four kinds", expected=", ".join(names), found=parts
         )
-    return Prompt(**found)
+    own = Prompt(**found)
+    lines = {"": own.preface, NO_PREFACE: ""}.get(preface, preface), question
+    return replace(own, preface="\n".join(filter(None, lines)))
 
 
 def chat_text(prompt: Prompt, markup: Markup, images: int) -> str:
@@ -124,17 +123,3 @@ def token_sequence(tokenizer: Tokenizer, text: str, markup: Markup, tokens_per_i
             fix="use the tokenizer files of the model's own snapshot",
         )
     return TokenSequence(ids=tuple(ids), visual=tuple(visual))
-
-
-def load_tokenizer(folder: Path, model: str) -> Tokenizer:
-    """Load the tokenizer of a model's snapshot, from local files and without remote code.
-
-    Raises:
-        ModelError: the files are missing or unreadable.
-    """
-    from transformers import AutoTokenizer
-
-    fix = f"fetch the snapshot's tokenizer files again: {commands.extract('download', model=model)}"
-    with explained("the tokenizer of the snapshot can't be loaded", folder, fix):
-        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    return tokenizer

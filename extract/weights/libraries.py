@@ -1,16 +1,26 @@
-"""diffusers and transformers: dtypes, quiet loading, whole models."""
+"""diffusers and transformers: dtypes, quiet loading, whole models, tokenizers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from configs.errors import ModelError
 from extract.adapter import Variant
 from extract.model import ModelConfig
 from extract.weights.checkpoint import explained
+
+
+class Tokenizer(Protocol):
+    """The two calls that are needed of any tokenizer of transformers."""
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Return the ids of a text."""
+
+    def convert_tokens_to_ids(self, tokens: str) -> Any:
+        """Return the id of one token."""
 
 
 @contextmanager
@@ -45,6 +55,24 @@ def compute_dtype(model: ModelConfig, variant: Variant) -> str:
     if variant.dtype != "auto":
         return variant.dtype
     return "float32" if variant.device.startswith("cpu") else model_dtype(model, variant)
+
+
+def text_dtype(variant: Variant, usual: str) -> str:
+    """Return the dtype of a text encoder's arithmetic: as requested, else `usual`, on every device."""
+    return usual if variant.dtype == "auto" else variant.dtype
+
+
+def load_tokenizer(folder: Path, fix: str) -> Tokenizer:
+    """Load the tokenizer of a snapshot, from local files and without remote code; `fix` is for the message.
+
+    Raises:
+        ModelError: the files are missing or unreadable.
+    """
+    from transformers import AutoTokenizer
+
+    with explained("the tokenizer of the snapshot can't be loaded", folder, fix):
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return tokenizer
 
 
 def load_library_model(cls: Any, folder: Path, **options: Any) -> Any:

@@ -58,6 +58,7 @@ STAND_INS = (
     (r"\bqwen3-vl-8b\b", "position"),
     (r"^dataset=(rooms|rooms-query|query|scannet)$", "dataset=rooms-nano"),
     (r"^weights=random$|^size=tiny$", ""),
+    (r"^(prompt|preface)=.*$", ""),  # controls read no text
     (r"\$SLURM_ARRAY_TASK_ID", "1"),
 )
 STAND_INS_OF_PLANS = STAND_INS[2:3]

@@ -102,6 +102,8 @@ def test_absent_datasets_say_how_to_make_one(tmp_path: Path, capsys: pytest.Capt
         (["model=wan", "weights=random", "size=tiny", "temporal=aligned"], "only one way to cut windows"),
         (["model=qwen3-vl", "weights=random", "size=tiny", "noise=0.3"], "no noise is added for llm"),
         (["model=pixels", "groups=depth"], "don't apply to pixels"),
+        (["model=pixels", "prompt=a room"], "pixels reads no text"),
+        (["model=wan", "weights=random", "size=tiny", "preface=Look."], "has no line before its images"),
         (["model=oracle", "groups=depht"], "did you mean depth"),
         (["model=wan", "weights=/no/such/folder"], "check weights="),
         (["model=wan", "weights=some/where"], "hf download some/where"),

@@ -23,6 +23,7 @@ from extract.readout import block_readers, reading
 from extract.video.base import Draws, VideoAdapter
 from extract.video.cogvideox import aether, tiny
 from extract.video.cogvideox.components import cogvideox_spec, first_frame_latents, load_text, load_vae, rotary_tables
+from extract.weights.libraries import text_dtype
 from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     network = CogVideoX(model, variant, source, torch_dtype(spec.compute_dtype))
     identity = {
         "adapter_version": VERSION,
-        "prompt": "",
+        "prompt": variant.prompt,
         "text_tokens": network.text_tokens,
     }
-    if variant.protocol == "paper":
+    if network.text_dtype != model.settings["text_dtype"]:
         identity["text_dtype"] = network.text_dtype
     if network.image:
         identity["condition"] = f"first frame of the window, {network.posterior}"
@@ -68,7 +69,7 @@ class CogVideoX:
         self.text_tokens = int(parts["max_text_seq_length"])
         paper = variant.protocol == "paper"
         self.posterior = "sample" if paper else "mean"
-        self.text_dtype = "float16" if paper else str(model.settings["text_dtype"])
+        self.text_dtype = text_dtype(variant, "float16" if paper else str(model.settings["text_dtype"]))
         self._vae_dtype = dtype if paper else torch_dtype("float32")
 
     def vae_identity(self) -> Mapping[str, Any]:
@@ -84,7 +85,7 @@ class CogVideoX:
         return {}
 
     def load(self, depth: int) -> None:
-        """Load VAE encoder, empty prompt and `depth` blocks."""
+        """Load VAE encoder, prompt and `depth` blocks."""
         from diffusers import CogVideoXTransformer3DModel
 
         self._vae: Any = load_vae(self._model, self._source, self._vae_dtype, self._variant.device)
@@ -118,7 +119,7 @@ class CogVideoX:
 
     @property
     def text(self) -> Mapping[str, Tensor]:
-        """`text` (1, tokens, width), the empty prompt."""
+        """`text` (1, tokens, width), the prompt."""
         return {"text": self._text}
 
     def hidden(

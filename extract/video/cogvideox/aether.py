@@ -23,6 +23,7 @@ from extract.readout import block_readers, reading
 from extract.video.base import Draws, VideoAdapter
 from extract.video.cogvideox import tiny
 from extract.video.cogvideox.components import cogvideox_spec, first_frame_latents, load_text, load_vae, rotary_tables
+from extract.weights.libraries import text_dtype
 from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part
 
 if TYPE_CHECKING:
@@ -47,11 +48,13 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     identity = {
         "family": "aether",
         "adapter_version": VERSION,
-        "prompt": "",
+        "prompt": variant.prompt,
         "condition": f"first frame of the window, {network.posterior}",
         "geometry_steps": model.settings["geometry_steps"],
         "fps": model.settings["fps"],
     }
+    if network.text_dtype != model.settings["text_dtype"]:
+        identity["text_dtype"] = network.text_dtype
     return VideoAdapter(spec, network, source, identity, variant)
 
 
@@ -65,6 +68,7 @@ class Aether:
         self._paper = variant.protocol == "paper"
         self.posterior = "sample" if self._paper else "mean"
         self._vae_dtype = dtype if self._paper else torch_dtype("float32")
+        self.text_dtype = text_dtype(variant, str(model.settings["text_dtype"]))
         self._depth = 0
 
     def vae_identity(self) -> Mapping[str, Any]:
@@ -85,13 +89,13 @@ class Aether:
         return {}
 
     def load(self, depth: int) -> None:
-        """Load VAE encoder and, for features, the empty prompt and the whole transformer."""
+        """Load VAE encoder and, for features, the prompt and the whole transformer."""
         from diffusers import CogVideoXTransformer3DModel
 
         self._depth = depth
         self._vae: Any = load_vae(self._model, self._source, self._vae_dtype, self._variant.device)
         if self._paper:
-            self._vae.enable_tiling()
+            self._vae.enable_tiling(tile_sample_min_width=self._model.settings.get("tile_width"))
         if not depth:
             return
         check_scheduler(self._source, {"snr_shift_scale": self._model.settings["snr_shift"]})
@@ -99,7 +103,7 @@ class Aether:
             CogVideoXTransformer3DModel, self._source, "transformer", self._model.architecture["transformer"],
             trim={}, prune=lambda transformer: [], dtype=self._dtype, device=self._variant.device,
         )  # fmt: skip
-        self._text = load_text(self._model, self._source, self._variant, self._model.settings["text_dtype"]).to(
+        self._text = load_text(self._model, self._source, self._variant, self.text_dtype).to(
             self._variant.device, self._dtype
         )
 
@@ -155,7 +159,7 @@ class Aether:
 
     @property
     def text(self) -> Mapping[str, Tensor]:
-        """`text` (1, tokens, width), the empty prompt."""
+        """`text` (1, tokens, width), the prompt."""
         return {"text": self._text}
 
     def hidden(

@@ -1,4 +1,4 @@
-"""What CogVideoX and the models built on it share: windows, VAE encoder, empty prompt, rotary positions."""
+"""What CogVideoX and the models built on it share: windows, VAE encoder, prompt, rotary positions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from extract.frames import aligned, interleaved
 from extract.model import ModelConfig
 from extract.noise import CogVideoXSchedule
 from extract.video.base import Draws, video_spec, without_decoder
-from extract.video.prompt import empty_prompt
+from extract.video.prompt import embedded_prompt
 from extract.weights.parts import WeightSource, load_part
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def load_vae(model: ModelConfig, source: WeightSource, dtype: torch.dtype, devic
 
 
 def load_text(model: ModelConfig, source: WeightSource, variant: Variant, dtype: str) -> Tensor:
-    """Return the empty prompt's embedding, computed in `dtype`; the encoder sees no padding mask."""
+    """Return the prompt's embedding, computed in `dtype`; the encoder sees no padding mask."""
     from transformers import T5EncoderModel
 
     parts = model.architecture["transformer"]
-    return empty_prompt(
-        T5EncoderModel, source, "text_encoder", length=parts["max_text_seq_length"], width=parts["text_embed_dim"],
-        masked=False, dtype=dtype, cache=variant.cache,
+    return embedded_prompt(
+        T5EncoderModel, source, "text_encoder", variant, length=parts["max_text_seq_length"],
+        width=parts["text_embed_dim"], masked=False, dtype=dtype,
     )  # fmt: skip
 
 

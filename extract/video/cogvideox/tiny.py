@@ -36,7 +36,8 @@ def shrink(model: ModelConfig) -> ModelConfig:
         model, blocks=6, width=32, input_size=[96, 144], grid=[6, 9], paper_grid=[3, 4],
         paper_blocks=dict.fromkeys(model.paper_blocks, 4),
         architecture={"transformer": transformer, "vae": vae, "text_encoder": text_encoder},
-        settings={**model.settings, "text_dtype": "float32"},
+        # half of the width, the default, would give tiles of 7.2 latents
+        settings={**model.settings, "text_dtype": "float32", "tile_width": 80},
     )  # fmt: skip
 
 

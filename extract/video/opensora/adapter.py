@@ -23,7 +23,8 @@ from extract.readout import block_readers, reading
 from extract.video.base import Draws, VideoAdapter, video_spec, without_decoder
 from extract.video.opensora import tiny
 from extract.video.opensora.conversion import load_transformer
-from extract.video.prompt import empty_prompt, empty_prompt_pooled
+from extract.video.prompt import embedded_prompt, pooled_prompt
+from extract.weights.libraries import text_dtype
 from extract.weights.parts import WeightSource, find_parts, load_part
 
 if TYPE_CHECKING:
@@ -47,10 +48,14 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     network = OpenSora(model, variant, source, torch_dtype(spec.compute_dtype))
     identity = {
         "adapter_version": VERSION,
-        "prompt": "",
+        "prompt": variant.prompt,
         "text_tokens": model.settings["text_tokens"],
         "condition": f"first frame, {network.posterior}",
     }
+    if network.text_dtype != model.settings["text_dtype"]:
+        identity["text_dtype"] = network.text_dtype
+    if variant.dtype != "auto":  # else that of its weights, whatever the transformer runs in
+        identity["pooled_text_dtype"] = variant.dtype
     return VideoAdapter(spec, network, source, identity, variant)
 
 
@@ -63,6 +68,7 @@ class OpenSora:
         self._model, self._variant, self._source, self._dtype = model, variant, source, dtype
         self._paper = variant.protocol == "paper"
         self.posterior = "sample" if self._paper else "mean"
+        self.text_dtype = text_dtype(variant, str(model.settings["text_dtype"]))
         self._vae_dtype = dtype if self._paper else torch_dtype("float32")
 
     def vae_identity(self) -> Mapping[str, Any]:
@@ -80,7 +86,7 @@ class OpenSora:
         return {}
 
     def load(self, depth: int) -> None:
-        """Load VAE encoder, both embeddings of the empty prompt and `depth` blocks."""
+        """Load VAE encoder, both embeddings of the prompt and `depth` blocks."""
         from diffusers import AutoencoderKLHunyuanVideo
         from transformers import CLIPTextModel, T5EncoderModel
 
@@ -95,13 +101,13 @@ class OpenSora:
             return
         self._transformer = self._load_blocks(depth)
         transformer = parts["transformer"]
-        self._text = empty_prompt(
-            T5EncoderModel, self._source, "text_encoder", length=settings["text_tokens"], masked=False,
-            width=transformer["joint_attention_dim"], dtype=settings["text_dtype"], cache=self._variant.cache,
+        self._text = embedded_prompt(
+            T5EncoderModel, self._source, "text_encoder", self._variant, length=settings["text_tokens"], masked=False,
+            width=transformer["joint_attention_dim"], dtype=self.text_dtype,
         ).to(device, self._dtype)  # fmt: skip
-        self._pooled = empty_prompt_pooled(
-            CLIPTextModel, self._source, "text_encoder_2", length=settings["clip_tokens"],
-            width=transformer["pooled_projection_dim"], cache=self._variant.cache,
+        self._pooled = pooled_prompt(
+            CLIPTextModel, self._source, "text_encoder_2", self._variant, length=settings["clip_tokens"],
+            width=transformer["pooled_projection_dim"],
         ).to(device, self._dtype)  # fmt: skip
 
     def _load_blocks(self, depth: int) -> Any:
@@ -143,7 +149,7 @@ class OpenSora:
 
     @property
     def text(self) -> Mapping[str, Tensor]:
-        """`text` (1, tokens, width) and `pooled` (1, width), the empty prompt by T5 and by CLIP."""
+        """`text` (1, tokens, width) and `pooled` (1, width), the prompt by T5 and by CLIP."""
         return {"text": self._text, "pooled": self._pooled}
 
     def hidden(

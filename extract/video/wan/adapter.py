@@ -1,7 +1,8 @@
 """Wan 2.1: text-to-video 1.3B and 14B, image-to-video 14B (published protocol, families of section 2.1 and 2.2).
 
 81 consecutive frames squeezed to 832x480; latents of a causal 4x8x8 VAE, normalised per channel; noise once; one
-forward with the empty prompt; the residual stream after a block. Text enters by cross attention only.
+forward with the empty prompt, unless one is given; the residual stream after a block. Text enters by cross attention
+only.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from extract.model import ModelConfig
 from extract.noise import FlowSchedule, NoiseLevel
 from extract.readout import block_readers, reading
 from extract.video.base import Draws, VideoAdapter, unit_range, video_spec, without_decoder
-from extract.video.prompt import empty_prompt
+from extract.video.prompt import embedded_prompt
 from extract.video.wan import tiny
 from extract.video.wan.first_frame import first_frame_inputs, load_image_encoder
+from extract.weights.libraries import text_dtype
 from extract.weights.parts import WeightSource, check_scheduler, find_parts, load_part
 
 if TYPE_CHECKING:
@@ -46,9 +48,11 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     network = Wan(model, variant, source, torch_dtype(spec.compute_dtype))
     identity = {
         "adapter_version": VERSION,
-        "prompt": "",
+        "prompt": variant.prompt,
         "text_tokens": network.text_tokens,
     }
+    if network.text_dtype != model.settings["text_dtype"]:
+        identity["text_dtype"] = network.text_dtype
     if network.image:
         identity["condition"] = "first frame"
         if network.clip_dtype != network.dtype:
@@ -68,6 +72,7 @@ class Wan:
         self.text_tokens = int(
             model.settings["paper_text_tokens" if paper and variant.size == "full" else "text_tokens"]
         )
+        self.text_dtype = text_dtype(variant, str(model.settings["text_dtype"]))
         self._tiled = paper and not self.image
         self._vae_dtype = dtype if paper else torch_dtype("float32")
         self.clip_dtype = torch_dtype("float16") if paper and dtype == torch_dtype("bfloat16") else dtype
@@ -89,7 +94,7 @@ class Wan:
         return first_frame_inputs(first_frame, size, self.resample, side)
 
     def load(self, depth: int) -> None:
-        """Load VAE encoder, empty prompt, `depth` blocks and, for image-to-video, the CLIP image encoder."""
+        """Load VAE encoder, prompt, `depth` blocks and, for image-to-video, the CLIP image encoder."""
         import torch
         from diffusers import AutoencoderKLWan, WanTransformer3DModel
         from transformers import CLIPVisionModel, UMT5EncoderModel
@@ -116,9 +121,9 @@ class Wan:
             WanTransformer3DModel, part="transformer", architecture=parts["transformer"], trim={"num_layers": depth},
             prune=_without_output, dtype=self.dtype,
         )  # fmt: skip
-        self._text = empty_prompt(
-            UMT5EncoderModel, self._source, "text_encoder", length=self.text_tokens, masked=True,
-            width=parts["transformer"]["text_dim"], dtype=self._model.settings["text_dtype"], cache=self._variant.cache,
+        self._text = embedded_prompt(
+            UMT5EncoderModel, self._source, "text_encoder", self._variant, length=self.text_tokens, masked=True,
+            width=parts["transformer"]["text_dim"], dtype=self.text_dtype,
         ).to(device, self.dtype)  # fmt: skip
         if self.image:
             self._clip = load_image_encoder(
@@ -152,7 +157,7 @@ class Wan:
 
     @property
     def text(self) -> Mapping[str, Tensor]:
-        """`text` (1, tokens, width), the empty prompt."""
+        """`text` (1, tokens, width), the prompt."""
         return {"text": self._text}
 
     def hidden(

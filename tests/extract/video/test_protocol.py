@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from configs.identity import digest
 from extract.adapter import Variant
 from extract.families import build_adapter
 from extract.model import load_model
@@ -40,13 +41,13 @@ def test_dtypes_follow_device_and_protocol() -> None:
 
 def test_published_encoders_ran_in_float16(tmp_path: Path) -> None:
     """Wan's image encoder, and CogVideoX's text encoder, whatever the transformer runs in."""
-    for name, part, key in [
-        ("wan-i2v-14b", "image_encoder", "image_encoder_dtype"),
-        ("cogvideox-t2v-2b", "text_encoder", "text_dtype"),
+    for name, part, key, dtype in [
+        ("wan-i2v-14b", "image_encoder", "image_encoder_dtype", "bfloat16"),
+        ("cogvideox-t2v-2b", "text_encoder", "text_dtype", "auto"),
     ]:
         for protocol in ("paper", "standard"):
             variant = Variant(
-                weights="random", size="tiny", protocol=protocol, dtype="bfloat16", cache=str(tmp_path / protocol)
+                weights="random", size="tiny", protocol=protocol, dtype=dtype, cache=str(tmp_path / protocol)
             )
             adapter = build_adapter(load_model(name), variant)
             assert ("float16" in str(adapter.identity().get(key)).split(".")) == (protocol == "paper")
@@ -61,6 +62,33 @@ def test_published_encoders_ran_in_float16(tmp_path: Path) -> None:
                 patch.setattr("extract.video.wan.first_frame.load_library_model", spy)
                 adapter.load(taps(adapter, (1,)))
             assert ((part, torch.float16) in seen) == (protocol == "paper")
+
+
+@pytest.mark.parametrize("name", ["wan-t2v-1.3b", "cogvideox-t2v-2b", "aether", "opensora"])
+@pytest.mark.parametrize("protocol", ["standard", "paper"])
+def test_text_encoders_run_in_the_requested_dtype(
+    name: str, protocol: str, tiny_cache: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the fingerprint tells what they ran in, as their numbers differ."""
+    model, identities, ran = load_model(name), [], []
+    for dtype in ("auto", "float32", "bfloat16"):
+        seen: dict[str, Any] = {}
+
+        def spy(cls: Any, folder: Path, seen: Any = seen, **options: Any) -> Any:
+            seen[folder.name] = options.get("dtype")
+            return load_library_model(cls, folder, **options)
+
+        monkeypatch.setattr("extract.video.prompt.load_library_model", spy)
+        monkeypatch.setattr("extract.video.prompt.kept", lambda folder, key, compute: compute())
+        variant = Variant(weights="random", size="tiny", protocol=protocol, dtype=dtype, cache=tiny_cache)
+        adapter = build_adapter(model, variant)
+        adapter.load(taps(adapter, (1,)))
+        assert seen
+        if dtype != "auto":
+            assert set(seen.values()) == {getattr(torch, dtype)}
+        identities.append(digest(adapter.identity()))
+        ran.append((adapter.spec.compute_dtype, str(seen)))
+    assert len(set(identities)) == len(set(ran)) >= 2
 
 
 def test_full_size_weights_of_another_generator_are_other_weights(monkeypatch: pytest.MonkeyPatch) -> None:

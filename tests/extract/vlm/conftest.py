@@ -90,7 +90,7 @@ class Library:
     def __init__(self, adapter: Any, folder: Path, clip: ClipInput) -> None:
         from transformers import AutoModelForImageTextToText
 
-        from extract.vlm.text import load_tokenizer
+        from extract.weights.libraries import load_tokenizer
 
         whole, report = AutoModelForImageTextToText.from_pretrained(
             folder, local_files_only=True, output_loading_info=True

@@ -32,6 +32,24 @@ def test_an_incomplete_prompt_is_refused(change: dict[str, Any]) -> None:
         read_prompt(settings, "m")
 
 
+@pytest.mark.parametrize(
+    ("preface", "question", "lines"),
+    [
+        ("", "", "Own."),
+        ("Mine.", "", "Mine."),
+        ("none", "", ""),
+        ("", "What is near?", "Own.\nWhat is near?"),
+        ("none", "What is near?", "What is near?"),
+    ],
+)
+def test_preface_and_question_come_before_the_first_image(preface: str, question: str, lines: str) -> None:
+    settings = {"prompt": {"system": "", "preface": "Own.", "label": "", "separator": ""}}
+    prompt = read_prompt(settings, "m", preface=preface, question=question)
+    assert prompt.preface == lines
+    start = f"<|im_start|>user\n{lines}\n" if lines else "<|im_start|>user\n"
+    assert chat_text(prompt, QWEN_MARKUP, 1) == start + "<|vision_start|><|image_pad|><|vision_end|>"
+
+
 def test_visual_tokens_stand_where_the_placeholders_were() -> None:
     from extract.vlm.twin import byte_tokenizer
 

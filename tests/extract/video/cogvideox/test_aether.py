@@ -6,7 +6,24 @@ import numpy as np
 import pytest
 import torch
 
+from extract.adapter import Tap
 from extract.video.cogvideox.aether import denoised
+from tests.extract.pictures import clip, make, run, taps
+
+
+def test_the_twin_runs_as_published(tiny_cache: str) -> None:
+    """In tiles, whose latents must add up to the grid; the condition is a sample."""
+    features = {}
+    for protocol in ("standard", "paper"):
+        adapter = make("aether", tiny_cache, protocol=protocol)
+        wanted = [*taps(adapter, (2,)), Tap(name="vae")]
+        adapter.load(wanted)
+        features[protocol] = run(adapter, [clip(adapter)])
+        for tap in wanted:
+            offer = adapter.spec.taps[tap.name]
+            assert features[protocol][tap.key].shape == (1, adapter.spec.rows, *offer.grid, offer.channels)
+            assert features[protocol][tap.key].isfinite().all()
+    assert not any(torch.equal(features["paper"][key], value) for key, value in features["standard"].items())
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])

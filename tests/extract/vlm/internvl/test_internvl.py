@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from configs.errors import ModelError
-from extract.vlm.text import INTERNVL_MARKUP, Prompt, chat_text, load_tokenizer, token_sequence
+from extract.vlm.text import INTERNVL_MARKUP, Prompt, chat_text, token_sequence
+from extract.weights.libraries import load_tokenizer
 
 GENERATIONS = ["internvl3-8b", "internvl3.5-8b"]
 
