@@ -192,9 +192,8 @@ def mend_clip(dataset: Path, clip_id: str) -> str:
     return f"delete {clip_folder(dataset, clip_id)} and run the same `{again}` again"
 
 
-@lru_cache(maxsize=64)
 def recorded_files(dataset: Path, clip_id: str, clip_sha256: str) -> Mapping[str, FileFacts]:
-    """Return the files of a clip by name, relative to its folder; a few clips are remembered.
+    """Return the files of a clip by name, relative to its folder, as its record has them.
 
     Args:
         dataset: folder of the dataset.
