@@ -200,12 +200,13 @@ class PreparedDataset:
         """
         self._find(clip_id, positions)
         result = np.empty((len(positions), *self.frame_size(clip_id), 3), np.uint8)
-        for i, position in enumerate(positions):
-            content = self.frame_bytes(clip_id, int(position))
+        files = self._files(clip_id)
+        for i, name in enumerate(frame_name(int(position)) for position in positions):
+            content = read_clip_file(self.path, clip_id, name, files[name])
             try:
                 result[i] = decode_jpeg(content)
             except ValueError as error:  # also: pixels of another size
-                path = clip_folder(self.path, clip_id) / frame_name(int(position))
+                path = clip_folder(self.path, clip_id) / name
                 raise CorruptionError(
                     f"not a readable JPEG: {error}", where=path, fix=mend_clip(self.path, clip_id)
                 ) from error
