@@ -7,11 +7,11 @@ TORCH_INDEX ?=
 EXTRAS     ?= extract,report,dev
 
 DATASET    ?= rooms
+KIND       ?= $(DATASET)
 PRESET     ?=
 RAW        ?=
 MODEL      ?=
 TASK       ?=
-MODELS     ?=
 LAYERS     ?= all
 NOISE      ?=
 WORKERS    ?= 0
@@ -61,9 +61,10 @@ help: ## this page
 	@echo
 	@echo "  variables"
 	@echo "  DATASET=$(DATASET)    which dataset          PRESET=    its named set of values (rooms: nano, ci, query, tutorial)"
-	@echo "  RAW=             folder or file of the raw recordings, for DATASET=scannet, dl3dv or video"
+	@echo "  KIND=            data: rooms, scannet, dl3dv or video, where DATASET= is another name; default $(DATASET)"
+	@echo "  RAW=             data: folder or file of the raw recordings, for scannet, dl3dv and video"
 	@echo "  WORKERS=$(WORKERS)        processes, 0 = one per core; extract: one per GPU"
-	@echo "  MODEL=  MODELS=  backbones; spatialprobe extract models lists them"
+	@echo "  MODEL=           one or several, such as \"wan-t2v-14b qwen3-vl-8b\"; spatialprobe extract models lists them"
 	@echo "  TASK=            $(TASKS)"
 	@echo "  LAYERS=$(LAYERS)       sweep: all that the store has, even4, paper, or blocks such as 19,21    NOISE= levels, default all"
 	@echo "  ARGS=\"key=value ...\"  any further options; spatialprobe <stage> <command> --help lists them"
@@ -85,8 +86,8 @@ $(SETUP_KEY): pyproject.toml constraints.txt
 	@rm -f $(VENV)/.ready-*
 	@touch $@
 
-data: setup ## prepare a dataset: DATASET=rooms PRESET=nano|ci|query|tutorial, DATASET=scannet|dl3dv|video RAW=/path
-	@$(RUN) data prepare kind=$(DATASET) $(call given,preset,$(PRESET)) $(if $(RAW),raw="$(RAW)") workers=$(WORKERS) $(ARGS)
+data: setup ## prepare a dataset: DATASET=rooms PRESET=nano|ci|query|tutorial, DATASET=scannet|dl3dv RAW=/path, or KIND=video DATASET=name RAW=/path
+	@$(RUN) data prepare kind=$(KIND) $(if $(filter-out file,$(origin DATASET)),$(if $(filter-out $(KIND),$(DATASET)),dataset=$(DATASET))) $(call given,preset,$(PRESET)) $(if $(RAW),raw="$(RAW)") workers=$(WORKERS) $(ARGS)
 
 extract: setup ## features of a frozen backbone into a store: MODEL=cogvideox DATASET=rooms
 	$(call need,MODEL,extract MODEL=cogvideox)
@@ -94,22 +95,22 @@ extract: setup ## features of a frozen backbone into a store: MODEL=cogvideox DA
 
 probe: setup ## train and evaluate a probe on stored features: TASK= MODEL=
 	$(call need,TASK,probe TASK=$(firstword $(TASKS)))
-	@$(RUN) probe train task=$(TASK) dataset=$(DATASET) $(call given,model,$(MODEL)) $(ARGS)
+	@$(RUN) probe train task=$(TASK) dataset=$(DATASET) $(if $(MODEL),model="$(MODEL)") $(ARGS)
 
 sweep: setup ## layer and noise curves from stored features: TASK= MODEL=cogvideox LAYERS=all|even4|paper
 	$(call need,TASK,sweep TASK=$(firstword $(TASKS)) MODEL=cogvideox)
-	@$(RUN) probe sweep task=$(TASK) dataset=$(DATASET) $(call given,model,"$(or $(MODEL),$(MODELS))") layers=$(LAYERS) $(call given,noise,$(NOISE)) workers=$(WORKERS) $(ARGS)
+	@$(RUN) probe sweep task=$(TASK) dataset=$(DATASET) $(if $(MODEL),model="$(MODEL)") layers=$(LAYERS) $(call given,noise,$(NOISE)) workers=$(WORKERS) $(ARGS)
 
 report: setup ## tables, curves and pictures of all finished probes: artifacts/report/index.html
 	@$(RUN) probe report $(ARGS)
 
-controls: setup ## what a fusion must beat: MODELS="wan-t2v-14b qwen3-vl-8b"
-	$(call need,MODELS,controls MODELS="wan qwen3-vl")
-	@$(RUN) probe controls model="$(MODELS)" dataset=$(DATASET) $(ARGS)
+controls: setup ## what a fusion must beat: MODEL="wan-t2v-14b qwen3-vl-8b"
+	$(call need,MODEL,controls MODEL='wan qwen3-vl')
+	@$(RUN) probe controls model="$(MODEL)" dataset=$(DATASET) $(ARGS)
 
-fuse: setup ## join stores into one source: MODELS="wan-t2v-14b qwen3-vl-8b"
-	$(call need,MODELS,fuse MODELS="wan qwen3-vl")
-	@$(RUN) fusion fuse model="$(MODELS)" dataset=$(DATASET) $(ARGS)
+fuse: setup ## join stores into one source: MODEL="wan-t2v-14b qwen3-vl-8b"
+	$(call need,MODEL,fuse MODEL='wan qwen3-vl')
+	@$(RUN) fusion fuse model="$(MODEL)" dataset=$(DATASET) $(ARGS)
 
 test: setup ## all tests that run in minutes on two cores, without GPU, weights or network
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n $(TEST_JOBS) --maxprocesses 8 --dist loadfile $(ARGS)
@@ -136,6 +137,9 @@ bench-rooms: setup ## speed of the embedded renderer
 bench-extract: setup ## speed of extraction against bare forwards
 	@$(PY) -m benchmarks.extract $(ARGS)
 
+bench-weights: setup ## price of hashing weights against SHA-256 of bytes in memory
+	@$(PY) -m benchmarks.weights $(ARGS)
+
 bench-probe: setup ## speed of probe training against a plain implementation of the published recipe
 	@$(PY) -m benchmarks.probe $(ARGS)
 
@@ -156,4 +160,4 @@ clean: ## remove the environment and caches; datasets, features and results in a
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './artifacts/*' -prune -exec rm -rf {} +
 
-.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-rooms bench-extract bench-probe bench-fusion bench-sens bench-cache baseline clean
+.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-rooms bench-extract bench-weights bench-probe bench-fusion bench-sens bench-cache baseline clean

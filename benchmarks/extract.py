@@ -1,8 +1,8 @@
 """What truncation and one pass for all blocks save, and whether anything waits: `python -m benchmarks.extract`.
 
     python -m benchmarks.extract                                          # tiny twins of all families, on CPU
-    python -m benchmarks.extract models=wan,qwen3-vl clips=4              # fewer
-    python -m benchmarks.extract models=wan size=full device=cuda         # random weights at full size
+    python -m benchmarks.extract model=wan,qwen3-vl clips=4              # fewer
+    python -m benchmarks.extract model=wan size=full device=cuda         # random weights at full size
 
 Rounds are interleaved and their ratios paired, on CPU in CPU seconds, so that a busy machine disturbs both sides alike.
 Ratios travel between machines; seconds don't. Several copies of a network are in memory at once.
@@ -37,7 +37,7 @@ PICTURE = 256
 class Options:
     """What to measure."""
 
-    models: list[str] = option(help="models or families", factory=lambda: list(DEFAULT))
+    model: list[str] = option(help="models or families", factory=lambda: list(DEFAULT))
     size: str = option("tiny", "tiny or full", choices=["tiny", "full"])
     device: str = option("cpu", "torch device")
     rounds: int = option(5, "interleaved rounds; the median of their ratios counts", minimum=1)
@@ -167,7 +167,7 @@ def jobs(options: Options, root: str, answers: Any) -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         torch.set_num_threads(1)
     device = visible_devices(options.device)[0]
-    for name in options.models:
+    for name in options.model:
         answers.put(("row", job(name, device, options, root, answers)))
     answers.put(("end", None))
 
@@ -257,7 +257,7 @@ def main(words: list[str]) -> int:
         torch.set_num_threads(1)
         print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
         with tempfile.TemporaryDirectory() as folder:
-            rows = [savings(name, options, str(Path(folder) / "extract-cache")) for name in options.models]
+            rows = [savings(name, options, str(Path(folder) / "extract-cache")) for name in options.model]
             unit = "CPU seconds" if options.device == "cpu" else "seconds"
             print_table(
                 f"One clip, latents kept, {options.size} size, {options.device}, ratios of {unit}",

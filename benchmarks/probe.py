@@ -1,4 +1,4 @@
-"""Training steps per second and peak memory of the probes: `python -m benchmarks.probe [tasks=instance device=cpu]`.
+"""Training steps per second and peak memory of the probes: `python -m benchmarks.probe [task=instance device=cpu]`.
 
 Each task trains for a few steps twice, in two processes that take turns step by step, so that a machine that slows
 down slows both: as the project does it, and as a straightforward implementation of the published recipe would
@@ -72,7 +72,7 @@ REDUCED = {
 class Options:
     """What to measure."""
 
-    tasks: list[str] = option(help="which tasks", factory=lambda: ["tagging", "instance", "geometry"])
+    task: list[str] = option(help="which tasks", factory=lambda: ["tagging", "instance", "geometry"])
     size: str = option("reduced", "network sizes and images", choices=["reduced", "paper"])
     device: str = option("cpu", "torch device")
     steps: int = option(10, "measured steps, after one to warm up; medians count", minimum=1)
@@ -354,7 +354,7 @@ def main(words: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     rows = []
-    for task in options.tasks:
+    for task in options.task:
         try:
             rows.append(compare(options, task).row(task, options.device == "cpu"))
         except (EOFError, ConnectionError):

@@ -1,4 +1,4 @@
-"""Speed of importing ScanNet: `python -m benchmarks.sens [frames=2000 height=480 width=640 repeats=7 folder=...]`.
+"""Speed of importing ScanNet: `python -m benchmarks.sens [frames=2000 height=480 width=640 rounds=7 folder=...]`.
 
 Writes a recording of so many frames, with annotation, and measures how long its index takes and how much is read for
 one clip. The baseline of the index is reading the whole file, as every reader does that goes through it frame by frame.
@@ -31,10 +31,10 @@ from data.emit.scannet_scan import (
     label_ids,
     labels_table,
     pack_depth,
-    png,
     write_sens,
     write_zip,
 )
+from data.raw.images import encode_png
 from data.rooms.config import RoomsConfig
 from data.rooms.source import RoomsSource
 from data.scannet.config import ScannetConfig
@@ -55,7 +55,7 @@ class Options:
     frames: int = option(2000, "frames of the recording", minimum=100)
     height: int = option(480, "pixels", minimum=48)
     width: int = option(640, "pixels", minimum=64)
-    repeats: int = option(7, "measurements, of which the median counts", minimum=1)
+    rounds: int = option(7, "measurements; the median counts", minimum=1)
     folder: str | None = option(None, "where to write the recording; default the folder for temporary files")
 
 
@@ -82,7 +82,9 @@ def write(options: Options, raw: Path) -> Written:
         folder / f"{NAME}.sens", [film.colour[rank] for rank in ranks], [depth[rank] for rank in ranks],
         film.cam2world[ranks], film.intrinsics, film.size, film.size,
     )  # fmt: skip
-    masks = {kind: [png(m) for m in maps] for kind, maps in (("instance", film.masks), ("label", label_ids(film)))}
+    masks = {
+        kind: [encode_png(m) for m in maps] for kind, maps in (("instance", film.masks), ("label", label_ids(film)))
+    }
     for kind, images in masks.items():
         members = {f"{kind}-filt/{number}.png": images[rank] for number, rank in enumerate(ranks)}
         write_zip(folder / f"{NAME}_2d-{kind}-filt.zip", members)
@@ -116,10 +118,10 @@ def forget(path: Path) -> None:
         os.close(descriptor)
 
 
-def median_ms(work: Callable[[Path], None], path: Path, repeats: int, *, cold: bool) -> tuple[float, float]:
+def median_ms(work: Callable[[Path], None], path: Path, rounds: int, *, cold: bool) -> tuple[float, float]:
     """Return wall and CPU milliseconds."""
     wall, cpu = [], []
-    for _ in range(repeats):
+    for _ in range(rounds):
         if cold:
             forget(path)
         start, used = time.perf_counter(), time.process_time()
@@ -147,8 +149,8 @@ def report(options: Options, written: Written) -> None:
     path = written.raw / "scans" / NAME / f"{NAME}.sens"
     rows = []
     for cold in (False, True):
-        baseline = median_ms(read_whole, path, options.repeats, cold=cold)
-        ours = median_ms(index, path, options.repeats, cold=cold)
+        baseline = median_ms(read_whole, path, options.rounds, cold=cold)
+        ours = median_ms(index, path, options.rounds, cold=cold)
         rows.append(["no" if cold else "yes", *ours, *baseline, baseline[0] / ours[0]])
     title = f"Opening and indexing {options.frames} frames, {path.stat().st_size / 1e6:.0f} MB"
     columns = ["file in memory", "index ms", "CPU ms", "read whole file ms", "CPU ms", "times faster"]

@@ -23,7 +23,7 @@ class ListConfig(RootConfig):
     """Options of `ls`."""
 
     dataset: str | None = option(None, "only stores of this dataset")
-    source: str | None = option(None, "only stores of this source")
+    model: str | None = option(None, "only stores of this source, such as wan-t2v-14b or oracle-depth-rays")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +68,13 @@ class CopyConfig(StoreConfig):
 def _ls(config: ListConfig) -> int:
     from cache import printing
 
-    return printing.list_stores(config.root, config.dataset, config.source)
+    return printing.list_stores(config.root, config.dataset, config.model)
 
 
 def _open(config: StoreConfig) -> FeatureStore:
     from cache import printing
 
-    return printing.open_store(config.root, config.dataset, config.source, config.store)
+    return printing.open_store(config.root, config.dataset, config.model, config.store)
 
 
 def _inspect(config: InspectConfig) -> None:
@@ -86,13 +86,13 @@ def _inspect(config: InspectConfig) -> None:
 def _verify(config: StoreConfig) -> int:
     from cache import printing
 
-    return printing.verify_located(config.root, config.dataset, config.source, config.store)
+    return printing.verify_located(config.root, config.dataset, config.model, config.store)
 
 
 def _repair(config: StoreConfig) -> None:
     from cache import printing
 
-    printing.repair_located(config.root, config.dataset, config.source, config.store)
+    printing.repair_located(config.root, config.dataset, config.model, config.store)
 
 
 def _seal(config: StoreConfig) -> None:
@@ -105,7 +105,7 @@ def _diff(config: DiffConfig) -> int:
     from cache import printing
 
     return printing.diff_stores(
-        _open(config), printing.open_store(config.root, config.dataset, config.source, config.other)
+        _open(config), printing.open_store(config.root, config.dataset, config.model, config.other)
     )
 
 

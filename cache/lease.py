@@ -39,6 +39,7 @@ class Lease:
     beaten_at: float
     beat: int = 0
     lost: bool = False
+    guard: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     @property
     def key(self) -> str:
@@ -52,9 +53,10 @@ class Lease:
     def release(self) -> None:
         """Give the name back."""
         self.board.forget(self)
-        if not self.lost:
-            self.lost = True
-            self.board.backend.delete(self.key)
+        with self.guard:  # not between the two halves of a heartbeat: it would bring the file back
+            if not self.lost:
+                self.lost = True
+                self.board.backend.delete(self.key)
 
     def __enter__(self) -> Lease:
         return self
@@ -84,17 +86,20 @@ class LeaseBoard:
         """Return a lease on a name, or None while another holder has one."""
         if name in self._held:
             return None
-        others = self._files(name)
-        if any(not self._ended(key) for key in others.values()):
+        others = {number: (key, self._content_of(key)) for number, key in self._files(name).items()}
+        if any(not self._ended(key, content) for key, content in others.values()):
             return None
         lease = Lease(self, name, max(others, default=-1) + 1, self.clock())
         if not self.backend.create(lease.key, self._content(lease)):
             return None
-        # another process may have come and gone, or come, since the files were listed: then both step back
-        if set(self._files(name)) - set(others) != {lease.number}:
+        # another process may have come and gone, or come, since the files were listed, also under a number that had
+        # ended: then both step back
+        now = self._files(name)
+        anew = [n for n, (key, content) in others.items() if n in now and self._content_of(key) not in (content, None)]
+        if set(now) - set(others) != {lease.number} or anew:
             self.backend.delete(lease.key)
             return None
-        for key in others.values():
+        for key, _ in others.values():
             self.backend.delete(key)
             self._seen.pop(key, None)
         with self._lock:
@@ -122,11 +127,11 @@ class LeaseBoard:
 
     def active(self) -> set[str]:
         """Return the names that some process holds, or may hold."""
-        return {name for name, _, key in self._all() if not self._ended(key)}
+        return {name for name, _, key in self._all() if not self._ended(key, self._content_of(key))}
 
     def dead(self) -> list[str]:
         """Return the keys of lease files whose holders are known to be gone."""
-        return [key for _, _, key in self._all() if self._ended(key)]
+        return [key for _, _, key in self._all() if self._ended(key, self._content_of(key))]
 
     def _all(self) -> Iterator[tuple[str, int, str]]:
         """Yield (name, number, key) of every lease file."""
@@ -156,8 +161,7 @@ class LeaseBoard:
         except (ValueError, KeyError, TypeError):
             return None
 
-    def _ended(self, key: str) -> bool:
-        content = self._content_of(key)
+    def _ended(self, key: str, content: bytes | None) -> bool:
         if content is None:
             return True
         holder = self._holder(content)
@@ -182,18 +186,19 @@ class LeaseBoard:
                 self._beat(lease)
 
     def _beat(self, lease: Lease) -> None:
-        try:
-            files = self._files(lease.name)
-            if lease.number not in files or max(files) > lease.number:
-                lease.lost = self._held.get(lease.name) is lease
+        with lease.guard:
+            if lease.lost:  # or released meanwhile: the file must not come back
                 return
-            lease.beat += 1
-            self.backend.replace(lease.key, self._content(lease))
-            lease.beaten_at = self.clock()
-            if self._held.get(lease.name) is not lease:  # released meanwhile: the file must not come back
-                self.backend.delete(lease.key)
-        except (StorageError, MissingError) as error:
-            get_logger("cache").warning("a lease could not be renewed: %s", error)
+            try:
+                files = self._files(lease.name)
+                if lease.number not in files or max(files) > lease.number:
+                    lease.lost = True
+                    return
+                lease.beat += 1
+                self.backend.replace(lease.key, self._content(lease))
+                lease.beaten_at = self.clock()
+            except (StorageError, MissingError) as error:
+                get_logger("cache").warning("a lease could not be renewed: %s", error)
 
 
 def _key(name: str, number: int) -> str:

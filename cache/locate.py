@@ -26,7 +26,12 @@ def store_path(root: str | os.PathLike[str] | None, dataset: str, source: str, f
 def find_stores(
     root: str | os.PathLike[str] | None, dataset: str | None = None, source: str | None = None
 ) -> list[Path]:
-    """Return the folders of all stores below the artifact root, of one dataset or one source, sorted."""
+    """Return the folders of all stores below the artifact root, of one dataset or one source, sorted.
+
+    Raises:
+        ConfigError: a name that can't be that of a folder.
+    """
+    features_path(root, dataset or "any", source)  # refuses names that lead elsewhere
     pattern = f"{dataset or '*'}/{source or '*'}/*/{layout.STORE}"
     return sorted(path.parent for path in features_path(root).glob(pattern))
 
@@ -52,7 +57,7 @@ def locate_store(
     if len(fitting) == 1:
         return fitting[0]
     wanted = ", ".join(
-        f"{key}={value}" for key, value in (("dataset", dataset), ("source", source), ("store", store)) if value
+        f"{key}={value}" for key, value in (("dataset", dataset), ("model", source), ("store", store)) if value
     )
     if not fitting:
         others = candidates or find_stores(root)

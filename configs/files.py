@@ -9,19 +9,40 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from configs.errors import CorruptionError, MissingError
+from configs.errors import ConfigError, CorruptionError, MissingError
 
 ROOT_VARIABLE = "SPATIALPROBE_HOME"
 """Environment variable that moves the artifact root; the option `root=` wins over it."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_SOURCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@~-]{0,199}")
+
+
+def is_path_name(name: object, *, joined: bool = False) -> bool:
+    """Return whether a name can be one part of a path: no slashes, no spaces, no leading dot, not too long.
+
+    Args:
+        name: of a dataset, a clip, a source.
+        joined: whether it may be that of several sources, with `+`, `@` and `~`.
+    """
+    return isinstance(name, str) and (_SOURCE if joined else _NAME).fullmatch(name) is not None
+
+
+def unusable_names(names: Iterable[str | None]) -> list[str | None]:
+    """Return those of many names for which `is_path_name` is false; 10,000 take a few milliseconds."""
+    match = _NAME.fullmatch
+    return [name for name in names if name is None or match(name) is None]
 
 
 def artifact_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -31,18 +52,36 @@ def artifact_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 
 def dataset_path(root: str | os.PathLike[str] | None, dataset: str) -> Path:
-    """Folder of one prepared dataset."""
-    return artifact_root(root) / "datasets" / dataset
+    """Folder of one prepared dataset.
+
+    Raises:
+        ConfigError: the name would lead elsewhere.
+    """
+    return artifact_root(root) / "datasets" / _path_name("dataset", dataset)
 
 
 def features_path(root: str | os.PathLike[str] | None, dataset: str | None = None, source: str | None = None) -> Path:
-    """Folder of all feature stores, of those of one dataset, or of one source; each has one folder per fingerprint."""
+    """Folder of all feature stores, of those of one dataset, or of one source; each has one folder per fingerprint.
+
+    Raises:
+        ConfigError: a name would lead elsewhere.
+    """
     path = artifact_root(root) / "features"
-    for part in (dataset, source):
+    for what, part in (("dataset", dataset), ("source", source)):
         if part is None:
             break
-        path = path / part
+        path = path / _path_name(what, part)
     return path
+
+
+def _path_name(what: str, name: str) -> str:
+    joined = what == "source"
+    if not is_path_name(name, joined=joined):
+        raise ConfigError(
+            f"not a usable name of a {what}", found=repr(name), fix=f"choose another {what}=...",
+            expected="letters, digits, _ - and ." + " and, between sources, + @ ~" * joined,
+        )  # fmt: skip
+    return name
 
 
 def runs_path(root: str | os.PathLike[str] | None = None) -> Path:
@@ -99,7 +138,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     fsync_path(path.parent)
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write a whole file; see `atomic_file`."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)

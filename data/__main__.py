@@ -102,14 +102,14 @@ def _emit(config: EmitConfig) -> int:
 
 
 def _prepare(config: PrepareConfig) -> int:
-    from data.dataset.layout import STATUS_FILE, check_clip_id
+    from data.dataset.layout import STATUS_FILE
     from data.prepare.forecast import forecast
     from data.prepare.prepare import prepare
     from data.prepare.status import print_statuses
 
     kind = load_kind(config.kind)
     source = config.clip_source()
-    name = check_clip_id(source.info.name)
+    name = source.info.name
     path = dataset_path(config.root, name)
     if config.dry_run:
         tried = forecast(source, path, workers=config.workers, select=config.select, report=config.report)

@@ -126,10 +126,13 @@ def _datasets(root: Path) -> Iterator[tuple[str, str]]:
     for folder in sorted(root.glob("datasets/*")):
         for path in (folder / name for name in ("index.parquet", "frames.parquet", "instances.parquet")):
             yield from _table(path, f"dataset/{path.stem}")
-        for path in sorted(folder.glob("queries/*.parquet")):
-            yield from _table(path, f"dataset/queries/{path.stem.partition('.')[0]}")
+        for path in sorted(folder.glob("queries/*.json")):
+            yield from _plan(path, f"dataset/queries/{path.stem.partition('.')[0]}")
         for name in ("dataset.json", "report.json"):
-            yield f"dataset/{name}", digest(_json(folder / name))
+            yield (
+                f"dataset/{name}",
+                digest({key: value for key, value in _json(folder / name).items() if key != "digest"}),
+            )
         for clip in sorted(folder.glob("clips/*")):
             name = f"dataset/clips/{clip.name}"
             yield f"{name}/frames", digest(b"".join(path.read_bytes() for path in sorted(clip.glob("frames/*.jpg"))))
@@ -139,6 +142,17 @@ def _datasets(root: Path) -> Iterator[tuple[str, str]]:
                 yield f"{name}/{array}", digest(np.asarray(values))
             for path in (clip / "clip.json", clip / "frames.parquet"):
                 yield f"{name}/{path.name}", digest(path.read_bytes())
+
+
+def _plan(path: Path, name: str) -> Iterator[tuple[str, str]]:
+    """One digest per column of a query plan as a table of clips and draws, sorted."""
+    rows = [
+        {"clip_id": clip_id, "draw": draw, "split": row["split"], "queries": queries}
+        for clip_id, row in sorted(_json(path)["clips"].items())
+        for draw, queries in enumerate(row["queries"])
+    ]
+    for column in rows[0]:
+        yield f"{name}/{column}", digest([row[column] for row in rows])
 
 
 def _stores(root: Path) -> Iterator[tuple[str, Path]]:

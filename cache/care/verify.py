@@ -90,6 +90,9 @@ def _metadata(backend: Backend, header: Header) -> tuple[list[Problem], list[Cli
         except MissingError:
             problems.append(Problem(kind, key, "is missing"))
             continue
+        except CorruptionError as error:
+            problems.append(Problem(kind, key, error.problem))
+            continue
         if sha256_bytes(data) not in header.files.get(key, ()):
             problems.append(Problem(kind, key, "has changed since it was written"))
         elif key == layout.CLIPS:
@@ -101,7 +104,7 @@ def _metadata(backend: Backend, header: Header) -> tuple[list[Problem], list[Cli
             intact = (
                 data == header.to_bytes() if name == layout.STORE else sha256_bytes(data) in header.files[layout.CLIPS]
             )
-        except MissingError:
+        except (MissingError, CorruptionError):
             intact = False
         if not intact:
             problems.append(Problem("backup", key, "the spare copy is missing, out of date or changed"))
@@ -124,6 +127,8 @@ def _commit(
             )
     except MissingError:
         yield Problem("statistics", key, "channel statistics are missing", clip, generation)
+    except CorruptionError as error:
+        yield Problem("statistics", key, error.problem, clip, generation)
     specs = {spec.name: spec for spec in header.arrays}
     for array, shard in record.arrays.items():
         if array not in specs:
@@ -139,6 +144,9 @@ def _manifest(backend: Backend, header: Header, shas: dict[str, str]) -> Iterato
     try:
         data = backend.read(layout.MANIFEST)
     except MissingError:
+        return
+    except CorruptionError as error:
+        yield Problem("manifest", layout.MANIFEST, error.problem)
         return
     if sha256_bytes(data) not in header.files.get(layout.MANIFEST, ()):
         yield Problem("manifest", layout.MANIFEST, "has changed since it was written")

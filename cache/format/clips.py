@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from configs.errors import CorruptionError, StaleError, StoreError
+from configs.files import is_path_name, unusable_names
 from configs.identity import canonical_json
 
 
@@ -32,12 +33,12 @@ def check_unique(entries: Sequence[ClipEntry]) -> None:
     """Refuse clips that share a name.
 
     Raises:
-        StoreError: a name is empty or occurs twice.
+        StoreError: a name occurs twice, is empty, or can't be one part of a path.
     """
     seen: set[str] = set()
     for entry in entries:
-        if not entry.clip_id or entry.clip_id in seen:
-            raise StoreError("clip ids must be unique and not empty", found=repr(entry.clip_id))
+        if not is_path_name(entry.clip_id) or entry.clip_id in seen:
+            raise StoreError("clip ids must be unique, and letters, digits, _ - and . only", found=repr(entry.clip_id))
         seen.add(entry.clip_id)
 
 
@@ -97,6 +98,8 @@ def from_parquet(data: bytes, where: str) -> list[ClipEntry]:
         if columns["clip"] != list(range(len(columns["clip"]))):
             raise ValueError("the clip column must count from 0")
         names, groups, digests = columns["clip_id"], columns["group_id"], columns["input_sha256"]
+        if strange := unusable_names(names):
+            raise ValueError(f"not a usable clip id: {strange[0]!r}")
         extras = [{} if text == "{}" else json.loads(text) for text in columns["extra"]]
         return [ClipEntry(*row) for row in zip(names, groups, digests, extras, strict=True)]
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:

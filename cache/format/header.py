@@ -11,7 +11,7 @@ from cache.format.spec import ArraySpec
 from cache.storage.backend import Backend
 from configs import commands
 from configs.errors import CorruptionError, MissingError, StoreError
-from configs.files import sha256_bytes
+from configs.files import is_path_name, sha256_bytes
 from configs.identity import differences, digest
 
 
@@ -65,7 +65,8 @@ class Header:
         """Read `store.json`.
 
         Raises:
-            CorruptionError, VersionError: see `cache.format.records.parse`.
+            CorruptionError, VersionError: see `cache.format.records.parse`; also for names that would lead out of the
+                store, and for arrays of an implausible shape.
         """
         values = records.parse(data, where)
         try:
@@ -77,11 +78,29 @@ class Header:
                 arrays=tuple(ArraySpec.from_json(spec) for spec in values["arrays"]),
                 files={key: tuple(shas) for key, shas in values["files"].items()},
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise CorruptionError(f"incomplete or malformed store.json: {error!r}", where=where) from error
+        except StoreError as error:
+            detail = f"{where}: {error.where}"
+            raise CorruptionError(error.problem, expected=error.expected, found=error.found, where=detail) from error
+        _refuse_other_paths(header, where)
         if header.fingerprint_digest != values.get("fingerprint_sha256"):
             raise CorruptionError("fingerprint digest mismatch in store.json", where=where)
         return header
+
+
+def _refuse_other_paths(header: Header, where: str) -> None:
+    """Refuse names and keys that are, or become, paths to something else than a part of a store.
+
+    Raises:
+        CorruptionError: there is one.
+    """
+    for what, name in (("dataset", header.dataset), ("source", header.source)):
+        if not is_path_name(name, joined=what == "source"):
+            raise CorruptionError(f"not a usable name of a {what} in store.json", found=repr(name), where=where)
+    for key in header.files:
+        if not layout.is_metadata_key(key):
+            raise CorruptionError("store.json lists a file that is not part of a store", found=repr(key), where=where)
 
 
 def load_header(backend: Backend) -> Header:

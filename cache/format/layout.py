@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cache.format.spec import CODECS, ITEM_BYTES, ArraySpec
+from cache.format.spec import CODECS, ITEM_BYTES, ArraySpec, is_array_name
 from cache.storage.backend import TEMPORARY
 
 SCHEMA = "featurecache/1"
@@ -27,6 +27,15 @@ FOLDERS = (GROUP, COMMITS, STATISTICS, LEASES, QUARANTINE, BACKUP, TEMPORARY)
 def array_folder(array: str) -> str:
     """Folder of one array."""
     return f"{GROUP}/{array}"
+
+
+def is_metadata_key(key: str) -> bool:
+    """Return whether a key is that of a file whose digest `store.json` lists: the tables and the metadata of Zarr."""
+    if key in (CLIPS, MANIFEST, f"{GROUP}/zarr.json"):
+        return True
+    folder, _, name = key.rpartition("/")
+    group, _, array = folder.partition("/")
+    return group == GROUP and name == "zarr.json" and is_array_name(array)
 
 
 def shard_key(array: str, clip: int) -> str:

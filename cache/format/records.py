@@ -12,14 +12,12 @@ from typing import Any, NamedTuple, Protocol
 
 from cache.format import layout
 from cache.format.moments import Moments, to_bytes
+from cache.format.spec import is_array_name
 from cache.storage.backend import Backend
 from configs import commands
 from configs.errors import CorruptionError, MissingError, VersionError
-from configs.files import sha256_bytes
+from configs.files import is_sealed, sealed, sha256_bytes
 from configs.identity import plain
-
-_SEAL = b',\n "digest": "'
-_END = b'"\n}\n'
 
 
 def render(values: Mapping[str, Any]) -> bytes:
@@ -30,8 +28,7 @@ def render(values: Mapping[str, Any]) -> bytes:
         ValueError: a float is not finite.
     """
     body = {"schema": layout.SCHEMA, **{key: plain(value) for key, value in values.items()}}
-    text = json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False).encode().removesuffix(b"\n}")
-    return text + _SEAL + sha256_bytes(text).encode() + _END
+    return sealed(json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False).encode())
 
 
 def parse(data: bytes, where: str) -> dict[str, Any]:
@@ -57,8 +54,7 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
             where=where,
             fix="update this project, or extract again under another root=...",
         )
-    text, _, seal = data.rpartition(_SEAL)
-    if record["schema"] != layout.SCHEMA or seal != sha256_bytes(text).encode() + _END:
+    if record["schema"] != layout.SCHEMA or not is_sealed(data):
         raise CorruptionError("a record does not match its own digest", where=where, fix=_fix(where))
     del record["digest"]
     return record
@@ -135,9 +131,11 @@ class CommitRecord:
         values = parse(data, where)
         try:
             arrays = {name: _shard(shard) for name, shard in values.pop("arrays").items()}
+            if strange := [name for name in arrays if not is_array_name(name)]:
+                raise ValueError(f"not the name of an array: {strange[0]!r}")
             del values["schema"]
             return cls(arrays=arrays, **values)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise CorruptionError(f"incomplete or malformed commit record: {error!r}", where=where) from error
 
 

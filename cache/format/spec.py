@@ -37,6 +37,15 @@ def torch_dtype(name: str) -> torch.dtype:
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}")
 
+MAX_ROW_BYTES = 1 << 30
+"""Bytes of one row at most; the largest native maps take 16 MB. A store that says more is refused, not allocated."""
+MAX_ROWS, MAX_CHANNELS = 1 << 16, 1 << 20
+
+
+def is_array_name(name: object) -> bool:
+    """Return whether a name can be that of an array, which is also a folder."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
 
 def array_name(tap: str, block: int | None, noise_level: float | None, grid: tuple[int, int]) -> str:
     """Return the canonical name of an array, e.g. `dit.b21.s0502.15x26`, `llm.b22.17x30` or `vae.15x26`.
@@ -100,11 +109,13 @@ class ArraySpec:
     def __post_init__(self) -> None:
         set_field = object.__setattr__
         set_field(self, "grid", (int(self.grid[0]), int(self.grid[1])))
+        set_field(self, "rows", int(self.rows))
+        set_field(self, "channels", int(self.channels))
         set_field(self, "row_of_slot", tuple(int(row) for row in self.row_of_slot))
         set_field(self, "source_frames", tuple(tuple(int(f) for f in frames) for frames in self.source_frames))
         set_field(self, "name", self.name or array_name(self.tap, self.block, self.noise_level, self.grid))
         where = f"array {self.name!r}"
-        if not _NAME.fullmatch(self.name):
+        if not is_array_name(self.name):
             raise StoreError("not a usable array name", expected="letters, digits, `.`, `_`, `-`", where=where)
         if self.dtype not in ITEM_BYTES:
             raise StoreError("unknown dtype", expected=", ".join(ITEM_BYTES), found=self.dtype, where=where)
@@ -112,6 +123,13 @@ class ArraySpec:
             raise StoreError("unknown compression", expected=", ".join(CODECS), found=self.compression, where=where)
         if min(*self.grid, self.rows, self.channels) < 1:
             raise StoreError("rows, grid and channels must be positive", found=self.shape, where=where)
+        if self.rows > MAX_ROWS or self.channels > MAX_CHANNELS or self.row_bytes > MAX_ROW_BYTES:
+            raise StoreError(
+                "implausible shape: no backbone has such features",
+                expected=f"at most {MAX_ROWS} rows, {MAX_CHANNELS} channels and {MAX_ROW_BYTES} bytes per row",
+                found=f"(rows, height, width, channels) = {self.shape}",
+                where=where,
+            )
         if any(not -1 <= row < self.rows for row in self.row_of_slot):
             raise StoreError(
                 "row_of_slot names rows that don't exist",

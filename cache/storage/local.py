@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,9 @@ MAX_BUFFERS = 512
 MAX_BYTES = 1 << 30
 """Bytes per system call, which moves at most 2 GiB."""
 
+MAX_OBJECT = 1 << 31
+"""Bytes of an object that is read as a whole; tables of a million clips have a tenth."""
+
 
 class LocalHandle:
     """An open file; closed when the last user lets go of it."""
@@ -33,8 +37,11 @@ class LocalHandle:
     def __init__(self, path: str) -> None:
         self._file = -1
         self.path = path
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # a pipe would wait for a writer without O_NONBLOCK, which changes nothing for files
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         facts = os.fstat(self._file)
+        if not stat.S_ISREG(facts.st_mode):
+            raise CorruptionError("not a regular file", where=path)
         self.size = facts.st_size
         self.version = hash((facts.st_ino, facts.st_mtime_ns))
 
@@ -83,13 +90,31 @@ class LocalBackend:
         self.root = Path(root).expanduser().absolute()
         self.where = str(self.root)
         self._counter = itertools.count()
+        self._inside: set[str] = set()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (LocalBackend, (self.where,))
 
     def path(self, key: str) -> str:
-        """Return the path of a key."""
+        """Return the path of a key.
+
+        Raises:
+            CorruptionError: its folder is a link that leads out of the store.
+        """
+        self._confine(key.rpartition("/")[0])
         return f"{self.where}/{key}" if key else self.where
+
+    def _confine(self, folder: str) -> None:
+        """Refuse a folder that leads out of the store; looked at once, as the store's own processes make no links."""
+        if folder and folder not in self._inside:
+            path = f"{self.where}/{folder}"
+            if not os.path.realpath(path).startswith(os.path.realpath(self.where) + os.sep):
+                raise CorruptionError(
+                    "a link leads out of the feature store",
+                    where=path,
+                    fix="put the folder itself in the place of the link, or link the whole store",
+                )
+            self._inside.add(folder)
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
@@ -100,6 +125,8 @@ class LocalBackend:
             raise
         except OSError as error:
             path = self.path(key)
+            if error.errno == errno.ELOOP:
+                raise CorruptionError("a link instead of a regular file", where=path) from error
             if isinstance(error, (FileNotFoundError, NotADirectoryError)):
                 if self.root.is_dir():
                     raise MissingError("no such file", where=path) from error
@@ -115,16 +142,17 @@ class LocalBackend:
     def stage(self, key: str) -> _LocalStage:
         """Begin to write the bytes of a key."""
         session = f"{TEMPORARY}/{this_process().session}"
-        temporary = f"{session}/{next(self._counter):06d}"
-        with self._errors(temporary):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            try:
-                file = os.open(self.path(temporary), flags, 0o666)
-            except FileExistsError:  # another store object of this process has the same counter
-                return self.stage(key)
-            except FileNotFoundError:
-                _make_folder(self.path(session))
-                file = os.open(self.path(temporary), flags, 0o666)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        while True:
+            temporary = f"{session}/{next(self._counter):06d}"
+            with self._errors(temporary):
+                try:
+                    file = os.open(self.path(temporary), flags, 0o666)
+                    break
+                except FileExistsError:  # another store object of this process has the same counter
+                    continue
+                except FileNotFoundError:
+                    _make_folder(self.path(session))
         return _LocalStage(self, key, temporary, file)
 
     def create(self, key: str, data: bytes, *, durable: bool = False) -> bool:
@@ -169,8 +197,12 @@ class LocalBackend:
 
     def read(self, key: str) -> bytes:
         """Return all bytes of a key."""
-        with self._errors(key):
-            return Path(self.path(key)).read_bytes()
+        handle = self.open(key)
+        if handle.size > MAX_OBJECT:
+            raise CorruptionError("too large for a table or a record", found=f"{handle.size} bytes", where=handle.path)
+        data = bytearray(handle.size)
+        handle.read_into(0, [memoryview(data)])
+        return bytes(data)
 
     def open(self, key: str) -> LocalHandle:
         """Return a handle on a key."""
@@ -184,7 +216,7 @@ class LocalBackend:
         """Return the number of bytes under a key."""
         try:
             with self._errors(key):
-                return os.stat(self.path(key)).st_size  # noqa: PTH116
+                return os.lstat(self.path(key)).st_size
         except MissingError:
             return None
 
@@ -194,6 +226,7 @@ class LocalBackend:
             return []
         try:
             with self._errors(folder):
+                self._confine(folder)
                 return os.listdir(self.path(folder))  # noqa: PTH208
         except MissingError:
             return []
@@ -231,7 +264,7 @@ class LocalBackend:
         """Return when a key was written, by the clock of the file system: this machine's may differ."""
         try:
             with self._errors(key):
-                return os.stat(self.path(key)).st_mtime  # noqa: PTH116
+                return os.lstat(self.path(key)).st_mtime
         except MissingError:
             return None
 

@@ -156,17 +156,18 @@ def _why_not(pose: NDArray[np.float64]) -> str:
     return f"the rotation is scaled by {scale:.4g}"
 
 
-def describe_invalid(reasons: list[str], numbers: ArrayLike | None = None) -> list[str]:
-    """Return one sentence per kind of unusable pose, for a clip's warnings.
+def describe_invalid(reasons: list[str], numbers: ArrayLike | None = None, *, what: str = "invalid poses") -> list[str]:
+    """Return one sentence per kind of fault, with the frames that have it, for a clip's warnings.
 
     Args:
-        reasons: of `check_poses`.
+        reasons: of `check_poses` or `data.raw.depth.doubtful_depth`; "" where nothing is wrong.
         numbers: (T,) what to call the frames; default 0..T-1.
+        what: what the reasons are about.
     """
     names = np.arange(len(reasons)) if numbers is None else np.asarray(numbers)
     result = []
     for reason in sorted({r for r in reasons if r}):
         hit = [int(name) for name, r in zip(names, reasons, strict=True) if r == reason]
         shown = ", ".join(map(str, hit[:5])) + (", ..." if len(hit) > 5 else "")
-        result.append(f"{len(hit)} invalid poses ({reason}): frames {shown}")
+        result.append(f"{len(hit)} {what} ({reason}): frames {shown}")
     return result

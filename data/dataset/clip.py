@@ -68,6 +68,7 @@ class Clip:
         split: the official split if the source has one ("train", "select" or "report"), else None (a hash of
             the group decides).
         depth_kind: "oracle", "sensor", a teacher's name, or "none".
+        depth_step: length of one step of the 16-bit values that depth was read from, None if it was not; not stored.
         pose_kind: the same for poses.
         facts: further numbers or short texts for the index, for example `vd_spearman`; the same keys in all clips.
         warnings: what is odd about the clip, one sentence each.
@@ -92,6 +93,7 @@ class Clip:
     class_pixels: NDArray[np.int32] | None = None
     split: str | None = None
     depth_kind: str = "none"
+    depth_step: float | None = None
     pose_kind: str = "none"
     positions: NDArray[np.int32] | None = None
     facts: Mapping[str, float | int | str | bool | None] = field(default_factory=dict)

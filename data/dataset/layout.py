@@ -4,12 +4,15 @@ dataset.json          identity: format, maker, parameters, taxonomy, conventions
 index.parquet         one row per clip
 frames.parquet        one row per clip and position: pose, intrinsics, flags, class pixel counts
 instances.parquet     one row per clip and instance
-queries/<plan>.<clips>.parquet  frozen query plans; <clips> names the set of clips they were drawn for
-manifest.json         SHA-256 of the tables above; written last: a dataset without it is unfinished
+queries/<plan>.<clips>.json  frozen query plans; <clips> names the set of clips they were drawn for
+manifest.json         SHA-256 of the three tables; written last: a dataset without it is unfinished
 report.json           optional facts about the dataset, for example ceilings that the rooms compute
 status.parquet        what became of each clip in the last run of `prepare`, with seconds and bytes
 quarantine/<clip>.json  clips that could not be made, with the reason
 clips/<clip>/clip.json, frames.parquet, frames/%05d.jpg, gt.zarr
+
+Every file that is read again has a digest: dataset.json, manifest.json, report.json, query plans and quarantined
+reasons in their own last line, tables in the manifest, clip.json in the index, the files of a clip in its clip.json.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from typing import Any
 
 from configs import commands
 from configs.errors import CorruptionError, DatasetError, StaleError, VersionError
-from configs.files import json_bytes, read_json, write_once
+from configs.files import read_sealed, sealed_json, write_once
 from configs.identity import differences, digest, plain
 from data.dataset.clip import DatasetInfo
 
@@ -91,7 +94,7 @@ def frame_name(position: int) -> str:
 
 def plan_path(dataset: Path, plan: str) -> Path:
     """File of one query plan."""
-    return dataset / "queries" / f"{plan}.parquet"
+    return dataset / "queries" / f"{plan}.json"
 
 
 def identity_record(info: DatasetInfo, splits: dict[str, Any]) -> dict[str, Any]:
@@ -128,11 +131,14 @@ def read_identity(dataset: Path) -> dict[str, Any]:
         CorruptionError: it can't be read, or its digest does not fit its content.
     """
     path = dataset / "dataset.json"
-    record = read_json(path, fix=lambda: commands.prepare_dataset(dataset.name))
-    check_version(record, path)
-    expected = digest({key: record.get(key) for key in COMPARED})
-    if record.get("parameters_sha256") != expected:
-        raise CorruptionError("dataset.json was changed by hand or damaged", where=path, fix="restore it from a copy")
+
+    def how_to_mend() -> str:
+        again = commands.prepare_dataset(dataset.name)
+        return f"restore it from a copy, or delete it and run {again} again" if path.exists() else again
+
+    record = read_sealed(path, fix=how_to_mend, check=lambda found: check_version(found, path))
+    if record.get("parameters_sha256") != digest({key: record.get(key) for key in COMPARED}):
+        raise CorruptionError("dataset.json doesn't fit its own fingerprint", where=path, fix=how_to_mend())
     return record
 
 
@@ -143,7 +149,7 @@ def claim_identity(dataset: Path, record: dict[str, Any]) -> None:
         StaleError: the dataset was made from other parameters; the message lists each difference.
     """
     dataset.mkdir(parents=True, exist_ok=True)
-    if not write_once(dataset / "dataset.json", json_bytes(record)):
+    if not write_once(dataset / "dataset.json", sealed_json(record)):
         check_identity(dataset, record)
 
 

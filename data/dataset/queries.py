@@ -2,35 +2,31 @@
 
 Every draw comes from a generator keyed by (seed, epoch, clip), never from a shared state, so that workers, ranks,
 order and resumption don't matter. Only `paper_queries` follows the published sequential seeding, to reproduce its
-draws. A query plan is one Parquet file, made once, the same for every model. It is named `<sampler>-<queries>`, with
-`-d<draws>` for several draws per clip and `-s<seed>` for another seed than 0: `paper-8`, `random_start-4-d3-s1`. A plan
-`paper-*` holds the published draws: `default_rng(seed + place)` where place is the clip's rank in the sorted list of
-training clips or of all other clips, so it belongs to exactly this set of clips.
+draws. A query plan is one file, the same for every model, frozen when it is first used. It is named
+`<sampler>-<queries>`, with `-d<draws>` for several draws per clip and `-s<seed>` for another seed than 0: `paper-8`,
+`random_start-4-d3-s1`. A plan `paper-*` holds the published draws: `default_rng(seed + place)` where place is the
+clip's rank in the sorted list of training clips or of all other clips, so it belongs to exactly this set of clips.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
+import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from configs.console import get_logger
-from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError
-from configs.files import sha256_bytes, write_once
+from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError, StaleError, VersionError
+from configs.files import read_sealed, sealed, sha256_bytes, sha256_file, write_once
 from configs.loader import closest
-from data.dataset.layout import plan_path
+from data.dataset.layout import FORMAT, VERSION, plan_path
 from data.dataset.reader import PreparedDataset
-from data.dataset.tables import parquet_bytes
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CONTEXT = 76
 """Positions 0..75 are the window that queries are drawn from (protocol: context_len)."""
@@ -38,6 +34,9 @@ GAP = 5
 """Smallest distance of two queries before snapping (protocol: min_view_interval)."""
 SNAP = 4
 """Positions snap down to 0 or 4k + 1 (protocol: query_idx_divisor)."""
+AUTO = "auto"
+"""Stands for those of `DEFAULT_PLANS` that every clip of a dataset is long enough for."""
+DEFAULT_PLANS = ("paper-4", "paper-8", "random_start-4", "random_start-8")
 Sampler = Callable[[np.random.Generator, int, Sequence[int], NDArray[np.float64]], tuple[int, ...]]
 log = get_logger("data.dataset.queries")
 _NAME = re.compile(r"(?P<sampler>[a-z_]+)-(?P<queries>\d+)(?:-d(?P<draws>\d+))?(?:-s(?P<seed>\d+))?")
@@ -200,12 +199,12 @@ class PlanName:
 
 @dataclass(frozen=True)
 class QueryPlan:
-    """A frozen plan.
+    """A plan, frozen or just drawn.
 
     Attributes:
         name: the plan's name.
-        queries: clip id -> one tuple of positions per draw.
-        sha256: digest of the file, recorded with every result.
+        queries: clip id -> one tuple of positions per draw; clips that can't give so many queries are left out.
+        sha256: digest of the file that it has or will have, recorded with every result.
     """
 
     name: str
@@ -224,31 +223,26 @@ class QueryPlan:
         return draws[draw]
 
 
-def make_plan(dataset: PreparedDataset, name: str) -> pd.DataFrame:
-    """Return a plan as a table: clip_id, split, draw, queries (list of positions); too short clips are left out."""
-    import pandas as pd
+def draw_plan(dataset: PreparedDataset, name: str) -> QueryPlan:
+    """Draw a plan; nothing is written.
 
+    Raises:
+        ConfigError: not a plan name.
+    """
     plan = PlanName.parse(name)
-    split = dict(zip(dataset.clips["clip_id"], dataset.clips["split"], strict=True))
     place: dict[str, int] = {}
     for part in (dataset.split("train"), dataset.split("report", "paper")):
         place.update({clip_id: i for i, clip_id in enumerate(part)})
-    rows: list[tuple[str, str, int, tuple[int, ...]]] = []
-    short: list[str] = []
-    for clip_id in dataset.clips["clip_id"]:
+    queries: dict[str, list[tuple[int, ...]]] = {}
+    for clip_id in map(str, dataset.clips["clip_id"]):
         legal = dataset.query_positions(clip_id)
         try:
             drawn = [_queries(dataset, plan, clip_id, place[clip_id], draw, legal) for draw in range(plan.draws)]
         except DatasetError as error:
-            short.append(clip_id)
             log.debug("clip %s is not in plan %s: %s", clip_id, name, error)
             continue
-        rows += [(clip_id, split[clip_id], draw, queries) for draw, queries in enumerate(drawn)]
-    if short:
-        log.warning(
-            "plan %s leaves out %d clips that can't give %d queries: %s", name, len(short), plan.queries, short[:5]
-        )
-    return pd.DataFrame(rows, columns=["clip_id", "split", "draw", "queries"])
+        queries[clip_id] = drawn
+    return QueryPlan(name, queries, sha256_bytes(_plan_bytes(dataset, name, queries)))
 
 
 def _queries(
@@ -266,45 +260,119 @@ def _queries(
     )
 
 
-def write_plans(dataset: Path, names: Sequence[str]) -> None:
-    """Freeze plans that are not there yet; one that fits no clip at all is an error."""
+def load_plan(dataset: PreparedDataset, name: str) -> QueryPlan:
+    """Return a plan from its file, or drawn anew if there is none; `freeze_plan` writes it.
+
+    Raises:
+        ConfigError: not a plan name.
+        VersionError: another version wrote the file.
+        CorruptionError: the file is damaged, or its clips are not those of the dataset.
+    """
+    path = plan_file(dataset, name)
+    if not os.path.lexists(path):
+        return draw_plan(dataset, name)
+    return read_plan(dataset, path)
+
+
+def read_plan(dataset: PreparedDataset, path: Path) -> QueryPlan:
+    """Return the plan in a file, `plan_file(dataset, name)`, with every query checked against the dataset.
+
+    Raises:
+        ConfigError, VersionError, CorruptionError: as `load_plan`.
+    """
+    name = path.name.partition(".")[0]
+    plan, fix = PlanName.parse(name), f"delete {path}: the plan is then made again, with the same queries"
+    record = read_sealed(path, fix=fix, check=lambda found: _check_format(found, path, fix))
+    split = dict(zip(dataset.clips["clip_id"], dataset.clips["split"], strict=True))
+    try:
+        if (record["plan"], record["dataset"]) != (name, dataset.fingerprint):
+            raise ValueError(f"plan {record['plan']} of another dataset, or under another name")
+        queries: dict[str, list[tuple[int, ...]]] = {}
+        for clip_id, row in record["clips"].items():
+            legal = dataset.query_positions(clip_id)
+            drawn = [check_queries([int(position) for position in draw], legal, clip_id) for draw in row["queries"]]
+            if [len(draw) for draw in drawn] != [plan.queries] * plan.draws or row["split"] != split[clip_id]:
+                raise ValueError(f"clip {clip_id} has other draws, queries or another split than the plan says")
+            queries[clip_id] = drawn
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        raise CorruptionError(f"not a readable query plan: {error}", where=path, fix=fix) from error
+    return QueryPlan(name, queries, sha256_bytes(_plan_bytes(dataset, name, queries)))
+
+
+def freeze_plan(dataset: PreparedDataset, plan: QueryPlan) -> None:
+    """Write a plan to its file, from then on only read. To be called once everything that uses it has been checked.
+
+    Raises:
+        StaleError: the file holds other queries, written or changed since the plan was loaded.
+    """
+    path = plan_file(dataset, plan.name)
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists() and write_once(path, _plan_bytes(dataset, plan.name, plan.queries)):
+        return
+    if sha256_file(path) != plan.sha256:
+        raise StaleError("this query plan has changed since it was read", where=path, fix="run the same command again")
+
+
+def freeze_plans(dataset: Path, names: Sequence[str]) -> None:
+    """Freeze plans of a finished dataset.
+
+    Args:
+        dataset: its folder.
+        names: the plans; `AUTO` for the default ones that every clip can give.
+
+    Raises:
+        ConfigError: not a plan name.
+        DatasetError: a named plan fits no clip at all; then none is written.
+    """
     opened = PreparedDataset(dataset)
-    empty = [name for name in names if not load_plan(opened, name).queries]
+    plans = {name: load_plan(opened, name) for name in names if name != AUTO}
+    empty = [name for name, plan in plans.items() if not plan.queries]
     if empty:
         left = ",".join(name for name in names if name not in empty)
         raise DatasetError(
             f"no clip can give the queries of plan {' or '.join(empty)}", where=dataset,
             fix=f"the clips are too short for so many queries; run the same command again with plans=[{left}]",
         )  # fmt: skip
+    for name in DEFAULT_PLANS if AUTO in names else ():
+        plan = load_plan(opened, name)
+        if left_out(opened, plan):
+            log.info("plan %s is not made: %d clips are too short for it", name, len(left_out(opened, plan)))
+        else:
+            plans[name] = plan
+    for name, plan in plans.items():
+        if short := left_out(opened, plan):
+            log.warning("plan %s leaves out %d clips that can't give its queries: %s", name, len(short), short[:5])
+        freeze_plan(opened, plan)
 
 
-def load_plan(dataset: PreparedDataset, name: str) -> QueryPlan:
-    """Return a plan from its file; it is made, frozen and from then on only read if there is none.
-
-    Raises:
-        ConfigError: not a plan name.
-        CorruptionError: the file is damaged, or its clips are not those of the dataset.
-    """
-    import pandas as pd
-
-    path = plan_path(dataset.path, f"{name}.{_clips_key(dataset)}")
-    if not path.is_file():
-        path.parent.mkdir(exist_ok=True)
-        write_once(path, parquet_bytes(make_plan(dataset, name)))
-    content = path.read_bytes()
-    fix = f"delete {path}: the plan is then made again, with the same queries"
-    try:
-        table = pd.read_parquet(io.BytesIO(content))
-        queries: dict[str, list[tuple[int, ...]]] = {}
-        for clip_id, positions in zip(table["clip_id"], table["queries"], strict=True):
-            legal = dataset.query_positions(clip_id)
-            queries.setdefault(clip_id, []).append(check_queries([int(p) for p in positions], legal, clip_id))
-    except (OSError, ValueError, KeyError, LookupError) as error:
-        raise CorruptionError(f"not a readable query plan: {error}", where=path, fix=fix) from error
-    return QueryPlan(name, queries, sha256_bytes(content))
+def left_out(dataset: PreparedDataset, plan: QueryPlan) -> list[str]:
+    """Return the clips that a plan leaves out because they can't give so many queries."""
+    return [str(clip_id) for clip_id in dataset.clips["clip_id"] if clip_id not in plan.queries]
 
 
-def _clips_key(dataset: PreparedDataset) -> str:
-    """Eight characters that name the set of clips and their splits: a grown dataset gets plans of its own."""
+def plan_file(dataset: PreparedDataset, name: str) -> Path:
+    """Return the file of a plan, which may not exist yet; a grown dataset gets plans of its own."""
     members = sorted(zip(dataset.clips["clip_id"], dataset.clips["split"], strict=True))
-    return sha256_bytes(repr([(str(a), str(b)) for a, b in members]).encode())[:8]
+    clips = sha256_bytes(repr([(str(a), str(b)) for a, b in members]).encode())[:8]
+    return plan_path(dataset.path, f"{name}.{clips}")
+
+
+def _plan_bytes(dataset: PreparedDataset, name: str, queries: dict[str, list[tuple[int, ...]]]) -> bytes:
+    """Return a plan as JSON with one clip per line and its own digest; the same plan gives the same bytes."""
+    split = dict(zip(dataset.clips["clip_id"], dataset.clips["split"], strict=True))
+    top = {"format": f"{FORMAT}-plan", "version": VERSION, "plan": name, "dataset": dataset.fingerprint}
+    rows = [
+        f"  {json.dumps(clip_id)}: {json.dumps({'split': split[clip_id], 'queries': draws})}"
+        for clip_id, draws in queries.items()
+    ]
+    facts = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in top.items()]
+    clips = ' "clips": {\n' + ",\n".join(rows) + "\n }"
+    return sealed(("{\n" + ",\n".join([*facts, clips]) + "\n}").encode())
+
+
+def _check_format(found: dict[str, object], path: Path, fix: str) -> None:
+    if (found.get("format"), found.get("version")) != (f"{FORMAT}-plan", VERSION):
+        raise VersionError(
+            "not a query plan, or one of another version", expected=f"version {VERSION}",
+            found=found.get("version"), where=path, fix=fix,
+        )  # fmt: skip

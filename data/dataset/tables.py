@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs import commands
 from configs.errors import CorruptionError, MissingError
-from configs.files import json_bytes, read_json, sha256_bytes, sha256_file, write_atomic
+from configs.files import read_sealed, sealed_json, sha256_bytes, sha256_file, write_atomic
 from data.dataset.clip_files import FileFacts, read_clip_file, read_clip_record
 from data.dataset.layout import TABLES, clip_folder, read_identity
 from data.dataset.splits import assign_splits
@@ -60,7 +60,7 @@ def build_tables(dataset: Path, clip_ids: Sequence[str], splits: dict[str, Any])
         content = parquet_bytes(tables[name])
         manifest["tables"][name] = sha256_bytes(content)
         _write_if_changed(dataset / name, content)
-    _write_if_changed(dataset / "manifest.json", json_bytes(manifest))
+    _write_if_changed(dataset / "manifest.json", sealed_json(manifest))
 
 
 def parquet_bytes(table: pd.DataFrame) -> bytes:
@@ -89,8 +89,9 @@ def _read_tables(dataset: Path, names: Sequence[str]) -> dict[str, pd.DataFrame]
         command = commands.data("prepare", kind=read_identity(dataset)["kind"], dataset=dataset.name)
         return f"{command}, with the other options that it was begun with, finishes it; finished clips are kept"
 
-    manifest = read_json(dataset / "manifest.json", fix=how_to_finish)
-    return {name: read_parquet(dataset / name, manifest.get("tables", {}).get(name)) for name in names}
+    manifest = read_sealed(dataset / "manifest.json", fix=how_to_finish)
+    digests = manifest.get("tables")
+    return {name: read_parquet(dataset / name, digests.get(name) if digests else None) for name in names}
 
 
 def read_parquet(path: Path, sha256: str | None) -> pd.DataFrame:

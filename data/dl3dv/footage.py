@@ -59,6 +59,10 @@ class Frames(Protocol):
     def where(self) -> Path:
         """Folder or file, for messages."""
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is odd about them as a whole."""
+
     def size(self, first: int) -> Size:
         """Return (height, width) of a frame."""
 
@@ -74,7 +78,7 @@ class Pictures:
     """Frames in a folder; JPEGs that need no change keep their bytes."""
 
     def __init__(self, folder: Path, parts: Parts) -> None:
-        self._files, self._parts, self.where = list_frames(folder, parts.root), parts, folder
+        (self._files, self.notes), self._parts, self.where = list_frames(folder, parts.root), parts, folder
         self.stems: Sequence[str] = [file.stem for file in self._files]
         self.numbers: Sequence[int] = [number_of(file) for file in self._files]
 
@@ -108,6 +112,7 @@ class Film:
         index = index_video(self.where)
         if index.cut_off:
             raise DatasetError("the end of this video is missing", found=index.cut_off, where=path, fix="copy it again")
+        self.notes: Sequence[str] = index.warnings
         self._stamps = index.stamps[::step]
         self.stems: Sequence[str] = [f"frame_{n:05d}" for n in range(1, len(self._stamps) + 1)]
         self.numbers: Sequence[int] = range(0, len(index.stamps), step)
@@ -239,7 +244,7 @@ def read_footage(config: DL3DVConfig, raw: Path, scene: Scene, clip_id: str, k: 
         lens=optics.raw,
         batch=scene.folder.resolve().parent.name,
         images="video" if parts.video else source.where.name,
-        warnings=[f"{int(repeated.sum())} frames repeat earlier ones"] if repeated.any() else [],
+        warnings=[*source.notes, *([f"{int(repeated.sum())} frames repeat earlier ones"] if repeated.any() else [])],
         sources=sources,
     )
     return footage, scenery

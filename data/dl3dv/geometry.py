@@ -58,6 +58,7 @@ class Geometry:
         cam2world: (T, 4, 4) float32, NaN where not `valid`.
         valid: (T,) bool.
         depth: (G, H, W) float32 at the query positions, 0 = unknown; None without depth.
+        depth_step: as in `data.dataset.clip.Clip`.
         confidence: (G, H, W) float16 in [0, 1]; None means sure.
         warnings: one sentence each.
     """
@@ -68,6 +69,7 @@ class Geometry:
     cam2world: NDArray[np.float32]
     valid: NDArray[np.bool_]
     depth: NDArray[np.float32] | None = None
+    depth_step: float | None = None
     confidence: NDArray[np.float16] | None = None
     warnings: Sequence[str] = ()
 

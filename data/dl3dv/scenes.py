@@ -15,13 +15,13 @@ from configs.errors import DatasetError, MissingError
 from configs.files import sha256_file
 from data.dl3dv.transforms import NAME
 from data.raw.folder import RawFolder, sizes_of
+from data.raw.listing import list_pictures
 
 log = get_logger("data.dl3dv")
 HOMES = ("", "colmap", "nerfstudio")
 """Where in a scene's folder its parts may lie: directly, or in one of these."""
 FOLDERS = ("images_4", "images_8", "images_2", "images")
 """What `images=auto` tries, in this order."""
-PICTURES = (".png", ".jpg", ".jpeg")
 VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 ORACLE = "oracle"
 """Folder beside the frames with the truth of an emitted room; see docs/import-dl3dv.md."""
@@ -150,24 +150,16 @@ def parts_of(scene: Scene, images: str, root: Path) -> Parts:
     return Parts(frames, video, cameras, oracle, root)
 
 
-def list_frames(folder: Path, root: Path) -> list[Path]:
-    """Return the images of a folder in recording order: `frame_2` before `frame_10`.
+def list_frames(folder: Path, root: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """Return the images of a folder in recording order, `frame_2` before `frame_10`, and what else is in it.
 
     Raises:
         DatasetError: no images, two that differ only in their ending, or a link that leads out of `root`.
     """
-    names = RawFolder(root).names(folder.relative_to(root), suffixes=PICTURES)
-    if not names:
+    found = list_pictures(RawFolder(root), folder.relative_to(root))
+    if not found.names:
         raise DatasetError("no images here", expected="frame_00001.png and so on", where=folder, fix="fetch it again")
-    by_stem: dict[str, str] = {}
-    for name in names:
-        other = by_stem.setdefault(Path(name).stem, name)
-        if other != name:
-            raise DatasetError(
-                "two images of one name", expected="one", found=f"{other} and {name}", where=folder,
-                fix="delete the one that doesn't belong here",
-            )  # fmt: skip
-    return [folder / name for name in names]
+    return [folder / name for name in found.names], found.left_out
 
 
 def scene_files(scene: Scene, images: str, root: Path) -> list[list[Any]]:

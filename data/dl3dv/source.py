@@ -144,7 +144,7 @@ class DL3DVSource:
             return 1
         try:
             frames = parts_of(scene, self.config.images, self.raw).frames
-            count = len(list_frames(frames, self.raw)) if frames else 1
+            count = len(list_frames(frames, self.raw)[0]) if frames else 1
             return len(windows("all", scene.name, count, self.config.window))
         except (DatasetError, MissingError):
             return 1
@@ -202,6 +202,7 @@ def _clip(
         depth=geometry.depth,
         confidence=geometry.confidence,
         depth_kind=geometry.kind if geometry.depth is not None else "none",
+        depth_step=geometry.depth_step,
         pose_kind=geometry.kind,
         facts=facts,
         warnings=[*scenery.warnings, *warnings, *geometry.warnings],

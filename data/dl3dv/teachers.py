@@ -132,6 +132,7 @@ class OracleTeacher:
             cam2world=np.stack([poses[stem] for stem in footage.stems]).astype(np.float32),
             valid=np.ones(count, np.bool_),
             depth=depth,
+            depth_step=1 / MILLIMETRES,
         )
 
 

@@ -13,7 +13,7 @@ from data.rooms.config import RoomsConfig
 
 @dataclasses.dataclass(frozen=True)
 class EmitConfig(RootConfig):
-    """Options of `spatialprobe data emit`; a format derives from this and adds its own.
+    """Options of `spatialprobe data emit` that all formats have; a format derives from this and adds its own.
 
     All knobs of the rooms apply, except that every frame is rendered with depth and instances, since raw recordings
     hold them all: `render` and `dense` don't matter.
@@ -24,15 +24,6 @@ class EmitConfig(RootConfig):
     out: str = option(help="folder to write; must not exist yet, or be empty")
     preset: str = option("nano", "named set of values in configs/dataset/rooms/")
     workers: int = option(0, "processes; 0 = one per core", minimum=0)
-
-    def write(self) -> Emitted:
-        """Write the raw dataset; every format does it in its own way.
-
-        Raises:
-            ConfigError: an output folder in use, or rooms that can't be written in this format.
-            OSError: the disk is full; nothing is left behind.
-        """
-        raise NotImplementedError
 
     def rendered(self) -> RoomsConfig:
         """Return the knobs of the rooms, with everything rendered."""

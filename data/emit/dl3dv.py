@@ -37,10 +37,6 @@ class EmitDL3DV(EmitConfig):
     distorted: int = option(1, "scenes before those whose lens has k1, k2, p1 and p2", minimum=0)
     fisheye: int = option(0, "scenes before those with a fisheye lens", minimum=0)
 
-    def write(self) -> Emitted:
-        """Write scenes, see `emit_dl3dv`."""
-        return emit_dl3dv(self)
-
 
 @dataclass(frozen=True)
 class Task:

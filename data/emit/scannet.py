@@ -28,10 +28,6 @@ class EmitScannet(EmitConfig):
     rescans: int = option(1, "rooms, from the first, that are scanned a second time along another path", minimum=0)
     still: int = option(0, "frames of standing still at both ends; 41 make the middle half all motion", minimum=0)
 
-    def write(self) -> Emitted:
-        """Write scans, see `emit_scannet`."""
-        return emit_scannet(self)
-
 
 @dataclass(frozen=True)
 class _Task:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.console import print_table
-from configs.files import read_json
+from configs.files import read_sealed
 from data.dataset.layout import plan_path
 from data.dataset.reader import PreparedDataset
 from data.dataset.splits import SPLITS
@@ -63,13 +63,13 @@ def inspect(dataset: PreparedDataset) -> None:
         "Numbers per clip", ["column", "min", "median", "max"],
         [[c, float(numbers[c].min()), float(numbers[c].median()), float(numbers[c].max())] for c in numbers],
     )  # fmt: skip
-    plans = sorted(path.stem.split(".")[0] for path in plan_path(dataset.path, "x").parent.glob("*.parquet"))
+    plans = sorted(path.name.partition(".")[0] for path in plan_path(dataset.path, "x").parent.glob("*.json"))
     print(f"\nQuery plans: {', '.join(plans) or 'none'}")
     warnings = clips[clips["warnings"] != ""]
     for clip_id, text in zip(warnings["clip_id"], warnings["warnings"], strict=True):
         print(f"warning: {clip_id}: {text}")
     for path in sorted((dataset.path / "quarantine").glob("*.json")):
-        record = read_json(path, fix="delete the file")
+        record = read_sealed(path, fix="delete the file")
         print(f"quarantined: {record['clip_id']}: {record['reason'].splitlines()[0]}")
 
 

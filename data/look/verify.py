@@ -1,8 +1,9 @@
-"""`spatialprobe data verify`: re-hashes every file and re-checks the geometry of every clip."""
+"""`spatialprobe data verify`: re-hashes every file, checks query plans, and re-checks the geometry of every clip."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,13 +11,16 @@ import numpy as np
 
 from configs import commands
 from configs.console import Progress, print_table
-from configs.errors import CorruptionError, DatasetError, MissingError
-from configs.files import sha256_file
+from configs.errors import CorruptionError, DatasetError, MissingError, SpatialprobeError
+from configs.files import read_sealed, sha256_file
 from configs.jobs import run_jobs
+from data.dataset.check import describe_invalid
 from data.dataset.clip_files import read_clip_record
 from data.dataset.layout import clip_folder
+from data.dataset.queries import left_out, plan_file, read_plan
 from data.dataset.reader import PreparedDataset
 from data.look.reprojection import MIN_COVISIBLE, Pair, find_mistake, reproject
+from data.raw.depth import DOUBTFUL, doubtful_depth
 
 LIMITS = {"oracle": (0.01, 0.85), "sensor": (0.05, 0.6)}
 """Depth kind -> relative tolerance and smallest share of co-visible pixels that must agree between neighbours; depth of
@@ -26,11 +30,15 @@ DISTANCE = 3
 
 
 class ClipReport(NamedTuple):
-    """What verification found in one clip: problems, and shares of agreeing depth and ids (NaN if not comparable)."""
+    """What verification found in one clip: problems, and shares of agreeing depth and ids (NaN if not comparable).
+
+    `doubts` are depth maps that look wrong, which is no proof that they are.
+    """
 
     problems: list[str]
     depth: float
     instance: float
+    doubts: list[str]
 
 
 def verify(dataset: PreparedDataset, *, workers: int = 0, pairs: int = 6) -> int:
@@ -42,8 +50,9 @@ def verify(dataset: PreparedDataset, *, workers: int = 0, pairs: int = 6) -> int
         pairs: neighbouring frame pairs per clip that are reprojected.
 
     Returns:
-        The number of clips with problems.
+        The number of clips with problems, and of problems outside the clips.
     """
+    whole = dataset_problems(dataset)
     clip_ids = list(dataset.clips["clip_id"])
     check = functools.partial(verify_clip, dataset.path, pairs)
     reports: dict[str, ClipReport] = {}
@@ -63,6 +72,11 @@ def verify(dataset: PreparedDataset, *, workers: int = 0, pairs: int = 6) -> int
             f"note: the geometry of {len(apart)} clips with depth can't be checked ({apart[0]}, ...): no two "
             f"neighbouring frames with valid poses share {MIN_COVISIBLE:.0%} of the picture"
         )
+    for problem in whole:
+        print(f"{dataset.name}: {problem}")
+    for clip_id, report in sorted(reports.items()):
+        for doubt in report.doubts:
+            print(f"warning: {clip_id}: {doubt}")
     bad = {clip_id: report for clip_id, report in reports.items() if report.problems}
     for clip_id, report in sorted(bad.items()):
         for problem in report.problems:
@@ -75,7 +89,33 @@ def verify(dataset: PreparedDataset, *, workers: int = 0, pairs: int = 6) -> int
     if bad:
         again = commands.data("prepare")
         print(f"fix: delete the folders of these clips in {dataset.path / 'clips'} and run the same `{again}` again")
-    return len(bad)
+    return len(bad) + len(whole)
+
+
+def dataset_problems(dataset: PreparedDataset) -> list[str]:
+    """Check what a dataset has beside its tables and clips: query plans, report.json, reasons in quarantine/."""
+    problems = []
+    files = [path for path in sorted((dataset.path / "queries").glob("*")) if not path.name.startswith(".tmp-")]
+    for path in files:
+        name = path.name.partition(".")[0]
+        again = f"delete {path}"
+        try:
+            if path == plan_file(dataset, name):
+                plan = read_plan(dataset, path)
+                if short := left_out(dataset, plan):
+                    print(f"note: plan {name} leaves out {len(short)} clips that are too short ({short[0]}, ...)")
+            else:
+                read_sealed(path, fix=again)
+                print(f"note: queries/{path.name} is for another set of clips; it is not used")
+        except SpatialprobeError as error:
+            problems.append(str(error))
+    again = f"delete it and run the same `{commands.data('prepare')}` again"
+    for path in [*dataset.path.glob("report.json"), *sorted((dataset.path / "quarantine").glob("*.json"))]:
+        try:
+            read_sealed(path, fix=again)
+        except SpatialprobeError as error:
+            problems.append(str(error))
+    return problems
 
 
 def verify_clip(dataset: Path, pairs: int, clip_id: str) -> ClipReport:
@@ -83,12 +123,14 @@ def verify_clip(dataset: Path, pairs: int, clip_id: str) -> ClipReport:
     folder = clip_folder(dataset, clip_id)
     opened = _opened(str(dataset))
     problems: list[str] = []
+    doubts: list[str] = []
     depth = instance = float("nan")
     try:
         record = read_clip_record(dataset, clip_id)
         problems += _file_problems(folder, record, str(opened.clips.at[clip_id, "clip_sha256"]))
         if not problems:
             opened.frames(clip_id, opened.positions(clip_id).tolist())
+            doubts = _doubts(opened, clip_id, record["warnings"])
             depth, instance = _geometry(opened, clip_id, pairs)
             tolerance, limit = LIMITS.get(str(opened.clips.at[clip_id, "depth_kind"]), LIMITS["sensor"])
             mistake = find_mistake(_distant_pairs(opened, clip_id, pairs), tolerance)
@@ -98,7 +140,19 @@ def verify_clip(dataset: Path, pairs: int, clip_id: str) -> ClipReport:
                 problems.append(f"only {depth:.0%} of co-visible pixels agree in depth (at least {limit:.0%} expected)")
     except (CorruptionError, MissingError, DatasetError) as error:
         problems.append(str(error))
-    return ClipReport(problems, depth, instance)
+    return ClipReport(problems, depth, instance, doubts)
+
+
+def _doubts(dataset: PreparedDataset, clip_id: str, warnings: Sequence[str]) -> list[str]:
+    """Depth maps that look wrong: those that `prepare` found by their raw values, and those that show now."""
+    found = [text for text in warnings if DOUBTFUL in text]
+    legal = list(dataset.query_positions(clip_id))
+    if not dataset.clips.at[clip_id, "has_depth"] or not legal:
+        return found
+    reasons = doubtful_depth(dataset.depth(clip_id, legal), step=None, metres=dataset.identity["units"] == "metres")
+    numbers = dataset.sources(clip_id)[0][np.searchsorted(dataset.positions(clip_id), legal)]
+    again = describe_invalid(reasons, numbers, what=DOUBTFUL)
+    return [*found, *(text for text in again if text not in found)]
 
 
 def _distant_pairs(dataset: PreparedDataset, clip_id: str, count: int) -> list[Pair]:

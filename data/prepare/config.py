@@ -15,6 +15,7 @@ from configs.errors import ConfigError, MissingError
 from configs.loader import load_named
 from configs.options import option
 from data.dataset.clip import ClipSource
+from data.dataset.queries import AUTO
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +30,9 @@ class PrepareConfig(RootConfig, abc.ABC):
     select: float = option(0.1, "share of groups in the select split", minimum=0, maximum=1)
     report: float = option(0.1, "share of groups in the report split", minimum=0, maximum=1)
     plans: list[str] = option(
-        help="query plans to freeze: <sampler>-<queries>[-d<draws>][-s<seed>]",
-        factory=lambda: ["paper-4", "paper-8", "random_start-4", "random_start-8"],
+        help="query plans to freeze, <sampler>-<queries>[-d<draws>][-s<seed>]; auto: paper and random_start with 4 and "
+        "8 queries, as far as every clip can give so many",
+        factory=lambda: [AUTO],
     )
 
     @abc.abstractmethod

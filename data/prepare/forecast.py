@@ -62,6 +62,8 @@ def forecast(
     for status in tried:
         if status.reason:
             print(f"{status.clip} {status.status}: {status.reason}")
+        for text in status.warnings:
+            print(f"warning: {status.clip}: {text}")
     return tried
 
 

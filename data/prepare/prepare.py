@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 import traceback
@@ -10,17 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from configs.console import Progress, get_logger
 from configs.errors import ConfigError, DatasetError, MissingError, ModelError, SpatialprobeError, StaleError
-from configs.files import folder_bytes, json_bytes, remove_stale, write_atomic
+from configs.files import folder_bytes, remove_stale, sealed_json, write_atomic
 from configs.jobs import run_jobs
-from data.dataset.clip import ClipRefused, ClipSource, GetsReady
+from data.dataset.check import clip_positions, describe_invalid
+from data.dataset.clip import Clip, ClipRefused, ClipSource, GetsReady
 from data.dataset.clip_files import read_clip_record, write_clip
 from data.dataset.layout import check_clip_id, claim_identity, clip_folder, identity_record
-from data.dataset.queries import write_plans
+from data.dataset.queries import freeze_plans
 from data.dataset.splits import SALT
 from data.dataset.tables import build_tables
 from data.prepare.status import Status, write_statuses
+from data.raw.depth import DOUBTFUL, doubtful_depth
 
 log = get_logger("data.prepare.prepare")
 STOPPING = (OSError, ConfigError, ModelError)
@@ -57,7 +62,7 @@ def prepare(
     Args:
         source: importer or generator.
         dataset: folder of the prepared dataset.
-        plans: names of query plans to freeze (see `data.dataset.queries`).
+        plans: names of query plans to freeze (see `data.dataset.queries.freeze_plans`).
         select, report, salt: split of groups without an official split (see `data.dataset.splits`).
         workers: processes; 0 = one per core.
         allowed_failures: clips that may fail; with more, the run ends in an error and the dataset stays unfinished.
@@ -107,7 +112,7 @@ def prepare(
         reasons = "; ".join(sorted({_brief(reason) for reason in {**failed, **refused}.values()})[:3])
         raise DatasetError("no clip could be made", where=dataset, found=reasons or None, fix="check the raw data")
     build_tables(dataset, done, splits)
-    write_plans(dataset, plans)
+    freeze_plans(dataset, plans)
     made = sum(row.status == "made" for row in rows)
     return Summary(made, len(clip_ids) - len(todo), failed, time.monotonic() - start, refused, rows)
 
@@ -176,7 +181,7 @@ def _make_clips(
             if isinstance(result, BaseException):
                 status = Status(clip_id, "refused" if isinstance(result, ClipRefused) else "failed", _reason(result))
                 entry = {"clip_id": clip_id, "status": status.status, "reason": status.reason}
-                write_atomic(quarantine, json_bytes(entry))
+                write_atomic(quarantine, sealed_json(entry))
                 log.warning("clip %s %s: %s", clip_id, status.status, status.reason)
             else:
                 status = result
@@ -207,10 +212,22 @@ def make_clip(source: ClipSource, dataset: Path, n_classes: int, parameters_sha2
     """
     start = time.monotonic()
     folder = clip_folder(dataset, clip_id)
+    warnings: tuple[str, ...] = ()
     if not folder.is_dir():
         try:
             clip = source.make(clip_id)
         except OSError as error:
             raise DatasetError(f"the raw data can't be read: {error}", where=error.filename or clip_id) from error
+        clip = dataclasses.replace(clip, warnings=[*clip.warnings, *_doubts(clip, source.info.units)])
         write_clip(dataset, clip, n_classes=n_classes, parameters_sha256=parameters_sha256)
-    return Status(clip_id, "made", seconds=time.monotonic() - start, bytes=folder_bytes(folder))
+        warnings = tuple(clip.warnings)
+    return Status(clip_id, "made", "", time.monotonic() - start, folder_bytes(folder), warnings)
+
+
+def _doubts(clip: Clip, units: str) -> list[str]:
+    """What is implausible about a clip's depth. Depth that no file or model gave, the renderer's, isn't doubted."""
+    if clip.depth is None or (clip.depth_kind == "oracle" and clip.depth_step is None):
+        return []
+    reasons = doubtful_depth(clip.depth, step=clip.depth_step, metres=units == "metres")
+    numbers = clip.frame_src[np.searchsorted(clip_positions(clip), clip.gt_frames)]
+    return describe_invalid(reasons, numbers, what=DOUBTFUL)

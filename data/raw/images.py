@@ -1,4 +1,6 @@
-"""Reads raw pictures strictly: colour frames, 16-bit depth and id masks, from JPEG and PNG bytes.
+"""Reads raw pictures strictly: colour frames, 16-bit depth and id masks, from the bytes of a file.
+
+Colour is read from JPEG, PNG, WebP, BMP, TIFF and PPM, depth and masks from PNG, TIFF and PGM, masks from BMP too.
 
 Whatever is wrong with a file, empty, cut off, damaged or of a kind that would be misread in silence, ends in one
 `DatasetError` with its path. Damage is found as far as the format allows: PNG by its checksums, JPEG where a decoder
@@ -9,6 +11,7 @@ sense, and ends where it should, makes another valid picture.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
+from data.raw.depth import known_depth
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,10 +37,18 @@ JPEG_QUALITY = 95
 _ORIENTATION_TAG = 0x0112
 _PNG_BIT_DEPTH = 24
 """Offset of the bit depth in a PNG: signature, then the IHDR chunk."""
+_BITS_TAG = 0x0102
+"""BitsPerSample of a TIFF."""
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "PPM")
+_EXPECTED = "JPEG, PNG, WebP, BMP, TIFF or PPM"
+_COLOURS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr")
+_GAP = rb"(?:\s+(?:#[^\n\r]*[\n\r]\s*)*)"
+_PNM = re.compile(rb"(P[1-6])" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,5})\s")
+"""Header of a PGM or PPM: kind, width, height, largest value."""
 _KNOWN = {
-    b"GIF8": "GIF", b"RIFF": "WebP or AVI", b"BM": "BMP", b"II*\x00": "TIFF", b"MM\x00*": "TIFF",
-    b"\x00\x00\x00": "HEIC or MP4", b"%PDF": "PDF", b"PK\x03\x04": "zip", b"<": "text", b"{": "JSON",
-    b"version https": "a Git LFS pointer",
+    b"GIF8": "GIF", b"RIFF": "a damaged WebP, or AVI", b"BM": "a damaged BMP", b"II*\x00": "a damaged TIFF",
+    b"MM\x00*": "a damaged TIFF", b"\x00\x00\x00": "HEIC or MP4", b"%PDF": "PDF", b"PK\x03\x04": "zip",
+    b"<": "text", b"{": "JSON", b"version https": "a Git LFS pointer",
 }  # fmt: skip
 
 
@@ -45,11 +57,12 @@ def read_color(
 ) -> NDArray[np.uint8]:
     """Decode a colour frame.
 
-    Grey and palette pictures become RGB; transparent ones are laid on white. CMYK and 16-bit pictures are refused,
-    because there is no one way to turn them into 8-bit RGB.
+    Grey and palette pictures become RGB; transparent ones are laid on white. CMYK pictures become sRGB by the colour
+    profile that they hold. Those without one are refused, and so are pictures of 16 bits: there is no one way to turn
+    them into 8-bit RGB.
 
     Args:
-        content: bytes of a JPEG or PNG file.
+        content: bytes of a picture.
         where: path (or path and member) for messages.
         size: (height, width) that it must have, after rotation.
         orientation: what to do with a picture whose EXIF tag asks for a rotation: "refuse" it (poses, intrinsics or
@@ -122,7 +135,7 @@ def picture_size(content: bytes, where: Where, *, orientation: Orientation = "re
     """Return (height, width) from the header alone, after any rotation that `orientation` applies.
 
     Raises:
-        DatasetError: not a JPEG or PNG, or too large.
+        DatasetError: not a picture that can be read, or too large.
     """
     with _opened(content, where) as image:
         turned = orientation == "apply" and _orientation(image, where) >= 5
@@ -130,7 +143,7 @@ def picture_size(content: bytes, where: Where, *, orientation: Orientation = "re
 
 
 def read_depth(content: bytes, where: Where, *, size: Size | None = None) -> NDArray[np.uint16]:
-    """Decode a depth map: PNG with one channel of 16 bits, in the units of the source, 0 = unknown.
+    """Decode a depth map: PNG, TIFF or PGM with one channel of 16 bits, in the units of the source.
 
     Args:
         content: bytes of the file.
@@ -138,23 +151,24 @@ def read_depth(content: bytes, where: Where, *, size: Size | None = None) -> NDA
         size: (height, width) that it must have.
 
     Returns:
-        (H, W) uint16.
+        (H, W) uint16, 0 = unknown, also where the file has the largest value, 65535.
 
     Raises:
-        DatasetError: not such a PNG; says what it is instead.
+        DatasetError: not such a map; says what it is instead.
     """
     image = _loaded(content, where)
-    if image.format != "PNG" or not image.mode.startswith("I"):
+    sound = image.mode.startswith("I") if image.format == "PNG" else image.mode.startswith("I;16")
+    if not sound and not (image.format == "PPM" and _bit_depth(image, content) == 16):
         raise DatasetError(
-            "not a depth map", expected="PNG with one channel of 16 bits", found=_describe(image, content), where=where,
-            fix="export depth as 16-bit PNG; JPEG and 8-bit pictures can't hold it",
+            "not a depth map", expected="PNG, TIFF or PGM with one channel of 16 bits", where=where,
+            found=_describe(image, content), fix="export depth as 16-bit PNG; JPEG and 8-bit pictures can't hold it",
         )  # fmt: skip
     _check_size(image, size, where)
-    return np.asarray(image).astype(np.uint16)
+    return known_depth(_numbers(image, content, where))
 
 
 def read_mask(content: bytes, where: Where, *, size: Size | None = None) -> NDArray[np.uint16]:
-    """Decode a map of ids: PNG with one channel of up to 16 bits; of a palette picture, the indices are the ids.
+    """Decode a map of ids: PNG, TIFF, BMP or PGM with one channel of up to 16 bits; indices of a palette are the ids.
 
     Args:
         content: bytes of the file.
@@ -165,12 +179,12 @@ def read_mask(content: bytes, where: Where, *, size: Size | None = None) -> NDAr
         (H, W) uint16.
 
     Raises:
-        DatasetError: a JPEG (whose compression changes ids), a colour picture, or another size.
+        DatasetError: a JPEG or WebP (whose compression changes ids), a colour picture, or another size.
     """
     image = _loaded(content, where)
-    if image.format != "PNG":
+    if image.format not in ("PNG", "TIFF", "BMP", "PPM") or image.info.get("compression") in ("jpeg", "webp"):
         raise DatasetError(
-            f"a mask saved as {image.format}: compression has changed its ids", expected="PNG", where=where,
+            f"a mask saved as {image.format}: compression may have changed its ids", expected="PNG", where=where,
             fix="export the masks again as PNG",
         )  # fmt: skip
     if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
@@ -179,7 +193,7 @@ def read_mask(content: bytes, where: Where, *, size: Size | None = None) -> NDAr
             found=_describe(image, content), where=where, fix="save ids, not colours",
         )  # fmt: skip
     _check_size(image, size, where)
-    return np.asarray(image).astype(np.uint16)
+    return _numbers(image, content, where)
 
 
 def nearest(old: int, new: int) -> NDArray[np.int64]:
@@ -200,7 +214,9 @@ def _color(content: bytes, where: Where, size: Size | None, orientation: Orienta
 
     image = _loaded(content, where)
     if image.mode == "CMYK":
-        _refuse("a CMYK picture", _describe(image, content), where, "convert it to RGB")
+        image = _from_profile(image, content, where)
+    if image.mode not in _COLOURS and not image.mode.startswith(("I", "F")):
+        _refuse("a picture of other colours", _describe(image, content), where, "convert it to RGB")
     if image.mode.startswith(("I", "F")) or _bit_depth(image, content) == 16:
         _refuse("a picture of 16 bits per channel", _describe(image, content), where, "convert it to 8 bits")
     turn = _orientation(image, where)
@@ -209,7 +225,7 @@ def _color(content: bytes, where: Where, size: Size | None, orientation: Orienta
             f"an EXIF tag asks to turn this picture (orientation {turn}); its cameras and masks would not turn with it",
             where=where, fix="turn the pixels and remove the tag, for example with `mogrify -auto-orient`",
         )  # fmt: skip
-    untouched = image.format == "JPEG" and turn == 1
+    untouched = image.format == "JPEG" and turn == 1 and image.mode in ("L", "RGB")
     if turn != 1:
         image = ImageOps.exif_transpose(image)
     if image.mode in ("LA", "RGBA", "PA") or "transparency" in image.info:
@@ -224,11 +240,11 @@ def _opened(content: bytes, where: Where) -> Iterator[Image.Image]:
     from PIL import Image, UnidentifiedImageError
 
     if not content:
-        raise DatasetError("an empty file of 0 bytes", expected="a JPEG or PNG picture", where=where)
+        raise DatasetError("an empty file of 0 bytes", expected=f"a picture: {_EXPECTED}", where=where)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
+            image = Image.open(io.BytesIO(content), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DatasetError("picture too large", expected=f"at most {MAX_PIXELS} pixels", where=where) from None
     except UnidentifiedImageError:
@@ -237,7 +253,7 @@ def _opened(content: bytes, where: Where) -> Iterator[Image.Image]:
             kind = "a JPEG or PNG whose header is cut off or damaged"
         elif not any(content[:1024]):
             kind = "zeros only"
-        raise DatasetError("not a JPEG or PNG picture", found=kind, where=where) from None
+        raise DatasetError("not a picture that can be read", expected=_EXPECTED, found=kind, where=where) from None
     except Exception as error:
         raise _damaged(error, where) from error
     with image:
@@ -272,10 +288,14 @@ def _loaded(content: bytes, where: Where) -> Image.Image:
     from PIL import Image
 
     with _opened(content, where) as image:
-        if getattr(image, "n_frames", 1) > 1 and image.format == "PNG":
-            _refuse("an animated picture", f"{getattr(image, 'n_frames', 1)} frames", where, "export single frames")
         try:
-            if image.format != "PNG" and image.mode in ("L", "RGB"):
+            count = getattr(image, "n_frames", 1)
+        except Exception as error:
+            raise _damaged(error, where) from error
+        if count > 1 and image.format != "MPO":
+            _refuse("a picture of several frames or pages", f"{count} frames", where, "export single frames")
+        try:
+            if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB"):
                 result = Image.fromarray(decode_jpeg(content))
                 result.info = dict(image.info)
             else:
@@ -305,7 +325,45 @@ def _orientation(image: Image.Image, where: Where) -> int:
 
 
 def _bit_depth(image: Image.Image, content: bytes) -> int:
-    return content[_PNG_BIT_DEPTH] if image.format == "PNG" else 8
+    """Bits per channel in the file, which the library may have reduced to 8."""
+    if image.format == "PNG":
+        return content[_PNG_BIT_DEPTH]
+    if image.format == "PPM":
+        header = _PNM.match(content)
+        return 16 if header is not None and int(header[4]) > 255 else 8
+    if image.format == "TIFF":
+        bits = np.asarray(getattr(image, "tag_v2", {}).get(_BITS_TAG, (8,)))
+        return int(bits.max()) if bits.size and bits.dtype.kind in "iu" else 8
+    return 8
+
+
+def _numbers(image: Image.Image, content: bytes, where: Where) -> NDArray[np.uint16]:
+    """The values of a map as they are in the file; of a PGM, the library would stretch them to its own range."""
+    if image.format != "PPM":
+        return np.asarray(image).astype(np.uint16)
+    header = _PNM.match(content)
+    if header is None or header[1] != b"P5":
+        raise DatasetError("not a binary grey PGM", expected="P5", found=content[:2], where=where)
+    dtype = np.dtype(">u2") if int(header[4]) > 255 else np.dtype(np.uint8)
+    values = np.frombuffer(content, dtype, image.width * image.height, header.end())
+    return values.reshape(image.height, image.width).astype(np.uint16)
+
+
+def _from_profile(image: Image.Image, content: bytes, where: Where) -> Image.Image:
+    """A CMYK picture in sRGB, by the profile in the file."""
+    from PIL import ImageCms
+
+    profile = image.info.get("icc_profile")
+    if not profile:
+        _refuse("a CMYK picture without a colour profile", _describe(image, content), where, "convert it to RGB")
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except Exception as error:
+        raise DatasetError(f"a CMYK picture with an unusable colour profile: {error}", where=where) from error
+    assert converted is not None
+    converted.format = None  # its bytes don't show these pixels
+    return converted
 
 
 def _check_size(image: Image.Image, size: Size | None, where: Where) -> None:

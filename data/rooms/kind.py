@@ -8,7 +8,7 @@ from pathlib import Path
 
 from configs import commands
 from configs.cli import Layers
-from configs.files import read_json
+from configs.files import read_sealed
 from configs.options import inline, option
 from data.dataset.clip import ClipSource
 from data.dataset.tables import read_tables
@@ -38,7 +38,7 @@ def _finish(dataset: Path) -> None:
     """Store what scores on these rooms are read against: ceilings per grid, what sampled queries see."""
     path = dataset / REPORT
     clips = len(read_tables(dataset)["index.parquet"])
-    if not path.is_file() or read_json(path, fix=f"delete {path}").get("clips") != clips:
+    if not path.is_file() or read_sealed(path, fix=f"delete {path}").get("clips") != clips:
         store_report(dataset)
 
 
@@ -47,7 +47,7 @@ def _show(dataset: Path) -> None:
     if path.is_file():
         again = commands.data("prepare", kind="rooms", dataset=dataset.name)
         print()
-        print_report(read_json(path, fix=f"delete {path} and run `{again}` again, with the options it was made with"))
+        print_report(read_sealed(path, fix=f"delete {path} and run `{again}` again, with the options it was made with"))
 
 
 KIND = Kind(_layers, _finish, _show)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from configs import commands
 from configs.console import print_table
 from configs.errors import DatasetError
-from configs.files import json_bytes, write_atomic
+from configs.files import sealed_json, write_atomic
 from data.dataset.ceilings import GRIDS, depth_floor, instance_score, perfect_cells
 from data.dataset.queries import draw_queries
 from data.dataset.reader import PreparedDataset
@@ -141,7 +141,7 @@ def store_report(folder: Path) -> Path:
     """Compute the report of a prepared dataset and store it as report.json in its folder; return the file."""
     dataset = PreparedDataset(folder)
     path = folder / REPORT
-    write_atomic(path, json_bytes(report(truths_of_dataset(dataset), dataset.class_names)))
+    write_atomic(path, sealed_json(report(truths_of_dataset(dataset), dataset.class_names)))
     return path
 
 

@@ -17,6 +17,7 @@ from configs.errors import DatasetError, MissingError
 from configs.files import sha256_file
 from data.raw.folder import RawFolder, sizes_of
 from data.raw.images import encode_png, picture_size, read_depth
+from data.raw.listing import READ, describe_left_out, list_pictures
 from data.scannet.annotation import annotation_files
 from data.scannet.cameras import parse_matrix
 from data.scannet.config import ScannetConfig
@@ -26,7 +27,6 @@ from data.scannet.sens import SensFile
 Size = tuple[int, int]
 DEPTH_SHIFT = 1000
 """Units per metre of exported depth images."""
-COLOUR_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class Frames(Protocol):
@@ -37,12 +37,14 @@ class Frames(Protocol):
         numbers: (N,) number of each frame in the recording, as in the names of masks.
         notes: what is odd about the recording as a whole.
         depths: whether there are depth images at all.
+        depth_step: metres per step of their 16-bit values.
     """
 
     kind: str
     numbers: NDArray[np.int64]
     notes: list[str]
     depths: bool
+    depth_step: float
 
     def colour(self, rank: int) -> bytes:
         """Return the encoded colour image, JPEG or PNG."""
@@ -101,7 +103,7 @@ def count_frames(raw: RawFolder, scan: Scan, source: str) -> int:
         with SensFile(recording) as file:
             return file.header.frames
     if source != "sens" and folder is not None:
-        return len(color_files(raw, folder))
+        return len(color_files(raw, folder)[0])
     return 0
 
 
@@ -135,17 +137,21 @@ def exported_folder(raw: RawFolder, scan: Scan) -> str | None:
     return None
 
 
-def color_files(raw: RawFolder, folder: str) -> dict[int, str]:
-    """Return frame number -> name of its colour image, increasing; names that are no numbers are left out.
+def color_files(raw: RawFolder, folder: str) -> tuple[dict[int, str], list[str]]:
+    """Return frame number -> name of its colour image, increasing, and sentences about files that are no frames.
 
     Raises:
         DatasetError: two files have the same number.
     """
     where = f"{folder}/color" if folder else "color"
+    listing = list_pictures(raw, where)
     found: dict[int, str] = {}
-    for name in raw.names(where, suffixes=COLOUR_SUFFIXES):
+    unnumbered: dict[str, str] = {}
+    for name in listing.names:
         stem = name.rpartition(".")[0]
+        stem = Path(stem).stem if stem.lower().endswith(READ) else stem  # an unfinished copy, 5.jpg.part
         if not (stem.isascii() and stem.isdigit()):
+            unnumbered[name] = "its name is not a frame number"
             continue
         if int(stem) in found:
             raise DatasetError(
@@ -153,7 +159,7 @@ def color_files(raw: RawFolder, folder: str) -> dict[int, str]:
                 fix="remove one of them",
             )  # fmt: skip
         found[int(stem)] = name
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items())), [*listing.left_out, *describe_left_out(unnumbered)]
 
 
 class ExportedFrames:
@@ -171,10 +177,10 @@ class ExportedFrames:
 
     def __init__(self, raw: RawFolder, folder: str) -> None:
         self._raw, self._folder = raw, f"{folder}/" if folder else ""
-        self._colour = color_files(raw, folder)
+        self._colour, self.notes = color_files(raw, folder)
         self.numbers: NDArray[np.int64] = np.array(list(self._colour), np.int64)
         self.depths = raw.exists(f"{self._folder}depth")
-        self.notes: list[str] = []
+        self.depth_step = 1 / DEPTH_SHIFT
         self._depth_size: Size | None = None
 
     def colour(self, rank: int) -> bytes:
@@ -229,6 +235,7 @@ class SensFrames(SensFile):
             raise
         self.numbers: NDArray[np.int64] = np.arange(self.header.frames, dtype=np.int64)
         self.depths = True
+        self.depth_step = 1 / self.header.depth_shift
         self.notes = [] if self.index.imu_records is not None else ["the list of IMU records in the .sens is missing"]
 
     def colour(self, rank: int) -> bytes:

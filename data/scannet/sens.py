@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.errors import DatasetError
+from data.raw.depth import known_depth
 
 VERSION = 4
 COLOUR_CODECS = {0: "raw", 1: "png", 2: "jpeg"}
@@ -163,7 +164,7 @@ class SensFile:
         return blob
 
     def read_depth(self, index: SensIndex, frame: int) -> NDArray[np.uint16]:
-        """Return the depth image of a frame, (H, W) uint16 in stored units, 0 = unknown.
+        """Return the depth image of a frame, (H, W) uint16 in stored units, 0 = unknown; stored may also be 65535.
 
         Raises:
             DatasetError: the blob can't be decompressed or has another size, or its codec isn't supported.
@@ -183,7 +184,7 @@ class SensFile:
                 expected=f"{wanted} bytes for {height} x {width} pixels",
                 found="more" if len(blob) > wanted else f"{len(blob)} bytes",
             )  # fmt: skip
-        return np.frombuffer(blob, "<u2").reshape(height, width).astype(np.uint16)
+        return known_depth(np.frombuffer(blob, "<u2").reshape(height, width).astype(np.uint16))
 
     def _header(self) -> SensHeader:
         version, length = struct.unpack("<IQ", self._read(0, 12, "header"))

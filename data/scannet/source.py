@@ -125,6 +125,7 @@ class ScannetSource:
             class_pixels=taken.annotation.class_pixels if taken.annotation else None,
             split=split,
             depth_kind="none" if taken.depth is None else "sensor",
+            depth_step=frames.depth_step,
             pose_kind="sensor",
             facts={
                 "scan": scan.name, "n_scan_frames": count, "first_frame": int(taken.numbers[0]),

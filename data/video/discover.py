@@ -6,20 +6,23 @@ import hashlib
 import re
 from pathlib import Path
 
+from configs.console import get_logger
 from configs.errors import DatasetError, MissingError
 from data.raw.folder import RawFolder
+from data.raw.listing import describe_left_out, is_picture
 from data.raw.video import SUFFIXES
 from data.video.manifest import MANIFEST, read_manifest
 from data.video.recording import Collection, Recording
 
-PICTURES = (".jpg", ".jpeg", ".png")
+log = get_logger("data.video")
 
 
 def find_recordings(path: Path) -> tuple[RawFolder, Collection]:
     """Return the folder that is read and the recordings in it.
 
     A file is one video. A folder with `manifest.json` holds what that lists. Of any other folder, pictures right in it
-    are one recording; else every video and every sub-folder with pictures is one. Nothing deeper is looked at.
+    are one recording; else every video and every sub-folder with pictures is one. Nothing deeper is looked at. What
+    isn't used is named in a warning.
 
     Raises:
         MissingError: there is nothing at the path.
@@ -41,22 +44,24 @@ def find_recordings(path: Path) -> tuple[RawFolder, Collection]:
     raw = RawFolder(path)
     if raw.exists(MANIFEST):
         return raw, read_manifest(raw)
-    pictures, videos = raw.names(suffixes=PICTURES), raw.names(suffixes=SUFFIXES)
+    videos = raw.names(suffixes=SUFFIXES)
+    pictures = [name for name in raw.names() if name not in videos and is_picture(raw.path(name))]
     if pictures and videos:
         raise DatasetError(
             "pictures and videos side by side", expected="the frames of one recording, or videos", where=path,
             found=f"{len(pictures)} pictures such as {pictures[0]}, {len(videos)} videos such as {videos[0]}",
             fix=f"move the pictures into a folder of their own, or list the recordings in {MANIFEST}",
         )  # fmt: skip
+    folders = [] if pictures else [name for name in raw.folders() if _holds_pictures(raw, name)]
+    _warn_of_others(raw, {*pictures, *videos, *folders}, all_files=not pictures)
     if pictures:
         return raw, Collection(recordings=(_recording(".", path.name, is_video=False),))
     found = [_recording(name, Path(name).stem, is_video=True) for name in videos]
-    folders = [name for name in raw.folders() if raw.names(name, suffixes=PICTURES)]
     found += [_recording(name, name, is_video=False) for name in folders]
     if not found:
         raise DatasetError(
             "no recordings in this folder", where=path,
-            expected=f"{MANIFEST}, videos ({', '.join(SUFFIXES)}), pictures (JPEG, PNG), or folders of pictures",
+            expected=f"{MANIFEST}, videos ({', '.join(SUFFIXES)}), pictures, or folders of pictures",
         )  # fmt: skip
     by_id: dict[str, Recording] = {}
     for recording in found:
@@ -67,6 +72,18 @@ def find_recordings(path: Path) -> tuple[RawFolder, Collection]:
                 found=f"{other.frames} and {recording.frames}", fix="rename one of them",
             )  # fmt: skip
     return raw, Collection(recordings=tuple(found))
+
+
+def _holds_pictures(raw: RawFolder, folder: str) -> bool:
+    return any(is_picture(raw.path(f"{folder}/{name}")) for name in raw.names(folder))
+
+
+def _warn_of_others(raw: RawFolder, used: set[str], *, all_files: bool) -> None:
+    """Name what is not used; the files beside pictures are named in the warnings of their clips."""
+    others = {name: "neither a video nor a picture" for name in raw.names() if all_files}
+    others |= dict.fromkeys(raw.folders(), "a folder without pictures right in it" if all_files else "a folder")
+    for sentence in describe_left_out({name: why for name, why in others.items() if name not in used}):
+        log.warning("%s: %s", raw.root, sentence)
 
 
 def identifier(name: str) -> str:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from configs.errors import DatasetError
 from data.raw.folder import RawFolder
 from data.raw.images import Size, color_frame, encode_jpeg, picture_size, resize_color
+from data.raw.listing import list_pictures
 from data.raw.video import VideoIndex, index_video, read_frames
-from data.video.discover import PICTURES
 from data.video.recording import Recording
 
 
@@ -138,16 +138,11 @@ class PictureFootage:
         Raises:
             DatasetError: there are none, or two with the same name but for the ending.
         """
-        names = tuple(raw.names(recording.frames, suffixes=PICTURES))
-        where = raw.path(recording.frames)
-        if not names:
-            raise DatasetError("no pictures in this folder", expected="JPEG or PNG files", where=where)
-        stems: dict[str, str] = {}
-        for name in names:
-            other = stems.setdefault(Path(name).stem, name)
-            if other != name:
-                raise DatasetError("two pictures of one frame", found=f"{other} and {name}", where=where)
-        return cls(raw, recording.frames, names, recording.rate)
+        found = list_pictures(raw, recording.frames)
+        if not found.names:
+            where = raw.path(recording.frames)
+            raise DatasetError("no pictures in this folder", found="; ".join(found.left_out) or None, where=where)
+        return cls(raw, recording.frames, found.names, recording.rate, warnings=found.left_out)
 
     @property
     def count(self) -> int:

@@ -122,6 +122,7 @@ class VideoSource:
             instances=truth.instances,
             class_pixels=truth.class_pixels,
             depth_kind="none" if recording.depth is None else recording.depth.kind,
+            depth_step=None if recording.depth is None else recording.depth.unit,
             pose_kind="given" if recording.poses else "none",
             facts={
                 "start_s": None if times is None else round(float(times[0]), 4),

@@ -119,10 +119,19 @@ def each_model(config: RunConfig) -> list[RunConfig]:
     Raises:
         ConfigError: no name, or a name that contradicts an option.
     """
-    names = config.model.replace(",", " ").split()
+    return [_named(config, read_source(name)) for name in model_names(config.model)]
+
+
+def model_names(text: str) -> list[str]:
+    """Split the value of `model=` at spaces and commas.
+
+    Raises:
+        ConfigError: no name.
+    """
+    names = text.replace(",", " ").split()
     if not names:
         raise ConfigError("no model is named", fix=f"{commands.extract('models')} lists them")
-    return [_named(config, read_source(name)) for name in names]
+    return names
 
 
 def _named(config: RunConfig, name: SourceName) -> RunConfig:

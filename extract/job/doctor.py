@@ -14,6 +14,7 @@ from configs.options import option
 from extract.adapter import Variant
 from extract.families import build_adapter, usable_models
 from extract.model import ModelConfig, load_model
+from extract.weights.snapshot import find_weights
 
 PACKAGES = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "zarr", "dask", "huggingface-hub")
 
@@ -70,9 +71,10 @@ def _print_devices() -> None:
 
 
 def _present(model: ModelConfig) -> bool:
-    """Whether the snapshots of all parts are present; missing shards only show in a run."""
+    """Whether the snapshots of all parts are present; missing shards and damage only show in a run."""
     try:
-        build_adapter(model, Variant()).identity()
+        build_adapter(model, Variant())
+        find_weights("hub", model.hub_id, model.revision, model=model.name)
     except ModelError:
         return False
     return True

@@ -16,6 +16,7 @@ from configs.errors import ConfigError, ModelError
 from configs.options import option
 from extract.adapter import Variant
 from extract.families import build_adapter
+from extract.job.config import model_names
 from extract.job.request import chosen_blocks
 from extract.model import ModelConfig, load_model
 from extract.weights.checkpoint import INDEX_SUFFIX
@@ -30,21 +31,26 @@ BLOCK = re.compile(r"(?:^|\.)(?:blocks|transformer_blocks|single_transformer_blo
 class DownloadConfig(RootConfig):
     """Options of `download`."""
 
-    model: str = option(help="name of the model")
+    model: str = option(help="models to download, separated by spaces or commas")
     layers: list[str] = option(help="blocks that will be read, as for run", factory=lambda: ["paper"])
     yes: bool = option(False, "download without asking")
 
 
 def download(config: DownloadConfig) -> int:
-    """Show size and licence, ask, and fetch. Returns 0, or 1 if the user declines.
+    """Show size and licence of each model, ask, and fetch. Returns 0, or 1 if the user declines one.
 
     Raises:
-        ModelError: no network, no such repository, or the model has no weights.
-        ConfigError: no such layer, or no terminal to ask on.
+        ModelError: no network, no such repository, or a model has no weights.
+        ConfigError: no such model or layer, or no terminal to ask on.
     """
-    model = load_model(config.model)
-    if not model.hub_id:
-        raise ModelError(f"{model.name} has no weights to download")
+    models = [load_model(name) for name in model_names(config.model)]
+    for model in models:
+        if not model.hub_id:
+            raise ModelError(f"{model.name} has no weights to download")
+    return max(_download(model, config) for model in models)
+
+
+def _download(model: ModelConfig, config: DownloadConfig) -> int:
     deepest = max(chosen_blocks(config.layers, model, model.blocks))
     if build_adapter(model, Variant(weights="random")).spec.whole_network:
         deepest = model.blocks

@@ -23,6 +23,7 @@ from extract.model import ModelConfig
 from extract.noise import Noise, NoiseLevel, NoiseSchedule
 from extract.video.kept import kept
 from extract.weights.libraries import compute_dtype, model_dtype
+from extract.weights.parts import WeightSource
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -97,13 +98,20 @@ class VideoAdapter(Adapter):
 
     Attributes:
         network: the networks of its family.
+        source: where their weights are.
     """
 
     def __init__(
-        self, spec: BackboneSpec, network: VideoNetwork, identity: Mapping[str, Any], variant: Variant
+        self,
+        spec: BackboneSpec,
+        network: VideoNetwork,
+        source: WeightSource,
+        identity: Mapping[str, Any],
+        variant: Variant,
     ) -> None:
         self.spec = spec
         self.network = network
+        self.source = source
         self._identity = identity
         self._variant = variant
         self._noise = variant.noise_source
@@ -122,6 +130,7 @@ class VideoAdapter(Adapter):
             "noise": {"seed": self._noise.seed, "rule": self._noise.rule},
             "compute_dtype": self.spec.compute_dtype,
             "vae": self.network.vae_identity(),
+            "weights": self.source.identity,
             **self._identity,
         }
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cache.format.spec import torch_dtype
+from configs import commands
 from configs.errors import ConfigError
 from configs.identity import digest
 from extract.adapter import Adapter, BackboneSpec, Batch, ClipInput, Tap, TapSpec, Variant
@@ -21,13 +22,14 @@ from extract.frames import SLOTS, image_plan
 from extract.model import ModelConfig
 from extract.readout import Pick, reading
 from extract.vlm.family import Family
-from extract.vlm.network import INIT_VERSION, check_family, check_snapshot, load_network, untrained_network
+from extract.vlm.network import INIT_VERSION, OTHER, check_family, check_snapshot, load_network, untrained_network
 from extract.vlm.preprocess import PREPROCESS_VERSION, normalise, resize_frames
 from extract.vlm.text import chat_text, load_tokenizer, read_prompt, token_sequence
 from extract.vlm.twin import TINY_VERSION as TINY_VERSION
 from extract.vlm.twin import byte_tokenizer, save_snapshot
+from extract.weights.checkpoint import explained
 from extract.weights.libraries import compute_dtype, model_dtype, quiet_libraries
-from extract.weights.snapshot import find_weights, identity_of
+from extract.weights.snapshot import find_weights, hash_memory, identity_of
 from extract.weights.twins import tiny_snapshot
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class VisionLanguageAdapter(Adapter):
         """See `Adapter.identity`. The attention kernel is the library's `sdpa` on every device."""
         return {
             "adapter": {"family": self._family.name, "version": self._family.version, "shared": VERSION},
-            "weights": self._weights_identity(),
+            "weights": self._weights_identity,
             "preprocess": {
                 "version": PREPROCESS_VERSION,
                 "filter": "pillow bicubic",
@@ -188,8 +190,10 @@ class VisionLanguageAdapter(Adapter):
             architecture = family.architecture(self._model, tiny=self._tiny)
             config = family.config(architecture, tokenizer.convert_tokens_to_ids)
             return untrained_network(config, depth=self._depth, seed=self._variant.init_seed, **place)
-        config = family.read_config(folder)
-        check_snapshot(folder, config, layout.blocks, layout.width, family.mean, family.std)
+        with explained("config.json describes no network that can be built", folder, OTHER):
+            config = family.read_config(folder)
+            architecture = family.architecture(self._model, tiny=self._tiny)
+            check_snapshot(folder, config, layout.blocks, layout.width, architecture, family.mean, family.std)
         config.image_token_id = tokenizer.convert_tokens_to_ids(family.markup.image)  # not stated in every layout
         return load_network(config, family.checkpoint(folder), family.rename, depth=self._depth, **place)
 
@@ -212,9 +216,11 @@ class VisionLanguageAdapter(Adapter):
     def _architecture(self) -> str:
         return digest(self._family.architecture(self._model, tiny=self._tiny))[:12]
 
+    @cached_property
     def _weights_identity(self) -> Mapping[str, Any]:
         if not self._untrained and self._folder:
-            return identity_of(self._folder)
+            again = commands.extract("download", model=self._model.name) if self._variant.weights == "hub" else ""
+            return identity_of(self._folder, hash_memory(self._variant), again)
         init, version = ("fan-in", TINY_VERSION) if self._tiny else ("library", INIT_VERSION)
         known = {"random": init, "version": version, "architecture": self._architecture}
         return {**known, "size": self._variant.size, "seed": self._variant.init_seed}

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs import commands
 from configs.errors import ModelError
+from configs.files import read_json
 from configs.identity import digest
-from extract.weights.checkpoint import Checkpoint, fill, on_meta, seeded
+from extract.weights.checkpoint import AGAIN, Checkpoint, explained, fill, on_meta, seeded
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
+OTHER = "choose the matching model=, or another weights="
+
 INIT_VERSION = 1
 """Raised when `initialise` would draw other numbers; part of the identity of untrained weights."""
+
+FREE = {"vocab_size", "max_position_embeddings", "bos_token_id", "eos_token_id"}
+"""Arguments that a model trained further may have changed; no feature depends on them."""
 
 _BLOCK = re.compile(r"language_model\.layers\.(\d+)\.")
 
@@ -75,7 +81,9 @@ def load_network(
         unused = "lm_head.", "language_model.norm.", *(["language_model."] if depth == 0 else [])
         return deeper or target.startswith(tuple(unused)) or target.endswith(".inv_freq")
 
-    return fill(trimmed_network(config, depth), checkpoint, dropped=dropped, rename=rename, dtype=dtype, device=device)
+    with explained("config.json describes no network that can be built", checkpoint.folder, OTHER):
+        network = trimmed_network(config, depth)
+    return fill(network, checkpoint, dropped=dropped, rename=rename, dtype=dtype, device=device)
 
 
 def untrained_network(config: Any, *, depth: int, seed: int, dtype: torch.dtype, device: str) -> nn.Module:
@@ -134,7 +142,7 @@ def check_family(folder: Path, model_types: Sequence[str], model: str) -> None:
     file = folder / "config.json"
     try:
         found = json.loads(file.read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise ModelError(
             "the folder holds no readable config.json",
             where=folder,
@@ -146,12 +154,18 @@ def check_family(folder: Path, model_types: Sequence[str], model: str) -> None:
             where=file,
             expected=" or ".join(model_types),
             found=found,
-            fix="choose the matching model=, or another weights=",
+            fix=OTHER,
         )
 
 
 def check_snapshot(
-    folder: Path, config: Any, blocks: int, width: int, mean: Sequence[float], std: Sequence[float]
+    folder: Path,
+    config: Any,
+    blocks: int,
+    width: int,
+    architecture: Mapping[str, Any],
+    mean: Sequence[float],
+    std: Sequence[float],
 ) -> None:
     """Refuse a snapshot that belongs to another model, or whose pixels are normalised in another way.
 
@@ -159,24 +173,53 @@ def check_snapshot(
         folder: the snapshot.
         config: its configuration, read.
         blocks, width: depth and width of the language model.
+        architecture: constructor arguments of the network, "text" and "vision"; sizes, numbers of heads and lists of
+            blocks must agree, also where tensors of other networks would fit. Sizes of the vocabulary may differ.
         mean, std: normalisation that will be applied.
 
     Raises:
         ModelError: something differs.
+        CorruptionError: preprocessor_config.json can't be read.
     """
     text = config.get_text_config()
     expected: dict[str, Any] = {"blocks": blocks, "width": width}
     found: dict[str, Any] = {"blocks": text.num_hidden_layers, "width": text.hidden_size}
+    for part, own in (("text", text), ("vision", config.vision_config)):
+        for key, value in _sizes(architecture[part]).items():
+            stated = getattr(own, key, value)
+            if key != "num_hidden_layers" or part == "vision":
+                expected[f"{part} {key}"], found[f"{part} {key}"] = value, _like(stated, value)
     pixels = folder / "preprocessor_config.json"
     if pixels.is_file():
-        noted = json.loads(pixels.read_text(encoding="utf-8"))
+        noted = read_json(pixels, fix=AGAIN)
         expected |= {"image_mean": list(mean), "image_std": list(std)}
         found |= {key: noted.get(key, expected[key]) for key in ("image_mean", "image_std")}
-    if found != expected:
+    different = [key for key in expected if found[key] != expected[key]]
+    if different:
         raise ModelError(
             "the snapshot belongs to another model",
             where=folder,
-            expected=expected,
-            found=found,
-            fix="choose the matching model=, or another weights=",
+            expected={key: expected[key] for key in different},
+            found={key: found[key] for key in different},
+            fix=OTHER,
         )
+
+
+def _sizes(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that decide the network: whole numbers, lists of them, and those inside mappings."""
+    found: dict[str, Any] = {}
+    for key, value in arguments.items():
+        if key in FREE:
+            continue
+        if isinstance(value, Mapping):
+            found |= {key: inside} if (inside := _sizes(value)) else {}
+        elif type(value) is int or (isinstance(value, list) and all(type(item) is int for item in value)):
+            found[key] = value
+    return found
+
+
+def _like(stated: Any, expected: Any) -> Any:
+    """Return what a configuration states in the form in which it is expected: lists, and of mappings the same keys."""
+    if isinstance(expected, Mapping):
+        return {key: _like(stated.get(key), value) for key, value in expected.items()} if stated else None
+    return list(stated) if isinstance(stated, tuple) else stated

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from configs import commands
 from configs.errors import ConfigError, ModelError
+from extract.weights.checkpoint import explained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +134,7 @@ def load_tokenizer(folder: Path, model: str) -> Tokenizer:
     """
     from transformers import AutoTokenizer
 
-    try:
+    fix = f"fetch the snapshot's tokenizer files again: {commands.extract('download', model=model)}"
+    with explained("the tokenizer of the snapshot can't be loaded", folder, fix):
         tokenizer: Tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(
-            "the tokenizer of the snapshot can't be loaded", found=str(error).splitlines()[0], where=folder,
-            fix=f"fetch the snapshot's tokenizer files again: {commands.extract('download', model=model)}",
-        ) from error  # fmt: skip
     return tokenizer

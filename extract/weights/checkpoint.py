@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,15 +16,37 @@ from typing import TYPE_CHECKING, Any
 
 from configs import commands
 from configs.commands import ANY
-from configs.errors import ModelError
+from configs.errors import ModelError, SpatialprobeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import torch
     from torch import Tensor, nn
 
 INDEX_SUFFIX = ".safetensors.index.json"
+AGAIN = "download it again"
+HEADER_LIMIT = 100_000_000
+"""Bytes of a header beyond which the library refuses it too."""
+
+
+@contextmanager
+def explained(problem: str, where: Path, fix: str) -> Iterator[None]:
+    """Turn whatever a library raises about files of a snapshot into an error that names the file and the way out.
+
+    Our own errors, and memory that runs out, stay what they are.
+
+    Raises:
+        ModelError: `problem`, with what the library said.
+    """
+    try:
+        yield
+    except (SpatialprobeError, MemoryError):
+        raise
+    except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which is a RuntimeError
+            raise
+        said = " ".join(str(error).split())
+        said = f"{type(error).__name__}: {said if len(said) <= 300 else said[:300] + ' ...'}"
+        raise ModelError(problem, where=where, found=said, fix=fix) from error
 
 
 @dataclass(frozen=True)
@@ -47,13 +69,16 @@ class Checkpoint:
             return dict.fromkeys(read_header(self.folder), "")
         indices = sorted(self.folder.glob("*" + INDEX_SUFFIX))
         if indices:
-            try:
+            with explained("not a readable index of weights", indices[0], AGAIN):
                 table = json.loads(indices[0].read_text(encoding="utf-8"))["weight_map"]
-                return {str(name): str(file) for name, file in table.items()}
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                found = {str(name): str(file) for name, file in table.items()}
+            outside = [file for file in found.values() if file in ("", ".", "..") or Path(file).name != file]
+            if outside:
                 raise ModelError(
-                    "not a readable index of weights", where=indices[0], fix="download it again"
-                ) from error
+                    "an index of weights names a file outside its folder",
+                    where=indices[0], expected="names of files beside it", found=outside[0], fix=AGAIN,
+                )  # fmt: skip
+            return found
         return {name: file.name for file in sorted(self.folder.glob("*.safetensors")) for name in read_header(file)}
 
     @property
@@ -85,9 +110,7 @@ class Checkpoint:
                     fix=f"{commands.extract('download', model=ANY, layers=ANY)}, both as for the run, fetches the rest",
                 ) from None
             except SafetensorError as error:
-                raise ModelError(
-                    f"not a readable safetensors file: {error}", where=path, fix="download it again"
-                ) from error
+                raise ModelError(f"not a readable safetensors file: {error}", where=path, fix=AGAIN) from error
 
 
 def read_header(file: Path) -> dict[str, Any]:
@@ -96,11 +119,14 @@ def read_header(file: Path) -> dict[str, Any]:
     Raises:
         ModelError: the file is truncated or not a safetensors file.
     """
-    try:
-        with file.open("rb") as handle:
-            header = dict(json.loads(handle.read(int.from_bytes(handle.read(8), "little"))).items())
-    except (OSError, ValueError, OverflowError, MemoryError, AttributeError) as error:
-        raise ModelError("not a readable safetensors file", where=file, fix="download it again") from error
+    with explained("not a readable safetensors file", file, AGAIN), file.open("rb") as handle:
+        length = int.from_bytes(handle.read(8), "little")
+        if length > min(HEADER_LIMIT, file.stat().st_size - 8):
+            raise ModelError(
+                "not a readable safetensors file", where=file, fix=AGAIN, found=f"a header of {length} bytes",
+                expected=f"at most {HEADER_LIMIT}, in a file of {file.stat().st_size} bytes",
+            )  # fmt: skip
+        header = dict(json.loads(handle.read(length)).items())
     header.pop("__metadata__", None)
     return {str(name): entry for name, entry in header.items()}
 

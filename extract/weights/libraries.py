@@ -10,6 +10,7 @@ from typing import Any
 from configs.errors import ModelError
 from extract.adapter import Variant
 from extract.model import ModelConfig
+from extract.weights.checkpoint import explained
 
 
 @contextmanager
@@ -50,15 +51,12 @@ def load_library_model(cls: Any, folder: Path, **options: Any) -> Any:
     """Load a whole transformers model from local safetensors files; refuses a snapshot that lacks tensors.
 
     Raises:
-        ModelError: files or tensors are missing.
+        ModelError: files or tensors are missing or broken.
     """
-    try:
-        with quiet_libraries():
-            model, info = cls.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
-            )
-    except OSError as error:
-        raise ModelError(f"can't load {cls.__name__}: {error}", where=folder, fix="download the model again") from error
+    with explained(f"can't load {cls.__name__}", folder, "download the model again"), quiet_libraries():
+        model, info = cls.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, **options
+        )
     if info["missing_keys"]:
         raise ModelError(
             f"the weights of {cls.__name__} are incomplete", where=folder,

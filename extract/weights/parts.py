@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs import commands
 from configs.errors import ModelError
+from configs.files import read_json
 from configs.identity import digest
 from extract.adapter import Variant
 from extract.model import ModelConfig
-from extract.weights.checkpoint import Checkpoint, fill, on_meta, seeded
-from extract.weights.snapshot import content_hash, find_weights, identity_of
+from extract.weights.checkpoint import AGAIN, Checkpoint, explained, fill, on_meta, seeded
+from extract.weights.snapshot import content_hash, find_weights, hash_memory, identity_of
 from extract.weights.twins import tiny_snapshot
 
 if TYPE_CHECKING:
@@ -30,19 +30,35 @@ class WeightSource:
     Attributes:
         folders: part ("transformer", "vae", ...) -> folder, or a file without configuration; empty for random weights
             at full size.
-        identity: what identifies them in a fingerprint.
+        roots: "main", and parts that come from elsewhere -> snapshot; empty for random weights.
+        drawn: how random weights were drawn; empty for others.
         seed: seed of random weights.
+        memory: folder in which hashes of files are remembered.
+        again: command that downloads them, for messages.
     """
 
     folders: Mapping[str, Path]
-    identity: Mapping[str, Any]
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    drawn: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    memory: Path | None = None
+    again: str = ""
+
+    @cached_property
+    def identity(self) -> Mapping[str, Any]:
+        """What identifies the weights in a fingerprint; files whose hash isn't remembered are read for it.
+
+        Raises:
+            ModelError: a downloaded file is damaged.
+        """
+        found = {name: identity_of(root, self.memory, self.again) for name, root in self.roots.items()}
+        return self.drawn or found
 
     def part_digest(self, part: str, architecture: Mapping[str, Any]) -> str:
         """Return what identifies one part by content, so that siblings with the same VAE are seen to share it."""
         if part in self.folders:
-            return content_hash(self.folders[part])[:20]
-        drawn_on = self.identity.get("drawn_on")
+            return content_hash(self.folders[part], self.memory)[:20]
+        drawn_on = self.drawn.get("drawn_on")
         return digest({"seed": self.seed, "drawn_on": drawn_on, "part": part, "architecture": architecture})[:20]
 
 
@@ -65,14 +81,13 @@ def find_parts(model: ModelConfig, variant: Variant, tiny: Callable[[Path], None
         if variant.size != "tiny":
             if not variant.device.startswith("cpu"):  # a GPU's generator draws other numbers than the CPU's
                 identity["drawn_on"] = variant.device.partition(":")[0]
-            return WeightSource({}, identity, variant.init_seed)
+            return WeightSource({}, drawn=identity, seed=variant.init_seed)
         folder = tiny_snapshot(model.name, str(identity["architecture"]), version, variant, tiny)
-        return WeightSource(
-            {part: folder / _place(model, part) for part in model.architecture}, identity, variant.init_seed
-        )
+        places = {part: folder / _place(model, part) for part in model.architecture}
+        return WeightSource(places, drawn=identity, seed=variant.init_seed)
     find = partial(find_weights, model=model.name, twin=variant.twin)
     main = find(variant.weights, model.hub_id, model.revision)
-    folders, known = {}, {"main": identity_of(main)}
+    folders, roots = {}, {"main": main}
     for part in model.architecture:
         other = model.parts.get(part)
         place = _place(model, part)
@@ -88,8 +103,9 @@ def find_parts(model: ModelConfig, variant: Variant, tiny: Callable[[Path], None
                 else commands.extract("download", model=model.name),
             )
         if root != main:
-            known[part] = identity_of(root)
-    return WeightSource(folders, known)
+            roots[part] = root
+    again = commands.extract("download", model=model.name) if variant.weights == "hub" else ""
+    return WeightSource(folders, roots, memory=hash_memory(variant), again=again)
 
 
 def _place(model: ModelConfig, part: str) -> str:
@@ -138,7 +154,9 @@ def load_part(
         for name, parameter in module.named_parameters():
             parameter.data = parameter.data.to(torch.float32 if stays_float32(name) else dtype)
         return module.to(device).eval().requires_grad_(False)
-    config = dict(architecture if folder.is_file() else cls.load_config(folder, local_files_only=True))
+    fix = "check that weights= names a complete copy of the repository, and download it again if it does"
+    with explained(f"the {part} in this folder has no readable configuration", folder, fix):
+        config = dict(architecture if folder.is_file() else cls.load_config(folder, local_files_only=True))
     different = {
         key: config[key]
         for key, value in architecture.items()
@@ -152,7 +170,7 @@ def load_part(
             found=different,
             fix="check that weights= names this model",
         )
-    with on_meta():
+    with explained(f"the configuration of the {part} describes no network that can be built", folder, fix), on_meta():
         module = cls.from_config(config, **trim)
     present = set(module.state_dict())
     left_out = tuple(prune(module))
@@ -173,14 +191,21 @@ def check_scheduler(source: WeightSource, expected: Mapping[str, Any]) -> None:
 
     Raises:
         ModelError: they differ, so that noise levels would not mean what their names say.
+        CorruptionError: the file can't be read.
     """
     for folder in source.folders.values():
         file = folder.parent / "scheduler" / "scheduler_config.json"
         if file.is_file():
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = read_json(file, fix=AGAIN)
             wrong = {key: found[key] for key, value in expected.items() if key in found and found[key] != value}
             if wrong:
-                raise ModelError("this snapshot has another noise schedule", where=file, expected=expected, found=wrong)
+                raise ModelError(
+                    "this snapshot has another noise schedule",
+                    where=file,
+                    expected=expected,
+                    found=wrong,
+                    fix="check that weights= names this model",
+                )
 
 
 def _trimmed_block(name: str, present: set[str]) -> bool:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from configs import commands
 from configs.errors import ModelError
-from extract.weights.checkpoint import read_header
+from extract.adapter import Variant
+from extract.weights.checkpoint import INDEX_SUFFIX
+from extract.weights.hashes import combined, file_hashes, unverified
 
 PROVENANCE = "spatialprobe.json"
 """File that says which commit a copied folder is of: {"hub_id": ..., "revision": ...}. Nothing here writes it."""
-TEXT_FILES = ("*config.json", "*token*.json", "vocab.*", "merges.txt", "*.model")
-"""Files of a snapshot, other than tensors, that decide values: architectures, pixel statistics, tokenizers."""
+TEXT_FILES = ("*config.json", "*" + INDEX_SUFFIX, "*token*.json", "vocab.*", "merges.txt", "*.model")
+"""Files of a snapshot, other than tensors, that decide values: architectures, indices, pixel statistics, tokenizers."""
 
 
 def find_weights(weights: str, hub_id: str | None, revision: str | None, *, model: str, twin: str = "") -> Path:
@@ -61,42 +63,75 @@ def untrained_twin(model: str) -> str:
     return commands.extract("run", model=model, weights="random", size="tiny")
 
 
-def identity_of(folder: Path) -> dict[str, str]:
-    """Return what identifies weights in a fingerprint: hub id and commit where known, else a hash of the content."""
-    provenance = folder / PROVENANCE
-    if provenance.is_file():
-        noted = json.loads(provenance.read_text(encoding="utf-8"))
-        return {"hub_id": str(noted["hub_id"]), "revision": str(noted["revision"])}
-    if folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
-        return {
-            "hub_id": folder.parent.parent.name.removeprefix("models--").replace("--", "/"),
+def hash_memory(variant: Variant) -> Path | None:
+    """Return the folder in which the hashes of weight files are remembered; None if nothing is kept."""
+    return Path(variant.cache) / "hashes" if variant.cache else None
+
+
+def identity_of(folder: Path, memory: Path | None = None, again: str = "") -> dict[str, str]:
+    """Return what identifies weights in a fingerprint: hub id and commit where known, and what no hash vouches for.
+
+    Files in the hub's cache are checked against the hashes that it keeps. The content of all others is hashed, and
+    becomes part of the identity: of the whole snapshot for a folder, of single files for a snapshot with replaced ones.
+
+    Args:
+        folder: a snapshot, or one file of weights.
+        memory: folder in which hashes are remembered; None remembers nothing.
+        again: command that downloads the snapshot, for the message; "" for the hub's own.
+
+    Raises:
+        ModelError: a downloaded file is damaged, or `PROVENANCE` can't be read.
+    """
+    files = value_files(folder)
+    noted = folder / PROVENANCE
+    if noted.is_file():
+        known = _provenance(noted)
+    elif folder.parent.name == "snapshots" and folder.parent.parent.name.startswith("models--"):
+        repository = folder.parent.parent
+        known = {
+            "hub_id": repository.name.removeprefix("models--").replace("--", "/"),
             "revision": folder.name,
         }
-    return {"content": content_hash(folder)}
+        files = unverified(files, repository / "blobs", memory, again or f"hf download {known['hub_id']}")
+        if not files:
+            return known
+    else:
+        known = {}
+    return {**known, "content": _content(folder, files, memory)}
 
 
-def content_hash(folder: Path, sample: int = 4096) -> str:
-    """Return a SHA-256 over all safetensors headers, both ends (`sample` bytes) of every tensor, and all `TEXT_FILES`.
+def content_hash(folder: Path, memory: Path | None = None) -> str:
+    """Return a SHA-256 over the names and all bytes of the files of a folder, or of one file, that decide values."""
+    return _content(folder, value_files(folder), memory)
 
-    Reading whole checkpoints of tens of gigabytes at every start would cost minutes; any training step changes the
-    sampled bytes of nearly every tensor.
-    """
-    total = hashlib.sha256()
-    for file in [folder] if folder.is_file() else sorted(folder.rglob("*.safetensors")):
-        header = read_header(file)
-        place = file.name if file == folder else file.relative_to(folder)
-        total.update(f"{place} {json.dumps(header, sort_keys=True)}".encode())
-        with file.open("rb") as handle:
-            start = 8 + int.from_bytes(handle.read(8), "little")
-            for name in sorted(header):
-                begin, end = header[name]["data_offsets"]
-                handle.seek(start + begin)
-                total.update(handle.read(min(sample, end - begin)))
-                handle.seek(start + max(begin, end - sample))
-                total.update(handle.read(min(sample, end - begin)))
-    for file in sorted({file for pattern in TEXT_FILES for file in folder.rglob(pattern)}):
-        total.update(f"{file.relative_to(folder)} ".encode() + file.read_bytes())
-    return total.hexdigest()
+
+def value_files(folder: Path) -> list[Path]:
+    """Return the files of a snapshot, or of a part of one, that decide values: tensors and `TEXT_FILES`; those here."""
+    if folder.is_file():
+        return [folder]
+    found = {file for pattern in ("*.safetensors", *TEXT_FILES) for file in folder.rglob(pattern)}
+    return sorted(file for file in found if file.is_file())
+
+
+def _content(folder: Path, files: Sequence[Path], memory: Path | None) -> str:
+    hashes = file_hashes(files, memory)
+    if folder.is_file():
+        return hashes[folder]
+    return combined({file.relative_to(folder).as_posix(): value for file, value in hashes.items()})
+
+
+def _provenance(file: Path) -> dict[str, str]:
+    try:
+        noted = json.loads(file.read_text(encoding="utf-8"))
+        return {"hub_id": str(noted["hub_id"]), "revision": str(noted["revision"])}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ModelError(
+            "can't read where the weights come from",
+            where=file,
+            expected='{"hub_id": ..., "revision": ...}',
+            found=f"{type(error).__name__}: {error}",
+            fix="correct or remove the file",
+        ) from error
 
 
 def _looks_like_hub_id(text: str) -> bool:

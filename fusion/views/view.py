@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class FusedView(FeatureSource):
-    """A view over one or more sources; make it with `fusion.open_source` or `fusion.views.assemble.build`.
+    """A view over one or more sources; make it with `fusion.opening.open_source` or `fusion.views.assemble.build`.
 
     Of each parent only the rows that are asked for are read, each once per item.
 

@@ -308,12 +308,15 @@ def check_clips(inputs: Inputs, task: Task, clip_ids: Sequence[str]) -> None:
     short = [clip_id for clip_id in clip_ids if clip_id not in inputs.plan.queries]
     if short:
         problems.append(f"{len(short)} clips can't give the queries of plan {inputs.plan.name}: {', '.join(short)}")
+    fixes = [f"{'; '.join(dict.fromkeys(refills))} fills the gaps"] if refills else []
+    if short:
+        fixes.append("choose fewer queries per clip: recipe.queries= of a new run, plan= of probe evaluate and predict")
     if problems:
         raise MissingError(
             "some clips can't be probed",
             found="; ".join(problems),
             where=", ".join(dict.fromkeys(layer.store.where for layer in inputs.layers)),
-            fix=f"{'; '.join(dict.fromkeys(refills))} fills the gaps" if refills else None,
+            fix="; ".join(fixes) or None,
         )
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from configs.errors import ConfigError
 from probe.metrics.arrays import FloatArray, require_array
-from probe.metrics.statistics import Floats, Interval, Resamples
+from probe.metrics.statistics import Floats, Interval, Resamples, require_no_infinity
 
 EXACT_ROOMS = 12
 """Up to so many rooms all sign flips are enumerated."""
@@ -70,12 +70,15 @@ def paired_difference(
     Raises:
         ConfigError: a confidence or number of resamples without meaning.
         DatasetError: not one room and one value of each model per clip, or values that are not arrays of floats.
+        NonFiniteError: an infinite value.
     """
     fix = "pass one value per clip, of the same clips for both models"
     require_array(first, (None,), "float", "values of the first model", fix=fix)
     require_array(second, first.shape, "float", "values of the second model", fix=fix)
     names = np.asarray(groups)
     require_array(names, first.shape, None, "rooms of the clips", fix="pass one room per clip")
+    require_no_infinity(first, "values of the first model")
+    require_no_infinity(second, "values of the second model")
     difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     draws = Resamples.draw(names, n_resamples, confidence, seed)
     interval = draws.interval_of_mean(difference)

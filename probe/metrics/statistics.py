@@ -14,10 +14,26 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.errors import ConfigError
+from configs.errors import ConfigError, NonFiniteError
 from probe.metrics.arrays import FloatArray, require_array
 
 Floats: TypeAlias = NDArray[np.float64]
+
+
+def require_no_infinity(values: FloatArray, name: str) -> None:
+    """Refuse infinite values; NaN is undefined, and left out.
+
+    Raises:
+        NonFiniteError: names the first of them.
+    """
+    bad = np.flatnonzero(np.isinf(values))
+    if len(bad):
+        raise NonFiniteError(
+            f"infinite {name}",
+            expected="numbers, or NaN where undefined",
+            found=f"{values[bad[0]]} at {bad[0]}",
+            where=name,
+        )
 
 
 @dataclass(frozen=True)
@@ -125,6 +141,7 @@ class Resamples:
         Args:
             values: (N,); NaN is left out.
         """
+        require_no_infinity(values, "values of the clips")
         known = ~np.isnan(values)
         if not known.any():
             return Interval(math.nan, math.nan, math.nan, 0, 0, 0, "undefined on every clip")
@@ -140,6 +157,7 @@ class Resamples:
         Make every choice that depends on the clips, such as the best layer, inside the statistic: an interval around a
         choice made outside is too narrow.
         """
+        require_no_infinity(np.append(samples, value), "resamples of the split")
         known = samples[~np.isnan(samples)]
         reason = ""
         if math.isnan(value):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from configs.errors import NonFiniteError
 from fusion.views.view import Unfused
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores
@@ -31,6 +32,9 @@ def evaluate_members(
         device: where to compute.
         full: whether to compute the slow metrics too.
         precision: of the forward pass, as in the recipe.
+
+    Raises:
+        NonFiniteError: what a probe says of a clip, or a score of it, is not finite; the message names the clip.
     """
     evaluators: list[Evaluator] = []
     for member in members:
@@ -45,7 +49,10 @@ def evaluate_members(
                 _evaluate(member, evaluator, found, moved, precision)
     for member in members:
         member.module.train()
-    return [_with_losses(evaluator.finish(), found) for evaluator, found in zip(evaluators, losses, strict=True)]
+    scores = [_with_losses(evaluator.finish(), found) for evaluator, found in zip(evaluators, losses, strict=True)]
+    for found in scores:
+        found.require_finite()
+    return scores
 
 
 def _evaluate(member: Member, evaluator: Evaluator, losses: Losses, batch: Batch, precision: str) -> None:
@@ -57,8 +64,15 @@ def _evaluate(member: Member, evaluator: Evaluator, losses: Losses, batch: Batch
         terms = member.module.loss(member.module.one_of(outputs, i), pick(targets, [i])) if i in learnable else None
         losses.append(None if terms is None else {name: float(value) for name, value in terms.items()})
         queries = [int(query) for query in targets["queries"][i]]
-        alone = {name: value[0] for name, value in member.module.one_of(outputs, i).items()}
-        evaluator.add(clip_id, queries, _arrays(alone), _arrays({name: value[i] for name, value in targets.items()}))
+        alone = _arrays({name: value[0] for name, value in member.module.one_of(outputs, i).items()})
+        bad = [name for name, value in alone.items() if not np.isfinite(value).all()]
+        if bad:
+            raise NonFiniteError(
+                f"the probe's outputs are not finite: {', '.join(bad)}",
+                where=f"run {member.run_id} ({member.plan.label}), clip {clip_id}",
+                fix="lower recipe.lr, or set recipe.grad_clip=1 or recipe.precision=float32, and train it again",
+            )
+        evaluator.add(clip_id, queries, alone, _arrays({name: value[i] for name, value in targets.items()}))
 
 
 def _arrays(sample: Batch) -> Batch:

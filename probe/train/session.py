@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from configs.console import Progress
+from data.dataset.queries import freeze_plan
 from data.dataset.reader import PreparedDataset
 from probe.config import RunConfig
 from probe.inputs.batches import ProbeData, SideBySide
@@ -173,6 +174,7 @@ class Session:
             full: whether to compute the slow metrics too.
             among: the clips that give twins their targets; default `clips`.
         """
+        freeze_plan(self.inputs.dataset, self.inputs.plan)
         given = donors(among or clips, self.config.how.data_seed) if data.donors is not None else None
         draws = len(self.inputs.plan.queries[clips[0]])
         batches = data.evaluation(clips, self.held_targets, given, draws)

@@ -13,8 +13,9 @@ import pytest
 from cache import FeatureStore
 from cache.care.verify import verify
 from cache.lease import LeaseBoard
+from cache.storage import local
 from cache.storage.local import LocalBackend
-from configs.errors import StaleError, StoreError
+from configs.errors import MissingError, StaleError, StoreError
 from tests.cache.storage.memory import MemoryBackend
 from tests.stores import FINGERPRINT, fill_store, make_features, make_spec, make_store
 
@@ -95,3 +96,74 @@ def test_a_silent_lease_of_another_machine_runs_out() -> None:
     ):
         writer.put(SPEC.name, make_features(SPEC, 0))
     assert store.missing() == ["scene0000"]
+
+
+def test_two_store_objects_begin_in_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both find that the folder of this process's temporary files is missing, and both count from zero."""
+    (tmp_path / "tmp").mkdir()
+    first, second = LocalBackend(tmp_path), LocalBackend(tmp_path)
+    make = local._make_folder
+
+    def overtaken(path: str) -> None:
+        monkeypatch.setattr(local, "_make_folder", make)
+        second.replace("b", b"second")  # its temporary file is published, and another one is begun
+        stages.append(second.stage("c"))
+        stages.append(LocalBackend(tmp_path).stage("d"))
+
+    stages: list[local._LocalStage] = []
+    monkeypatch.setattr(local, "_make_folder", overtaken)
+    first.replace("a", b"first")
+    assert (first.read("a"), first.read("b")) == (b"first", b"second")
+    for stage in stages:
+        stage.discard()
+
+
+def test_a_lease_given_anew_under_an_old_number_is_not_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process releases the name and takes it again while this one is between looking and taking."""
+    backend = MemoryBackend()
+    theirs, ours = LeaseBoard(backend), LeaseBoard(backend)
+    held = theirs.take("init")
+    assert held is not None
+    again = []
+    read, create = backend.read, backend.create
+
+    def released(key: str) -> bytes:
+        monkeypatch.setattr(backend, "read", read)
+        held.release()
+        raise MissingError("no such object")
+
+    def retaken(key: str, data: bytes, *, durable: bool = False) -> bool:
+        monkeypatch.setattr(backend, "create", create)
+        again.append(theirs.take("init"))
+        return create(key, data)
+
+    monkeypatch.setattr(backend, "read", released)
+    monkeypatch.setattr(backend, "create", retaken)
+    assert ours.take("init") is None
+    assert again[0] is not None and backend.names("leases") == [again[0].key.removeprefix("leases/")]
+
+
+def test_a_heartbeat_does_not_outlive_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lease is released, and another process takes the name, while the heartbeat is being written."""
+    backend = MemoryBackend()
+    ours, theirs = LeaseBoard(backend), LeaseBoard(backend)
+    lease = ours.take("init")
+    assert lease is not None
+    replace, taken = backend.replace, []
+
+    def swap() -> None:
+        lease.release()
+        taken.append(theirs.take("init"))
+
+    swapping = threading.Thread(target=swap)
+
+    def slow(key: str, data: bytes, *, durable: bool = False) -> None:
+        monkeypatch.setattr(backend, "replace", replace)
+        swapping.start()
+        swapping.join(0.2)
+        replace(key, data)
+
+    monkeypatch.setattr(backend, "replace", slow)
+    ours._beat(lease)
+    swapping.join()
+    assert taken[0] is not None and backend.names("leases") == ["init.0000.json"]

@@ -54,7 +54,7 @@ def test_help_lists_keys_with_meaning(capsys: pytest.CaptureFixture[str]) -> Non
         (["prepare", "height=tall"], "wrong type for height"),
         (["prepare", "seed"], "expected: key=value"),
         (["prepare", "mode=rooom"], "did you mean room"),
-        (["prepare", "dataset=../x"], "not a usable clip id"),
+        (["prepare", "dataset=../x"], "not a usable name of a dataset"),
         (["prepair"], "did you mean prepare"),
         (["prepare", "seed=${oc.env:HOME}"], "seed"),
         (["prepare", "dataset=${oc.env:HOME}"], "interpolation"),

@@ -48,6 +48,25 @@ def test_make_help_lists_the_targets() -> None:
     assert targets <= set(re.findall(r"^  (\S+)", done.stdout, re.MULTILINE))
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("make data", "kind=rooms workers=0"),
+        ("make data PRESET=query WORKERS=2", "kind=rooms preset=query workers=2"),
+        ("make data KIND=rooms DATASET=small PRESET=nano", "kind=rooms dataset=small preset=nano workers=0"),
+        ("make data DATASET=scannet RAW=/a ARGS=clips=all", "kind=scannet raw=/a workers=0 clips=all"),
+        ("make data DATASET=dl3dv RAW=/a PRESET=paper", "kind=dl3dv preset=paper raw=/a workers=0"),
+        ("make data KIND=video RAW='/my clips'", "kind=video 'raw=/my clips' workers=0"),
+        (
+            "make data KIND=video DATASET=flats RAW=/a ARGS='fps=8 splits=cycle'",
+            "kind=video dataset=flats raw=/a workers=0 fps=8 splits=cycle",
+        ),
+    ],
+)
+def test_make_data_takes_every_kind_and_option(line: str, expected: str) -> None:
+    assert python_commands(line)[-1] == ["data", "prepare", *shlex.split(expected)]
+
+
 def test_what_takes_a_cluster() -> None:
     """`part=` is for extraction alone, `cluster=` for what the README says."""
     takers = {" ".join(words[:2]) for line in COMMANDS for words in python_commands(line) if "cluster=" in line}

@@ -12,7 +12,7 @@ import pytest
 
 from cache import ArraySpec, ClipEntry, FeatureStore, store_path
 from configs.errors import SpatialprobeError
-from configs.files import json_bytes
+from configs.files import sealed_json
 from configs.names import parse_name
 from data.dataset.clip import DatasetInfo
 from data.dataset.layout import identity_record
@@ -59,11 +59,11 @@ class Lab:
         info = DatasetInfo(
             name="toy", kind="rooms", maker_version=1, parameters={"size": 8}, taxonomy=None, class_names=(), licence=""
         )
-        (folder / "dataset.json").write_bytes(json_bytes(identity_record(info, {})))
+        (folder / "dataset.json").write_bytes(sealed_json(identity_record(info, {})))
         index = parquet_bytes(pd.DataFrame({"clip_id": self.clips, "split": list(splits)}))
         (folder / "index.parquet").write_bytes(index)
         manifest = {"clips": len(self.clips), "tables": {"index.parquet": hashlib.sha256(index).hexdigest()}}
-        (folder / "manifest.json").write_bytes(json_bytes(manifest))
+        (folder / "manifest.json").write_bytes(sealed_json(manifest))
 
     def store(
         self,

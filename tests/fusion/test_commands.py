@@ -46,8 +46,8 @@ def test_the_commands_for_stores_refer_to_those_for_views(lab: Lab, capsys: pyte
     code, printed = cache("ls")
     assert code == 0 and "2 feature stores" in printed and "vgm+vlm" not in printed.partition("2 feature stores")[2]
     for verb in ("inspect", "verify"):
-        code, printed = cache(verb, "source=vgm+vlm", "dataset=toy")
-        assert code == 1 and "no feature store for dataset=toy, source=vgm+vlm" in printed
+        code, printed = cache(verb, "model=vgm+vlm", "dataset=toy")
+        assert code == 1 and "no feature store for dataset=toy, model=vgm+vlm" in printed
         assert commands.fusion("inspect", model="vgm+vlm", dataset="toy", root=lab.root) in printed
 
 

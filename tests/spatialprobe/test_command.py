@@ -79,12 +79,11 @@ def test_files_of_the_working_directory_are_never_imported(stage: str, taken: Pa
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stages_module_is_not_misled_either(stage: str, taken: Path) -> None:
     (taken / f"{stage}.py").unlink()  # which would be the module that is asked for
-    if stage in ("cache", "fusion"):  # their packages import before `__main__` runs
-        (taken / "configs.py").unlink()
-        (taken / "cache.py").unlink(missing_ok=True)
-        (taken / "data.py").unlink()
-    done = run("-m", stage, "--help", cwd=taken)
-    assert done.returncode == 0 and f"usage: spatialprobe {stage}" in done.stdout, done.stderr
+    elsewhere = taken / "empty"
+    elsewhere.mkdir()
+    for cwd, path in ((taken, str(ROOT)), (elsewhere, f"{taken}{os.pathsep}{ROOT}")):
+        done = run("-m", stage, "--help", cwd=cwd, PYTHONPATH=path)
+        assert done.returncode == 0 and f"usage: spatialprobe {stage}" in done.stdout, done.stderr
 
 
 def test_the_scripts_entry_puts_the_installation_first(taken: Path) -> None:

@@ -46,7 +46,6 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     network = CogVideoX(model, variant, source, torch_dtype(spec.compute_dtype))
     identity = {
         "adapter_version": VERSION,
-        "weights": source.identity,
         "prompt": "",
         "text_tokens": network.text_tokens,
     }
@@ -54,7 +53,7 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
         identity["text_dtype"] = network.text_dtype
     if network.image:
         identity["condition"] = f"first frame of the window, {network.posterior}"
-    return VideoAdapter(spec, network, identity, variant)
+    return VideoAdapter(spec, network, source, identity, variant)
 
 
 class CogVideoX:

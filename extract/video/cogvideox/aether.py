@@ -47,13 +47,12 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     identity = {
         "family": "aether",
         "adapter_version": VERSION,
-        "weights": source.identity,
         "prompt": "",
         "condition": f"first frame of the window, {network.posterior}",
         "geometry_steps": model.settings["geometry_steps"],
         "fps": model.settings["fps"],
     }
-    return VideoAdapter(spec, network, identity, variant)
+    return VideoAdapter(spec, network, source, identity, variant)
 
 
 class Aether:

@@ -47,12 +47,11 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     network = OpenSora(model, variant, source, torch_dtype(spec.compute_dtype))
     identity = {
         "adapter_version": VERSION,
-        "weights": source.identity,
         "prompt": "",
         "text_tokens": model.settings["text_tokens"],
         "condition": f"first frame, {network.posterior}",
     }
-    return VideoAdapter(spec, network, identity, variant)
+    return VideoAdapter(spec, network, source, identity, variant)
 
 
 class OpenSora:

@@ -46,7 +46,6 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
     network = Wan(model, variant, source, torch_dtype(spec.compute_dtype))
     identity = {
         "adapter_version": VERSION,
-        "weights": source.identity,
         "prompt": "",
         "text_tokens": network.text_tokens,
     }
@@ -54,7 +53,7 @@ def build(model: ModelConfig, variant: Variant) -> Adapter:
         identity["condition"] = "first frame"
         if network.clip_dtype != network.dtype:
             identity["image_encoder_dtype"] = str(network.clip_dtype)
-    return VideoAdapter(spec, network, identity, variant)
+    return VideoAdapter(spec, network, source, identity, variant)
 
 
 class Wan:

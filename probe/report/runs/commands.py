@@ -1,55 +1,13 @@
-"""The commands that repeat a run and make its features."""
+"""The command that makes the features of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any
-
 from configs import commands
 from configs.commands import portable
-from configs.errors import ConfigError, SpatialprobeError
-from configs.identity import plain
-from configs.options import as_typed
+from configs.errors import SpatialprobeError
 from fusion.record import fuse_command, load_record, record_path
-from probe.config import NOT_IDENTITY, read_run
 from probe.report.runs.collect import Run
 from probe.report.runs.stores import StoreFacts
-
-_NEVER = (*NOT_IDENTITY, "task", "profile", "readout")
-"""Told otherwise, or without influence on the numbers."""
-_DERIVED = ("recipe.seed", "trunk.depth")
-"""Told by seeds= and depths=."""
-
-
-def train_command(run: Run) -> str:
-    """Return the command that trains or imports a run again: only what differs from the profile is named."""
-    result, config = run.result, _flat(run.result["config"])
-    words = {
-        "task": run.task,
-        "model": run.source,
-        "dataset": result["dataset"],
-        "store": run.store,
-        "layers": run.array,
-        "profile": result["profile"],
-        "seeds": run.seed,
-    }
-    usual = _defaults(run.task, str(result["profile"]))
-    if str(result["depth"]) != _usual_depth(usual):
-        words["depths"] = result["depth"]
-    for key, value in config.items():
-        if key in _NEVER or key in _DERIVED or key not in usual or usual[key] == value:
-            continue
-        if key in _BY_PROFILE and value == ("paper" if result["profile"] == "paper" else "standard"):
-            continue
-        words[key] = value
-    typed = {key: _word(value) for key, value in words.items()}
-    if "imported" in result:
-        return portable(commands.probe("import", **typed, checkpoint=result["imported"]["file"]))
-    return portable(commands.probe("train", **typed))
-
-
-_BY_PROFILE = ("split_scheme", "variant")
 
 
 def features_command(run: Run, facts: StoreFacts) -> str:
@@ -72,34 +30,3 @@ def features_command(run: Run, facts: StoreFacts) -> str:
         run.source, dataset, result["block"], result["tap"] or "", result["noise_level"], timestep, grid
     )
     return portable(command)
-
-
-@lru_cache
-def _defaults(task: str, profile: str) -> Mapping[str, Any]:
-    """Return key -> value of a run of which nothing but task and profile is given; empty for an unknown profile."""
-    try:
-        return _flat(plain(as_typed(read_run({"task": task, "profile": profile}))))
-    except ConfigError:
-        return {}
-
-
-def _usual_depth(usual: Mapping[str, Any]) -> str:
-    return "linear" if usual.get("readout") == "linear" else str(usual.get("trunk.depth"))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
-
-
-def _word(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, (list, tuple)):
-        return ",".join(map(_word, value)) or "[]"
-    return "null" if value is None else str(value)

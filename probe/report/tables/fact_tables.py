@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from configs.commands import portable
 from probe.report.runs.collect import Run
-from probe.report.runs.commands import features_command, train_command
+from probe.report.runs.commands import features_command
 from probe.report.runs.settings import Setting, differing, main_settings
 from probe.report.runs.sources import Source, model_facts
 from probe.report.runs.stores import StoreFacts, last_extraction
 from probe.report.scores.entries import Entry, on_paper_layer
 from probe.report.tables.frames import defined, where
+from probe.results.repeat import train_command
 
 Rows = list[dict[str, Any]]
 
@@ -111,7 +113,7 @@ def run_rows(
                     "pictures": _files(run, "pictures", "*.png"),
                     "points": _files(run, "points", "*.ply"),
                     "extract_command": features_command(run, facts[run.source, run.store]),
-                    "command": train_command(run),
+                    "command": portable(train_command(run.result)),
                     "label": sources[run.source, run.store].label,
                 }
             )

@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError
+from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError, StaleError, VersionError
+from configs.files import sealed_json, sha256_file
 from data.dataset.clip import QUERY_POSITIONS
-from data.dataset.queries import SAMPLERS, PlanName, clip_rng, draw_queries, load_plan, paper_queries, snap
+from data.dataset.queries import (
+    SAMPLERS,
+    PlanName,
+    clip_rng,
+    draw_plan,
+    draw_queries,
+    freeze_plan,
+    load_plan,
+    paper_queries,
+    plan_file,
+    snap,
+)
 from data.dataset.reader import PreparedDataset
+from data.look.verify import dataset_problems
 from data.prepare.prepare import prepare
 from tests.data.toy import Shape, ToySource
 
@@ -135,22 +150,94 @@ def test_plan_names() -> None:
         PlanName.parse("papers-8")
 
 
-def test_plan_is_frozen_and_checked(tmp_path: Path) -> None:
+def test_plan_is_frozen_and_the_file_decides(tmp_path: Path) -> None:
     prepare(ToySource({"a": Shape(), "b": Shape()}), tmp_path / "d", plans=["paper-4"], workers=1)
     dataset = PreparedDataset(tmp_path / "d")
-    (path,) = (tmp_path / "d/queries").glob("paper-4.*.parquet")
-    table = pd.read_parquet(path)
-    assert list(table.columns) == ["clip_id", "split", "draw", "queries"]
-    table["queries"] = [[0, 5, 9, 13]] * 2
-    table.to_parquet(path)
-    assert load_plan(dataset, "paper-4").of("a") == (0, 5, 9, 13)  # the file decides, not the sampler
-    table["queries"] = [[0, 2, 9, 13]] * 2
-    table.to_parquet(path)
-    with pytest.raises(CorruptionError, match="delete"):
+    (path,) = (tmp_path / "d/queries").iterdir()
+    drawn = load_plan(dataset, "paper-4")
+    assert path == plan_file(dataset, "paper-4") and sha256_file(path) == drawn.sha256
+    assert drawn == draw_plan(dataset, "paper-4")
+    rewrite(path, lambda record: [row.update(queries=[[0, 5, 9, 13]]) for row in record["clips"].values()])
+    assert load_plan(dataset, "paper-4").of("a") == (0, 5, 9, 13)
+    with pytest.raises(StaleError, match="has changed since it was read"):
+        freeze_plan(dataset, drawn)
+
+
+def test_a_plan_is_drawn_without_being_written(tmp_path: Path) -> None:
+    prepare(ToySource({"a": Shape(), "b": Shape(30)}), tmp_path / "d", plans=[], workers=1)
+    dataset = PreparedDataset(tmp_path / "d")
+    plan = load_plan(dataset, "paper-8")
+    assert list(plan.queries) == ["a"] and not list((tmp_path / "d/queries").iterdir())
+    freeze_plan(dataset, plan)
+    freeze_plan(dataset, plan)
+    assert load_plan(dataset, "paper-8") == plan and len(list((tmp_path / "d/queries").iterdir())) == 1
+
+
+WRONG_PLANS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "position without ground truth": lambda r: r["clips"]["a"].update(queries=[[0, 2, 9, 13]]),
+    "position out of range": lambda r: r["clips"]["a"].update(queries=[[0, 5, 9, 81]]),
+    "position twice": lambda r: r["clips"]["a"].update(queries=[[0, 5, 5, 13]]),
+    "fewer queries": lambda r: r["clips"]["a"].update(queries=[[0, 5, 9]]),
+    "more draws": lambda r: r["clips"]["a"].update(queries=[[0, 5, 9, 13], [0, 5, 9, 17]]),
+    "text": lambda r: r["clips"]["a"].update(queries=[["zero", 5, 9, 13]]),
+    "unknown clip": lambda r: r["clips"].update(c=r["clips"]["a"]),
+    "other split": lambda r: r["clips"]["a"].update(split="nowhere"),
+    "other plan": lambda r: r.update(plan="random_start-4"),
+    "other dataset": lambda r: r.update(dataset="0" * 64),
+    "no clips": lambda r: r.update(clips=None),
+    "clips as list": lambda r: r.update(clips=[]),
+    "lacking": lambda r: r.pop("clips"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_PLANS)
+def test_wrong_plans_are_refused_with_a_way_out(toy_plan: tuple[PreparedDataset, Path], what: str) -> None:
+    """Also with a digest that fits."""
+    dataset, path = toy_plan
+    rewrite(path, WRONG_PLANS[what])
+    with pytest.raises(CorruptionError, match=f"not a readable query plan(?s:.*)fix: +delete {path}"):
         load_plan(dataset, "paper-4")
-    path.write_bytes(b"")
-    with pytest.raises(CorruptionError, match="paper-4"):
+    assert any("not a readable query plan" in problem for problem in dataset_problems(dataset))
+
+
+def test_plans_of_other_formats_and_foreign_files_are_refused(toy_plan: tuple[PreparedDataset, Path]) -> None:
+    dataset, path = toy_plan
+    rewrite(path, lambda record: record.update(version=1))
+    with pytest.raises(VersionError, match="delete"):
         load_plan(dataset, "paper-4")
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(CorruptionError, match="not a regular file"):
+        load_plan(dataset, "paper-4")
+
+
+def test_every_flipped_byte_of_a_plan_is_found(toy_plan: tuple[PreparedDataset, Path]) -> None:
+    dataset, path = toy_plan
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        with pytest.raises((CorruptionError, VersionError), match="delete"):
+            load_plan(dataset, "paper-4")
+    for length in (0, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CorruptionError, match="delete"):
+            load_plan(dataset, "paper-4")
+
+
+@pytest.fixture
+def toy_plan(tmp_path: Path) -> tuple[PreparedDataset, Path]:
+    """A dataset of two clips and the file of its only plan."""
+    prepare(ToySource({"a": Shape(), "b": Shape()}), tmp_path / "d", plans=["paper-4"], workers=1)
+    dataset = PreparedDataset(tmp_path / "d")
+    return dataset, plan_file(dataset, "paper-4")
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a sealed JSON file and seal it again."""
+    record = json.loads(path.read_bytes())
+    del record["digest"]
+    change(record)
+    path.write_bytes(sealed_json(record))
 
 
 def test_grown_dataset_gets_plans_of_its_own(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from data.dataset.reader import PreparedDataset
 from data.dl3dv.config import DL3DVConfig
 from data.dl3dv.source import DL3DVSource
 from data.look.verify import verify
+from data.raw.images import encode_png
 from data.rooms.source import RoomsSource
 from tests.data.dl3dv.conftest import SCALE, Raw
 
@@ -175,3 +178,11 @@ def test_a_fisheye_is_undistorted_too(emit: Callable[..., Raw]) -> None:
     near = truth.depth[0, [int(np.floor(row)), int(np.ceil(row))], 32]
     assert near.min() - 0.01 <= clip.depth[0, 12, 32] <= near.max() + 0.01
     assert (clip.depth > 0).all()
+
+
+def test_implausible_stored_depth_is_warned_of(raw: Raw, tmp_path: Path, load: Load) -> None:
+    folder = tmp_path / "raw" / raw.options.batch / raw.scenes[PLAIN]
+    shutil.copytree(raw.scene(PLAIN), folder)
+    path = folder / "oracle" / "depth" / "frame_00010.png"
+    path.write_bytes(encode_png(np.asarray(Image.open(path)).astype(np.uint16).byteswap()))
+    assert "(values look byte-swapped): frames 10" in load(tmp_path / "raw", teacher="oracle").clips["warnings"].iloc[0]

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from configs.errors import CorruptionError
+from configs.files import sealed_json
 from data.dataset.layout import clip_folder
+from data.dataset.queries import freeze_plan, load_plan, plan_file
 from data.dataset.reader import PreparedDataset
 from data.look.inspect import inspect, positive_rates
 from data.look.preview import preview_sheet, write_previews
@@ -78,6 +80,38 @@ def test_verify_finds_damage(copy: Path, file: str, damage: str, capsys: pytest.
     assert verify(PreparedDataset(copy), workers=1) == 1
     shown = capsys.readouterr().out
     assert file in shown and "plain_01" in shown and "fix:" in shown
+
+
+@pytest.mark.parametrize("file", ["queries/paper-4", "report.json", "quarantine/lost.json"])
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty"])
+def test_verify_finds_damage_outside_the_clips(
+    copy: Path, file: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (copy / "report.json").write_bytes(sealed_json({"clips": 7}))
+    (copy / "quarantine/lost.json").write_bytes(sealed_json({"clip_id": "lost", "reason": "cut off"}))
+    dataset = PreparedDataset(copy)
+    freeze_plan(dataset, load_plan(dataset, "paper-4"))
+    path = plan_file(dataset, "paper-4") if file == "queries/paper-4" else copy / file
+    assert verify(dataset, workers=1) == 0
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0x01
+    path.write_bytes({"flip": content, "truncate": content[:-7], "empty": b""}[damage])
+    capsys.readouterr()
+    assert verify(dataset, workers=1) == 1
+    shown = capsys.readouterr().out
+    assert file in shown and "fix:" in shown and "delete" in shown
+
+
+def test_verify_tells_what_plans_leave_out_and_of_plans_for_other_clips(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shapes = {"plain_00": Shape(query_only=True), "short_00": Shape(30, query_only=True)}
+    prepare(ToySource(shapes), tmp_path / "d", plans=["paper-8"], workers=1)
+    (tmp_path / "d/queries/paper-2.00000000.json").write_bytes(sealed_json({"plan": "paper-2"}))
+    assert verify(PreparedDataset(tmp_path / "d"), workers=1) == 0
+    shown = capsys.readouterr().out
+    assert "plan paper-8 leaves out 1 clips that are too short (short_00" in shown
+    assert "paper-2.00000000.json is for another set of clips" in shown
 
 
 def test_verify_finds_foreign_files(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from configs.errors import CorruptionError, DatasetError, MissingError, StaleError
+from configs.errors import CorruptionError, DatasetError, MissingError, StaleError, VersionError
 from configs.files import TEMPORARY_PREFIX, atomic_folder, file_digests, remove_stale, write_atomic
 from data.dataset.clip_files import write_clip
+from data.dataset.queries import AUTO, load_plan
 from data.dataset.reader import PreparedDataset
 from data.prepare import prepare as module
 from data.prepare.prepare import prepare
@@ -157,8 +158,31 @@ def test_plans_that_fit_no_clip_are_named_together(tmp_path: Path) -> None:
         prepare(
             ToySource({"a_00": Shape(24)}), tmp_path / "d", plans=["paper-4", "paper-8", "random_start-8"], workers=1
         )
-    assert str(caught.value).endswith("plans=[paper-4]")
+    assert str(caught.value).endswith("plans=[paper-4]") and not list((tmp_path / "d/queries").iterdir())
     assert prepare(ToySource({"a_00": Shape(24)}), tmp_path / "d", plans=["paper-4"], workers=1).kept == 1
+
+
+@pytest.mark.parametrize(("frames", "plans"), [(81, 4), (36, 4), (35, 3), (33, 2), (16, 2), (12, 0)])
+def test_default_plans_fit_every_clip(tmp_path: Path, frames: int, plans: int) -> None:
+    """The shortest clip decides: 8 queries 5 apart need 36 frames, 4 need 16, some less without the first frame."""
+    prepare(ToySource({"a_00": Shape(), "b_00": Shape(frames)}), tmp_path / "d", plans=[AUTO], workers=1)
+    dataset = PreparedDataset(tmp_path / "d")
+    made = [load_plan(dataset, path.name.partition(".")[0]) for path in (tmp_path / "d/queries").iterdir()]
+    assert len(made) == plans and all(set(plan.queries) == {"a_00", "b_00"} for plan in made)
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "manifest.json"])
+def test_every_flipped_byte_of_the_records_is_found(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in what has no influence on values, such as the licence or the number of clips."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    prepare(ToySource({"a": Shape(query_only=True)}), tmp_path / "d", workers=1)
+    path = tmp_path / "d" / name
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        with pytest.raises((CorruptionError, VersionError, DatasetError)) as caught:
+            PreparedDataset(tmp_path / "d")
+        assert name in str(caught.value)
 
 
 def test_an_unfinished_dataset_is_told_with_the_command_that_finishes_it(tmp_path: Path) -> None:

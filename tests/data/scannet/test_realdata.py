@@ -11,6 +11,7 @@ from PIL import Image
 
 from data.dataset.clip_files import round_depth
 from data.look.reprojection import reproject
+from data.raw.depth import doubtful_depth
 from data.scannet.config import ScannetConfig
 from data.scannet.source import ScannetSource
 
@@ -37,6 +38,9 @@ def test_exported_folder(room: Path) -> None:
         assert clip.frames[position] == (folder / f"color/{number}.jpg").read_bytes()
         np.testing.assert_allclose(clip.cam2world[position], np.loadtxt(folder / f"pose/{number}.txt"), atol=1e-6)
     assert clip.depth is not None and clip.instance is not None and clip.class_pixels is not None
+    assert not any(doubtful_depth(clip.depth, step=clip.depth_step, metres=True))
+    swapped = np.rint(clip.depth * 1000).astype(np.uint16).byteswap().astype(np.float32) / np.float32(1000)
+    assert set(doubtful_depth(swapped, step=clip.depth_step, metres=True)) == {"values look byte-swapped"}
     for place, position in enumerate(clip.gt_frames):
         with Image.open(folder / f"depth/{clip.frame_src[position]}.png") as image:
             np.testing.assert_allclose(clip.depth[place], np.asarray(image) / 1000, atol=1e-6)

@@ -50,6 +50,15 @@ def test_round_trip(path: Path, scan: RawScan) -> None:
         np.testing.assert_array_equal(frames.camera("color")[:3, :3], scan.intrinsics)
 
 
+def test_the_largest_depth_is_unknown(tmp_path: Path, scan: RawScan) -> None:
+    path = tmp_path / "scene0000_00.sens"
+    depth = scan.depth[0].copy()
+    depth[3, 5] = 65535
+    write_sens(path, scan.colour[:1], [pack_depth(depth)], scan.cam2world[:1], scan.intrinsics, scan.size, scan.size)
+    with SensFrames(path) as frames:
+        assert frames.depth(0)[3, 5] == 0 and frames.depth(0)[3, 6] == np.float32(depth[3, 6]) / np.float32(1000)
+
+
 def test_indexing_reads_headers_only(path: Path) -> None:
     with SensFile(path) as file:
         file.read_index()

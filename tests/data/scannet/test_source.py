@@ -366,3 +366,25 @@ def test_matrices_of_larger_images_are_refused(release: Release, brief: RawScan,
     np.savetxt(path, matrix)
     with pytest.raises(DatasetError, match=f"matrix of the {images} images is for images of another size"):
         source.make("scene0000_00")
+
+
+def test_images_of_other_endings_keep_their_numbers(release: Release, brief: RawScan) -> None:
+    """An image that can't be read fails the clip that needs it, instead of moving all later frames."""
+    source = release({"scene0000_00": None}, brief, "exported")
+    color = source.raw.root / "scans/scene0000_00/exported/color"
+    with Image.open(color / "1.jpg") as image:
+        image.save(color / "1.webp", lossless=True)
+    (color / "1.jpg").unlink()
+    (color / "overview.jpg").write_bytes((color / "2.jpg").read_bytes())
+    (color / "notes.txt").write_text("x")
+    clip = source.make("scene0000_00")
+    assert np.unique(clip.frame_src).tolist() == list(range(len(brief.colour)))
+    assert clip.warnings[0] == "1 left out (not a picture): notes.txt"
+    assert clip.warnings[1] == "1 left out (its name is not a frame number): overview.jpg"
+    (color / "1.webp").rename(color / "1.heic")
+    (color / "1.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(DatasetError, match=r"1\.heic"):
+        source.make("scene0000_00")
+    (color / "1.heic").rename(color / "1.jpg.part")
+    with pytest.raises(DatasetError, match=r"1\.jpg\.part"):
+        source.make("scene0000_00")

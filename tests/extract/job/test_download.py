@@ -80,6 +80,17 @@ def test_download_takes_all_blocks_of_a_model_that_runs_them_all(
     assert not hub
 
 
+def test_several_models_are_downloaded_by_one_command(
+    hub: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("download", "model=cogvideox-t2v-5b,pixels", "yes=true") == 1
+    assert "pixels has no weights" in capsys.readouterr().err and not hub  # before anything is fetched
+    assert call("download", "model=cogvideox-t2v-2b cogvideox-t2v-5b", "yes=true") == 0
+    assert len(hub) == 2
+    assert call("download", "model=,", "yes=true") == 2
+    assert "no model is named" in capsys.readouterr().err
+
+
 def test_download_without_network_says_what_else_works(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

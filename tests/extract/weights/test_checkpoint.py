@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from configs.errors import ModelError
-from extract.weights.checkpoint import Checkpoint, fill, seeded
+from extract.weights.checkpoint import HEADER_LIMIT, Checkpoint, explained, fill, seeded
 from tests.extract.weights.network import Sharded, network
 
 
@@ -51,14 +52,52 @@ def test_dtypes(sharded: Sharded) -> None:
     assert module.get_parameter("blocks.0.weight").dtype == torch.bfloat16
 
 
-@pytest.mark.parametrize("content", [b"", b"\x05", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0[]"])
+DEEP = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x05",
+        b"\xff" * 64,
+        b"\x02\0\0\0\0\0\0\0[]",
+        (HEADER_LIMIT + 1).to_bytes(8, "little") + b"{}",
+        len(DEEP).to_bytes(8, "little") + DEEP,
+    ],
+)
 def test_broken_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(ModelError, match="not a readable safetensors file"):
         sorted(Checkpoint(tmp_path).names)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"weight_map": 3}'])
+@pytest.mark.parametrize("shape", [[1 << 40, 1 << 40], [0, (1 << 63) - 1], [1 << 64], [-1, -4], [2.0, 2], None, [4]])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_impossible_shapes_are_refused(sharded: Sharded, shape: object, indexed: bool) -> None:
+    folder, _ = sharded
+    path = folder / "part-0.safetensors"
+    entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, 48]}
+    header = json.dumps({"stem.weight": entry, "stem.bias": {"dtype": "F32", "shape": [4], "data_offsets": [48, 64]}})
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(64))
+    if not indexed:
+        (folder / "model.safetensors.index.json").unlink()
+    with pytest.raises(ModelError, match=r"not a readable safetensors file|has another shape") as caught:
+        fill(network(4), Checkpoint(folder))
+    assert str(folder) in str(caught.value) and "fix:" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../other.safetensors", "/etc/passwd", "a/../../b.safetensors", ".."])
+def test_indices_stay_in_their_folder(sharded: Sharded, name: str) -> None:
+    """What lies elsewhere is not part of what identifies the weights."""
+    folder, tensors = sharded
+    table = dict.fromkeys(tensors, name)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
+    with pytest.raises(ModelError, match="names a file outside its folder"):
+        fill(network(4), Checkpoint(folder))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"weight_map": 3}', "[" * 100_000])
 def test_broken_indices_are_refused(sharded: Sharded, content: str) -> None:
     folder, _ = sharded
     (folder / "model.safetensors.index.json").write_text(content)
@@ -82,3 +121,12 @@ def test_random_weights_leave_the_global_state_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     with seeded(1):
         assert torch.equal(torch.randn(3), one)
+
+
+def test_memory_that_runs_out_is_not_taken_for_a_broken_file(tmp_path: Path) -> None:
+    """The runner answers it with a smaller batch."""
+    for error in (torch.OutOfMemoryError("full"), MemoryError()):
+        with pytest.raises(type(error)), explained("broken", tmp_path, "fetch it again"):
+            raise error
+    with pytest.raises(ModelError, match="KeyError: 'x'"), explained("broken", tmp_path, "fetch it again"):
+        raise KeyError("x")

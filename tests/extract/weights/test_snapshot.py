@@ -35,14 +35,24 @@ def test_content_identifies_weights(sharded: Sharded) -> None:
     data[-1] ^= 1
     path.write_bytes(bytes(data))
     assert (changed := content_hash(folder)) != before
-    for name in ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer.model", "special_tokens_map.json"):
+    for name in (
+        "model.safetensors.index.json",
+        "tokenizer.json",
+        "vocab.json",
+        "merges.txt",
+        "tokenizer.model",
+        "special_tokens_map.json",
+    ):
         (folder / name).write_text("{}")
         assert content_hash(folder) != changed, name
         changed = content_hash(folder)
     (folder / "README.md").write_text("says nothing about values")
     assert content_hash(folder) == changed
     (folder / "spatialprobe.json").write_text(json.dumps({"hub_id": "a/b", "revision": "c"}))
-    assert identity_of(folder) == {"hub_id": "a/b", "revision": "c"}
+    assert identity_of(folder) == {"hub_id": "a/b", "revision": "c", "content": changed}  # nothing proves the claim
+    (folder / "spatialprobe.json").write_text("{")
+    with pytest.raises(ModelError, match="can't read where the weights come from"):
+        identity_of(folder)
 
 
 def test_hub_snapshots_are_identified_by_commit(tmp_path: Path) -> None:

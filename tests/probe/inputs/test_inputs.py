@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from configs import commands
-from configs.errors import ConfigError, DatasetError, MissingError, StoreError
+from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError, StoreError
 from data.prepare.prepare import prepare
+from probe.config import EvaluateConfig
 from probe.inputs.inputs import RememberingDataset, open_inputs, prefix
+from probe.results.apply import evaluate
 from probe.train.train import train
 from tests.data.toy import Shape, ToySource
 from tests.dataset_stores import make_store, noise_maps
@@ -55,6 +57,33 @@ def test_arrays_are_chosen_by_block_or_name(artifacts: Path, configure: Configur
         train(configure(artifacts, "tagging", model="deep", layers="7"))
     (result,) = train(configure(artifacts, "tagging", model="deep", layers="deep.b2.4x4"))
     assert (result["block"], result["relative_depth"]) == (2, 1.0)
+
+
+@pytest.mark.parametrize("queries", [4, 40])
+def test_refused_queries_leave_no_plan_behind(tmp_path: Path, configure: Configure, queries: int) -> None:
+    """Of four clips one is too short for 4 queries, all are for 40."""
+    known = shapes(a="train", b="train", c="select", d="report")
+    root = small(tmp_path, known | {"b": Shape(10, query_only=True, split="train")})
+    config = configure(root, "tagging", recipe__queries=queries)
+    with pytest.raises(MissingError, match=rf"can't give the queries of plan paper-{queries}(?s:.*)recipe\.queries="):
+        train(config)
+    assert not list((root / "datasets/toy/queries").iterdir())
+
+
+def test_a_plan_is_frozen_when_it_is_first_used(tmp_path: Path, configure: Configure) -> None:
+    root = small(tmp_path, shapes(a="train", b="train", c="select", d="report"))
+    (result,) = train(configure(root, "tagging"))
+    (frozen,) = (root / "datasets/toy/queries").iterdir()
+    assert frozen.name.startswith("paper-2.")
+    evaluate(EvaluateConfig(run=result["run_id"], root=str(root), plan="uniform-3"))
+    assert {path.name.partition(".")[0] for path in frozen.parent.iterdir()} == {"paper-2", "uniform-3"}
+    frozen.write_bytes(frozen.read_bytes().replace(b"[[0, ", b"[[1, ", 1))
+    for step in (
+        lambda: train(configure(root, "tagging", force="true")),
+        lambda: evaluate(EvaluateConfig(run=result["run_id"], root=str(root), split="select")),
+    ):
+        with pytest.raises(CorruptionError, match=rf"changed by hand or damaged(?s:.*)delete {frozen}"):
+            step()
 
 
 def test_every_clip_without_features_is_listed(tmp_path: Path, configure: Configure) -> None:

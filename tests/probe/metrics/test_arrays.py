@@ -143,6 +143,7 @@ INNER = {
     "ranking_scores",
     "relative_poses",
     "require_array",
+    "require_no_infinity",
     "rotation_angles",
     "usable_pixels",
 }
