@@ -29,6 +29,8 @@ from configs.options import option
 DEFAULT = ["wan", "cogvideox", "aether", "opensora", "qwen3-vl", "qwen2.5-vl", "internvl3"]
 TARGET = 0.9
 SAMPLE_SECONDS = 0.02
+PICTURE = 256
+"""Pixels along both sides of the pictures whose reading is measured."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,42 @@ def savings(name: str, options: Options, cache: str) -> list[object]:
     ]  # fmt: skip
 
 
+# ---- reading
+
+
+def reading(root: Path, rounds: int) -> list[object]:
+    """Compare reading the frames of a clip, which compares each with its digest, with decoding the same files only."""
+    import numpy as np
+
+    from data.dataset.layout import clip_folder, frame_name
+    from data.dataset.reader import PreparedDataset
+    from data.raw.images import decode_jpeg
+
+    dataset = PreparedDataset(root / "datasets" / "pictures")
+    (clip_id,) = dataset.clips["clip_id"]
+    positions = dataset.positions(clip_id).tolist()
+    files = [clip_folder(dataset.path, clip_id) / frame_name(position) for position in positions]
+    ratios, per_frame = [], []
+    for _ in range(rounds + 1):
+        started = time.process_time()
+        only = np.stack([decode_jpeg(path.read_bytes()) for path in files])
+        decoded = time.process_time()
+        compared = dataset.frames(clip_id, positions)
+        ended = time.process_time()
+        assert np.array_equal(only, compared)
+        ratios.append((ended - decoded) / (decoded - started))
+        per_frame.append((decoded - started) / len(files) * 1e3)
+    size = sum(path.stat().st_size for path in files) / len(files) / 1e3
+    height, width = dataset.frame_size(clip_id)
+    return [
+        f"{width}x{height}",
+        size,
+        median(per_frame[1:]),
+        median(ratios[1:]),
+        f"{min(ratios):.2f}-{max(ratios):.2f}",
+    ]
+
+
 # ---- waiting
 
 
@@ -200,14 +238,14 @@ def runnable(pid: int) -> bool:
     return False
 
 
-def make_dataset(root: Path, clips: int) -> None:
-    """Prepare a few small rooms; the first clip of a job, before which it loads, is not measured."""
+def make_dataset(root: Path, name: str, clips: int, side: int) -> None:
+    """Prepare a few rooms seen in square pictures."""
     from data.prepare.prepare import prepare
     from data.rooms.config import RoomsConfig
     from data.rooms.source import RoomsSource
 
-    source = RoomsSource(RoomsConfig(clips=clips + 1, height=64, width=64))
-    prepare(source, root / "datasets" / "rooms", plans=(), workers=min(2, os.cpu_count() or 1))
+    source = RoomsSource(RoomsConfig(clips=clips, height=side, width=side))
+    prepare(source, root / "datasets" / name, plans=(), workers=min(2, os.cpu_count() or 1))
 
 
 def main(words: list[str]) -> int:
@@ -227,9 +265,17 @@ def main(words: list[str]) -> int:
                 rows,
                 notes=["Aether loads and runs all blocks whatever is read, see docs/extraction.md"],
             )
+            print()
+            make_dataset(Path(folder), "pictures", 1, PICTURE)
+            print_table(
+                "Reading the frames of a clip, each compared with its SHA-256, and only decoding them",
+                ["picture", "kB", "ms to decode", "compared/decoded", "range"],
+                [reading(Path(folder), options.rounds)],
+                notes=["ratios of CPU seconds"],
+            )
             if options.clips:
                 print()
-                make_dataset(Path(folder), options.clips)
+                make_dataset(Path(folder), "rooms", options.clips + 1, 64)  # before the first clip a job loads
                 rows = waiting(options, folder)
                 print_table(
                     f"A job of {options.clips} clips" + (", on one core" if options.device == "cpu" else ""),

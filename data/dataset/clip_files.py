@@ -12,6 +12,7 @@ a filter: decoding needs nothing.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -192,9 +193,8 @@ def mend_clip(dataset: Path, clip_id: str) -> str:
     return f"delete {clip_folder(dataset, clip_id)} and run the same `{again}` again"
 
 
-@lru_cache(maxsize=64)
 def recorded_files(dataset: Path, clip_id: str, clip_sha256: str) -> Mapping[str, FileFacts]:
-    """Return the files of a clip by name, relative to its folder; a few clips are remembered.
+    """Return the files of a clip by name, relative to its folder, as its record has them.
 
     Args:
         dataset: folder of the dataset.
@@ -269,19 +269,19 @@ def changed_files(dataset: Path, clip_id: str, files: Mapping[str, FileFacts]) -
     The record was written last: a file that isn't newer than the record and has the recorded size is taken to be
     unchanged, so that thousands of clips take seconds. All others are hashed.
     """
-    folder = clip_folder(dataset, clip_id)
-    written = (folder / "clip.json").stat().st_mtime_ns
+    folder = str(clip_folder(dataset, clip_id))
+    written = os.stat(f"{folder}/clip.json").st_mtime_ns  # noqa: PTH116  # a path object costs more than the call
     changed = []
     for name, expected in files.items():
-        path = folder / name
+        path = f"{folder}/{name}"
         try:
-            facts = path.stat()
+            facts = os.stat(path)  # noqa: PTH116
         except FileNotFoundError:
-            changed.append(path)
+            changed.append(Path(path))
             continue
         newer = facts.st_mtime_ns > written
-        if facts.st_size != expected.bytes or (newer and sha256_file(path) != expected.sha256):
-            changed.append(path)
+        if facts.st_size != expected.bytes or (newer and sha256_file(Path(path)) != expected.sha256):
+            changed.append(Path(path))
     return changed
 
 

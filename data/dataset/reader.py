@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -200,12 +200,13 @@ class PreparedDataset:
         """
         self._find(clip_id, positions)
         result = np.empty((len(positions), *self.frame_size(clip_id), 3), np.uint8)
-        for i, position in enumerate(positions):
-            content = self.frame_bytes(clip_id, int(position))
+        files = self._files(clip_id)
+        for i, name in enumerate(frame_name(int(position)) for position in positions):
+            content = read_clip_file(self.path, clip_id, name, files[name])
             try:
                 result[i] = decode_jpeg(content)
             except ValueError as error:  # also: pixels of another size
-                path = clip_folder(self.path, clip_id) / frame_name(int(position))
+                path = clip_folder(self.path, clip_id) / name
                 raise CorruptionError(
                     f"not a readable JPEG: {error}", where=path, fix=mend_clip(self.path, clip_id)
                 ) from error
@@ -251,11 +252,13 @@ class PreparedDataset:
             MissingError: no such clip.
             CorruptionError: the record is damaged, or not the one in the index.
         """
-        return changed_files(self.path, clip_id, self._files(clip_id))
+        self._slice(clip_id)
+        files = recorded_files(self.path, clip_id, str(self.clips.at[clip_id, "clip_sha256"]))
+        return changed_files(self.path, clip_id, files)
 
     def _files(self, clip_id: str) -> Mapping[str, FileFacts]:
         self._slice(clip_id)
-        return recorded_files(self.path, clip_id, str(self.clips.at[clip_id, "clip_sha256"]))
+        return _remembered_files(self.path, clip_id, str(self.clips.at[clip_id, "clip_sha256"]))
 
     def _size(self, clip_id: str, what: str) -> tuple[int, int]:
         self._slice(clip_id)
@@ -282,6 +285,10 @@ class PreparedDataset:
                 where=self.path,
             )
         return found + rows.start  # type: ignore[no-any-return]
+
+
+_remembered_files = lru_cache(maxsize=64)(recorded_files)
+"""All frames of a clip are read one after the other, with one look at its record."""
 
 
 def _slices(clip_ids: Sequence[str]) -> dict[str, slice]:

@@ -23,7 +23,7 @@ from cache.format.layout import STORE
 from cache.store import FeatureStore
 from configs import commands
 from configs.console import Progress, get_logger
-from configs.errors import ModelError, SpatialprobeError
+from configs.errors import CorruptionError, ModelError, SpatialprobeError
 from configs.files import atomic_file, logs_path
 from configs.jobs import local_processes
 from configs.machine import available_cores, package_version, visible_devices
@@ -59,7 +59,7 @@ class Outcome:
 
 
 def run(request: Request) -> int:
-    """Extract; returns 1 if any clip failed or is left to another process, else 0.
+    """Extract; returns 1 if a clip failed, is left to another process, or has changed since it was done, else 0.
 
     Raises:
         KeyboardInterrupt: after an interrupt, once the current clips are committed.
@@ -69,9 +69,10 @@ def run(request: Request) -> int:
     count = request.config.workers or (len(devices) if devices[0].startswith("cuda") else 1)
     plan = make_plan(request)
     print(plan.describe(), flush=True)
+    changed = _changed(request, plan)
     if not plan.clips:
         _seal(plan)  # an earlier job may have been killed between its last commit and this
-        return 0
+        return 1 if changed else 0
     plan.check_disk()
     request.store(recorded(devices[0]))
     started = time.perf_counter()
@@ -90,7 +91,7 @@ def run(request: Request) -> int:
         left = _left_to_others(plan, request.config)
     except KeyboardInterrupt:  # the first interrupt or the second, which can come from anywhere inside
         raise KeyboardInterrupt(f"to continue: {run_command(request.config)}") from None
-    return 1 if outcome.failed or left else 0
+    return 1 if outcome.failed or left or changed else 0
 
 
 def run_process(request: Request, device: str, index: int = 0, count: int = 1, stop_file: str = "") -> Outcome:
@@ -213,6 +214,38 @@ def _seal(plan: Plan) -> None:
     except SpatialprobeError as error:
         again = commands.cache("seal", store=plan.path)
         get_logger("extract").warning("%s\n  all clips are committed; to seal the store: %s", error, again)
+
+
+def _changed(request: Request, plan: Plan) -> int:
+    """Return how many finished clips have files that changed after they were prepared, and print which files.
+
+    Their features stay: they were computed from files that had been compared with their digests.
+    """
+    if not plan.finished:
+        return 0
+    dataset = request.open_dataset()
+    found: dict[str, str] = {}
+    with Progress(plan.complete, "looking for changed files", log=get_logger("extract")) as bar:
+        for clip_id in plan.finished:
+            try:
+                files = dataset.changed_files(clip_id)
+            except CorruptionError as error:  # the record of the clip is one of its files
+                found[clip_id] = str(error)
+            else:
+                if files:
+                    found[clip_id] = f"{files[0]}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
+            bar.advance()
+    for clip_id, files_text in list(found.items())[:10]:
+        print(f"changed since it was prepared: {clip_id}: {files_text}")
+    if len(found) > 10:
+        print(f"... and {len(found) - 10} more clips")
+    if found:
+        again = commands.data("prepare", dataset=plan.dataset)
+        print(
+            f"their features stay, since they were computed before; to restore the files: delete the folders of these "
+            f"{len(found)} clips in {dataset.path / 'clips'} and run the same `{again}` again"
+        )
+    return len(found)
 
 
 def _left_to_others(plan: Plan, config: RunConfig) -> int:

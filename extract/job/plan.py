@@ -34,7 +34,7 @@ class Plan:
         source, dataset: names.
         path: folder of the store.
         clips: clips of this job's part that lack an array.
-        complete: clips of this job's part that have all.
+        finished: ids of the clips of this job's part that have all.
         arrays: what is stored.
         asked: ids of all requested clips, of any part.
         new_bytes: disk that the missing clips will take.
@@ -49,7 +49,7 @@ class Plan:
     dataset: str
     path: Path
     clips: int
-    complete: int
+    finished: Sequence[str]
     arrays: Sequence[ArraySpec]
     asked: frozenset[str]
     new_bytes: int
@@ -59,6 +59,11 @@ class Plan:
     flops: int | None
     device: str
     dtype: str
+
+    @property
+    def complete(self) -> int:
+        """How many clips of this job's part have all arrays."""
+        return len(self.finished)
 
     def describe(self) -> str:
         """Return the plan as a person reads it."""
@@ -117,7 +122,8 @@ def make_plan(request: Request, *, measure: bool = False) -> Plan:
     else:
         beginning = store_bytes(identity, {}, request.clips, request.specs)
     mine = [clip for clip in ids if request.config.mine(place[clip])]
-    absent = Counter(tuple(spec.name for spec in request.specs if clip not in done.get(spec.name, ())) for clip in mine)
+    lacks = {clip: tuple(spec.name for spec in request.specs if clip not in done.get(spec.name, ())) for clip in mine}
+    absent = Counter(lacks.values())
     lacking = sum(count for names, count in absent.items() if names)
     by_name = {spec.name: spec for spec in request.specs}
     clip_bytes = sum(bytes_needed([by_name[name] for name in names], count) for names, count in absent.items())
@@ -132,7 +138,7 @@ def make_plan(request: Request, *, measure: bool = False) -> Plan:
         dataset=request.dataset,
         path=path,
         clips=lacking,
-        complete=len(mine) - lacking,
+        finished=[clip for clip, names in lacks.items() if not names],
         arrays=request.specs,
         asked=frozenset(ids),
         new_bytes=beginning + clip_bytes,

@@ -227,7 +227,7 @@ def test_changed_files_are_found_without_reading_the_others(dataset: Path, monke
     other.write_bytes(flipped(other.read_bytes(), -20))
     (clip / "frames/00013.jpg").unlink()
     assert set(opened.changed_files("a")) == {frame, other, clip / "frames/00013.jpg"}
-    assert hashed == [other]
+    assert [path for path in hashed if path.name != "clip.json"] == [other]
     assert opened.changed_files("b") == []
     for path in clip_folder(dataset, "b").rglob("*"):  # as after a copy that keeps no times
         if path.name != "clip.json":
