@@ -46,7 +46,7 @@ def find_recordings(path: Path) -> tuple[RawFolder, Collection]:
         raise DatasetError(
             "pictures and videos side by side", expected="the frames of one recording, or videos", where=path,
             found=f"{len(pictures)} pictures such as {pictures[0]}, {len(videos)} videos such as {videos[0]}",
-            fix=f"move the pictures into a folder of their own, or list the recordings in {MANIFEST}",
+            fix=f"move the pictures into their own folder, or list the recordings in {MANIFEST}",
         )  # fmt: skip
     if pictures:
         return raw, Collection(recordings=(_recording(".", path.name, is_video=False),))

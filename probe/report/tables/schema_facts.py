@@ -7,7 +7,7 @@ from probe.report.tables.spec import WHERE, TableSpec
 FACTS: dict[str, TableSpec] = {
     "settings": TableSpec(
         "Settings",
-        "Runs are compared inside one setting only: same task, dataset, clips, views, probe and metrics.",
+        "Runs are compared only within one setting: same task, dataset, clips, views, probe and metrics.",
         {
             "setting": "id",
             "task": "task",
@@ -42,7 +42,7 @@ FACTS: dict[str, TableSpec] = {
             "tiny": "whether it is a small twin, not the published architecture at full size",
             "base": "the model that an untrained twin is the twin of; itself for models; null for controls",
             "parts": "sources of a fusion, joined by +",
-            "weights": "what the store says of its weights, as text; null if the store is gone",
+            "weights": "what the store says about its weights, as text; null if the store is gone",
             "same_features_as": "another source with the same fingerprint, so with the same features; else null",
         },
     ),
@@ -53,7 +53,7 @@ FACTS: dict[str, TableSpec] = {
             "entry": "id",
             **WHERE,
             "kind": "as in sources",
-            "role": "as in sources; `vision tower` or `VAE latent` for what a model is fed before its blocks",
+            "role": "as in sources; `vision tower` or `VAE latent` for the input of a model's first block",
             "untrained": "random weights",
             "store": "fingerprint of the store (first 12 digits)",
             "array": "name of the stored array",
@@ -106,7 +106,7 @@ FACTS: dict[str, TableSpec] = {
     ),
     "runs": TableSpec(
         "Provenance",
-        "The finished runs that the numbers rest on, and the command that repeats each.",
+        "The finished runs that the numbers are based on, and the command that repeats each.",
         {
             "run_id": "id; folder runs/<run id>",
             "setting": "id of the setting",

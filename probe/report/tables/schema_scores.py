@@ -49,12 +49,12 @@ SCORES: dict[str, TableSpec] = {
             "origin": "ours, published, difference (ours - published), average (of ours) or published average",
             "source": "name; null for averages",
             "store": "first digits of its store's fingerprint: a source may have several; null for averages",
-            "label": "name for a reader; of averages with their number of models",
+            "label": "name for a reader; for averages with their number of models",
             "role": "as in sources",
-            "untrained": "random weights: says nothing of the pretrained model",
+            "untrained": "random weights: says nothing about the pretrained model",
             "layers": "chosen layer per task, as text",
             "n_models": "rows averaged; 1 otherwise",
-            "note": "of differences: in what the two protocols differ, so that they are not like for like; else empty",
+            "note": "for differences: how the two protocols differ, if they do; else empty",
             "<metric>": "one column per metric of COLUMNS: value in stored unit",
             "<metric>.low": "lower end of its interval; null for published figures",
             "<metric>.high": "upper end",
@@ -87,7 +87,7 @@ SCORES: dict[str, TableSpec] = {
     ),
     "pairs": TableSpec(
         "Paired differences",
-        "Two sources on the same clips, judged by the task's main metric, corrected by Holm inside each family.",
+        "Two sources on the same clips, by the task's main metric, corrected by Holm's method within each family.",
         {
             "setting": "id of the setting",
             "task": "task",
@@ -97,7 +97,7 @@ SCORES: dict[str, TableSpec] = {
             "pair. ceiling: ground truth as features against each model. floor: each model against pixels and "
             "position. origin: each model against its untrained twin, its vision tower or VAE latent. fusion: each "
             "fusion against its parts. `ceiling, average` and `floor, average`: the models together",
-            "a": "entry of the first; of an average an id that stands in no other table",
+            "a": "entry of the first; for an average, an id that is in no other table",
             "b": "entry of the second",
             "a_source": "source of the first",
             "b_source": "source of the second",
