@@ -97,9 +97,9 @@ class ClipWriter:
             return
         if not self.lease.holds():
             raise StoreError(
-                f"the lease on clip {self.clip_id} has run out while it was written; nothing was committed",
+                f"the lease on clip {self.clip_id} ran out while it was being written; nothing was committed",
                 where=self.store.where,
-                fix="run the same command again; if this comes back, the storage stalls for minutes",
+                fix="run the same command again; if this happens again, the storage stalls for minutes",
             )
         for stage in self._stages.values():
             stage.publish()
@@ -168,7 +168,7 @@ class ClipWriter:
             get_logger("cache").info("clip %s was committed by another process meanwhile", self.clip_id)
             return True
         raise StoreError(
-            f"another process has committed other values for clip {self.clip_id} meanwhile; its values are kept",
+            f"another process has committed different values for clip {self.clip_id} meanwhile; its values are kept",
             where=self.store.where,
             fix="run one job per (model, dataset), or make the backbone deterministic",
         )

@@ -30,7 +30,7 @@ def fuse(config: FuseConfig) -> int:
     name = resolve_aliases(config.root, config.dataset, name)
     if not name.joined:
         raise ConfigError(
-            f"{name} alone is the model itself: its name opens its own store",
+            f"{name} alone is a single model, whose name opens its store",
             expected="two models or more, or a variant of one",
             fix=f'write model="{name} <another>", or model={name}@zscore',
         )

@@ -56,9 +56,11 @@ def materialise(
             give_up = time.monotonic() + PATIENCE
         elif time.monotonic() > give_up:
             raise StoreError(
-                "other processes hold the remaining clips for too long", found=f"{len(todo)} clips", where=store.where,
+                "other processes have held the remaining clips for too long",
+                found=f"{len(todo)} clips",
+                where=store.where,
                 fix="run the same command again",
-            )  # fmt: skip
+            )
         else:
             time.sleep(0.05)
     seal_complete(store)

@@ -45,7 +45,7 @@ class Recipe:
     )
     fit_rows: int = option(4, "pca: maps of each training clip that it is fitted on", minimum=1)
     fit_cells: int = option(512, "pca: cells of each training clip that it is fitted on", minimum=1)
-    seed: int = option(0, "of random projections, of the cells that pca sees, and of noise", minimum=0)
+    seed: int = option(0, "seed of random projections, of the cells that pca is fitted on, and of noise", minimum=0)
 
     @property
     def fitted(self) -> bool:
@@ -87,8 +87,12 @@ class Choices:
     clips: str = option(
         "all", "all: parents must have the same clips; common: fuse those that all have", choices=SHARING
     )
-    slots: str = option("all", "the same for query slots", choices=SHARING)
-    dtype: str = option("auto", "of fused values; auto: the widest of the parents'", choices=["auto", *ITEM_BYTES])
+    slots: str = option(
+        "all", "all: parents must have the same query slots; common: fuse those that all have", choices=SHARING
+    )
+    dtype: str = option(
+        "auto", "dtype of fused values; auto: the widest of the parents'", choices=["auto", *ITEM_BYTES]
+    )
 
 
 def variant_values(variant: str, width: int = 0) -> dict[str, Any]:

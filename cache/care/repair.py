@@ -119,7 +119,7 @@ def _rewrite_metadata(backend: Backend, header: Header, problem: Problem) -> str
         raise CorruptionError(
             f"{problem.key} can't be rebuilt by this version of the project",
             where=f"{backend.where}/{problem.key}",
-            fix=f"run the same `{commands.extract('run')}` command again: it writes the metadata anew",
+            fix=f"run the same `{commands.extract('run')}` command again: it rewrites the metadata",
         )
     backend.make_folders([problem.key.rpartition("/")[0]])
     backend.replace(problem.key, data, durable=True)

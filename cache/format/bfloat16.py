@@ -65,7 +65,7 @@ class BFloat16(ZDType[Any, Any], HasEndianness, HasItemSize):
 
     @classmethod
     def _from_json_v2(cls, data: DTypeJSON) -> Self:
-        raise DataTypeValidationError("bfloat16 exists in Zarr v3 only")
+        raise DataTypeValidationError("bfloat16 exists only in Zarr v3")
 
     @classmethod
     def _from_json_v3(cls, data: DTypeJSON) -> Self:
@@ -87,7 +87,7 @@ class BFloat16(ZDType[Any, Any], HasEndianness, HasItemSize):
         """
         if zarr_format == 3:
             return self._zarr_v3_name
-        raise ValueError("bfloat16 exists in Zarr v3 only")
+        raise ValueError("bfloat16 exists only in Zarr v3")
 
     def _check_scalar(self, data: object) -> bool:
         return isinstance(data, (int, float, np.number, ml_dtypes.bfloat16))
@@ -119,7 +119,7 @@ class BFloat16(ZDType[Any, Any], HasEndianness, HasItemSize):
                 return np.uint16(int(data, 16)).view(NUMPY_BFLOAT16)
         elif isinstance(data, (int, float)) and not isinstance(data, bool):
             return NUMPY_BFLOAT16.type(data)
-        raise TypeError(f"no bfloat16 fill value: {data!r}")
+        raise TypeError(f"not a bfloat16 fill value: {data!r}")
 
     def to_json_scalar(self, data: object, *, zarr_format: Literal[2, 3]) -> float | str:
         """Return a fill value as JSON."""

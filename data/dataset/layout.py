@@ -163,8 +163,8 @@ def check_identity(dataset: Path, record: dict[str, Any]) -> None:
     changed = [d for key in COMPARED for d in differences(found.get(key), record[key], key)]
     if changed:
         raise StaleError(
-            "this dataset was prepared with other parameters (on disk -> asked for):\n    "
+            "this dataset was prepared with other parameters (on disk -> requested):\n    "
             + "\n    ".join(str(d) for d in changed),
             where=dataset,
-            fix="ask for the old parameters, choose another name with dataset=..., or remove the folder",
+            fix="use the old parameters, choose another name with dataset=..., or remove the folder",
         )

@@ -87,7 +87,7 @@ def read_tables(dataset: Path, names: Sequence[str] = TABLES) -> dict[str, pd.Da
 def _read_tables(dataset: Path, names: Sequence[str]) -> dict[str, pd.DataFrame]:
     def how_to_finish() -> str:
         command = commands.data("prepare", kind=read_identity(dataset)["kind"], dataset=dataset.name)
-        return f"{command}, with the other options that it was begun with, finishes it; finished clips are kept"
+        return f"{command}, with the other options it was started with, finishes it; finished clips are kept"
 
     manifest = read_sealed(dataset / "manifest.json", fix=how_to_finish)
     digests = manifest.get("tables")

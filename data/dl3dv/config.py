@@ -76,12 +76,12 @@ class DL3DVConfig:
             )  # fmt: skip
         if self.images == "video" and self.clips == "all":
             raise ConfigError(
-                "clips=all needs the number of frames in advance, which a video does not tell",
+                "clips=all needs the number of frames in advance, which a video doesn't provide",
                 expected="clips=paper or clips=first", found="images=video", fix="add clips=first",
             )  # fmt: skip
         if self.images == "video" and not self.video_poses and self.teacher in ("colmap", "oracle"):
             raise ConfigError(
-                f"teacher={self.teacher} needs to know which frames of the video transforms.json means",
+                f"teacher={self.teacher} needs to know which frames of the video transforms.json refers to",
                 found="video_poses=false", fix="add teacher=none or teacher=vggt, or video_poses=true video_step=<n>",
             )  # fmt: skip
 

@@ -208,7 +208,7 @@ def _folders(folder: Path, root: Path) -> list[Path]:
         if path.resolve().is_relative_to(root):
             inside.append(path)
         else:
-            log.warning("%s leads out of %s and is left out", path, root)
+            log.warning("%s points outside %s and is left out", path, root)
     return inside
 
 

@@ -85,7 +85,7 @@ def parse_transforms(content: Mapping[str, Any], path: Path) -> Transforms:
             _refuse(path, f"{key} is not an object", "file_path and transform_matrix", type(frame).__name__)
         own = sorted(set(frame) & set(_LENS_KEYS))
         if own:
-            _refuse(path, f"{key} has a camera of its own", "one camera for the whole scene", ", ".join(own))
+            _refuse(path, f"{key} has its own camera", "one camera for the whole scene", ", ".join(own))
         stem = _stem(frame.get("file_path"), f"{key}.file_path", path)
         if stem in poses:
             _refuse(path, f"{key}.file_path is listed twice", "one entry per image", frame["file_path"])

@@ -37,7 +37,7 @@ class EmitConfig(RootConfig):
         """
         path = Path(self.out).expanduser().absolute()
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ConfigError("out= is there already", where=path, fix="delete it or choose another out=")
+            raise ConfigError("out= already exists", where=path, fix="delete it or choose another out=")
         return path
 
 

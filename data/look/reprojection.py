@@ -130,7 +130,7 @@ def find_mistake(pairs: Sequence[Pair], tolerance: float) -> str | None:
         return None
     return (
         f"depth and poses don't fit: {own:.0%} of co-visible pixels agree, but {shares[what]:.0%} if {what}; "
-        "mend the raw data or its description"
+        "correct the raw data or its description"
     )
 
 

@@ -105,7 +105,7 @@ def prepare(
             + "; ".join(f"{clip_id}: {_brief(reason)}" for clip_id, reason in list(failed.items())[:3]),
             where=dataset / "quarantine",
             expected=f"at most {allowed_failures} failures",
-            fix="mend the raw data and run the same command again, or raise allowed_failures=",
+            fix="repair the raw data and run the same command again, or raise allowed_failures=",
         )
     done = [row.clip for row in rows if row.status in ("made", "kept")]
     if not done:

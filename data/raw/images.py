@@ -312,7 +312,7 @@ def _loaded(content: bytes, where: Where) -> Image.Image:
 
 def _damaged(error: Exception, where: Where) -> DatasetError:
     text = " ".join(str(error).split()) or type(error).__name__
-    fix = "copy or export the file again; if this is how its camera wrote it, save it anew with an image editor"
+    fix = "copy or export the file again; if this is how its camera wrote it, save it again with an image editor"
     return DatasetError(f"a truncated or damaged picture: {text}", where=where, fix=fix)
 
 

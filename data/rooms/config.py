@@ -27,15 +27,13 @@ class RoomsConfig:
     dense: str = option("query", "which rendered positions get depth and instances", choices=("query", "all"))
     height: int = option(128, "pixels", minimum=16, maximum=2048)
     width: int = option(128, "pixels", minimum=16, maximum=2048)
-    seed: int = option(0, "all random streams start here", minimum=0)
+    seed: int = option(0, "seed of all random streams", minimum=0)
     splits: str = option(
         "cycle", "cycle: 14/3/3 of every 20 rooms; hash: by group; report: all", choices=("cycle", "hash", "report")
     )
 
     mode: str = option("room", "kind of scene", choices=MODES)
-    objects: int = option(
-        16, "objects asked for per room or tunnel; those that find no place are dropped", minimum=1, maximum=40
-    )
+    objects: int = option(16, "objects per room or tunnel; those that fit nowhere are dropped", minimum=1, maximum=40)
     class_prior: float = option(
         1.0, "steepness of the class tail: 0 all alike, 1 natural, more is steeper", minimum=0, maximum=5
     )
@@ -44,11 +42,11 @@ class RoomsConfig:
     clips_per_room: int = option(1, "clips that share a room (and so a group)", minimum=1)
     vary: str = option("camera", "the one random stream that differs between the clips of a room", choices=STREAMS[1:])
     vd: float = option(
-        0.0, "tunnel: asked correlation of image height and depth; 1 natural, -1 reversed", minimum=-1, maximum=1
+        0.0, "tunnel: requested correlation of image height and depth; 1 natural, -1 reversed", minimum=-1, maximum=1
     )
-    equal_size: bool = option(False, "tunnel_pair: scale objects with distance, so that size tells no depth")
+    equal_size: bool = option(False, "tunnel_pair: scale objects with distance, so that size doesn't reveal depth")
 
-    appearance_leak: float = option(0.0, "how much of an object's look its class decides", minimum=0, maximum=1)
+    appearance_leak: float = option(0.0, "how much of an object's look depends on its class", minimum=0, maximum=1)
     texture: float = option(1.0, "contrast of textures; 0 gives flat colours", minimum=0, maximum=1)
     light: float = option(1.0, "brightness of all lights", minimum=0.05, maximum=4)
     supersample: int = option(1, "RGB samples per pixel along each axis; ground truth has one", minimum=1, maximum=4)

@@ -31,7 +31,7 @@ class ScannetConfig:
     splits: str = option(
         "rooms",
         "rooms: a room is in one split, by the official lists or a hash; within (clips=all): each scan is cut into all "
-        "three, to try things out on a single room; its scores say nothing of other rooms",
+        "three, to try things out on a single room; its scores say nothing about other rooms",
         choices=("rooms", "within"),
     )
     min_frames: int = option(20, "scans with fewer frames are refused", minimum=1)
@@ -53,9 +53,9 @@ class ScannetConfig:
     gt_width: int = option(0, "width of dense ground truth; 0: that of the colour images, at most 720", minimum=0)
     licence: str = option(
         "ScanNet: non-commercial research under its terms of use, which every user must accept",
-        "terms written into the dataset; say your own for recordings of yours in this layout",
+        "terms written into the dataset; give your own for your own recordings in this layout",
     )
-    jpeg_quality: int = option(90, "of frames that have to be encoded anew", minimum=10, maximum=100)
+    jpeg_quality: int = option(90, "quality of frames that have to be encoded again", minimum=10, maximum=100)
     principal: str = option(
         "edges", "the raw principal point counts from the corner of the image (edges) or from the middle of the first "
         "pixel (centres; 0.5 is added)", choices=("edges", "centres"),

@@ -101,7 +101,7 @@ class ScannetSource:
             if count < self.config.min_frames:
                 raise ClipRefused(
                     f"only {count} frames", where=self.raw.root / scan.folder,
-                    expected=f"at least {self.config.min_frames}", fix="lower min_frames= if you want it nevertheless",
+                    expected=f"at least {self.config.min_frames}", fix="lower min_frames= to import it anyway",
                 )  # fmt: skip
             window = self._window(count, number, clip_id)
             positions = window.frames()

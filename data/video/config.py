@@ -35,7 +35,7 @@ class VideoConfig:
     )
     max_side: int = option(960, "larger frames are reduced to this longer side, pixels", minimum=64, maximum=4096)
     gt_side: int = option(640, "the same for depth and masks, pixels", minimum=32, maximum=2048)
-    jpeg_quality: int = option(95, "of frames that are not kept as they came, 4:4:4", minimum=10, maximum=100)
+    jpeg_quality: int = option(95, "quality of frames that have to be encoded again, 4:4:4", minimum=10, maximum=100)
     splits: str = option(
         "hash",
         "of recordings that the manifest gives no split: hash of the group; cycle: groups in turn, 3 train, 1 select, "

@@ -50,7 +50,7 @@ def find_recordings(path: Path) -> tuple[RawFolder, Collection]:
         raise DatasetError(
             "pictures and videos side by side", expected="the frames of one recording, or videos", where=path,
             found=f"{len(pictures)} pictures such as {pictures[0]}, {len(videos)} videos such as {videos[0]}",
-            fix=f"move the pictures into a folder of their own, or list the recordings in {MANIFEST}",
+            fix=f"move the pictures into their own folder, or list the recordings in {MANIFEST}",
         )  # fmt: skip
     folders = [] if pictures else [name for name in raw.folders() if _holds_pictures(raw, name)]
     _warn_of_others(raw, {*pictures, *videos, *folders}, all_files=not pictures)

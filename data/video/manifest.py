@@ -87,7 +87,7 @@ class _Entry:
         """Return a text that is not empty."""
         value = self.value.get(key, default)
         if not isinstance(value, str) or not value:
-            raise self.error(f"{key} must be a text", found=repr(value))
+            raise self.error(f"{key} must be text", found=repr(value))
         return value
 
     def choice(self, key: str, known: Sequence[str], default: str) -> str:
@@ -178,7 +178,7 @@ def _inside(entry: _Entry, key: str, raw: RawFolder) -> str:
     name = entry.text(key)
     check_name(name, entry.path)
     if not raw.exists(name):
-        raise entry.error(f"{key} names nothing that is there", found=name)
+        raise entry.error(f"{key} names something that doesn't exist", found=name)
     return name
 
 

@@ -64,7 +64,7 @@ def align_rows(arrays: Sequence[ArraySpec], names: Sequence[str], *, common: boo
                 f"slot {slot} means different moments of the clip",
                 expected="at least one frame in common",
                 found=found,
-                fix="extract the one that cuts windows of its own with temporal=aligned: "
+                fix="extract the one that cuts its own windows with temporal=aligned: "
                 + _extract_again(names, temporal="aligned"),
             )
     frames_of = [

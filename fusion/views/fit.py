@@ -78,7 +78,7 @@ class Fitter:
         """
         if width > array.channels:
             raise ConfigError(
-                "a branch has fewer channels than it is to be projected to",
+                "a branch has fewer channels than its projection",
                 expected=f"at most {array.channels}",
                 found=f"width={width}",
                 where=f"{parent.source}, {array.name}",

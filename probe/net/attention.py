@@ -63,8 +63,8 @@ LEVELS = 2**16
 class Dropout(nn.Dropout):
     """`torch.nn.Dropout` with one random 16-bit number per value, where the library draws a floating one.
 
-    The library's Bernoulli sampler takes about a sixth of a training step on a CPU. Here one draw of the generator
-    decides over four values. The rate is rounded to a multiple of 2 ** -16, and values that are kept are divided by
+    On a CPU, the library's Bernoulli sampler draws a number for every value. Here one draw of the generator decides
+    over four values. The rate is rounded to a multiple of 2 ** -16, and values that are kept are divided by
     the rounded probability, so that the mean stays exact. The generator is the default one: a seed gives the same
     masks again. On GPUs and in compiled graphs, whose kernels draw and apply masks in one go, it's the library's.
     """

@@ -210,8 +210,8 @@ def shifted(board: Board) -> list[Statement]:
             way = f"{shown(metric, abs(mean))} {'higher' if mean > 0 else 'lower'}"
             text = (
                 f"{task_title(task)}: in {count(len(moved), 'row')} {header(metric)} is on average {way} "
-                "on resampled clips than on the clips themselves, so these intervals are shifted; more clips mend "
-                "that. Differences of two rows suffer less, as both shift alike."
+                "on resampled clips than on the clips themselves, so these intervals are shifted; more clips would "
+                "help. Differences of two rows are affected less, as both shift alike."
             )
             found.append(Statement("limit", text, tuple(cells), task))
     return found

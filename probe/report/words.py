@@ -86,15 +86,16 @@ def _warnings(board: Board, told: Told) -> list[Statement]:
     if random:
         tiny = any(about[label].source.tiny for label in random)
         whole = "Every model" if len(random) == len(about) else f"{len(random)} of {count(len(about), 'model')}"
+        has = "has" if len(random) in (1, len(about)) else "have"
         text = (
-            f"{whole} in this comparison has random weights{' and is a small twin' if tiny else ''}: "
-            f"{listed(random)}. Their rows show that the pipeline runs and what a probe gets out of an untrained "
-            "network. They say nothing of the pretrained models."
+            f"{whole} in this comparison {has} random weights{' at the size of a small twin' if tiny else ''}: "
+            f"{listed(random)}. Their rows show that the pipeline works and what a probe gets out of an untrained "
+            "network. They say nothing about the pretrained models."
         )
         found.append(Statement("warning", text))
     dataset = next(iter(board.settings.values())).key["dataset"]
     if told.kinds.get(dataset) == "rooms":
-        text = f"The clips of {dataset} are generated rooms. What holds here need not hold for filmed ones."
+        text = f"The clips of {dataset} are generated rooms. What holds here need not hold for real ones."
         found.append(Statement("warning", text))
     rooms = {task: len(set(group[0].clips.rooms)) for task, group in board.entries.items() if group[0].clips}
     few = {task: number for task, number in rooms.items() if number < FEW_ROOMS}
@@ -107,7 +108,7 @@ def _warnings(board: Board, told: Told) -> list[Statement]:
         found.append(Statement("warning", text))
     if any(s.key["options"].get("split_scheme") == "paper" for s in board.settings.values()):
         text = (
-            "Split scheme paper reports on the very clips that picked checkpoints and layers, as the published "
+            "Split scheme paper reports on the same clips that picked checkpoints and layers, as the published "
             "table does: values are too good. Intervals of the main table repeat the choice of the layer in every "
             "resample, tests don't."
         )
@@ -170,14 +171,14 @@ def _limits(told: Told) -> list[Statement]:
         found.append(Statement("limit", text))
     if {"vgm", "vlm"} <= real:
         text = (
-            "Tests between kinds of models speak of the models probed here on further rooms. Whether other models "
-            "of the same kind would do likewise is a question to more models."
+            "Tests between kinds of models generalise over rooms, for the models probed here. Whether other models of "
+            "the same kind behave alike takes more models to answer."
         )
         found.append(Statement("limit", text))
     single = [entry for entry in entries if len(entry.runs) == 1]
     if single:
         text = (
-            f"{len(single)} of {count(len(entries), 'row')} rest on one seed of the probe. Intervals say how much a "
+            f"{len(single)} of {count(len(entries), 'row')} use one seed of the probe. Intervals show how much a "
             "score depends on the rooms, not on the seed: train several with seeds=1,2,3."
         )
         found.append(Statement("limit", text))
@@ -231,7 +232,7 @@ def _methods(told: Told) -> list[Statement]:
         "Models are compared on the same clips. Metrics with a value per clip: the sign of whole rooms is flipped. "
         "Pooled metrics: the difference under the same resamples, its p value never below what sign flips could "
         "give. Overlap of intervals is not used.",
-        "P values are corrected by Holm inside each question and task, for the task's main metric: "
+        "P values are corrected by Holm's method within each question and task, for the task's main metric: "
         f"{listed([f'{header(load_task(task).headline)} for {task}' for task in tasks])}.",
         "A source is shown at the array with the best main metric on the select split, mean over seeds. With split "
         "scheme standard the reported clips have no part in that choice, nor in picking checkpoints.",

@@ -121,7 +121,7 @@ def find_id(known: Sequence[str], run: str, root: str | None) -> str:
     fitting = [run_id for run_id in known if run_id.startswith(run)]
     if len(fitting) != 1:
         raise MissingError(
-            f"{'several finished runs fit' if fitting else 'no finished run'} {run!r}",
+            f"{'several finished runs match' if fitting else 'no finished run'} {run!r}",
             where=results_path(root),
             found=", ".join(fitting) or None,
             fix=f"{commands.probe('runs', root=root)} lists them",

@@ -65,7 +65,7 @@ def compare(config: CompareConfig) -> Compared:
         config: the two sides, a metric and the number of resamples.
 
     Raises:
-        MissingError: no finished run fits, or its tables are missing.
+        MissingError: no finished run matches, or its tables are missing.
         ConfigError: several different ones fit, or the two sides are not comparable; the message lists the differences.
     """
     found = collect(config.root).runs
@@ -139,15 +139,15 @@ def find_side(runs: Sequence[Run], text: str, root: str | None) -> list[Run]:
     fitting = [run for run in runs if not run.result["control"] and _fits(run, wanted)]
     if not fitting:
         raise MissingError(
-            f"no finished run fits {text!r}", where=results_path(root), fix=commands.probe("runs", root=root)
+            f"no finished run matches {text!r}", where=results_path(root), fix=commands.probe("runs", root=root)
         )
     kinds = {(run.source, run.store, run.array, repr(setting_key(run))) for run in fitting}
     if len(kinds) > 1:
         names = (f"{r.run_id}: {r.task} {r.source} {r.array} depth {r.result['depth']}" for r in fitting[:8])
         raise ConfigError(
-            f"{text!r} fits runs that differ in more than the seed",
+            f"{text!r} matches runs that differ in more than the seed",
             found="; ".join(names),
-            fix=f"say more, with any of {', '.join(SELECTORS)}, or give a run id",
+            fix=f"be more specific, with any of {', '.join(SELECTORS)}, or give a run id",
         )
     return fitting
 

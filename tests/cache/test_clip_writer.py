@@ -28,7 +28,7 @@ def test_a_holder_that_slept_through_its_lease_never_damages_a_commit(tmp_path: 
     other = FeatureStore.open(tmp_path / "s")
     with other.writer("scene0000") as writer:
         writer.put(SPEC.name, make_features(SPEC, 0))
-    with pytest.raises(StoreError, match="has committed other values"), late:
+    with pytest.raises(StoreError, match="has committed different values"), late:
         pass
     assert verify(store.backend) == []
     assert (other.read([("scene0000", SPEC.name, [1])])[0] == make_features(SPEC, 0).bfloat16()[[1]]).all()

@@ -144,7 +144,7 @@ def collect(root: str | None, dataset: str | None = None, profile: str | None = 
         runs.append(Run(result, identity, folder))
     if known and not runs:
         raise MissingError(
-            "no finished run fits",
+            "no finished run matches",
             expected=" ".join(f"{k}={v}" for k, v in (("dataset", dataset), ("profile", profile)) if v is not None),
             found="; ".join(sorted(known)),
             where=results_path(root),

@@ -36,7 +36,7 @@ class Source:
         base: the model that a twin is the twin of, itself for models, empty for controls and fusions.
         parts: names of a fusion's parts, empty otherwise.
         part_stores: first digits of the fingerprints of the parts, as far as known.
-        weights: what the store says of its weights; empty if unknown.
+        weights: what the store says about its weights; empty if unknown.
         genuine: whether it certainly holds the published weights at full size.
     """
 

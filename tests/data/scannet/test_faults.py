@@ -123,7 +123,7 @@ def test_emit_refuses_what_it_cannot_write(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/thesis.tex").touch()
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match="already exists"):
         emit()
     assert [p.name for p in (tmp_path / "raw").iterdir()] == ["thesis.tex"]
 

@@ -48,7 +48,7 @@ def controls_section(data: ReportData, sources: Sources, settings: Settings) -> 
         columns += [Column(f"{title(key)}: model \N{MINUS SIGN} control", meaning(key)) for key in keys]
         note = (
             "Green: the model is better and the 95 % interval excludes zero; red: the control is. Intervals are not "
-            "corrected for their number and too narrow with few rooms: the tests are under Differences."
+            "corrected for multiple comparisons, and too narrow with few rooms; the tests are under Differences."
         )
         blocks.append(Table(settings.title(setting), columns, body, note))
     if not blocks:
@@ -62,8 +62,8 @@ def controls_section(data: ReportData, sources: Sources, settings: Settings) -> 
             )
         )
     lead = (
-        "A probe learns something from almost anything. These rows say what it reaches from coordinates alone, from "
-        "pixels, from untrained weights or from the model's input, on the same clips: only the distance is the model's."
+        "A probe learns something from almost anything. These rows show what it reaches from coordinates alone, from "
+        "pixels, from untrained weights or from the model's input, on the same clips. Only the gap is due to the model."
     )
     return Section("controls", "Controls", blocks, lead)
 
@@ -123,8 +123,8 @@ def pairs_section(data: ReportData, sources: Sources, settings: Settings) -> Sec
             )
         )
     lead = (
-        "Two models differ when their difference on the same clips does. Intervals are bootstrapped over rooms, p "
-        "values corrected by Holm within each family; whether two intervals of the main table overlap decides nothing."
+        "Two models are compared by their difference on the same clips. Intervals are bootstrapped over rooms, p "
+        "values corrected by Holm's method within each family. Whether two intervals overlap decides nothing."
     )
     return Section("pairs", "Paired differences", blocks, lead, "Differences")
 

@@ -43,8 +43,8 @@ def layers_section(data: ReportData, sources: Sources, settings: Settings) -> Se
     if not blocks:
         blocks.append(_missing("no store with several layers has been probed", {"layers": "all"}))
     lead = (
-        "Where in the network the answer lies. Layers are chosen on the select split and reported here on the report "
-        "split; relative depth lets networks of different length share one axis."
+        "Where in the network the information is. Layers are chosen on the select split and reported here on the "
+        "report split; relative depth lets networks with different numbers of blocks share one axis."
     )
     return Section("layers", "Layer curves", blocks, lead, "Layers")
 

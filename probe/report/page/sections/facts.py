@@ -48,7 +48,7 @@ def costs_section(data: ReportData, sources: Sources) -> Section:
     blocks: list[Block] = [Table("Costs", columns, body)]
     if not body:
         blocks = [Missing("No store has been probed yet.", commands.portable(commands.extract("run", model="oracle")))]
-    lead = "Seconds are from the machines that did the work and compare only within one machine."
+    lead = "Seconds were measured on the machines that did the work; compare them only within one machine."
     return Section("costs", "Costs", blocks, lead)
 
 
@@ -72,7 +72,7 @@ def selectivity_section(data: ReportData, sources: Sources, settings: Settings) 
         text = "No probe has a twin on shuffled targets. To train one beside each probe, and to measure code length:"
         command = commands.probe("train", task=task, model=commands.Blank("<source>"), control=True, mdl=True)
         blocks.append(Missing(text, commands.portable(command)))
-    lead = "Positive: better than a probe of the same size that learned shuffled targets."
+    lead = "Positive: better than a probe of the same size trained on shuffled targets."
     return Section("selectivity", "Selectivity and code length", blocks, lead, "Selectivity")
 
 

@@ -45,9 +45,9 @@ def main_section(data: ReportData, sources: Sources, settings: Settings) -> Sect
     blocks.append(Table("The published table", _columns(), published, note, folded=True))
     lead = (
         f"Columns, units and arrows as in the published table: {listed(scaled)} metrics times 100. Below each "
-        "number stand its 95 % interval over rooms, clips and seeds, and the published figure with "
-        "our difference (\N{GREEK CAPITAL LETTER DELTA}) where the paper has the model. A published "
-        "figure next to another dataset, probe or query plan is orientation, not a comparison."
+        "number are its 95 % interval over rooms, the numbers of clips and seeds, and the published figure with "
+        "our difference (\N{GREEK CAPITAL LETTER DELTA}) if the paper has the model. A published "
+        "figure next to another dataset, probe or query plan is for orientation, not a comparison."
     )
     return Section("main", "Main table", blocks, lead)
 

@@ -59,7 +59,7 @@ def scatter_section(data: ReportData, sources: Sources) -> Section:
             Missing(_ALL_TASKS, f"for task in {' '.join(PANEL_TASKS)}; do {commands.portable(command)}; done"),
         )
     lead = (
-        "Does what names things also know where they are? "
+        "Do features that tell what things are also tell where they are? "
         "Towards the upper right is better for AUC@30 and T-mIoU, towards the lower right for AbsRel."
     )
     return Section("scatter", "Semantics against geometry", blocks, lead, "Scatter")
@@ -113,7 +113,7 @@ def radar_section(data: ReportData, sources: Sources) -> Section:
         command = commands.extract("run", model=commands.Blank("$model"))
         blocks.append(Missing(text, f"for model in position oracle; do {commands.portable(command)}; done"))
     lead = (
-        "Each axis runs from what coordinates alone reach (centre, 0) to what features made of the ground truth reach "
+        "Each axis runs from what coordinates alone reach (centre, 0) to what features made from ground truth reach "
         "(rim, 1), turned so that outward is better. Values beyond either end are drawn at the end."
     )
     return Section("radar", "Profile of each model", blocks, lead, "Profiles")
@@ -157,7 +157,7 @@ def classes_section(data: ReportData, sources: Sources, settings: Settings) -> S
         ]
         columns += [Column(sources.marked(whos[name]), group="AP \N{MULTIPLICATION SIGN} 100") for name in names]
         blocks.append(
-            Table(settings.title(setting), columns, body, f"Darker is higher. {NONE} no clip, or only clips, with it.")
+            Table(settings.title(setting), columns, body, f"Darker is higher. {NONE} no clip has the class, or all do.")
         )
     for task in [task.name for task in tasks() if task.classes] if not blocks else ():
         command = commands.probe("train", task=task, model=commands.Blank("<source>"))
