@@ -79,6 +79,11 @@ class Request:
             )
         return dataset
 
+    def places(self, store: FeatureStore | None) -> dict[str, int]:
+        """Return the numbers of the clips on the clip axis of a store, as they are or will be once it is extended."""
+        known = [] if store is None else store.clips
+        return {clip: number for number, clip in enumerate(dict.fromkeys([*known, *(e.clip_id for e in self.clips)]))}
+
     def store(self, recorded: Mapping[str, Any]) -> FeatureStore:
         """Create the store, or add the arrays and clips that it lacks; `recorded` notes the first run's machine."""
         return FeatureStore.create(
