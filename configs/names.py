@@ -147,7 +147,7 @@ def own_grid(model: str, native: tuple[int, int]) -> tuple[int, int]:
         native: grid of the tap.
     """
     values = model_values(model)
-    paper, full = values.get("paper_grid") or (), values.get("grid") or ()
+    paper, full = list(values.get("paper_grid") or []), list(values.get("grid") or [])
     if len(paper) != 2 or len(full) != 2:
         return native
     if native[0] >= paper[0] and native[1] >= paper[1]:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from cache.lease import Lease, LeaseBoard
 from cache.store import FeatureStore
 from configs import commands
 from configs.errors import ModelError, StorageError
-from extract.adapter import Batch
+from extract.adapter import Batch, Tap
 from extract.controls.maps import MapSource
 from extract.job import extraction as job
 from extract.job.config import RunConfig, run_command
@@ -282,7 +282,12 @@ def test_clips_of_a_silent_machine_are_taken_over(
     )
     loaded: list[float] = []
     load = MapSource.load
-    monkeypatch.setattr(MapSource, "load", lambda *given: (loaded.append(time.monotonic()), load(*given))[1])
+
+    def timed(source: MapSource, taps: Sequence[Tap]) -> None:
+        loaded.append(time.monotonic())
+        load(source, taps)
+
+    monkeypatch.setattr(MapSource, "load", timed)
     assert run(settings) == 0
     assert (
         f"waiting for {len(CLIPS)} clips that process 7 on far holds; if it stays silent, they are taken over in"
