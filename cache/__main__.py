@@ -109,10 +109,10 @@ def _diff(config: DiffConfig) -> int:
     )
 
 
-def _prune(config: PruneConfig) -> None:
+def _prune(config: PruneConfig) -> int:
     from cache import printing
 
-    printing.prune_store(_open(config), config.arrays, config.apply)
+    return printing.prune_located(config.root, config.dataset, config.source, config.store, config.arrays, config.apply)
 
 
 def _copy(config: CopyConfig) -> None:
@@ -128,7 +128,7 @@ VERBS = (
     Verb("repair", "remove broken clips, so that extraction redoes just those", StoreConfig, _repair, writes=True),
     Verb("seal", "compact the commit records into manifest.parquet", StoreConfig, _seal, writes=True),
     Verb("diff", "show how two stores differ", DiffConfig, _diff),
-    Verb("prune", "remove leftovers of killed jobs, or whole arrays", PruneConfig, _prune, writes=True),
+    Verb("prune", "remove leftovers of killed jobs, empty stores, or whole arrays", PruneConfig, _prune, writes=True),
     Verb("copy", "copy, move or recompress a store with verification", CopyConfig, _copy, writes=True),
 )
 

@@ -83,8 +83,7 @@ def initialise(
     with exclusive(backend, board):
         old: Header | None = None
         if backend.size(layout.STORE) is None:
-            if backend.names(layout.COMMITS):
-                load_header(backend)  # raises: store.json is lost
+            check_place(backend)
             header = Header(source, dataset, dict(fingerprint), dict(recorded), (), {})
         else:
             old = header = load_header(backend)
@@ -111,6 +110,19 @@ def abandoned(backend: Backend, silent: Callable[[list[str]], bool] = lambda key
         if lives is False or silent(files or [folder]):
             yield from files
             yield folder
+
+
+def check_place(backend: Backend) -> None:
+    """Refuse a folder in which no store can be made, before anything is computed for it.
+
+    Raises:
+        StoreError: it is in use by something else, or has lost its `store.json`.
+    """
+    if not backend.names(""):
+        return
+    _refuse_foreign(backend)
+    if backend.size(layout.STORE) is None and backend.names(layout.COMMITS):
+        load_header(backend)  # raises: store.json is lost
 
 
 def _refuse_foreign(backend: Backend) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -125,13 +126,40 @@ class LeaseBoard:
                 return f"process {holder.pid} on {holder.host}"
         return None
 
-    def active(self) -> set[str]:
-        """Return the names that some process holds, or may hold."""
-        return {name for name, _, key in self._all() if not self._ended(key, self._content_of(key))}
+    def active(self) -> dict[str, float]:
+        """Return the names that some process holds, or may hold, with the seconds until they can be taken over.
 
-    def dead(self) -> list[str]:
-        """Return the keys of lease files whose holders are known to be gone."""
-        return [key for _, _, key in self._all() if self._ended(key, self._content_of(key))]
+        Those of a living process of this machine never can: infinity. Another machine's run out if its process stays
+        silent, counted from when this board first saw the lease as it is.
+        """
+        found: dict[str, float] = {}
+        for name, _, key in self._all():
+            left = self._left(key, self._content_of(key))
+            if left > 0:
+                found[name] = max(left, found.get(name, 0.0))
+        return found
+
+    def holds(self, name: str) -> bool:
+        """Return whether this board itself holds a name."""
+        return name in self._held
+
+    def dead(self, silent: Callable[[str], bool] = lambda key: False) -> list[str]:
+        """Return the keys of lease files whose holders are gone.
+
+        Args:
+            silent: whether the lease file of a process that can't be asked counts as well; by default only what this
+                board itself has seen run out.
+        """
+        found = []
+        for _, _, key in self._all():
+            left = self._left(key, self._content_of(key))
+            if left <= 0 or (left < math.inf and silent(key)):
+                found.append(key)
+        return found
+
+    def holders(self) -> list[tuple[str, Holder | None]]:
+        """Return the key and the holder of every lease file, None where it can't be read."""
+        return [(key, self._holder(self._content_of(key))) for _, _, key in self._all()]
 
     def _all(self) -> Iterator[tuple[str, int, str]]:
         """Yield (name, number, key) of every lease file."""
@@ -162,16 +190,20 @@ class LeaseBoard:
             return None
 
     def _ended(self, key: str, content: bytes | None) -> bool:
+        return self._left(key, content) <= 0
+
+    def _left(self, key: str, content: bytes | None) -> float:
+        """Return the seconds until a lease runs out if its file stays as it is."""
         if content is None:
-            return True
+            return 0.0
         holder = self._holder(content)
-        if holder is not None and holder.lives() is False:
-            return True
+        lives = None if holder is None else holder.lives()
+        if lives is not None:
+            return math.inf if lives else 0.0
         before = self._seen.get(key)
         if before is None or before[0] != content:
-            self._seen[key] = (content, self.clock())
-            return False
-        return self.clock() - before[1] > self.timeout and (holder is None or holder.lives() is not True)
+            before = self._seen[key] = (content, self.clock())
+        return max(0.0, self.timeout - (self.clock() - before[1]))
 
     def _keep_alive(self) -> None:
         while True:

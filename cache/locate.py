@@ -24,16 +24,32 @@ def store_path(root: str | os.PathLike[str] | None, dataset: str, source: str, f
 
 
 def find_stores(
-    root: str | os.PathLike[str] | None, dataset: str | None = None, source: str | None = None
+    root: str | os.PathLike[str] | None, dataset: str | None = None, source: str | None = None, *, empty: bool = False
 ) -> list[Path]:
     """Return the folders of all stores below the artifact root, of one dataset or one source, sorted.
+
+    Args:
+        root: artifact root.
+        dataset, source: names; None for any.
+        empty: also stores without a single commit: what a job that failed or was killed may leave, and no candidate
+            for anything but `spatialprobe cache ls` and `prune`.
 
     Raises:
         ConfigError: a name that can't be that of a folder.
     """
     features_path(root, dataset or "any", source)  # refuses names that lead elsewhere
     pattern = f"{dataset or '*'}/{source or '*'}/*/{layout.STORE}"
-    return sorted(path.parent for path in features_path(root).glob(pattern))
+    found = sorted(path.parent for path in features_path(root).glob(pattern))
+    return [path for path in found if empty or holds_commits(path)]
+
+
+def holds_commits(store: Path) -> bool:
+    """Return whether the folder of a store holds a commit record."""
+    try:
+        with os.scandir(store / layout.COMMITS) as names:
+            return any(True for _ in names)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def locate_store(
@@ -47,6 +63,8 @@ def locate_store(
         source: name of the source, None for any.
         store: the beginning of a fingerprint, or the folder itself; needed when several stores fit.
 
+    Stores without commits are no candidates, unless `store` names one.
+
     Raises:
         MissingError: no store fits; StoreError: several do. Both list the candidates.
     """
@@ -54,6 +72,9 @@ def locate_store(
         return Path(store).expanduser().absolute()
     candidates = find_stores(root, dataset, source)
     fitting = [path for path in candidates if store is None or path.name.startswith(store)]
+    blank = [path for path in find_stores(root, dataset, source, empty=True) if path not in candidates]
+    if store is not None and not fitting:
+        fitting = [path for path in blank if path.name.startswith(store)]
     if len(fitting) == 1:
         return fitting[0]
     wanted = ", ".join(
@@ -63,7 +84,11 @@ def locate_store(
         others = candidates or find_stores(root)
         raise MissingError(
             f"no feature store for {wanted or 'this root'}",
-            found=_listing(others) if others else "no store at all",
+            found=_listing(others)
+            if others
+            else f"only stores without features: {_listing(blank)}"
+            if blank
+            else "no store at all",
             where=features_path(root),
             fix=_instead(root, dataset, source),
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from cache.care import compare, copy, describe, prune, repair, seal, verify
 from cache.format import layout
 from cache.lease import LeaseBoard
-from cache.locate import find_stores, locate_damaged, locate_store
+from cache.locate import find_stores, holds_commits, locate_damaged, locate_store
 from cache.storage.backend import Backend
 from cache.storage.local import LocalBackend
 from cache.store import FeatureStore
@@ -33,7 +33,7 @@ def list_stores(root: str | None, dataset: str | None, source: str | None) -> in
     """Print all stores with coverage, size and age; return the exit code, 1 if one can't be opened."""
     rows: list[list[object]] = []
     notes = []
-    for path in find_stores(root, dataset, source):
+    for path in find_stores(root, dataset, source, empty=True):
         try:
             store = FeatureStore.open(path)
             covered = store.coverage().values()
@@ -113,8 +113,45 @@ def diff_stores(first: FeatureStore, second: FeatureStore) -> int:
     return 1 if lines else 0
 
 
+def prune_located(
+    root: str | None, dataset: str | None, source: str | None, store: str | None, arrays: Sequence[str], apply: bool
+) -> int:
+    """Remove leftovers of one store or all that fit, and stores that hold nothing, or print what would go.
+
+    Returns:
+        The exit code: 1 if a store can't be opened.
+
+    Raises:
+        MissingError, StoreError: no store fits; `arrays` are given, and several do.
+    """
+    every = [] if arrays or store else find_stores(root, dataset, source, empty=True)
+    broken = False
+    for path in every or [locate_store(root, dataset, source, store)]:
+        if len(every) > 1:
+            print(path)
+        try:
+            if holds_commits(path):
+                prune_store(FeatureStore.open(path), arrays, apply)
+            else:
+                _prune_empty(LocalBackend(path), apply)
+        except SpatialprobeError as error:
+            if len(every) < 2:
+                raise
+            print(error)
+            broken = True
+    if not apply:
+        print("add apply=true to remove them")
+    return 1 if broken else 0
+
+
+def _prune_empty(backend: Backend, apply: bool) -> None:
+    if apply:
+        prune.discard(backend, LeaseBoard(backend))
+    print("removed: it held no features" if apply else "would remove the whole store: it holds no features")
+
+
 def prune_store(store: FeatureStore, arrays: Sequence[str], apply: bool) -> None:
-    """Remove leftovers and whole arrays, or print what would go."""
+    """Remove leftovers and whole arrays of a store, or print what would go."""
     if not apply:
         keys = list(prune.unreferenced(store.backend, store.board))
         size = sum(shard.bytes for name in arrays for _, shard in store.index.shards(store.array(name).name))
@@ -122,7 +159,6 @@ def prune_store(store: FeatureStore, arrays: Sequence[str], apply: bool) -> None
         print("\n".join([*keys[:MOST_KEYS], *more]))
         features = f" and {format_bytes(size)} of {', '.join(arrays)}" if arrays else ""
         print(f"would remove {len(keys)} leftovers{features}")
-        print("add apply=true to remove them")
         return
     if arrays:
         print(f"{prune.drop_arrays(store.backend, store.board, arrays)} shards of {', '.join(arrays)} removed")

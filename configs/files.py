@@ -243,10 +243,15 @@ def folder_bytes(folder: Path) -> int:
 
 def free_bytes(path: str | os.PathLike[str]) -> int:
     """Return the bytes free for this user on the file system that holds, or will hold, a path."""
+    return shutil.disk_usage(existing_part(path)).free
+
+
+def existing_part(path: str | os.PathLike[str]) -> Path:
+    """Return a path, or the nearest one above it that exists."""
     place = Path(path).expanduser().absolute()
     while not place.exists():
         place = place.parent
-    return shutil.disk_usage(place).free
+    return place
 
 
 def json_bytes(value: Any) -> bytes:

@@ -137,6 +137,24 @@ def close_sources(source: str, there: Iterable[str]) -> list[str]:
     return sorted(name for name in set(there) - {source} if not is_joined(name) and read_source(name).model == model)
 
 
+def own_grid(model: str, native: tuple[int, int]) -> tuple[int, int]:
+    """Return the grid (rows, columns) at which a model's features are stored unless another one is asked for.
+
+    The paper's where it has one, at the same ratio for twins and taps of another native grid; else the native one.
+
+    Args:
+        model: name of the model.
+        native: grid of the tap.
+    """
+    values = model_values(model)
+    paper, full = list(values.get("paper_grid") or []), list(values.get("grid") or [])
+    if len(paper) != 2 or len(full) != 2:
+        return native
+    if native[0] >= paper[0] and native[1] >= paper[1]:
+        return int(paper[0]), int(paper[1])
+    return max(1, native[0] * paper[0] // full[0]), max(1, native[1] * paper[1] // full[1])
+
+
 # ---- joined sources
 
 

@@ -32,7 +32,8 @@ def _run(config: RunConfig) -> int:
 
     # all of them first: what is wrong with one is reported before hours are spent on the others
     requests = [resolve_request(each, visible_devices(each.device)[0]) for each in each_model(config)]
-    return max(run(request) for request in requests)
+    codes = [run(request) for request in requests]
+    return 1 if 1 in codes else max(codes)
 
 
 def _plan(config: RunConfig) -> int:

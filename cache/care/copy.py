@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cache.care.compare import compare
-from cache.care.prune import drop_arrays, prune
+from cache.care.prune import discard, drop_arrays
 from cache.care.verify import verify
-from cache.format import layout
-from cache.storage.backend import TEMPORARY, Backend
+from cache.storage.backend import Backend
 from cache.store import FeatureStore
 from configs import commands
 from configs.errors import CorruptionError, StoreError
@@ -112,14 +111,4 @@ def remove_store(store: FeatureStore, copy: FeatureStore) -> None:
             "the copy is not complete; nothing was removed", found="; ".join(lacking[:4]), where=copy.where
         )
     drop_arrays(store.backend, store.board, list(store.arrays))
-    prune(store.backend, store.board)
-    for clip in store.quarantined():
-        store.clear_quarantine(clip)
-    for key in (layout.STORE, layout.CLIPS, f"{layout.GROUP}/zarr.json", layout.MANIFEST):
-        store.backend.delete(key)
-        store.backend.delete(f"{layout.BACKUP}/{key}")
-    for session in store.backend.names(TEMPORARY):
-        store.backend.delete(f"{TEMPORARY}/{session}")
-    for folder in (*layout.FOLDERS, ""):
-        if not store.backend.names(folder):
-            store.backend.delete(folder)
+    discard(store.backend, store.board)

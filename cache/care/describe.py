@@ -12,6 +12,7 @@ from cache.format import layout
 from cache.format.moments import Moments
 from cache.source import FeatureSource
 from cache.store import FeatureStore
+from configs.console import format_seconds
 
 MAX_ROWS = 64
 """Rows that `histogram` reads at most."""
@@ -95,14 +96,34 @@ def age_days(store: FeatureStore) -> float:
 
 
 def flags(store: FeatureStore) -> str:
-    """Return warnings about a store for one cell of a table: random weights, quarantined clips."""
+    """Return warnings about a store for one cell of a table: no features, random weights, quarantined clips, leases."""
     words = []
+    if not store.index.counts():
+        words.append("empty")
     if any(spec.extra.get("untrained") for spec in store.arrays.values()):
         words.append("untrained")
     aside = len(store.quarantined())
     if aside:
         words.append(f"{aside} quarantined")
-    return ", ".join(words)
+    return ", ".join(words + leases(store))
+
+
+def leases(store: FeatureStore) -> list[str]:
+    """Return who holds leases of a store: working, dead, or on another machine and silent for so long.
+
+    The silence is wrong by as much as the clocks of this machine and of the file system differ.
+    """
+    counts: dict[str, int] = {}
+    for key, holder in store.board.holders():
+        lives = None if holder is None else holder.lives()
+        who = "an unknown process" if holder is None else f"process {holder.pid} on {holder.host}"
+        if lives is None:
+            since = store.backend.modified(key)
+            who += f", silent for {format_seconds(max(0.0, time.time() - (since or time.time())))}"
+        state = "dead lease" if lives is False else "lease"
+        text = f"{state} of {who}"
+        counts[text] = counts.get(text, 0) + 1
+    return [text if count == 1 else f"{count} times {text}" for text, count in counts.items()]
 
 
 def draw(store: FeatureSource, name: str) -> str:

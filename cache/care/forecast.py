@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,8 @@ from cache.format.header import Header
 from cache.format.records import CommitRecord, ShardRecord
 from cache.format.spec import ArraySpec
 from configs.console import format_bytes
-from configs.errors import StorageError
-from configs.files import free_bytes
+from configs.errors import DISK_FIXES, StorageError
+from configs.files import existing_part, free_bytes
 
 SHARE = 0.95
 """Largest share of the free space that a job may plan to use."""
@@ -81,8 +82,12 @@ def check_free_space(
         needed: its bytes, where they are known better: clips that lack some of the arrays only; by default of all.
 
     Raises:
-        StorageError: more than 95 % of the free space would be used.
+        StorageError: more than 95 % of the free space would be used, or nothing can be written there.
     """
+    place = existing_part(path)
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        problem = "no permission to write here" if place.is_dir() else "not a folder"
+        raise StorageError(problem, where=place, fix=DISK_FIXES[errno.EACCES])
     specs = list(arrays)
     needed, free = bytes_needed(specs, n_clips) if needed is None else needed, free_bytes(path)
     if needed > SHARE * free:

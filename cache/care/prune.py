@@ -6,17 +6,28 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from cache.care.seal import drop
-from cache.create import abandoned, exclusive, save_header
+from cache.create import KNOWN_NAMES, abandoned, exclusive, save_header
 from cache.format import layout
 from cache.format.header import load_header
 from cache.format.moments import from_bytes
 from cache.format.records import load_commit, rewrite_commit
 from cache.lease import LeaseBoard
 from cache.storage.backend import TEMPORARY, Backend
+from configs import commands
 from configs.errors import MissingError, StoreError
 
 QUIET_SECONDS = 24 * 3600.0
 """Age after which temporary files of another machine count as abandoned, by the file system's own clock."""
+
+
+SILENT_LEASES = 10.0
+"""Times of a lease's timeout after which one of another machine counts as dead, by the file system's own clock."""
+
+
+def dead_leases(backend: Backend, board: LeaseBoard) -> list[str]:
+    """Return the keys of leases whose processes are gone, or on another machine and silent for long."""
+    now = _now(backend)
+    return board.dead(lambda key: now - (backend.modified(key) or now) >= SILENT_LEASES * board.timeout)
 
 
 def unreferenced(backend: Backend, board: LeaseBoard) -> Iterator[str]:
@@ -24,10 +35,12 @@ def unreferenced(backend: Backend, board: LeaseBoard) -> Iterator[str]:
 
     Clips that some process holds a lease on, and temporary files of live processes, are left alone.
     """
+    dead = dead_leases(backend, board)
+    ended = {key.removeprefix(f"{layout.LEASES}/").rsplit(".", 2)[0] for key in dead}
     for clip, keys in sorted(_uncommitted(backend).items()):
-        if f"{clip:08d}" not in board.active():
+        if f"{clip:08d}" not in set(board.active()) - ended:
             yield from keys
-    yield from board.dead()
+    yield from dead
     yield from _abandoned(backend)
 
 
@@ -62,15 +75,21 @@ def _uncommitted(backend: Backend, only: int | None = None) -> dict[int, list[st
 
 def _abandoned(backend: Backend) -> Iterator[str]:
     """Yield temporary files, and their folders after them, of processes that are gone or long silent."""
-    clock = f"{layout.LEASES}/clock"
-    backend.replace(clock, b"")
-    now = backend.modified(clock) or 0.0
-    backend.delete(clock)
+    now = _now(backend)
 
     def silent(keys: list[str]) -> bool:
         return all(now - (backend.modified(key) or 0.0) >= QUIET_SECONDS for key in keys)
 
     return abandoned(backend, silent)
+
+
+def _now(backend: Backend) -> float:
+    """Return the time by the storage's own clock, in seconds."""
+    clock = f"{layout.LEASES}/clock"
+    backend.replace(clock, b"")
+    now = backend.modified(clock) or 0.0
+    backend.delete(clock)
+    return now
 
 
 def prune(backend: Backend, board: LeaseBoard) -> tuple[int, int]:
@@ -84,6 +103,8 @@ def prune(backend: Backend, board: LeaseBoard) -> tuple[int, int]:
             count, freed = count + 1, freed + size
 
     folders = {f"{TEMPORARY}/{session}" for session in backend.names(TEMPORARY)}
+    for key in dead_leases(backend, board):
+        remove(key)
     with exclusive(backend, board):
         for clip in sorted(_uncommitted(backend)):
             lease = board.take(f"{clip:08d}")
@@ -91,7 +112,7 @@ def prune(backend: Backend, board: LeaseBoard) -> tuple[int, int]:
                 with lease:  # nobody can commit this clip now; look again, another process may have a moment ago
                     for key in _uncommitted(backend, clip).get(clip, ()):
                         remove(key)
-        for key in [*board.dead(), *_abandoned(backend)]:
+        for key in _abandoned(backend):
             remove(key)
     return count, freed
 
@@ -105,14 +126,7 @@ def drop_arrays(backend: Backend, board: LeaseBoard, arrays: Sequence[str]) -> i
         MissingError: no such array; StoreError: a job is writing to the store.
     """
     with exclusive(backend, board):
-        busy = board.active() - {"init"}
-        if busy:
-            raise StoreError(
-                "a job is writing to this store",
-                found=f"clips {', '.join(sorted(busy)[:4])}",
-                where=backend.where,
-                fix="wait until it has ended",
-            )
+        _refuse_busy(backend, board)
         header = load_header(backend)
         known = {spec.name for spec in header.arrays}
         for name in arrays:
@@ -138,6 +152,47 @@ def drop_arrays(backend: Backend, board: LeaseBoard, arrays: Sequence[str]) -> i
             backend.delete(layout.array_folder(name))
         backend.sync([layout.GROUP])
     return shards
+
+
+def discard(backend: Backend, board: LeaseBoard) -> None:
+    """Remove a store that holds no commit, `store.json` first; a kill leaves what the next extraction completes.
+
+    Raises:
+        StoreError: there are commits, or a job is writing.
+    """
+    for key in dead_leases(backend, board):
+        backend.delete(key)
+    with exclusive(backend, board):
+        _refuse_busy(backend, board)
+        if backend.names(layout.COMMITS) or backend.size(layout.MANIFEST) is not None:
+            raise StoreError(
+                "the store holds features, or did", where=backend.where, fix=commands.repair(backend.where)
+            )
+        backend.delete(layout.STORE)
+        backend.delete(f"{layout.BACKUP}/{layout.STORE}")
+        for name in sorted(KNOWN_NAMES - {layout.LEASES}):
+            _remove_all(backend, name)
+    for name in (layout.LEASES, TEMPORARY):
+        _remove_all(backend, name)
+    if not backend.names(""):
+        backend.delete("")
+
+
+def _remove_all(backend: Backend, key: str) -> None:
+    for name in backend.names(key):
+        _remove_all(backend, f"{key}/{name}")
+    backend.delete(key)
+
+
+def _refuse_busy(backend: Backend, board: LeaseBoard) -> None:
+    busy = set(board.active()) - {"init"}
+    if busy:
+        raise StoreError(
+            "a job is writing to this store",
+            found=f"clips {', '.join(sorted(busy)[:4])}",
+            where=backend.where,
+            fix="wait until it has ended",
+        )
 
 
 def _without(backend: Backend, fingerprint: str, clip: int, generation: int, gone: set[str]) -> None:

@@ -75,6 +75,9 @@ class RunConfig(RootConfig):
     noise_seed: int = option(0, "seed of all noise, together with the clip's id")
     init_seed: int = option(0, "seed of random weights")
     cache_latents: bool = option(False, "keep VAE latents, shared by models with the same VAE and input")
+    wait: bool = option(
+        True, "wait for clips that other processes hold and take over those of dead ones; false: exit with code 3"
+    )
     verify_writes: bool = option(False, "read every shard back and compare it before its clip counts")
 
     def check(self) -> None:

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 POLL_SECONDS = 1.0
+LEFT_TO_OTHERS = 3
+"""Exit code: nothing failed, and other processes still hold some of the clips."""
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Outcome:
 
 
 def run(request: Request) -> int:
-    """Extract; returns 1 if a clip failed, is left to another process, or has changed since it was done, else 0.
+    """Extract: 0 if all is done, 1 if a clip failed or has changed since, 3 if clips are left to others (`wait=false`).
 
     Raises:
         KeyboardInterrupt: after an interrupt, once the current clips are committed.
@@ -74,7 +76,6 @@ def run(request: Request) -> int:
         _seal(plan)  # an earlier job may have been killed between its last commit and this
         return 1 if changed else 0
     plan.check_disk()
-    request.store(recorded(devices[0]))
     started = time.perf_counter()
     try:
         with interruptible() as stop_file:
@@ -91,7 +92,7 @@ def run(request: Request) -> int:
         left = _left_to_others(plan, request.config)
     except KeyboardInterrupt:  # the first interrupt or the second, which can come from anywhere inside
         raise KeyboardInterrupt(f"to continue: {run_command(request.config)}") from None
-    return 1 if outcome.failed or left or changed else 0
+    return 1 if outcome.failed or changed else LEFT_TO_OTHERS if left else 0
 
 
 def run_process(request: Request, device: str, index: int = 0, count: int = 1, stop_file: str = "") -> Outcome:
@@ -103,7 +104,7 @@ def run_process(request: Request, device: str, index: int = 0, count: int = 1, s
     if device.startswith("cuda"):
         torch.cuda.set_device(device)  # events and allocations that name no device belong to this one
     runner = Runner(
-        request, FeatureStore.open(request.path), device=device, batch=config.batch_size(),
+        request, _open(request.path), recorded=recorded(device), device=device, batch=config.batch_size(),
         readers=config.readers or reader_threads(count), share=config.share(), start=index / count,
         stop_file=stop_file, verify_writes=config.verify_writes,
     )  # fmt: skip
@@ -157,15 +158,24 @@ def _ignore_termination() -> None:
 
 def _watch(client: Client, futures: Sequence[Future], plan: Plan) -> None:
     """Show how many clips have been committed until all processes have ended."""
-    store = FeatureStore.open(plan.path)
+    store = _open(plan.path)
     with Progress(plan.clips, plan.source, log=get_logger("extract"), warmup=1) as bar:
         shown = 0
         while not all(future.done() for future in futures):
             time.sleep(POLL_SECONDS)
+            if store is None:
+                store = _open(plan.path)
+                continue
             store.refresh()
-            done = min((len(store.committed(spec.name)) for spec in plan.arrays), default=0) - plan.complete
+            counts = store.index.counts()
+            done = min((counts.get(spec.name, 0) for spec in plan.arrays), default=0) - plan.complete
             bar.advance(max(0, done - shown))
             shown = max(done, shown)
+
+
+def _open(path: Path) -> FeatureStore | None:
+    """Open the store of a job, None before its first clip is ready."""
+    return FeatureStore.open(path) if (path / STORE).is_file() else None
 
 
 def reader_threads(processes: int) -> int:
@@ -209,8 +219,8 @@ def interruptible() -> Iterator[str]:
 def _seal(plan: Plan) -> None:
     """Seal the store once it is complete; a failure only costs later readers a second, so it is just a warning."""
     try:
-        if (plan.path / STORE).is_file():  # a part may have no clips at all
-            seal_complete(FeatureStore.open(plan.path))
+        if (store := _open(plan.path)) is not None:  # a part may have no clips at all
+            seal_complete(store)
     except SpatialprobeError as error:
         again = commands.cache("seal", store=plan.path)
         get_logger("extract").warning("%s\n  all clips are committed; to seal the store: %s", error, again)
@@ -250,8 +260,10 @@ def _changed(request: Request, plan: Plan) -> int:
 
 def _left_to_others(plan: Plan, config: RunConfig) -> int:
     """Return how many clips of this job other processes still hold, and print which process."""
-    store = FeatureStore.open(plan.path)
+    store = _open(plan.path)
     names = [spec.name for spec in plan.arrays]
+    if store is None or not set(names) <= set(store.arrays):  # nothing could be computed
+        return 0
     numbers = [store.clip_index(clip) for clip in store.missing(names) if clip in plan.asked]
     left = [number for number in numbers if config.mine(number)]
     if left:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cache.care.forecast import bytes_needed, check_free_space, store_bytes
+from cache.create import check_place
+from cache.format.clips import merged
 from cache.format.layout import STORE
 from cache.format.spec import ArraySpec
+from cache.storage.local import LocalBackend
 from cache.store import FeatureStore
 from configs.console import format_bytes
 from configs.errors import StaleError
@@ -106,20 +109,23 @@ def make_plan(request: Request, *, measure: bool = False) -> Plan:
         measure: build the network without memory to add up its weights; takes some seconds.
 
     Raises:
-        StaleError: the store has given the name of an array to another one.
+        StaleError: the store has given the name of an array to another one, or has a clip with other frames.
+        StoreError: no store can be made in its place.
     """
     path = request.path
     ids = [entry.clip_id for entry in request.clips]
-    place = {clip: index for index, clip in enumerate(ids)}
+    place = request.places(None)
     done: dict[str, set[str]] = {}
     identity = {"source": request.source, "dataset": request.dataset, "fingerprint": request.fingerprint}
     beginning = 0
     if (path / STORE).is_file():
         store = FeatureStore.open(path)
-        place = {clip: index for index, clip in enumerate(dict.fromkeys([*store.clips, *ids]))}
+        place = request.places(store)
         done = {name: set(store.committed(name)) for name in store.arrays}
         _refuse_namesakes(store, request.specs)
+        merged(store.entries, request.clips, store.where)  # raises: a clip has other frames than when it was extracted
     else:
+        check_place(LocalBackend(path))
         beginning = store_bytes(identity, {}, request.clips, request.specs)
     mine = [clip for clip in ids if request.config.mine(place[clip])]
     lacks = {clip: tuple(spec.name for spec in request.specs if clip not in done.get(spec.name, ())) for clip in mine}

@@ -14,7 +14,7 @@ from cache.store import FeatureStore
 from configs.errors import ConfigError, MissingError, StaleError
 from configs.files import artifact_root
 from configs.loader import closest
-from configs.names import SourceName, even_blocks, scaled_block
+from configs.names import SourceName, even_blocks, own_grid, scaled_block
 from data.dataset.reader import PreparedDataset
 from extract.adapter import Adapter, BackboneSpec, Tap, Variant
 from extract.families import build_adapter
@@ -81,6 +81,11 @@ class Request:
                 fix=f"start again: {run_command(self.config)}",
             )
         return dataset
+
+    def places(self, store: FeatureStore | None) -> dict[str, int]:
+        """Return the numbers of the clips on the clip axis of a store, as they are or will be once it is extended."""
+        known = [] if store is None else store.clips
+        return {clip: number for number, clip in enumerate(dict.fromkeys([*known, *(e.clip_id for e in self.clips)]))}
 
     def store(self, recorded: Mapping[str, Any]) -> FeatureStore:
         """Create the store, or add the arrays and clips that it lacks; `recorded` notes the first run's machine."""
@@ -273,14 +278,9 @@ def _array(tap: Tap, grid: tuple[int, int], config: RunConfig, spec: BackboneSpe
 
 def _grid(text: str, native: tuple[int, int], model: ModelConfig) -> tuple[int, int]:
     """Return a grid; `paper` keeps the paper's ratio to the native one, so that it works for tiny twins and any tap."""
-    if text == "native" or model.kind == "control" or (text == "paper" and not model.paper_grid):
+    if text == "native" or model.kind == "control":
         return native
-    if text == "paper":
-        full = (model.paper_grid[0], model.paper_grid[1])
-        if native[0] >= full[0] and native[1] >= full[1]:
-            return full
-        return max(1, native[0] * full[0] // model.grid[0]), max(1, native[1] * full[1] // model.grid[1])
-    return _parse_grid(text)
+    return own_grid(model.name, native) if text == "paper" else _parse_grid(text)
 
 
 def _parse_grid(text: str) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from cache.format.spec import ArraySpec
@@ -9,7 +10,7 @@ from cache.source import FeatureSource
 from configs import commands
 from configs.errors import ConfigError, MissingError
 from configs.loader import closest, known_names, load_named
-from configs.names import even_blocks, parse_name, read_source, scaled_block
+from configs.names import even_blocks, is_joined, own_grid, parse_name, read_source, resolve_alias, scaled_block
 
 
 def choose_arrays(
@@ -19,7 +20,8 @@ def choose_arrays(
 
     Args:
         store: where to choose from.
-        layers: block numbers, array names or taps; `all`, `paper` (those of the paper), `even4` (evenly spaced).
+        layers: block numbers, array names or taps; `all`, `paper` (those of the paper), `even4` (evenly spaced). Of
+            arrays that differ in their grid alone, only `all` and names choose others than the model's own.
         noise: noise levels, as coefficient (`0.502`, `s0502`) or timestep (`t:502`); empty or `all` for every one.
         task: whose published blocks `paper` means; all tasks' if empty.
         many: whether a block number may mean several arrays, and no `layers` all of them.
@@ -30,6 +32,7 @@ def choose_arrays(
     """
     levels = [word for word in noise if word != "all"]
     arrays = [a for a in store.arrays.values() if _has_level(a, levels)]
+    arrays = arrays if many else _at_own_grid(store, arrays)
     if not layers and not many and len(arrays) != 1 and len(store.arrays) > 1:
         raise ConfigError(
             "this store holds several arrays",
@@ -38,15 +41,37 @@ def choose_arrays(
             fix="choose with layers=<block or name>, or layers=all",
         )
     chosen: dict[str, ArraySpec] = {}
-    for layer in layers or ["all"]:
+    alone = [array.name for array in arrays] if len(arrays) == 1 and not many else ["all"]
+    for layer in layers or alone:
         for group in _meant(store, layer, task):
             fitting = [array for array in group if _has_level(array, levels)]
+            if not many and layer != "all" and layer not in store.arrays:
+                fitting = _at_own_grid(store, fitting)
             if len(fitting) > 1 and not many and layer.isdigit():
                 names = ", ".join(a.name for a in fitting)
                 raise ConfigError(f"several arrays at layer {layer}", found=names, fix="name the array in layers=")
             chosen |= {array.name: array for array in fitting}
             _check_levels(store, group, levels)
     return list(chosen.values())
+
+
+def _at_own_grid(store: FeatureSource, arrays: Sequence[ArraySpec]) -> list[ArraySpec]:
+    """Of arrays that differ in their grid alone, keep those at the model's own (see `configs.names.own_grid`)."""
+    places: dict[object, list[ArraySpec]] = {}
+    for array in arrays:
+        places.setdefault((array.tap, array.block, array.noise_level), []).append(array)
+    kept = []
+    for group in places.values():
+        own = [] if len(group) == 1 or is_joined(store.source) else [a for a in group if _is_own_grid(store, a)]
+        kept += own or group
+    return kept
+
+
+def _is_own_grid(store: FeatureSource, array: ArraySpec) -> bool:
+    pooled = re.search(r"from (\d+)x(\d+)$", array.pooling)
+    native = (int(pooled[1]), int(pooled[2])) if pooled else array.grid
+    known = pooled is not None or array.pooling == "none"
+    return known and array.grid == own_grid(resolve_alias(read_source(store.source).model), native)
 
 
 def _meant(store: FeatureSource, layer: str, task: str) -> list[list[ArraySpec]]:

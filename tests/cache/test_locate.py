@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cache import find_stores, locate_store, store_path
+from cache.format.layout import commit_name
 from configs import commands
 from configs.errors import MissingError, StoreError
 from tests.stores import make_spec, make_store
@@ -39,6 +40,8 @@ def test_a_model_without_a_store_is_told_its_untrained_twin(tmp_path: Path) -> N
         folder = tmp_path / "features" / "rooms" / source / "0123"
         folder.mkdir(parents=True)
         (folder / "store.json").write_text("{}")
+        (folder / "commits").mkdir()
+        (folder / "commits" / commit_name(0, 0)).touch()
     for asked in ("cogvideox", "cogvideox-t2v-2b"):
         with pytest.raises(
             MissingError, match=r"fix: +name one that is there: cogvideox-t2v-2b-tiny-random \(untrained\)$"
@@ -48,3 +51,18 @@ def test_a_model_without_a_store_is_told_its_untrained_twin(tmp_path: Path) -> N
         locate_store(tmp_path, "rooms", "oracle")
     with pytest.raises(MissingError, match=f"{re.escape(commands.extract('run'))} model="):
         locate_store(tmp_path, "rooms", "wan-t2v-14b")
+
+
+def test_a_store_without_features_is_no_candidate(tmp_path: Path) -> None:
+    """A model that could not be run, or a killed job, leaves one; nothing becomes ambiguous by it."""
+    empty, full = ({"prompt": text} for text in ("", "a room"))
+    paths = [store_path(tmp_path, "rooms", "toy", fingerprint) for fingerprint in (empty, full)]
+    make_store(paths[0], [SPEC], 1, fingerprint=empty, written=[])
+    with pytest.raises(MissingError, match=f"only stores without features: rooms/toy/{paths[0].name}"):
+        locate_store(tmp_path, "rooms", "toy")
+    make_store(paths[1], [SPEC], 1, fingerprint=full)
+    assert locate_store(tmp_path, "rooms", "toy") == locate_store(tmp_path, None, None) == paths[1]
+    assert find_stores(tmp_path) == [paths[1]]
+    assert find_stores(tmp_path, empty=True) == sorted(paths)
+    assert locate_store(tmp_path, "rooms", "toy", paths[0].name[:6]) == paths[0]  # named, to inspect or remove it
+    assert locate_store(tmp_path, None, None, str(paths[0])) == paths[0]

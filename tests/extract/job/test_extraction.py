@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import random
 import shutil
 import signal
+import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +23,11 @@ import torch
 
 from cache.care.verify import verify
 from cache.clip_writer import ClipWriter
-from cache.lease import Lease
+from cache.lease import Lease, LeaseBoard
 from cache.store import FeatureStore
 from configs import commands
 from configs.errors import ModelError, StorageError
-from extract.adapter import Batch
+from extract.adapter import Batch, Tap
 from extract.controls.maps import MapSource
 from extract.job import extraction as job
 from extract.job.config import RunConfig, run_command
@@ -211,16 +214,16 @@ def test_job_is_quiet_about_nothing_to_do(root: Path, capsys: pytest.CaptureFixt
     assert job.recorded("cpu")["versions"]["torch"]
 
 
-def test_clips_that_others_hold_are_told(
+def test_clips_that_others_hold_are_left_on_request(
     root: Path, undisturbed: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(config(root, limit=1)) == 0
-    settings = config(root)
+    settings = config(root, wait=False)
     resolve_request(settings, "cpu").store({})
     store = store_of(settings)
     lease = store.claim("clip_03")
     assert lease
-    assert run(settings) == 1
+    assert run(settings) == job.LEFT_TO_OTHERS == 3
     out = capsys.readouterr().out
     assert f"1 clips are not done: process {os.getpid()} on" in out
     assert run(replace(settings, limit=3)) == 0  # what others hold beyond what is asked for doesn't matter
@@ -228,6 +231,114 @@ def test_clips_that_others_hold_are_told(
     lease.release()
     assert run(settings) == 0
     assert checksums(store_of(settings)) == undisturbed
+
+
+def test_clips_that_others_hold_are_waited_for(
+    root: Path, undisturbed: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process that holds one gives it back undone; nothing else is left by then."""
+    caplog.set_level(logging.INFO, "spatialprobe.extract")
+    settings = config(root)
+    resolve_request(settings, "cpu").store({})
+    store = store_of(settings)
+    lease = store.claim("clip_03")
+    assert lease
+
+    def release_at_the_end() -> None:
+        while len(store_of(settings).missing()) > 1:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        lease.release()
+
+    other = threading.Thread(target=release_at_the_end)
+    other.start()
+    assert run(settings) == 0
+    other.join()
+    assert f"waiting for 1 clips that process {os.getpid()} on" in caplog.text
+    assert checksums(store_of(settings)) == undisturbed
+
+
+def test_clips_of_a_silent_machine_are_taken_over(
+    root: Path, undisturbed: dict[str, object], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are held by a machine that is gone, or by this one before it was started again; two minutes pass at once."""
+    caplog.set_level(logging.INFO, "spatialprobe.extract")
+    settings = config(root)
+    resolve_request(settings, "cpu").store({})
+    store = store_of(settings)
+    foreign = b'{"holder": {"host": "far", "place": "other", "pid": 7, "started": 1, "token": "x"}, "beat": 0}'
+    for clip in range(len(CLIPS)):
+        store.backend.replace(f"leases/{clip:08d}.0000.json", foreign)
+    assert run(replace(settings, wait=False)) == 3
+    looked: list[float] = []
+
+    def clock() -> float:
+        looked.append(time.monotonic())
+        return looked[-1] + 121 * (looked[-1] - looked[0] > 0.2)
+
+    make = LeaseBoard.__init__
+    monkeypatch.setattr(
+        LeaseBoard, "__init__", lambda board, backend, timeout=120.0: make(board, backend, 120.0, clock)
+    )
+    loaded: list[float] = []
+    load = MapSource.load
+
+    def timed(source: MapSource, taps: Sequence[Tap]) -> None:
+        loaded.append(time.monotonic())
+        load(source, taps)
+
+    monkeypatch.setattr(MapSource, "load", timed)
+    assert run(settings) == 0
+    assert (
+        f"waiting for {len(CLIPS)} clips that process 7 on far holds; if it stays silent, they are taken over in"
+        in (caplog.text)
+    )
+    assert loaded[0] - looked[0] > 0.2  # no device is kept busy by the wait
+    assert checksums(store_of(settings)) == undisturbed
+    assert list((Path(store.where) / "leases").iterdir()) == []
+
+
+def test_of_two_jobs_at_once_the_first_to_finish_waits(root: Path, undisturbed: dict[str, object]) -> None:
+    """They begin on a path where nothing is yet, at the same group."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.extract.job.test_extraction", "zarr", "pandas"])
+    jobs = [context.Process(target=exit_with_code, args=(config(root),)) for _ in range(2)]
+    for each in jobs:
+        each.start()
+    for each in jobs:
+        each.join(120)
+        assert each.exitcode == 0
+    store = store_of(config(root))
+    assert checksums(store) == undisturbed
+    assert len(list(Path(store.where).glob("commits/*"))) == len(CLIPS)
+    assert verify(store.backend) == []
+
+
+def exit_with_code(settings: RunConfig) -> None:
+    sys.exit(run(settings))
+
+
+@pytest.mark.parametrize("stage", ["load", "preprocess", "forward"])
+def test_a_model_that_does_not_work_leaves_no_store(
+    root: Path, undisturbed: dict[str, object], monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise ModelError("the weights don't fit")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MapSource, stage, broken)
+        with pytest.raises(ModelError):
+            run(config(root))
+        assert not (root / "features").exists()
+    assert run(config(root, limit=1)) == 0
+    files = store_files(config(root))
+    with monkeypatch.context() as patch:
+        patch.setattr(MapSource, stage, broken)
+        with pytest.raises(ModelError):
+            run(config(root))
+    assert store_files(config(root)) == files and len(store_of(config(root)).clips) == 1  # nor does one grow
+    assert run(config(root)) == 0
+    assert checksums(store_of(config(root))) == undisturbed
 
 
 def test_processes_that_keep_dying_are_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,46 @@ def test_layers_and_noise_levels(tmp_path: Path) -> None:
         choose_arrays(store, ["7"])
 
 
+@pytest.mark.parametrize(
+    ("source", "native", "grids", "own"),
+    [
+        ("cogvideox-t2v-2b-random", (30, 45), [(8, 8), (15, 22), (30, 45)], "15x22"),  # the paper's
+        ("cogvideox-t2v-2b-tiny-random", (6, 9), [(6, 9), (2, 2), (3, 4)], "3x4"),  # in the same ratio
+        ("dinov2", (6, 9), [(3, 4), (6, 9)], "6x9"),  # no grid of the paper: the native one
+    ],
+)
+def test_an_extra_grid_makes_nothing_ambiguous(
+    tmp_path: Path, source: str, native: tuple[int, int], grids: list[tuple[int, int]], own: str
+) -> None:
+    """A plain call reads the model's own grid; the others are chosen by name, or by layers=all."""
+    specs = [
+        ArraySpec(
+            name="", tap="dit", block=block, blocks_total=6, noise_level=0.5, grid=grid, rows=20, channels=2,
+            dtype="float32", row_of_slot=tuple(range(20)), source_frames=tuple((p,) for p in QUERY_POSITIONS),
+            pooling="none" if grid == native else f"adaptive average from {native[0]}x{native[1]}",
+        )
+        for block in (4, 5)
+        for grid in grids
+    ]  # fmt: skip
+    store = FeatureStore.create(
+        tmp_path, source=source, dataset="toy", fingerprint={}, clips=[ClipEntry("a", "a")], arrays=specs
+    )
+    four = f"dit.b4.s0500.{own}"
+    assert names(choose_arrays(store, ["4"])) == [four]
+    assert names(choose_arrays(store, ["dit"])) == [four, f"dit.b5.s0500.{own}"]
+    other = next(spec.name for spec in specs if spec.block == 4 and spec.name != four)
+    assert names(choose_arrays(store, [other])) == [other]
+    assert len(choose_arrays(store, ["all"])) == len(specs)
+    assert len(choose_arrays(store, ["4"], many=True)) == len(grids)
+    with pytest.raises(ConfigError, match="several arrays"):  # of several blocks
+        choose_arrays(store, [])
+    single = FeatureStore.create(
+        tmp_path / "single", source=source, dataset="toy", fingerprint={}, clips=[ClipEntry("a", "a")],
+        arrays=[spec for spec in specs if spec.block == 4],
+    )  # fmt: skip
+    assert names(choose_arrays(single, [])) == [four]
+
+
 def test_what_a_store_lacks_is_told_with_the_command(tmp_path: Path) -> None:
     store = noisy_store(tmp_path, "cogvideox-t2v-2b-tiny-random", {2: [0.5], 4: [0.25, 0.5]}, 6)
     command = commands.extract("run", model="cogvideox-t2v-2b", dataset="toy", weights="random", size="tiny")
