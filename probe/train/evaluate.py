@@ -50,8 +50,8 @@ def evaluate_members(
     for member in members:
         member.module.train()
     scores = [_with_losses(evaluator.finish(), found) for evaluator, found in zip(evaluators, losses, strict=True)]
-    for found in scores:
-        found.require_finite()
+    for of_member in scores:
+        of_member.require_finite()
     return scores
 
 
