@@ -27,6 +27,7 @@ CIRCUMSTANCES = {
     "seconds", "extract_seconds", "probe_seconds", "finished_at", "committed_at", "versions", "device",
     "extract_device", "host", "pid", "probes_in_pass", "record_sha256",
     "store_bytes",  # records of clips hold seconds, whose digits vary
+    "digest", "files",  # of a run: they cover seconds and versions too; what is in the files is compared by itself
     "config",  # of a table: a digest of a run's configuration, which names the artifact root
 }  # fmt: skip
 # What is derived from configurations, commands and code: it may change while every value stays. Below `identities/`.

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from configs.errors import NonFiniteError
 from probe.metrics.score import ClipScore
 from probe.metrics.statistics import Floats, Interval, Resamples
 
@@ -94,22 +93,6 @@ class Scores:
             return self.pooled[key]
         found = mean_over_clips(self.per_clip).get(key)
         return found.value if found else math.nan
-
-    def require_finite(self) -> None:
-        """Refuse infinite scores: a mean, an interval or a test with one of them says nothing. NaN is undefined.
-
-        Raises:
-            NonFiniteError: names the clip, or the metric of the whole split.
-        """
-        for clip_id, clip in zip(self.clip_ids, self.per_clip, strict=True):
-            for key in clip.values:
-                if math.isinf(clip_value(clip, key)):
-                    raise NonFiniteError(
-                        "an infinite score", where=f"clip {clip_id}", found=f"{key} {clip.values[key]}"
-                    )
-        for key, value in self.pooled.items():
-            if math.isinf(value):
-                raise NonFiniteError("an infinite score", where="the whole split", found=f"{key} {value}")
 
     def summary(self, groups: Mapping[str, str], resamples: int, seed: int = 0) -> dict[str, dict[str, Any]]:
         """Return metric -> `value`, `low`, `high` (95 %, over rooms), `n`, `undefined`, `reasons`; None = undefined.

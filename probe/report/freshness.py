@@ -15,10 +15,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from configs.console import get_logger
-from configs.files import artifact_root, logs_path, write_atomic
+from configs.files import artifact_root, logs_path, results_path, write_atomic
 from configs.identity import digest
 from data.dataset.layout import STATUS_FILE
 from probe.report.config import ReportConfig, command_of, folder_of
+from probe.results.survey import CHECKED
 
 log = get_logger("report")
 
@@ -67,6 +68,7 @@ def inputs_digest(root: str | None, options: str) -> str:
     """
     home = artifact_root(root)
     files = [entry for folder in _INPUTS for entry in _files(home / folder)]
+    files = [entry for entry in files if entry[0] != str(results_path(root) / CHECKED)]
     files += _files(Path(logs_path(root)) / "extract")
     for dataset in (home / "datasets").glob("*"):
         files += _stats([path for path in dataset.glob("*") if path.name != STATUS_FILE])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
-from configs.errors import ConfigError, MissingError
+from configs.errors import ConfigError, CorruptionError, MissingError
 from configs.files import write_atomic
 from configs.identity import digest
 from configs.loader import closest, resolve
@@ -18,6 +17,7 @@ from probe.config import EvaluateConfig, PredictConfig, empty_run
 from probe.inputs.inputs import Inputs, Layer, check_clips, open_dataset
 from probe.metrics.scores import Scores
 from probe.results import results
+from probe.results.repeat import train_command
 from probe.results.write import draw, write_tables
 from probe.task import load_task
 from probe.train.device import resolve_device
@@ -40,6 +40,7 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
 
     Raises:
         MissingError: no such run, or clips without features or ground truth.
+        CorruptionError: a byte of the run's results, weights or kept scores has changed.
         ConfigError: the dataset has other classes than the run, or its features are fitted on it.
     """
     result = results.find_run(config.root, config.run)
@@ -51,17 +52,20 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "plan": applied.inputs.plan.name,
         "variant": applied.plan.config.how.variant,
     }
-    where = {**asked, "store": applied.inputs.layers[0].store.fingerprint_digest, "resamples": config.resamples}
+    store = applied.inputs.layers[0].store.fingerprint_digest
+    where = {**asked, "store": store, "resamples": config.resamples, "weights": result["weights"]}
     path = applied.folder / "evaluations" / f"{digest(where)[:16]}.json"
-    if path.is_file():
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return kept
-    scores = applied.scores(applied.clips)
-    groups = applied.groups
-    found = {**asked, "metrics": scores.summary(groups, config.resamples), "classes": scores.classes}
-    path.parent.mkdir(exist_ok=True)
-    write_atomic(path, results.to_json(found))
-    return found
+    if not path.is_file():
+        scores = applied.scores(applied.clips)
+        metrics = scores.summary(applied.groups, config.resamples)
+        found = {"format": results.FORMAT, "of": digest(where), **asked, "metrics": metrics, "classes": scores.classes}
+        path.parent.mkdir(exist_ok=True)
+        write_atomic(path, results.to_json(found))
+    fix = f"delete {path}; the same command then evaluates again"
+    kept = results.read_sealed(path, fix)
+    if kept.get("of") != digest(where):
+        raise CorruptionError("scores that answer another question", expected=asked, where=path, fix=fix)
+    return kept
 
 
 def predict(config: PredictConfig) -> Path:
@@ -72,7 +76,7 @@ def predict(config: PredictConfig) -> Path:
 
     Raises:
         MissingError: no such run or clip, or clips without features or ground truth.
-        ConfigError: as in `evaluate`.
+        ConfigError, CorruptionError: as in `evaluate`.
     """
     result = results.find_run(config.root, config.run)
     applied = _Applied(config, result)
@@ -129,7 +133,7 @@ class _Applied:
         self.name = dataset.name
         self.session = Session(changed, self.inputs, resolve_device(config.device), home=home)
         self.member: Member = self.session.member(self.plan, folder=self.folder, run_id=result["run_id"])
-        self.member.load_best()
+        self.member.load_best(train_command(result, root=config.root, force="true"), result["weights"])
         rooms = dataset.clips["group_id"].to_dict()
         self.groups = {str(clip_id): str(room) for clip_id, room in rooms.items()}
 

@@ -225,8 +225,8 @@ def import_checkpoint(config: ImportConfig) -> dict[str, Any]:
     session = Session(planned.config, inputs, resolve_device(where.device))
     member = session.member(plan)
     load_published(member.module.probe, path)
-    write_run(member, inputs)
+    imported = {"imported": {"file": path.name, "sha256": sha256}}
+    write_run(member, inputs, imported)
     data = session.data_of([member])
     member.save_best(0, member.selected(session.evaluate_select([member], data)[0]))
-    facts = {"imported": {"file": path.name, "sha256": sha256}, "rounds": 0, "steps": 0}
-    return session.finish([member], data, 0.0, facts)[plan.run_id]
+    return session.finish([member], data, 0.0, {**imported, "rounds": 0, "steps": 0})[plan.run_id]

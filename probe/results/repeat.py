@@ -45,7 +45,7 @@ def train_command(result: Mapping[str, Any], **more: str | None) -> str:
         if key in _BY_PROFILE and value == ("paper" if result["profile"] == "paper" else "standard"):
             continue
         words[key] = value
-    typed: dict[str, str | None] = {key: _word(value) for key, value in words.items()} | more
+    typed = {**{key: _word(value) for key, value in words.items()}, **more}
     if "imported" in result:
         return commands.probe("import", **typed, checkpoint=result["imported"]["file"])
     return commands.probe("train", **typed)

@@ -1,20 +1,32 @@
-"""Results: one JSON file per run, written last and atomically; `results.parquet` is compacted from them."""
+"""Results files: one per run, written last; each ends with its own digest and names those of its run's other files."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from configs import commands
-from configs.errors import CorruptionError, MissingError
-from configs.files import results_path, runs_path, write_atomic
-from data.dataset.tables import parquet_bytes
+from configs.errors import CorruptionError, MissingError, SpatialprobeError, VersionError
+from configs.files import is_sealed, results_path, runs_path, sealed, write_atomic
+from probe.results.repeat import train_command
 
-FORMAT = 1
-PARQUET = "results.parquet"
+FORMAT = 2
+"""Of results, of `run.json` and of kept evaluations."""
+RUN, CLIPS, PREDICTIONS, WEIGHTS = "run.json", "clips.parquet", "predictions.parquet", "best.ckpt"
+MAX_BYTES = 64 * 2**20
+"""Larger files are refused unread; those of a thousand classes have less than 1 MiB."""
+
+_RUN_ID, _DIGEST = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{64}")
+_NAMES = ("task", "source", "dataset", "array", "depth", "profile", "split_scheme", "variant", "plan")
+_SPLITS = ("select", "report")
+_KINDS: dict[str, type] = {
+    "files": dict, "classes": list, "clips": dict, "versions": dict, "selectivity": dict, "mdl": dict, "imported": dict,
+}  # fmt: skip
+_FINISHED = (*_SPLITS, "config", "files", "weights")
 
 
 def result_file(root: str | None, run_id: str) -> Path:
@@ -26,33 +38,109 @@ def find(root: str | None, run_id: str) -> dict[str, Any] | None:
     """Return the result of a finished run, None if it isn't finished.
 
     Raises:
-        CorruptionError: the file is damaged.
+        CorruptionError, VersionError: as `read`.
     """
     path = result_file(root, run_id)
     return read(path) if path.is_file() else None
+
+
+def write(root: str | None, result: Mapping[str, Any]) -> None:
+    """Write the results file of a run: from then on it counts as finished."""
+    path = result_file(root, str(result["run_id"]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, to_json(result))
 
 
 def read(path: Path) -> dict[str, Any]:
     """Return a results file.
 
     Raises:
-        CorruptionError: it isn't one.
+        CorruptionError: a byte of it has changed, or it holds what no run writes.
+        VersionError: it was written by another version.
+    """
+
+    def fix() -> str:
+        return f"delete {path}; {_repeat(path)} then evaluates the run again"
+
+    result = read_facts(path, fix)
+    problem = f"a result of run {result['run_id']}" if result["run_id"] != path.stem else _what_is_wrong(result)
+    if problem:
+        raise CorruptionError(f"not a readable results file: {problem}", where=path, fix=fix())
+    return result
+
+
+def read_facts(path: Path, fix: str | Callable[[], str]) -> dict[str, Any]:
+    """Return what is known of a run: a results file, or the `run.json` of a run that may still be unfinished.
+
+    Args:
+        path: the file.
+        fix: what helps; called only if need be.
+
+    Raises:
+        CorruptionError: a byte of it has changed, or names in it are not names.
+        VersionError: it was written by another version.
+    """
+    facts = read_sealed(path, fix)
+    wrong = [key for key in _NAMES if not _is_name(facts.get(key))]
+    wrong += [key for key, digits in (("run_id", _RUN_ID), ("store", _DIGEST)) if not _matches(digits, facts.get(key))]
+    wrong += [key for key in ("seed", "channels") if not _is_count(facts.get(key))]
+    grid = facts.get("grid")
+    if not (isinstance(grid, list) and len(grid) == 2 and all(_is_count(n) and n <= 2**16 for n in grid)):
+        wrong.append("grid")
+    wrong += [key for key in ("control", "tap") if not isinstance(facts.get(key), str)]
+    wrong += [key for key in ("config", "identity") if not isinstance(facts.get(key, {}), dict)]
+    if wrong:
+        found = "; ".join(f"{key}: {str(facts.get(key))[:80]!r}" for key in wrong[:4])
+        raise CorruptionError("values that no run has", found=found, where=path, fix=_text(fix))
+    return facts
+
+
+def read_sealed(path: Path, fix: str | Callable[[], str]) -> dict[str, Any]:
+    """Return a JSON file of a run: a results file, `run.json` or a kept evaluation.
+
+    Args:
+        path: the file.
+        fix: what helps; called only if need be.
+
+    Raises:
+        CorruptionError: a byte of it has changed, or it is too large to be one.
+        VersionError: it was written by another version.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] != FORMAT or found["run_id"] != path.stem:
-            raise ValueError(f"format {found['format']} of run {found['run_id']}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if path.stat().st_size > MAX_BYTES or not path.is_file():
+            raise ValueError(f"not a file of at most {MAX_BYTES} bytes")
+        data = path.read_bytes()
+        found = json.loads(data)
+        version = found["format"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptionError(f"not a readable results file: {error}", where=path, fix=_text(fix)) from error
+    if version != FORMAT:
+        raise VersionError(
+            "written by another version",
+            expected=f"format {FORMAT}",
+            found=str(version)[:80],
+            where=path,
+            fix=_text(fix),
+        )
+    if not is_sealed(data):
         raise CorruptionError(
-            f"not a readable results file: {error}", where=path, fix=f"delete {path}; the run is then evaluated again"
-        ) from error
+            "not a readable results file: its digest is not that of its bytes", where=path, fix=_text(fix)
+        )
     result: dict[str, Any] = found
     return result
 
 
-def read_all(root: str | None) -> list[dict[str, Any]]:
-    """Return the results of all finished runs below an artifact root, by run id."""
-    return [read(path) for path in sorted(results_path(root).glob("*.json"))]
+def _text(fix: str | Callable[[], str]) -> str:
+    return fix if isinstance(fix, str) else fix()
+
+
+def _repeat(path: Path) -> str:
+    """Return the command that trains the run of a results file, as far as its `run.json` can be read."""
+    try:
+        facts = read_facts(path.parents[1] / "runs" / path.stem / RUN, "")
+        return train_command(facts, root=str(path.parents[1]))
+    except SpatialprobeError:
+        return f"the {commands.probe('train')} command of this run"
 
 
 def rounds_logged(root: str | None, run_id: str) -> int:
@@ -61,42 +149,13 @@ def rounds_logged(root: str | None, run_id: str) -> int:
     return path.read_bytes().count(b"\n") if path.is_file() else 0
 
 
-def compact(root: str | None) -> Path | None:
-    """Write `results.parquet`: one row per run, `report.<metric>` and the like as columns. None without any run.
+def to_json(value: Mapping[str, Any]) -> bytes:
+    """Return the text of a results file, `run.json` or evaluation; numbers that are not finite become null.
 
-    Undefined values and missing intervals are null.
+    The last member is `digest`, the SHA-256 of the bytes before its line; one that `value` has is replaced.
     """
-    import pandas as pd
-
-    path = results_path(root) / PARQUET
-    while there := _stamps(root):
-        rows = [_flat(result) for result in read_all(root)]
-        write_atomic(path, parquet_bytes(pd.DataFrame(rows)))
-        if _stamps(root) == there:  # else another process has added a run that its own table may lack by now
-            return path
-    return None
-
-
-def _stamps(root: str | None) -> dict[str, int]:
-    """Return the results files there are, with the times of their last change."""
-    return {path.name: path.stat().st_mtime_ns for path in results_path(root).glob("*.json")}
-
-
-def _flat(result: dict[str, Any]) -> dict[str, Any]:
-    row = {key: value for key, value in result.items() if isinstance(value, (str, int, float, type(None)))}
-    row["grid"] = "x".join(str(n) for n in result["grid"])
-    for split in ("select", "report"):
-        for key, values in result[split].items():
-            row |= {f"{split}.{key}": values["value"]}
-            row |= {f"{split}.{key}.{part}": values[part] for part in ("low", "high", "n", "undefined")}
-    row |= {f"selectivity.{key}": value for key, value in result.get("selectivity", {}).items()}
-    row |= {f"mdl.{key}": value for key, value in result.get("mdl", {}).items() if isinstance(value, (int, float))}
-    return row
-
-
-def to_json(value: Any) -> bytes:
-    """Return a results file's text; numbers that are not finite become null."""
-    return (json.dumps(_clean(value), indent=1, sort_keys=False, allow_nan=False) + "\n").encode()
+    content = {key: _clean(item) for key, item in value.items() if key != "digest"}
+    return sealed(json.dumps(content, indent=1, sort_keys=False, allow_nan=False).encode())
 
 
 def _clean(value: Any) -> Any:
@@ -108,7 +167,7 @@ def _clean(value: Any) -> Any:
 
 
 def find_run(root: str | None, run: str) -> dict[str, Any]:
-    """Return the result of the finished run whose id begins with `run`; errors of `find_id`."""
+    """Return the result of the finished run whose id begins with `run`; errors of `find_id` and `read`."""
     return read(result_file(root, find_id([path.stem for path in results_path(root).glob("*.json")], run, root)))
 
 
@@ -127,3 +186,58 @@ def find_id(known: Sequence[str], run: str, root: str | None) -> str:
             fix=f"{commands.probe('runs', root=root)} lists them",
         )
     return fitting[0]
+
+
+# ---- what a run may say
+
+
+def _what_is_wrong(result: Mapping[str, Any]) -> str:
+    """Return what no finished run says; empty if all is well."""
+    lacking = [key for key in _FINISHED if key not in result]
+    if lacking:
+        return f"no {', '.join(lacking)}"
+    if not isinstance(result.get("fraction"), (int, float)) or not _matches(_DIGEST, result["weights"]):
+        return "fraction or weights"
+    for split in _SPLITS:
+        rows = result[split].items() if isinstance(result[split], dict) else [(split, None)]
+        for name, row in rows:
+            if not isinstance(row, dict) or not (
+                _is_number(row.get("value")) and _is_number(row.get("low")) and _is_number(row.get("high"))
+            ):
+                return f"{split}.{str(name)[:80]} is not a score"
+            if not (_is_count(row.get("n")) and _is_count(row.get("undefined"))):
+                return f"{split}.{str(name)[:80]} counts no clips"
+    for key, kind in _KINDS.items():
+        if not isinstance(result.get(key, kind()), kind):
+            return f"{key} is not a {kind.__name__}"
+    if not all(isinstance(row, dict) for row in result.get("classes", [])):
+        return "classes are not scores"
+    if not _is_name(result.get("imported", {"file": "none"}).get("file")):
+        return "imported.file is not a name"
+    for name, known in result["files"].items():
+        if not all(_is_name(part) for part in name.split("/")) or not _matches(_DIGEST, known):
+            return f"{name[:80]!r} is not a file of a run"
+    return ""
+
+
+def _matches(pattern: re.Pattern[str], value: object) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _is_name(value: object) -> bool:
+    """Whether a value is the name of one file or folder: it can't lead to another place."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= 255
+        and value not in (".", "..")
+        and value.isprintable()
+        and not set(value) & set("/\\")
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value))

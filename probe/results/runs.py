@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from configs import commands
 from configs.console import print_table
+from configs.errors import SpatialprobeError
 from configs.files import results_path, runs_path
 from probe.config import RunsConfig
 from probe.results import results
+from probe.results.survey import PARQUET, survey, tabulate
 from probe.task import find_metric, load_task
 
 
@@ -28,7 +29,7 @@ def print_results(found: Sequence[Mapping[str, Any]], root: str | None) -> None:
             notes=[note for row in rows for note in _notes(row)],
         )
     if found:
-        print(f"{results_path(root) / results.PARQUET}")
+        print(f"{results_path(root) / PARQUET}")
 
 
 def print_summary(found: Mapping[str, Any]) -> None:
@@ -46,11 +47,20 @@ def print_runs(config: RunsConfig) -> None:
     if config.unfinished:
         _print_unfinished(config)
         return
-    found = [result for result in results.read_all(config.root) if _wanted(result, config)]
+    there = survey(config.root)
+    tabulate(config.root, there)
+    found = [result for result in there.whole if _wanted(result, config)]
     if not found:
         command = commands.probe("train", task=commands.ANY, root=config.root)
         print(f"no finished run in {results_path(config.root)}; {command} makes one")
     print_results(sorted(found, key=lambda r: (r["task"], r["source"], r["array"], r["depth"], r["seed"])), config.root)
+    print_left_out(there.left_out)
+
+
+def print_left_out(left_out: Mapping[str, str]) -> None:
+    """Print the runs that are not listed because something about them has changed, and what helps."""
+    for run_id, reason in left_out.items():
+        print(f"left out: run {run_id}: {reason}")
 
 
 def _wanted(facts: Mapping[str, Any], config: RunsConfig) -> bool:
@@ -60,17 +70,23 @@ def _wanted(facts: Mapping[str, Any], config: RunsConfig) -> bool:
 
 def _print_unfinished(config: RunsConfig) -> None:
     rows = []
+    left_out: dict[str, str] = {}
     for path in sorted(runs_path(config.root).glob("*/run.json")):
         run_id = path.parent.name
         if results.result_file(config.root, run_id).is_file():
             continue
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            facts = results.read_facts(path, f"delete {path.parent}, or train the run again, which writes {path.name}")
+        except SpatialprobeError as error:
+            left_out[run_id] = f"{error.problem} ({error.where}); {error.fix}"
+            continue
         if not _wanted(facts, config):
             continue
         done = results.rounds_logged(config.root, run_id)
         rows.append([run_id, facts["task"], facts["source"], facts["dataset"], facts["array"], facts["seed"], done])
     columns = ["run", "task", "source", "dataset", "layer", "seed", "rounds done"]
     print_table(f"{len(rows)} unfinished runs", columns, rows, notes=["the same `train` command continues a run"])
+    print_left_out(left_out)
 
 
 def _columns(task: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:

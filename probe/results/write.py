@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import platform
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 
-from configs.files import write_atomic
+from configs.files import sha256_file, write_atomic
 from configs.identity import plain
 from configs.loader import to_yaml
 from configs.options import as_typed
@@ -22,7 +23,8 @@ from data.dataset.tables import parquet_bytes
 from probe.config import RunConfig
 from probe.inputs.inputs import Inputs
 from probe.metrics.scores import Scores, clip_value, number
-from probe.results.results import FORMAT, compact, find, result_file, to_json
+from probe.results import results
+from probe.results.survey import DRAWN, compact, folder_digests
 from probe.task import Metric, known_metrics, load_task
 from probe.train.member import Member
 from probe.train.schedule import Schedule
@@ -40,13 +42,13 @@ def write_tables(folder: Path, scores: Mapping[str, Scores], groups: Mapping[str
 
     columns = ["split", "clip_id", "group_id", "metric", "value", "reason"]
     rows = [row for split, found in scores.items() for row in clip_rows(split, found, groups)]
-    write_atomic(folder / "clips.parquet", parquet_bytes(pd.DataFrame(rows, columns=columns)))
+    write_atomic(folder / results.CLIPS, parquet_bytes(pd.DataFrame(rows, columns=columns)))
     predictions = [
         {"split": split, **{key: value for key, value in row.items() if not key.startswith("_")}}
         for split, found in scores.items()
         for row in found.predictions
     ]
-    write_atomic(folder / "predictions.parquet", parquet_bytes(pd.DataFrame(predictions)))
+    write_atomic(folder / results.PREDICTIONS, parquet_bytes(pd.DataFrame(predictions)))
 
 
 def clip_rows(split: str, scores: Scores, groups: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -92,12 +94,15 @@ def describe(member: Member, inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def write_run(member: Member, inputs: Inputs) -> None:
-    """Write `config.yaml` and `run.json` into a run's folder, before it starts."""
+def write_run(member: Member, inputs: Inputs, facts: Mapping[str, Any] | None = None) -> None:
+    """Write `config.yaml` and `run.json`, with more `facts` if given, into a run's folder, before it starts."""
     member.folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(member.folder / "config.yaml", to_yaml(member.plan.config).encode())
-    facts = {**describe(member, inputs), "identity": member.plan.identity}
-    write_atomic(member.folder / "run.json", to_json(facts))
+    config = member.plan.config
+    write_atomic(member.folder / "config.yaml", to_yaml(config).encode())
+    own = {"format": results.FORMAT, **describe(member, inputs), "config": plain(as_typed(config))}
+    write_atomic(
+        member.folder / results.RUN, results.to_json({**own, "identity": member.plan.identity, **(facts or {})})
+    )
 
 
 def write_all(
@@ -128,7 +133,7 @@ def write_all(
     groups = {str(key): str(room) for key, room in inputs.dataset.clips["group_id"].items()}
     for i, member in enumerate(members):
         own = {split: values[i] for split, values in scores.items()}
-        result: dict[str, Any] = {"format": FORMAT, **describe(member, inputs)}
+        result: dict[str, Any] = {"format": results.FORMAT, **describe(member, inputs)}
         for split, found in own.items():
             result[split] = found.summary(groups, config.where.resamples)
         result |= {
@@ -149,11 +154,13 @@ def write_all(
         if member.plan.control:
             result |= _selectivity(member, result, written, config.where.root)
         write_tables(member.folder, own, groups)
+        for name in DRAWN:  # pictures of other weights
+            shutil.rmtree(member.folder / name, ignore_errors=True)
         if config.where.pictures and not member.plan.control:
             draw(member, inputs.dataset, own["report"], config.where.pictures)
-        path = result_file(config.where.root, member.run_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, to_json(result))
+        result["files"] = folder_digests(member.folder)
+        result["weights"] = sha256_file(member.folder / results.WEIGHTS)
+        results.write(config.where.root, result)
         written[member.run_id] = result
     compact(config.where.root)
     return written
@@ -164,7 +171,7 @@ def _selectivity(
 ) -> dict[str, Any]:
     """Compare a twin with its original, which is trained in the same pass or before."""
     original = dataclasses.replace(member.plan, control=False).run_id
-    real = written.get(original) or find(root, original)
+    real = written.get(original) or results.find(root, original)
     found = selectivity(real["report"], result["report"], known_metrics(result["task"])) if real else {}
     return {"control_of": original, "selectivity": found}
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from configs import commands
-from configs.console import print_table
-from configs.errors import ConfigError, MissingError
+from configs.console import get_logger, print_table
+from configs.errors import ConfigError, CorruptionError, MissingError
 from configs.files import results_path
 from configs.loader import closest
 from probe.report.columns import task_columns
@@ -27,6 +27,8 @@ from probe.task import load_task
 SELECTORS = ("task", "model", "dataset", "store", "layers", "noise", "depth", "profile", "seed", "plan", "fraction")
 """Keys of a selector."""
 CONFIDENCE, SEED = 0.95, 0
+
+log = get_logger("probe.studies.compare")
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,17 @@ def compare(config: CompareConfig) -> Compared:
 
     Raises:
         MissingError: no finished run matches, or its tables are missing.
+        CorruptionError: a file of the named run is not the one that it wrote.
         ConfigError: several different ones fit, or the two sides are not comparable; the message lists the differences.
     """
-    found = collect(config.root).runs
-    sides = [find_side(found, text, config.root) for text in (config.a, config.b)]
+    found = collect(config.root)
+    for gap in found.gaps:
+        log.warning("%s", gap)
+    for text in (config.a, config.b):
+        damaged = [run_id for run_id in found.left_out if text and run_id.startswith(text)]
+        if damaged and not any(run.run_id.startswith(text) for run in found.runs):
+            raise CorruptionError(f"run {damaged[0]} can't be compared: {found.left_out[damaged[0]]}")
+    sides = [find_side(found.runs, text, config.root) for text in (config.a, config.b)]
     keys = [setting_key(side[0]) for side in sides]
     wrong = differing(*keys)
     if wrong:

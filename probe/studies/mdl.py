@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.console import get_logger
-from configs.files import write_atomic
 from probe.inputs.inputs import Inputs, donors, open_inputs, prefix
 from probe.results import results
+from probe.results.survey import compact
 from probe.task import load_task
 from probe.train.device import resolve_device
 from probe.train.loop import Learner, train_pass, training
@@ -58,8 +58,8 @@ def measure(root: str | None, plan: RunPlan, result: dict[str, Any]) -> dict[str
     if "mdl" in result:
         return result
     result = {**result, "mdl": _measure(plan)}
-    write_atomic(results.result_file(root, plan.run_id), results.to_json(result))
-    results.compact(root)
+    results.write(root, result)
+    compact(root)
     return result
 
 

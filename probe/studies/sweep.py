@@ -20,6 +20,7 @@ from configs.machine import available_cores, visible_devices
 from probe.config import RunConfig, SweepConfig
 from probe.results import results
 from probe.results.results import rounds_logged
+from probe.results.survey import compact
 from probe.studies.mdl import measure
 from probe.studies.sweep_table import Outcome, outcome_of
 from probe.train.device import GIB, SHARE, free_memory, resolve_device
@@ -64,7 +65,7 @@ def train_sweep(config: SweepConfig, planned: Planned, done: Collection[str]) ->
             _, failed = train_planned(planned, [plan.run_id for plan in pending], isolate=True)
         else:
             failed = _distribute(config, planned, cut(pending, count))
-            results.compact(runs.where.root)
+            compact(runs.where.root)
     for plan in plans if runs.what.mdl else ():
         found = None if plan.run_id in failed else results.find(runs.where.root, plan.run_id)
         if found is not None:

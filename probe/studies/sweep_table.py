@@ -11,6 +11,7 @@ from configs import commands
 from configs.console import print_table
 from configs.files import results_path
 from probe.results import results
+from probe.results.survey import PARQUET
 from probe.task import find_metric, load_task
 from probe.train.plan import Planned
 
@@ -102,7 +103,7 @@ def print_outcome(outcome: Outcome, root: str | None) -> int:
     if outcome.failed:
         print("the same command tries them again")
     if outcome.results:
-        print(f"{results_path(root) / results.PARQUET}; {commands.probe('report', root=root)} draws the curves")
+        print(f"{results_path(root) / PARQUET}; {commands.probe('report', root=root)} draws the curves")
     return 1 if outcome.failed else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -50,8 +51,8 @@ def evaluate_members(
     for member in members:
         member.module.train()
     scores = [_with_losses(evaluator.finish(), found) for evaluator, found in zip(evaluators, losses, strict=True)]
-    for found in scores:
-        found.require_finite()
+    for of_member in scores:
+        _refuse_infinite(of_member)
     return scores
 
 
@@ -94,6 +95,20 @@ def _with_losses(scores: Scores, losses: Losses) -> Scores:
             values = {name: value if np.isfinite(value) else float("nan") for name, value in named.items()}
             scores.per_clip[i] = scores.per_clip[i] | ClipScore(values, undefined=undefined)
     return scores
+
+
+def _refuse_infinite(scores: Scores) -> None:
+    """Refuse infinite scores: a mean, an interval or a test with one of them says nothing. NaN is undefined."""
+    found = [
+        (f"clip {clip_id}", key, value)
+        for clip_id, clip in zip(scores.clip_ids, scores.per_clip, strict=True)
+        for key, value in clip.values.items()
+        if key not in clip.undefined
+    ]
+    found += [("the whole split", key, value) for key, value in scores.pooled.items()]
+    for where, key, value in found:
+        if math.isinf(value):
+            raise NonFiniteError("an infinite score", where=where, found=f"{key} {value}")
 
 
 def to_device(value: Any, device: torch.device) -> Any:

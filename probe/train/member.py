@@ -111,14 +111,19 @@ class Member:
         self.rounds_done, self.best = state["rounds_done"], dict(state["best"])
         self.log.restore(state["log"])
 
-    def load_best(self) -> None:
+    def load_best(self, fix: str = "", sha256: str = "") -> None:
         """Put the best weights into the network.
 
+        Args:
+            fix: see `load_checkpoint`.
+            sha256: that the file must have, if given.
+
         Raises:
+            CorruptionError, MissingError, VersionError: as `load_checkpoint`.
             StaleError: another process that trains the same run has replaced them by those of another round.
         """
         path = self.folder / "best.ckpt"
-        state = load_checkpoint(path, self.run_id)
+        state = load_checkpoint(path, self.run_id, fix, sha256)
         if self.best and state["round"] != self.best["round"]:
             raise StaleError(
                 "these are not the best weights of this run",

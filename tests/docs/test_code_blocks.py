@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from probe.results import results
+from probe.results.survey import survey
 from tests.docs.pages import PAGES, REPOSITORY, code_blocks, inline_commands, run_verb
 from tests.docs.shell import NOT_RUN, QUICK, STAGES, commands, python_commands, reason, scaled
 
@@ -100,7 +100,7 @@ def test_documented_command_runs(
     monkeypatch.chdir(place)
     monkeypatch.setenv("SPATIALPROBE_HOME", str(place / "artifacts"))
     monkeypatch.setenv("HF_HUB_CACHE", str(place / "no weights"))
-    runs = {run["source"]: run["run_id"] for run in results.read_all(None) if run["task"] == "tagging"}
+    runs = {run["source"]: run["run_id"] for run in survey(None).whole if run["task"] == "tagging"}
     for words in python_commands(line):
         if words[0] in STAGES:
             words = scaled(words, place, [runs["oracle"], runs["pixels"]])

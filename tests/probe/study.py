@@ -13,6 +13,8 @@ import pandas as pd
 from configs.identity import digest
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores
+from probe.results import results
+from probe.results.survey import folder_digests
 from probe.results.write import write_tables
 from probe.task import load_task
 from probe.tasks.tagging.metrics import tagging_score
@@ -100,7 +102,7 @@ class Study:
         if select is not None:
             chosen[load_task(task).headline] |= {"value": select}
         result = {
-            "format": 1, "run_id": name, "task": task, "source": source, "dataset": dataset, "store": print_,
+            "format": 2, "run_id": name, "task": task, "source": source, "dataset": dataset, "store": print_,
             "array": array, "tap": tap, "block": block, "blocks_total": 6 if block is not None else None,
             "relative_depth": None if block is None else block / 6, "noise_level": noise, "grid": [2, 2],
             "channels": 4, "profile": "smoke", "seed": seed, "depth": str(depth),
@@ -115,13 +117,22 @@ class Study:
         result |= dict(extra or {})
         folder = self.root / "runs" / name
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "run.json").write_text(json.dumps({"run_id": name, "identity": {"inputs": inputs}}))
+        facts = {key: value for key, value in result.items() if key not in ("select", "report", "classes")}
+        (folder / "run.json").write_bytes(results.to_json({**facts, "identity": {"inputs": inputs}}))
+        for other in ("config.yaml", "log.jsonl", "log.csv"):
+            (folder / other).write_text(f"{other} of {name}\n")
         write_tables(folder, {"report": scores}, self.rooms)
-        results = self.root / "results"
-        results.mkdir(parents=True, exist_ok=True)
-        (results / f"{name}.json").write_text(json.dumps(result, default=_number))
+        result |= {"files": folder_digests(folder), "weights": "0" * 64}
+        results.write(str(self.root), result)
         self.store(dataset, source, print_, fingerprint, array)
         return name
+
+    def seal(self, name: str, **changes: Any) -> None:
+        """Write the result of a run again as its files are now, with some values changed."""
+        folder = self.root / "runs" / name
+        path = results.result_file(str(self.root), name)
+        told = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+        path.write_bytes(results.to_json({**told, "files": folder_digests(folder), **changes}))
 
     def store(self, dataset: str, source: str, print_: str, fingerprint: Mapping[str, Any], array: str) -> None:
         """Write the small files of a store; further arrays are added."""
@@ -138,7 +149,3 @@ class Study:
     def read(self, folder: Path, table: str) -> pd.DataFrame:
         """Read a table of a written report."""
         return pd.read_parquet(folder / "tables" / f"{table}.parquet")
-
-
-def _number(value: Any) -> float:
-    return float(value)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from configs.errors import MissingError, SpatialprobeError
-from configs.files import results_path, runs_path
+import numpy as np
+
+from configs.errors import MissingError, NonFiniteError, SpatialprobeError
+from configs.files import results_path, runs_path, sha256_bytes
 from configs.identity import digest
 from probe.results import results
+from probe.results.repeat import train_command
+from probe.results.survey import changed, survey, tabulate
 from probe.task import load_task
 
 if TYPE_CHECKING:
@@ -70,28 +74,61 @@ class Run:
 
     @cached_property
     def clips(self) -> pd.DataFrame | None:
-        """`clips.parquet`: split, clip_id, group_id, metric, value; None if it is missing or damaged."""
-        return _parquet(self.folder / "clips.parquet", ["split", "clip_id", "group_id", "metric", "value"])
+        """`clips.parquet`: split, clip_id, group_id, metric, value; None if it is missing.
+
+        Raises:
+            CorruptionError: it is not the file that the run wrote.
+            NonFiniteError: a value is infinite.
+        """
+        rows = self._parquet(results.CLIPS, ["split", "clip_id", "group_id", "metric", "value"])
+        if rows is not None:
+            values = rows["value"].to_numpy(np.float64)
+            for i in np.flatnonzero(np.isinf(values))[:1]:
+                self._refuse(results.CLIPS, rows, i, f"{rows['metric'].iloc[i]} {values[i]:g}")
+        return rows
 
     @cached_property
     def predictions(self) -> pd.DataFrame | None:
-        """Split, clip_id and what the task's `resampled.py` reads; None if it has none, or they are gone or damaged."""
+        """Split, clip_id and what the task's `resampled.py` reads; None if it has none, or they are gone.
+
+        Raises:
+            CorruptionError, NonFiniteError: as for `clips`; here NaN is refused too.
+        """
         resampled = load_task(self.task).part("resampled")
         if resampled is None:
             return None
-        return _parquet(self.folder / "predictions.parquet", ["split", "clip_id", *resampled.COLUMNS])
+        rows = self._parquet(results.PREDICTIONS, ["split", "clip_id", *resampled.COLUMNS])
+        if rows is None:
+            return None
+        for name in resampled.COLUMNS:
+            for i, values in enumerate(rows[name]):
+                if not np.isfinite(np.asarray(values, np.float64)).all():
+                    self._refuse(results.PREDICTIONS, rows, i, f"{name} that are not finite")
+        return rows
 
+    def _refuse(self, file: str, rows: pd.DataFrame, place: int, found: str) -> NoReturn:
+        raise NonFiniteError(
+            f"run {self.run_id} has a score that is not finite",
+            found=f"clip {rows['clip_id'].iloc[place]}: {found}",
+            where=self.folder / file,
+            fix=f"{train_command(self.result, force='true')} trains it again",
+        )
 
-def _parquet(path: Path, columns: list[str]) -> pd.DataFrame | None:
-    import pandas as pd
-    import pyarrow as pa
+    def _parquet(self, name: str, columns: list[str]) -> pd.DataFrame | None:
+        """Return columns of a table once its bytes have turned out to be those that the run wrote."""
+        import pandas as pd
+        import pyarrow as pa
 
-    if not path.is_file():
-        return None
-    try:
-        return pd.read_parquet(path, columns=columns)
-    except (OSError, ValueError, pa.ArrowException):
-        return None
+        path = self.folder / name
+        if not path.is_file():
+            return None
+        data = path.read_bytes()
+        if sha256_bytes(data) != self.result["files"].get(name):
+            raise changed(str(self.folder.parents[1]), self.result, [name])
+        try:
+            return pd.read_parquet(io.BytesIO(data), columns=columns)
+        except (OSError, ValueError, pa.ArrowException):  # of a task that has changed since
+            return None
 
 
 @dataclass(frozen=True)
@@ -101,14 +138,16 @@ class Collected:
     Attributes:
         runs: in the order of task, source, array, depth, seed.
         gaps: one sentence per problem, with the command that helps.
+        left_out: id of a run that is not among `runs` -> what is wrong with it.
     """
 
     runs: list[Run]
     gaps: list[str] = field(default_factory=list)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def collect(root: str | None, dataset: str | None = None, profile: str | None = None) -> Collected:
-    """Read all finished runs, and write `results.parquet` again if it is missing or lacks some.
+    """Read all finished runs, and write `results.parquet` again unless it is their table.
 
     Args:
         root: artifact root.
@@ -118,28 +157,19 @@ def collect(root: str | None, dataset: str | None = None, profile: str | None = 
     Raises:
         MissingError: there are runs, but none of this dataset and profile.
     """
-    runs, gaps = [], []
+    found = survey(root)
+    runs, gaps = [], [f"Run {run_id} is left out: {reason}." for run_id, reason in found.left_out.items()]
     known: set[str] = set()
-    paths = sorted(results_path(root).glob("*.json"))
-    for path in paths:
-        try:
-            result = results.read(path)
-            missing = [key for key in _NEEDED if key not in result]
-            if missing:
-                raise ValueError(f"no {', '.join(missing)}")
-        except (SpatialprobeError, ValueError) as error:
-            problem = getattr(error, "problem", str(error))
-            gaps.append(f"{path} is left out: {problem}. Delete it and repeat the run.")
-            continue
+    for result in found.whole:
         known |= {f"dataset={result['dataset']} profile={result['profile']}"}
         if dataset not in (None, result["dataset"]) or profile not in (None, result["profile"]):
             continue
-        folder = runs_path(root) / path.stem
-        identity = _identity(folder / "run.json")
+        folder = runs_path(root) / result["run_id"]
+        identity = _identity(folder / results.RUN)
         if not identity:
             gaps.append(
-                f"Run {path.stem} ({result['task']} on {result['source']}) has no readable run.json, so its clips and "
-                "queries can't be checked against those of other runs; it is kept apart."
+                f"Run {result['run_id']} ({result['task']} on {result['source']}) has no readable run.json, so its "
+                "clips and queries can't be checked against those of other runs; it is kept apart."
             )
         runs.append(Run(result, identity, folder))
     if known and not runs:
@@ -150,36 +180,15 @@ def collect(root: str | None, dataset: str | None = None, profile: str | None = 
             where=results_path(root),
             fix="choose one of these, or leave dataset= and profile= out",
         )
-    if not gaps:
-        rebuild(root, len(paths))
+    if found.whole or found.left_out:
+        tabulate(root, found)
     runs.sort(key=lambda run: (run.task, run.source, run.array, str(run.result["depth"]), run.seed, run.run_id))
-    return Collected(runs, gaps)
-
-
-_NEEDED = (
-    "task", "source", "dataset", "store", "array", "seed", "depth", "control", "select", "report", "config", "plan",
-    "variant", "profile", "split_scheme", "fraction",
-)  # fmt: skip
-
-
-def rebuild(root: str | None, count: int) -> bool:
-    """Write `results.parquet` again from the results files if it doesn't hold as many runs; return whether it did."""
-    import pandas as pd
-
-    path = results_path(root) / results.PARQUET
-    if not count:
-        return False
-    try:
-        if path.is_file() and len(pd.read_parquet(path, columns=["run_id"])) == count:
-            return False
-    except (OSError, ValueError):
-        pass
-    return results.compact(root) is not None
+    return Collected(runs, gaps, found.left_out)
 
 
 def _identity(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))["identity"]
-    except (OSError, ValueError, KeyError, TypeError):
+        found: dict[str, Any] = results.read_facts(path, "").get("identity", {})
+    except SpatialprobeError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return found

@@ -23,7 +23,7 @@ from probe.config import EvaluateConfig, PredictConfig, RunsConfig
 from probe.inputs.inputs import RememberingDataset
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores
-from probe.results import results
+from probe.results import results, survey
 from probe.results.apply import evaluate, predict
 from probe.results.results import find_run
 from probe.results.runs import print_results, print_runs
@@ -61,7 +61,7 @@ def test_table_is_compacted_from_all_runs(trained: Path, configure: Configure, c
     assert table.loc[found[0]["run_id"], "report.map"] == found[0]["report"]["map"]["value"]
     assert np.isnan(table.loc[found[1]["run_id"], "report.map"])
     (trained / "results" / "results.parquet").unlink()
-    results.compact(str(trained))
+    survey.compact(str(trained))
     assert pd.read_parquet(trained / "results" / "results.parquet").shape == table.reset_index().shape
     print_results(found[:2], str(trained))
     print_runs(resolve(RunsConfig, [], {"root": str(trained), "task": "instance"}))
@@ -174,8 +174,8 @@ def test_table_misses_no_run_that_another_process_adds(
         if not path.is_file():
             path.write_bytes(content)
 
-    monkeypatch.setattr(results, "write_atomic", meanwhile)
-    table = results.compact(str(trained))
+    monkeypatch.setattr(survey, "write_atomic", meanwhile)
+    table = survey.compact(str(trained))
     assert table is not None and result["run_id"] in set(pd.read_parquet(table)["run_id"])
 
 

@@ -24,7 +24,7 @@ from data.prepare.prepare import prepare
 from probe.config import sweep_layers
 from probe.inputs.inputs import RememberingDataset
 from probe.inputs.layers import choose_arrays
-from probe.results import results
+from probe.results.survey import PARQUET, survey
 from probe.studies.sweep import cut, sweep
 from probe.studies.sweep_table import chosen, mean, print_outcome
 from probe.train.run_folder import load_checkpoint
@@ -314,7 +314,7 @@ def spread_equals_alone(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert [r["probes_in_pass"] for r in spread.results] == [1, 1]
     for result in alone.results:
         assert same(weights(here, result["run_id"]), weights(there, result["run_id"]))
-    assert results.read_all(str(there)) and (there / "results" / results.PARQUET).is_file()
+    assert survey(str(there)).whole and (there / "results" / PARQUET).is_file()
 
 
 def test_jobs_train_the_same_probes(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,9 +46,7 @@ def test_run_leaves_everything_behind(artifacts: Path, configure: Configure, tas
     (result,) = train(configure(artifacts, task, pictures=1))
     folder = artifacts / "runs" / result["run_id"]
     assert keys <= result["report"].keys() and keys <= result["select"].keys()
-    assert json.loads((artifacts / "results" / f"{result['run_id']}.json").read_text()) == json.loads(
-        results.to_json(result)
-    )
+    assert (artifacts / "results" / f"{result['run_id']}.json").read_bytes() == results.to_json(result)
     rows = list(csv.DictReader((folder / "log.csv").open()))
     assert len(rows) == result["rounds"] == 4 and float(rows[-1]["lr"]) <= 1e-5
     assert len((folder / "log.jsonl").read_text().splitlines()) == 4

@@ -18,6 +18,7 @@ def test_tables_that_contradict_the_results_file_are_not_used(study: Any) -> Non
     table = pd.read_parquet(path)
     table["value"] = 0.9
     table.to_parquet(path)
+    study.seal(name)
     data = build(str(study.root))
     assert score(data, "pixels", "t_miou").value == pytest.approx(0.1)
     assert any("results file 0.1" in statement.text for statement in data.said("gap"))
@@ -54,6 +55,7 @@ def test_predictions_of_other_clips_are_not_used(study: Any) -> None:
     name = study.tagging("pixels", logits(0), LABELS)
     path = study.root / "runs" / name / "predictions.parquet"
     pd.read_parquet(path).iloc[1:].to_parquet(path)
+    study.seal(name)
     data = build(str(study.root))
     assert score(data, "pixels", "map").value == pytest.approx(tagging_score(LABELS, logits(0), RATES).values["map"])
     assert any("other clips" in statement.text for statement in data.said("gap"))
@@ -62,8 +64,7 @@ def test_predictions_of_other_clips_are_not_used(study: Any) -> None:
 def test_runs_of_an_unknown_task_are_left_out_and_named(study: Any) -> None:
     study.per_clip("instance", "pixels", {"t_miou": [0.1] * 6})
     name = study.per_clip("instance", "position", {"t_miou": [0.1] * 6})
-    path = study.root / "results" / f"{name}.json"
-    path.write_text(path.read_text(encoding="utf-8").replace('"task": "instance"', '"task": "flow"'))
+    study.seal(name, task="flow")
     data = build(str(study.root))
     assert data.table("runs").source.tolist() == ["pixels"]
     assert any("task flow" in statement.text for statement in data.said("gap"))
