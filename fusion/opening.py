@@ -15,10 +15,11 @@ from configs import commands
 from configs.errors import ConfigError, DatasetError, MissingError, StoreError
 from configs.files import features_path
 from configs.names import NOISE, BranchName, FusionName, parse_name, resolve_alias
-from data.dataset.reader import prepared_folder, read_splits
+from data.dataset.reader import DatasetIndex, prepared_folder
 from data.dataset.splits import members
 from fusion.recipe import Choices, Recipe, make_recipe
 from fusion.record import ENDING, ViewRecord, check_fresh, find_views, load_record, stale
+from fusion.staleness import fresh, open_store
 from fusion.views.assemble import build
 from fusion.views.view import FusedView
 
@@ -48,15 +49,15 @@ def open_source(
 
     Raises:
         ConfigError: the name can't be read.
-        MissingError, StoreError, StaleError: see `cache.locate.locate_store`, `fusion.views.assemble.build`.
+        MissingError, StoreError: see `cache.locate.locate_store`, `fusion.views.assemble.build`.
+        StaleError: the dataset has changed since the features were made; parents of different versions of a clip.
     """
     given_folder = store is not None and (Path(store).expanduser() / layout.STORE).is_file()
     if name is None or given_folder:
-        return FeatureStore.open(locate_store(root, dataset, name, store))
+        return open_store(root, dataset, name, store)
     parsed = resolve_aliases(root, dataset, parse_name(name))
     if not parsed.joined:
-        place = locate_store(root, dataset, parsed.branches[0].source, store)
-        return FeatureStore.open(place)
+        return open_store(root, dataset, parsed.branches[0].source, store)
     dataset = dataset or _only_dataset(root, parsed)
     path = _chosen(root, dataset, str(parsed), store)
     if path is None:
@@ -72,9 +73,9 @@ def open_source(
     if path.name.endswith(ENDING):
         record = load_record(path)
         view = open_record(root, record, path)
-        finished = _materialised(features_path(root, dataset, str(parsed)) / record.short, view)
+        finished = _materialised(root, features_path(root, dataset, str(parsed)) / record.short, view)
         return finished or view
-    return FeatureStore.open(path)
+    return fresh(root, FeatureStore.open(path))
 
 
 def view_by_name(
@@ -132,13 +133,13 @@ def open_parent(root: Root, dataset: str, branch: BranchName, store: str) -> Fea
 
     Raises:
         MissingError: there is none; the message names the command that makes it. StoreError: there are several.
+        StaleError: the dataset has changed since the features were made.
     """
     try:
-        place = locate_store(root, dataset, branch.source, store or None)
+        return open_store(root, dataset, branch.source, store or None)
     except MissingError as error:
         command = commands.extract_source(branch.source, dataset, root=root)
         raise MissingError(error.problem, found=error.found, where=error.where, fix=command) from None
-    return FeatureStore.open(place)
 
 
 def open_record(root: Root, record: ViewRecord, path: Path) -> FusedView:
@@ -183,7 +184,7 @@ def training_clips(root: Root, dataset: str, given: Sequence[str] | None = None)
             return sorted(set(given))
         fix = f"{error.fix}; or give the training clips themselves with train_clips=..."
         raise MissingError(error.problem, found=error.found, where=error.where, fix=fix) from None
-    splits = read_splits(folder)
+    splits = DatasetIndex(folder).clips["split"].to_dict()
     if given is None:
         return members(splits, "train")
     held = sorted(clip_id for clip_id in set(given) if splits.get(clip_id, "train") != "train")
@@ -231,10 +232,10 @@ def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | No
     return fitting[0] if fitting else None
 
 
-def _materialised(folder: Path, view: FusedView) -> FeatureStore | None:
+def _materialised(root: Root, folder: Path, view: FusedView) -> FeatureStore | None:
     if not (folder / layout.STORE).is_file():
         return None
-    store = FeatureStore.open(folder)
+    store = fresh(root, FeatureStore.open(folder))
     same = store.fingerprint_digest == view.fingerprint_digest and store.clips == view.clips
     if not same or any(store.arrays.get(name) != spec for name, spec in view.arrays.items()):
         return None

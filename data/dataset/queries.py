@@ -26,7 +26,7 @@ from configs.errors import ConfigError, CorruptionError, DatasetError, MissingEr
 from configs.files import sha256_bytes, write_once
 from configs.loader import closest
 from data.dataset.layout import plan_path
-from data.dataset.reader import PreparedDataset
+from data.dataset.reader import DatasetIndex, PreparedDataset
 from data.dataset.tables import parquet_bytes
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ def load_plan(dataset: PreparedDataset, name: str) -> QueryPlan:
     """
     import pandas as pd
 
-    path = plan_path(dataset.path, f"{name}.{_clips_key(dataset)}")
+    path = plan_file(dataset, name)
     if not path.is_file():
         path.parent.mkdir(exist_ok=True)
         write_once(path, parquet_bytes(make_plan(dataset, name)))
@@ -301,7 +301,8 @@ def load_plan(dataset: PreparedDataset, name: str) -> QueryPlan:
     return QueryPlan(name, queries, sha256_bytes(content))
 
 
-def _clips_key(dataset: PreparedDataset) -> str:
-    """Eight characters that name the set of clips and their splits: a grown dataset gets plans of its own."""
+def plan_file(dataset: DatasetIndex, name: str) -> Path:
+    """Return the file of a plan, which may not exist yet; a grown dataset gets plans of its own."""
     members = sorted(zip(dataset.clips["clip_id"], dataset.clips["split"], strict=True))
-    return sha256_bytes(repr([(str(a), str(b)) for a, b in members]).encode())[:8]
+    clips = sha256_bytes(repr([(str(a), str(b)) for a, b in members]).encode())[:8]
+    return plan_path(dataset.path, f"{name}.{clips}")
