@@ -13,6 +13,7 @@ from probe.report.columns import BINS
 from probe.report.contract import ReportData
 from probe.report.published import citation, published_rows
 from probe.report.runs.collect import Collected, Run, collect
+from probe.report.runs.commands import train_command
 from probe.report.runs.settings import main_settings, settings_of
 from probe.report.runs.sources import Source, distinct, source_of
 from probe.report.runs.stores import StoreFacts, dataset_kind, store_facts
@@ -53,6 +54,11 @@ def build(
     problems = {task: task_problem(task) for task in sorted({run.task for run in collected.runs})}
     runs = [run for run in collected.runs if not problems[run.task]]
     gaps = [*collected.gaps, *(f"Runs of task {task} are left out: {why}." for task, why in problems.items() if why)]
+    gaps += [
+        f"Run {run.run_id} ({run.task} on {run.source}) is stale and left out: {why}. "
+        f"Train it again: {train_command(run.result, store=False)}"
+        for run, why in collected.stale
+    ]
     facts = _stores(root, runs)
     sources = {(source.name, source.store): source for source in distinct(_sources(facts))}
     settings = settings_of(runs)
@@ -116,7 +122,7 @@ def _provenance(
         "confidence": CONFIDENCE,
         "seed": SEED,
         "runs": len(runs),
-        "left_out": len(collected.gaps),
+        "left_out": len(collected.gaps) + len(collected.stale),
         "digest": digest([run.run_id for run in runs])[:16],
         "citation": citation(),
     }

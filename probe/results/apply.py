@@ -15,7 +15,7 @@ from data.dataset.queries import load_plan
 from data.dataset.reader import PreparedDataset
 from fusion.opening import open_source
 from probe.config import EvaluateConfig, PredictConfig, empty_run
-from probe.inputs.inputs import Inputs, Layer, check_clips, open_dataset
+from probe.inputs.inputs import Inputs, Layer, check_clips, inputs_identity, open_dataset
 from probe.metrics.scores import Scores
 from probe.results import results
 from probe.results.write import draw, write_tables
@@ -51,7 +51,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "plan": applied.inputs.plan.name,
         "variant": applied.plan.config.how.variant,
     }
-    where = {**asked, "store": applied.inputs.layers[0].store.fingerprint_digest, "resamples": config.resamples}
+    read = inputs_identity(applied.inputs, applied.inputs.layers[0])
+    where = {**asked, "read": read, "resamples": config.resamples}
     path = applied.folder / "evaluations" / f"{digest(where)[:16]}.json"
     if path.is_file():
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

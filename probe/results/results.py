@@ -13,7 +13,7 @@ from configs.errors import CorruptionError, MissingError
 from configs.files import results_path, runs_path, write_atomic
 from data.dataset.tables import parquet_bytes
 
-FORMAT = 1
+FORMAT = 2
 PARQUET = "results.parquet"
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 from configs import commands
 from configs.console import print_table
-from configs.errors import ConfigError, MissingError
+from configs.errors import ConfigError, MissingError, StaleError
 from configs.files import results_path
 from configs.loader import closest
 from probe.report.columns import task_columns
 from probe.report.config import CompareConfig
-from probe.report.runs.collect import Run, collect
+from probe.report.runs.collect import Collected, Run, collect
+from probe.report.runs.commands import train_command
 from probe.report.runs.settings import Setting, differing, setting_key
 from probe.report.runs.sources import source_of
 from probe.report.runs.stores import store_facts
@@ -66,10 +67,11 @@ def compare(config: CompareConfig) -> Compared:
 
     Raises:
         MissingError: no finished run fits, or its tables are missing.
+        StaleError: only results fit whose dataset has changed since.
         ConfigError: several different ones fit, or the two sides are not comparable; the message lists the differences.
     """
-    found = collect(config.root).runs
-    sides = [find_side(found, text, config.root) for text in (config.a, config.b)]
+    found = collect(config.root)
+    sides = [_fresh_side(found, text, config.root) for text in (config.a, config.b)]
     keys = [setting_key(side[0]) for side in sides]
     wrong = differing(*keys)
     if wrong:
@@ -97,6 +99,29 @@ def compare(config: CompareConfig) -> Compared:
         raise ConfigError(f"no metric {metric!r} to test", fix=closest(metric, {*columns, *_tested(a)}))
     others = tuple(paired(a, b, name) for name in columns if name != metric and a.score(name))
     return Compared(a, b, paired(a, b, metric), others)
+
+
+def _fresh_side(found: Collected, text: str, root: str | None) -> list[Run]:
+    """Return the runs of one side (see `find_side`).
+
+    Raises:
+        StaleError: what fits has been computed from another state of its dataset.
+    """
+    try:
+        return find_side(found.runs, text, root)
+    except MissingError:
+        try:
+            (run, *_) = find_side([run for run, _ in found.stale], text, root)
+        except MissingError:
+            pass
+        else:
+            raise StaleError(
+                f"run {run.run_id} is stale: its dataset has changed since",
+                found=next(why for known, why in found.stale if known is run),
+                where=run.folder,
+                fix=train_command(run.result, store=False, root=root),
+            ) from None
+        raise
 
 
 def _tested(entry: Entry) -> set[str]:

@@ -13,6 +13,7 @@ from configs.errors import MissingError, SpatialprobeError
 from configs.files import results_path, runs_path
 from configs.identity import digest
 from probe.results import results
+from probe.results.stale import staleness
 from probe.task import load_task
 
 if TYPE_CHECKING:
@@ -101,10 +102,12 @@ class Collected:
     Attributes:
         runs: in the order of task, source, array, depth, seed.
         gaps: one sentence per problem, with the command that helps.
+        stale: runs that are not among `runs` because their dataset has changed since, with what has changed.
     """
 
     runs: list[Run]
     gaps: list[str] = field(default_factory=list)
+    stale: list[tuple[Run, str]] = field(default_factory=list)
 
 
 def collect(root: str | None, dataset: str | None = None, profile: str | None = None) -> Collected:
@@ -153,12 +156,19 @@ def collect(root: str | None, dataset: str | None = None, profile: str | None = 
     if not gaps:
         rebuild(root, len(paths))
     runs.sort(key=lambda run: (run.task, run.source, run.array, str(run.result["depth"]), run.seed, run.run_id))
-    return Collected(runs, gaps)
+    compared = staleness(root, [run.result for run in runs])
+    gaps += [
+        f"Dataset {name} can't be compared with what its results were computed from: {why}."
+        for name, why in compared.unchecked.items()
+    ]
+    stale = [(run, compared.stale[run.run_id]) for run in runs if run.run_id in compared.stale]
+    return Collected([run for run in runs if run.run_id not in compared.stale], gaps, stale)
 
 
 _NEEDED = (
     "task", "source", "dataset", "store", "array", "seed", "depth", "control", "select", "report", "config", "plan",
     "variant", "profile", "split_scheme", "fraction",
+    "inputs", "made_from",
 )  # fmt: skip
 
 

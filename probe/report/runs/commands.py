@@ -22,19 +22,25 @@ _DERIVED = ("recipe.seed", "trunk.depth")
 """Told by seeds= and depths=."""
 
 
-def train_command(run: Run) -> str:
-    """Return the command that trains or imports a run again: only what differs from the profile is named."""
-    result, config = run.result, _flat(run.result["config"])
+def train_command(result: Mapping[str, Any], *, store: bool = True, root: str | None = None) -> str:
+    """Return the command that trains or imports a run again: only what differs from the profile is named.
+
+    Args:
+        result: of the run.
+        store: whether to name the store that it read; one of a dataset that has changed since is of no use.
+        root: artifact root to name; none on pages, which travel.
+    """
+    config = _flat(result["config"])
     words = {
-        "task": run.task,
-        "model": run.source,
+        "task": result["task"],
+        "model": result["source"],
         "dataset": result["dataset"],
-        "store": run.store,
-        "layers": run.array,
+        "store": str(result["store"])[:12] if store else "",
+        "layers": result["array"],
         "profile": result["profile"],
-        "seeds": run.seed,
+        "seeds": result["seed"],
     }
-    usual = _defaults(run.task, str(result["profile"]))
+    usual = _defaults(str(result["task"]), str(result["profile"]))
     if str(result["depth"]) != _usual_depth(usual):
         words["depths"] = result["depth"]
     for key, value in config.items():
@@ -43,7 +49,7 @@ def train_command(run: Run) -> str:
         if key in _BY_PROFILE and value == ("paper" if result["profile"] == "paper" else "standard"):
             continue
         words[key] = value
-    typed = {key: _word(value) for key, value in words.items()}
+    typed = {key: _word(value) for key, value in words.items()} | {"root": root}
     if "imported" in result:
         return portable(commands.probe("import", **typed, checkpoint=result["imported"]["file"]))
     return portable(commands.probe("train", **typed))

@@ -111,7 +111,7 @@ def run_rows(
                     "pictures": _files(run, "pictures", "*.png"),
                     "points": _files(run, "points", "*.ply"),
                     "extract_command": features_command(run, facts[run.source, run.store]),
-                    "command": train_command(run),
+                    "command": train_command(run.result),
                     "label": sources[run.source, run.store].label,
                 }
             )

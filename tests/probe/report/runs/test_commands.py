@@ -30,7 +30,7 @@ def test_the_command_of_a_run_resolves_to_its_configuration(study: Any) -> None:
     changed["recipe"]["seed"] = 7
     study.per_clip("instance", "pixels", {"t_miou": FLAT}, seed=7, depth=3, extra={"config": changed})
     run = collect(str(study.root)).runs[0]
-    words = parse_overrides(train_command(run).split()[3:])
+    words = parse_overrides(train_command(run.result).split()[3:])
     assert words["seeds"] == "7" and words["depths"] == "3" and words["layers"] == run.array
     assert {key: words[key] for key in words if "." in key} == {"recipe.lr": "0.5", "trunk.dropout": "0.25"}
     assert read_run(words).probe.recipe.lr == 0.5
