@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cache.format import layout
-from cache.locate import find_stores, locate_store
+from cache.locate import FINGERPRINT_DIGITS, find_stores, locate_store
 from cache.source import FeatureSource
 from cache.store import FeatureStore
 from configs import commands
-from configs.errors import ConfigError, DatasetError, MissingError, StoreError
+from configs.errors import ConfigError, DatasetError, MissingError, StaleError, StoreError
 from configs.files import features_path
 from configs.names import NOISE, BranchName, FusionName, parse_name, resolve_alias
 from data.dataset.reader import DatasetIndex, prepared_folder
 from data.dataset.splits import members
 from fusion.recipe import Choices, Recipe, make_recipe
-from fusion.record import ENDING, ViewRecord, check_fresh, find_views, load_record, stale
+from fusion.record import ENDING, ViewRecord, check_fresh, find_views, load_record, record_path, stale
 from fusion.staleness import fresh, open_store
 from fusion.views.assemble import build
 from fusion.views.view import FusedView
@@ -78,6 +78,43 @@ def open_source(
     return fresh(root, FeatureStore.open(path))
 
 
+def open_elsewhere(
+    root: Root, dataset: str, name: str, store: str | None, *, trained_on: str, trained_store: str
+) -> FeatureSource:
+    """Open on another dataset the source that a probe was trained on.
+
+    What a fusion has learnt from training clips is part of what the probe reads: it is taken from the fits that were
+    kept there, and nothing is fitted on the other dataset.
+
+    Args:
+        root, dataset, name, store: see `open_source`.
+        trained_on: name of the dataset of the training.
+        trained_store: SHA-256 of the fingerprint of the source there.
+
+    Raises:
+        StaleError: the source there is not the one that the probe was trained on any more.
+        SpatialprobeError: see `open_source`, of either dataset.
+    """
+    parsed = parse_name(name)
+    path = record_path(root, trained_on, name, trained_store[:FINGERPRINT_DIGITS])
+    record = load_record(path) if path.is_file() else None
+    if not parsed.joined or not (record.recipe if record else make_recipe(parsed.variant, parsed.width)).fitted:
+        return open_source(root, dataset, name, store)
+    trained = open_record(root, record, path) if record else view_by_name(root, trained_on, parsed)
+    if trained.fingerprint_digest != trained_store:
+        raise StaleError(
+            f"{name} on {trained_on} is not the source that the probe was trained on any more",
+            expected=f"fingerprint {trained_store[:FINGERPRINT_DIGITS]}",
+            found=f"fingerprint {trained.fingerprint_digest[:FINGERPRINT_DIGITS]}",
+            where=path.parent,
+            fix="train the probe again",
+        )
+    chosen = _chosen(root, dataset, name, store) if store else None
+    stores = load_record(chosen).stores if chosen is not None and chosen.name.endswith(ENDING) else ()
+    recipe, choices = (record.recipe, record.choices) if record else (None, None)
+    return view_by_name(root, dataset, parsed, stores, recipe, choices, fits=trained)
+
+
 def view_by_name(
     root: Root,
     dataset: str,
@@ -87,6 +124,7 @@ def view_by_name(
     choices: Choices | None = None,
     *,
     train_clips: Sequence[str] | None = None,
+    fits: FusedView | None = None,
 ) -> FusedView:
     """Make a view from the stores of its branches.
 
@@ -96,6 +134,7 @@ def view_by_name(
         stores: beginnings of the branches' fingerprints, "" where there is only one store.
         recipe: default: the variant's.
         choices: default: `Choices()`.
+        fits: see `fusion.views.assemble.build`.
 
     Raises:
         MissingError, StoreError, StaleError, ConfigError: see `fusion.views.assemble.build`.
@@ -124,8 +163,8 @@ def view_by_name(
             where=error.where,
             fix=f"choose one store per model, for example {command}; `{commands.cache('diff')}` shows how they differ",
         ) from None
-    train = training_clips(root, dataset, train_clips) if recipe.fitted else []
-    return build(name, parents, recipe, choices, train_clips=train, root=root)
+    train = training_clips(root, dataset, train_clips) if recipe.fitted and fits is None else []
+    return build(name, parents, recipe, choices, train_clips=train, root=root, fits=fits)
 
 
 def open_parent(root: Root, dataset: str, branch: BranchName, store: str) -> FeatureStore:

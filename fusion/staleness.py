@@ -96,7 +96,7 @@ def check_features(store: StoreContents, dataset: DatasetIndex, root: Root = Non
 
 def changed_clips(entries: Sequence[ClipEntry], dataset: DatasetIndex) -> list[str]:
     """Return the clips that a dataset has too, but with other frames or ground truth, in order of the entries."""
-    now = dict(zip(dataset.clips["clip_id"], dataset.clips["clip_sha256"], strict=True))
+    now = dict(zip(dataset.clips["clip_id"].to_list(), dataset.clips["clip_sha256"].to_list(), strict=True))
     return [entry.clip_id for entry in entries if now.get(entry.clip_id, entry.input_sha256) != entry.input_sha256]
 
 
