@@ -223,7 +223,7 @@ def training_clips(root: Root, dataset: str, given: Sequence[str] | None = None)
             return sorted(set(given))
         fix = f"{error.fix}; or give the training clips themselves with train_clips=..."
         raise MissingError(error.problem, found=error.found, where=error.where, fix=fix) from None
-    splits = DatasetIndex(folder).clips["split"].to_dict()
+    splits = {str(clip): str(split) for clip, split in DatasetIndex(folder).clips["split"].items()}
     if given is None:
         return members(splits, "train")
     held = sorted(clip_id for clip_id in set(given) if splits.get(clip_id, "train") != "train")

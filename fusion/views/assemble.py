@@ -104,7 +104,8 @@ def _learnt(fits: FusedView, sources: Sequence[FeatureSource]) -> dict[tuple[str
         StoreError: a parent here was made in another way than there, so that its features mean something else.
     """
     for here, there in zip(sources, fits.parents, strict=True):
-        found = differences(*({k: v for k, v in s.fingerprint.items() if k != "dataset"} for s in (there, here)))
+        made, now = ({k: v for k, v in s.fingerprint.items() if k != "dataset"} for s in (there, here))
+        found = differences(made, now)
         if found:
             raise StoreError(
                 f"{here.source} was made in another way on {here.dataset} than on {there.dataset}",

@@ -21,6 +21,7 @@ from configs.files import write_atomic
 from configs.loader import resolve
 from configs.names import parse_name
 from data.dataset.clip import DatasetInfo
+from data.dataset.reader import PreparedDataset
 from data.prepare.prepare import prepare
 from fusion.__main__ import VERBS as FUSION_VERBS
 from fusion.opening import view_by_name
@@ -124,8 +125,11 @@ def two_datasets(own_artifacts: Path) -> Path:
 
     path = own_artifacts / "datasets" / "other"
     prepare(Other(toy_shapes(), seed=1), path, plans=("paper-2",), workers=1)
-    other = {None: lambda dataset, clip_id: 3 * noise_maps()(dataset, "other " + clip_id) ** 3}
-    make_store(own_artifacts, RememberingDataset(path), "speckle", other)
+
+    def skewed(dataset: PreparedDataset, clip_id: str) -> np.ndarray:
+        return np.asarray(3 * noise_maps()(dataset, "other " + clip_id) ** 3)
+
+    make_store(own_artifacts, RememberingDataset(path), "speckle", {None: skewed})
     return own_artifacts
 
 
