@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from typing import Any
 
 from cache.care.forecast import check_free_space
 from cache.care.seal import seal_complete
@@ -43,7 +44,7 @@ def materialise(
         source=view.source,
         dataset=view.dataset,
         fingerprint=view.fingerprint,
-        recorded={"parents": {parent.source: parent.where for parent in view.parents}},
+        recorded={"parents": {parent.source: parent.where for parent in view.parents}, **_dataset(view)},
         clips=view.entries,
         arrays=arrays,
     )
@@ -65,6 +66,12 @@ def materialise(
             time.sleep(0.05)
     seal_complete(store)
     return store
+
+
+def _dataset(view: FusedView) -> dict[str, Any]:
+    """Return what the dataset was made from, as the parents' stores record it."""
+    recorded = [parent.header.recorded for parent in view.parents if isinstance(parent, FeatureStore)]
+    return next(({"dataset": facts["dataset"]} for facts in recorded if "dataset" in facts), {})
 
 
 def _write(view: FusedView, store: FeatureStore, clip_id: str, advance: Callable[[int], None]) -> bool:

@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cache.format import layout
-from cache.locate import find_stores, locate_store
+from cache.locate import FINGERPRINT_DIGITS, find_stores, locate_store
 from cache.source import FeatureSource
 from cache.store import FeatureStore
 from configs import commands
-from configs.errors import ConfigError, DatasetError, MissingError, StoreError
+from configs.errors import ConfigError, DatasetError, MissingError, StaleError, StoreError
 from configs.files import features_path
 from configs.names import NOISE, BranchName, FusionName, parse_name, resolve_alias
-from data.dataset.reader import prepared_folder, read_splits
+from data.dataset.reader import DatasetIndex, prepared_folder
 from data.dataset.splits import members
 from fusion.recipe import Choices, Recipe, make_recipe
-from fusion.record import ENDING, ViewRecord, check_fresh, find_views, load_record, stale
+from fusion.record import ENDING, ViewRecord, check_fresh, find_views, load_record, record_path, stale
+from fusion.staleness import fresh, open_store
 from fusion.views.assemble import build
 from fusion.views.view import FusedView
 
@@ -48,15 +49,15 @@ def open_source(
 
     Raises:
         ConfigError: the name can't be read.
-        MissingError, StoreError, StaleError: see `cache.locate.locate_store`, `fusion.views.assemble.build`.
+        MissingError, StoreError: see `cache.locate.locate_store`, `fusion.views.assemble.build`.
+        StaleError: the dataset has changed since the features were made; parents of different versions of a clip.
     """
     given_folder = store is not None and (Path(store).expanduser() / layout.STORE).is_file()
     if name is None or given_folder:
-        return FeatureStore.open(locate_store(root, dataset, name, store))
+        return open_store(root, dataset, name, store)
     parsed = resolve_aliases(root, dataset, parse_name(name))
     if not parsed.joined:
-        place = locate_store(root, dataset, parsed.branches[0].source, store)
-        return FeatureStore.open(place)
+        return open_store(root, dataset, parsed.branches[0].source, store)
     dataset = dataset or _only_dataset(root, parsed)
     path = _chosen(root, dataset, str(parsed), store)
     if path is None:
@@ -72,9 +73,46 @@ def open_source(
     if path.name.endswith(ENDING):
         record = load_record(path)
         view = open_record(root, record, path)
-        finished = _materialised(features_path(root, dataset, str(parsed)) / record.short, view)
+        finished = _materialised(root, features_path(root, dataset, str(parsed)) / record.short, view)
         return finished or view
-    return FeatureStore.open(path)
+    return fresh(root, FeatureStore.open(path))
+
+
+def open_elsewhere(
+    root: Root, dataset: str, name: str, store: str | None, *, trained_on: str, trained_store: str
+) -> FeatureSource:
+    """Open on another dataset the source that a probe was trained on.
+
+    What a fusion has learnt from training clips is part of what the probe reads: it is taken from the fits that were
+    kept there, and nothing is fitted on the other dataset.
+
+    Args:
+        root, dataset, name, store: see `open_source`.
+        trained_on: name of the dataset of the training.
+        trained_store: SHA-256 of the fingerprint of the source there.
+
+    Raises:
+        StaleError: the source there is not the one that the probe was trained on any more.
+        SpatialprobeError: see `open_source`, of either dataset.
+    """
+    parsed = parse_name(name)
+    path = record_path(root, trained_on, name, trained_store[:FINGERPRINT_DIGITS])
+    record = load_record(path) if path.is_file() else None
+    if not parsed.joined or not (record.recipe if record else make_recipe(parsed.variant, parsed.width)).fitted:
+        return open_source(root, dataset, name, store)
+    trained = open_record(root, record, path) if record else view_by_name(root, trained_on, parsed)
+    if trained.fingerprint_digest != trained_store:
+        raise StaleError(
+            f"{name} on {trained_on} is not the source that the probe was trained on any more",
+            expected=f"fingerprint {trained_store[:FINGERPRINT_DIGITS]}",
+            found=f"fingerprint {trained.fingerprint_digest[:FINGERPRINT_DIGITS]}",
+            where=path.parent,
+            fix="train the probe again",
+        )
+    chosen = _chosen(root, dataset, name, store) if store else None
+    stores = load_record(chosen).stores if chosen is not None and chosen.name.endswith(ENDING) else ()
+    recipe, choices = (record.recipe, record.choices) if record else (None, None)
+    return view_by_name(root, dataset, parsed, stores, recipe, choices, fits=trained)
 
 
 def view_by_name(
@@ -86,6 +124,7 @@ def view_by_name(
     choices: Choices | None = None,
     *,
     train_clips: Sequence[str] | None = None,
+    fits: FusedView | None = None,
 ) -> FusedView:
     """Make a view from the stores of its branches.
 
@@ -95,6 +134,7 @@ def view_by_name(
         stores: beginnings of the branches' fingerprints, "" where there is only one store.
         recipe: default: the variant's.
         choices: default: `Choices()`.
+        fits: see `fusion.views.assemble.build`.
 
     Raises:
         MissingError, StoreError, StaleError, ConfigError: see `fusion.views.assemble.build`.
@@ -123,8 +163,8 @@ def view_by_name(
             where=error.where,
             fix=f"choose one store per model, for example {command}; `{commands.cache('diff')}` shows how they differ",
         ) from None
-    train = training_clips(root, dataset, train_clips) if recipe.fitted else []
-    return build(name, parents, recipe, choices, train_clips=train, root=root)
+    train = training_clips(root, dataset, train_clips) if recipe.fitted and fits is None else []
+    return build(name, parents, recipe, choices, train_clips=train, root=root, fits=fits)
 
 
 def open_parent(root: Root, dataset: str, branch: BranchName, store: str) -> FeatureStore:
@@ -132,13 +172,13 @@ def open_parent(root: Root, dataset: str, branch: BranchName, store: str) -> Fea
 
     Raises:
         MissingError: there is none; the message names the command that makes it. StoreError: there are several.
+        StaleError: the dataset has changed since the features were made.
     """
     try:
-        place = locate_store(root, dataset, branch.source, store or None)
+        return open_store(root, dataset, branch.source, store or None)
     except MissingError as error:
         command = commands.extract_source(branch.source, dataset, root=root)
         raise MissingError(error.problem, found=error.found, where=error.where, fix=command) from None
-    return FeatureStore.open(place)
 
 
 def open_record(root: Root, record: ViewRecord, path: Path) -> FusedView:
@@ -183,7 +223,7 @@ def training_clips(root: Root, dataset: str, given: Sequence[str] | None = None)
             return sorted(set(given))
         fix = f"{error.fix}; or give the training clips themselves with train_clips=..."
         raise MissingError(error.problem, found=error.found, where=error.where, fix=fix) from None
-    splits = read_splits(folder)
+    splits = {str(clip): str(split) for clip, split in DatasetIndex(folder).clips["split"].items()}
     if given is None:
         return members(splits, "train")
     held = sorted(clip_id for clip_id in set(given) if splits.get(clip_id, "train") != "train")
@@ -231,10 +271,10 @@ def _chosen(root: Root, dataset: str, name: str, store: str | None) -> Path | No
     return fitting[0] if fitting else None
 
 
-def _materialised(folder: Path, view: FusedView) -> FeatureStore | None:
+def _materialised(root: Root, folder: Path, view: FusedView) -> FeatureStore | None:
     if not (folder / layout.STORE).is_file():
         return None
-    store = FeatureStore.open(folder)
+    store = fresh(root, FeatureStore.open(folder))
     same = store.fingerprint_digest == view.fingerprint_digest and store.clips == view.clips
     if not same or any(store.arrays.get(name) != spec for name, spec in view.arrays.items()):
         return None

@@ -74,7 +74,10 @@ def make_store(
 ) -> FeatureStore:
     """Write a store with one array per block below an artifact root."""
     chosen = list(dataset.clips["clip_id"]) if clips is None else list(clips)
-    specs, entries = [], [ClipEntry(c, str(dataset.clips.at[c, "group_id"])) for c in chosen]
+    specs, entries = (
+        [],
+        [ClipEntry(c, str(dataset.clips.at[c, "group_id"]), str(dataset.clips.at[c, "clip_sha256"])) for c in chosen],
+    )
     for block, make in maps.items():
         first = make(dataset, chosen[0])
         specs.append(

@@ -19,7 +19,7 @@ class ClipEntry:
     Attributes:
         clip_id: unique name.
         group_id: room or scene; clips of one group never fall into different splits.
-        input_sha256: digest of the frames that the features are computed from.
+        input_sha256: digest of the clip that the features are computed from: its frames, ground truth and records.
         extra: more facts, JSON types only.
     """
 

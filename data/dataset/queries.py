@@ -26,7 +26,7 @@ from configs.errors import ConfigError, CorruptionError, DatasetError, MissingEr
 from configs.files import read_sealed, sealed, sha256_bytes, sha256_file, write_once
 from configs.loader import closest
 from data.dataset.layout import FORMAT, VERSION, plan_path
-from data.dataset.reader import PreparedDataset
+from data.dataset.reader import DatasetIndex, PreparedDataset
 
 CONTEXT = 76
 """Positions 0..75 are the window that queries are drawn from (protocol: context_len)."""
@@ -350,7 +350,7 @@ def left_out(dataset: PreparedDataset, plan: QueryPlan) -> list[str]:
     return [str(clip_id) for clip_id in dataset.clips["clip_id"] if clip_id not in plan.queries]
 
 
-def plan_file(dataset: PreparedDataset, name: str) -> Path:
+def plan_file(dataset: DatasetIndex, name: str) -> Path:
     """Return the file of a plan, which may not exist yet; a grown dataset gets plans of its own."""
     members = sorted(zip(dataset.clips["clip_id"], dataset.clips["split"], strict=True))
     clips = sha256_bytes(repr([(str(a), str(b)) for a, b in members]).encode())[:8]

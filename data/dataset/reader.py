@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from configs import commands
 from configs.errors import CorruptionError, MissingError
 from configs.files import artifact_root, dataset_path
+from configs.identity import digest
 from configs.loader import closest
 from data.dataset.clip import QUERY_POSITIONS
 from data.dataset.clip_files import (
@@ -25,7 +26,7 @@ from data.dataset.clip_files import (
     read_dense,
     recorded_files,
 )
-from data.dataset.layout import clip_folder, frame_name, read_identity
+from data.dataset.layout import COMPARED, TABLES, clip_folder, frame_name, read_identity
 from data.dataset.splits import members
 from data.dataset.tables import read_tables
 from data.raw.images import decode_jpeg
@@ -60,30 +61,17 @@ def prepared_folder(name: str, root: str | os.PathLike[str] | None = None) -> Pa
     return path
 
 
-def read_splits(path: Path) -> dict[str, str]:
-    """Return clip id -> split of the dataset in a folder; its ground truth is not loaded.
-
-    Raises:
-        MissingError: `prepare` has not finished it.
-        CorruptionError, VersionError, DatasetError: it can't be used; the message names the file.
-    """
-    read_identity(path)
-    index = read_tables(path, ["index.parquet"])["index.parquet"]
-    return dict(zip(index["clip_id"], index["split"], strict=True))
-
-
-class PreparedDataset:
-    """A finished prepared dataset, opened for reading.
+class DatasetIndex:
+    """Identity and index of a finished prepared dataset: which clips it has now, and what they were made from.
 
     Attributes:
         path: its folder.
         identity: content of dataset.json.
         clips: index, one row per clip, indexed by clip id.
-        class_names: names of the classes in index order.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open the dataset in a folder.
+        """Read dataset.json and the index of the dataset in a folder; its ground truth is not loaded.
 
         Raises:
             MissingError: no dataset there, or one that `prepare` has not finished.
@@ -91,27 +79,13 @@ class PreparedDataset:
         """
         self.path = Path(path)
         self.identity = read_identity(self.path)
-        tables = read_tables(self.path)
-        self.clips: pd.DataFrame = tables["index.parquet"].set_index("clip_id", drop=False)
-        self._instances = tables["instances.parquet"]
-        self.class_names: tuple[str, ...] = tuple(self.identity["class_names"])
-        frames = tables["frames.parquet"]
-        count = len(frames)
-        self._positions = frames["position"].to_numpy(np.int32)
-        self._source = frames["frame_src"].to_numpy(np.int64)
-        self._duplicate = frames["frame_dup"].to_numpy(np.bool_)
-        self._valid = frames["pose_valid"].to_numpy(np.bool_)
-        self._cam2world = _stack(frames["cam2world"], np.float32).reshape(count, 4, 4)
-        self._intrinsics = _stack(frames["intrinsics"], np.float32).reshape(count, 3, 3)
-        counts = frames["class_pixels"]
-        self._has_counts = counts.notna().to_numpy()
-        blank = np.zeros(len(self.class_names), np.int32)
-        self._counts = _stack([blank if c is None else c for c in counts], np.int32).reshape(count, -1)
-        self._rows = _slices(frames["clip_id"].to_list())
-        self._compared: dict[tuple[int, str, str], bool] = {}
+        self._tables = read_tables(self.path, self._read)
+        self.clips: pd.DataFrame = self._tables.pop("index.parquet").set_index("clip_id", drop=False)
+
+    _read: ClassVar[Sequence[str]] = ("index.parquet",)
 
     @classmethod
-    def open(cls, name: str, root: str | os.PathLike[str] | None = None) -> PreparedDataset:
+    def open(cls, name: str, root: str | os.PathLike[str] | None = None) -> Self:
         """Open a dataset by name below the artifact root.
 
         Raises:
@@ -129,9 +103,63 @@ class PreparedDataset:
         """SHA-256 of everything that the dataset was made from."""
         return str(self.identity["parameters_sha256"])
 
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """What `fingerprint` is the digest of: kind, parameters, splits, classes; kept with features and results."""
+        return {key: self.identity[key] for key in COMPARED}
+
     def split(self, split: str, scheme: str = "standard") -> list[str]:
         """Return the sorted clip ids of "train", "select" or "report" (see `data.dataset.splits.members`)."""
         return members(dict(zip(self.clips["clip_id"], self.clips["split"], strict=True)), split, scheme)
+
+    def content_digest(self, clip_ids: Sequence[str]) -> str:
+        """Return what stands for frames and ground truth of some clips: a digest of the digests of their files.
+
+        Raises:
+            MissingError: no such clip.
+        """
+        unknown = [clip_id for clip_id in clip_ids if clip_id not in self.clips.index]
+        if unknown:
+            raise MissingError(
+                f"no clip {unknown[0]!r} in {self.name}", where=self.path, found=closest(unknown[0], self.clips.index)
+            )
+        found = self.clips.loc[list(clip_ids), "clip_sha256"]
+        return digest(list(zip(clip_ids, map(str, found), strict=True)))
+
+
+class PreparedDataset(DatasetIndex):
+    """A finished prepared dataset, opened for reading.
+
+    Attributes:
+        class_names: names of the classes in index order.
+    """
+
+    _read = TABLES
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open the dataset in a folder.
+
+        Raises:
+            MissingError: no dataset there, or one that `prepare` has not finished.
+            CorruptionError, VersionError, DatasetError: it can't be used; the message names the file.
+        """
+        super().__init__(path)
+        self._instances = self._tables.pop("instances.parquet")
+        self.class_names: tuple[str, ...] = tuple(self.identity["class_names"])
+        frames = self._tables.pop("frames.parquet")
+        count = len(frames)
+        self._positions = frames["position"].to_numpy(np.int32)
+        self._source = frames["frame_src"].to_numpy(np.int64)
+        self._duplicate = frames["frame_dup"].to_numpy(np.bool_)
+        self._valid = frames["pose_valid"].to_numpy(np.bool_)
+        self._cam2world = _stack(frames["cam2world"], np.float32).reshape(count, 4, 4)
+        self._intrinsics = _stack(frames["intrinsics"], np.float32).reshape(count, 3, 3)
+        counts = frames["class_pixels"]
+        self._has_counts = counts.notna().to_numpy()
+        blank = np.zeros(len(self.class_names), np.int32)
+        self._counts = _stack([blank if c is None else c for c in counts], np.int32).reshape(count, -1)
+        self._rows = _slices(frames["clip_id"].to_list())
+        self._compared: dict[tuple[int, str, str], bool] = {}
 
     def frame_size(self, clip_id: str) -> tuple[int, int]:
         """Return (height, width) of a clip's frames."""

@@ -39,6 +39,7 @@ class Request:
         arrays: array name -> the tap that yields it, and what the store needs to know.
         clips: the requested clips.
         dataset: name of the dataset that they come from.
+        made_from: what the dataset was made from; the store keeps it to name what has changed later.
         fingerprint: everything that changes a value.
         path: folder of the store, which may not exist yet.
     """
@@ -51,6 +52,7 @@ class Request:
     arrays: Mapping[str, tuple[Tap, ArraySpec]]
     clips: tuple[ClipEntry, ...]
     dataset: str
+    made_from: Mapping[str, Any]
     fingerprint: Mapping[str, Any]
     path: Path
 
@@ -94,7 +96,7 @@ class Request:
             source=self.source,
             dataset=self.dataset,
             fingerprint=dict(self.fingerprint),
-            recorded=recorded,
+            recorded={**recorded, "dataset": self.made_from},
             clips=self.clips,
             arrays=self.specs,
         )
@@ -135,6 +137,7 @@ def resolve_request(config: RunConfig, device: str) -> Request:
         arrays=arrays,
         clips=_clips(config, dataset),
         dataset=dataset.name,
+        made_from=dataset.made_from,
         fingerprint=fingerprint,
         path=store_path(config.root, dataset.name, source, fingerprint),
     )

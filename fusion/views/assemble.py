@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from cache.format.clips import ClipEntry
 from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
-from configs.errors import ConfigError, MissingError
-from configs.identity import digest
+from configs.errors import ConfigError, MissingError, StoreError
+from configs.identity import differences, digest
 from configs.names import NOISE, FusionName
 from fusion.recipe import Choices, Recipe
 from fusion.views.align import align_clips, align_rows, check_committed
@@ -30,6 +31,7 @@ def build(
     *,
     train_clips: Sequence[str] = (),
     root: str | os.PathLike[str] | None = "",
+    fits: FusedView | None = None,
 ) -> FusedView:
     """Make a view.
 
@@ -40,9 +42,12 @@ def build(
         choices: what of the parents is fused.
         train_clips: clips that a fitted recipe may look at; others are never read for it.
         root: artifact root where fits are kept; "" keeps none.
+        fits: the same view on the dataset that probes were trained on: what it has learnt is taken from it, and nothing
+            is fitted here. Only arrays that it has too are made.
 
     Raises:
-        StoreError: parents of different datasets or splits, clashing slots.
+        StoreError: parents of different datasets or splits, clashing slots, or parents that differ from those of `fits`
+            in more than the dataset.
         StaleError: parents of different versions of a clip.
         MissingError: clips, layers or grids that a parent lacks.
         ConfigError: options that contradict each other.
@@ -67,22 +72,48 @@ def build(
     if choices.clips == "all":
         for arrays in full:
             check_committed(sources, [array.name for array in arrays], [entry.clip_id for entry in entries])
-    train = _training(train_clips, entries, sources, full, choices, name) if recipe.fitted else []
+    learnt = {} if fits is None else _learnt(fits, sources)
+    full = [arrays for arrays in full if fits is None or tuple(array.name for array in arrays) in learnt]
+    train = _training(train_clips, entries, sources, full, choices, name) if recipe.fitted and fits is None else []
     dtype = _dtype(choices.dtype, [array for arrays in full for array in arrays])
     fitter = Fitter(root, train, recipe)
     fused = []
     for arrays in full:
         alignment = align_rows(arrays, [s.source for s in sources], common=choices.slots == "common")
         width = recipe.width or min(array.channels for array in arrays)
-        branches = [
-            make_branch(
-                parent, array, tuple(rows[i] for rows in alignment.rows), grid, recipe, fitter, width, branch.width
-            )
-            for i, (parent, array, branch) in enumerate(zip(sources, arrays, name.branches, strict=True))
-        ]
+        branches = []
+        for i, (parent, array, branch) in enumerate(zip(sources, arrays, name.branches, strict=True)):
+            rows = tuple(row[i] for row in alignment.rows)
+            if fits is None:
+                branches.append(make_branch(parent, array, rows, grid, recipe, fitter, width, branch.width))
+            else:
+                known = learnt[tuple(array.name for array in arrays)][i]
+                branches.append(dataclasses.replace(known, parent=parent, array=array, rows=rows, grid=grid))
         spec = make_spec(branches, alignment, grid, recipe.combine, dtype)
         fused.append(FusedArray(spec, tuple(branches), recipe.combine))
-    return FusedView(str(name), sources, fused, entries, fingerprint_of(name, sources, recipe, train, dtype))
+    fingerprint = fingerprint_of(name, sources, recipe, train, dtype)
+    if fits is not None:
+        fingerprint |= {"training_clips": fits.fingerprint["training_clips"], "fitted_on": fits.fingerprint_digest}
+    return FusedView(str(name), sources, fused, entries, fingerprint)
+
+
+def _learnt(fits: FusedView, sources: Sequence[FeatureSource]) -> dict[tuple[str, ...], tuple[Branch, ...]]:
+    """Return the fitted branches of a view by the names of the arrays that they read.
+
+    Raises:
+        StoreError: a parent here was made in another way than there, so that its features mean something else.
+    """
+    for here, there in zip(sources, fits.parents, strict=True):
+        made, now = ({k: v for k, v in s.fingerprint.items() if k != "dataset"} for s in (there, here))
+        found = differences(made, now)
+        if found:
+            raise StoreError(
+                f"{here.source} was made in another way on {here.dataset} than on {there.dataset}",
+                found="; ".join(map(str, found[:6])),
+                where=here.where,
+                fix=f"extract the features of {here.dataset} with the options of {there.where}",
+            )
+    return {tuple(branch.array.name for branch in array.branches): array.branches for array in fits.fused.values()}
 
 
 def make_branch(

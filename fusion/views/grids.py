@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterable, Sequence
 
 from cache.format.spec import ArraySpec
@@ -15,13 +16,13 @@ from configs.loader import closest
 Grid = tuple[int, int]
 
 
-def refill_command(parent: FeatureSource) -> str:
+def refill_command(parent: FeatureSource, root: str | os.PathLike[str] | None = None) -> str:
     """Return the command that makes the arrays of a source for clips that lack them."""
     facts = [
         ArrayFacts(array.block, array.tap, array.noise_level, array.extra.get("timestep"), array.grid)
         for array in parent.arrays.values()
     ]
-    return commands.refill(parent.source, parent.dataset, facts)
+    return commands.refill(parent.source, parent.dataset, facts, root=root)
 
 
 def parse_grid(text: str) -> Grid | None:

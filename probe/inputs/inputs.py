@@ -16,7 +16,7 @@ from configs.identity import digest
 from configs.loader import closest
 from data.dataset.clip import QUERY_POSITIONS
 from data.dataset.queries import QueryPlan, clip_rng, load_plan
-from data.dataset.reader import PreparedDataset
+from data.dataset.reader import DatasetIndex, PreparedDataset
 from fusion.opening import open_source
 from fusion.views.grids import refill_command
 from fusion.views.view import FusedView
@@ -157,9 +157,8 @@ def sources(what: What) -> list[str | None]:
 
 def _clips_of(dataset: PreparedDataset, config: RunConfig) -> Inputs:
     """Return the clips of a run's splits and its evaluation queries, without layers."""
-    scheme = config.how.split_scheme
-    train = prefix(dataset.split("train", scheme), config.how.fraction, config.how.data_seed)
-    select, report = dataset.split("select", scheme), dataset.split("report", scheme)
+    how = config.how
+    train, select, report = split_clips(dataset, how.split_scheme, how.fraction, how.data_seed)
     for name, clips in (("train", train), ("select", select), ("report", report)):
         if not clips:
             counts = dataset.clips["split"].value_counts().to_dict()
@@ -170,8 +169,19 @@ def _clips_of(dataset: PreparedDataset, config: RunConfig) -> Inputs:
                 fix="prepare more clips, or share one validation set with split_scheme=paper",
             )
     return Inputs(
-        dataset, (), train, select, report, load_plan(dataset, f"{config.how.sampler}-{config.probe.recipe.queries}")
+        dataset, (), train, select, report, load_plan(dataset, f"{how.sampler}-{config.probe.recipe.queries}")
     )
+
+
+def split_clips(dataset: DatasetIndex, scheme: str, fraction: float, seed: int) -> tuple[list[str], ...]:
+    """Return the clips that a run trains on, selects by and is reported on; options of `probe.config.How`."""
+    train = prefix(dataset.split("train", scheme), fraction, seed)
+    return train, dataset.split("select", scheme), dataset.split("report", scheme)
+
+
+def clips_digest(train: Sequence[str], select: Sequence[str], report: Sequence[str]) -> str:
+    """Return what stands for the names of a run's clips in its identity."""
+    return digest([list(train), list(select), list(report)])
 
 
 def open_dataset(root: str | None, name: str, store: FeatureSource) -> PreparedDataset:
@@ -214,13 +224,17 @@ def donors(clip_ids: Sequence[str], seed: int) -> dict[str, str]:
 
 
 def inputs_identity(inputs: Inputs, layer: Layer) -> dict[str, Any]:
-    """Return the inputs' part of a run's identity: values of the features, of the targets, clips and queries."""
+    """Return the inputs' part of a run's identity: values of the features, of the targets, clips and queries.
+
+    `probe.results.stale` compares it with the dataset later.
+    """
     return {
         "store": layer.store.fingerprint_digest,
         "array": layer.array.name,
         "dataset": inputs.dataset.name,
         "dataset_parameters": inputs.dataset.fingerprint,
-        "clips": digest([inputs.train, inputs.select, inputs.report]),
+        "clips": clips_digest(inputs.train, inputs.select, inputs.report),
+        "truth": inputs.dataset.content_digest([*inputs.train, *inputs.select, *inputs.report]),
         "plan": inputs.plan.sha256,
     }
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from configs import commands
 from configs.files import artifact_root
 from configs.identity import digest
 from probe.report.columns import BINS
@@ -26,6 +27,7 @@ from probe.report.tables.frames import frame
 from probe.report.tables.main_tables import main_rows, radar_rows, scatter_rows
 from probe.report.tables.score_tables import bin_rows, class_rows, curve_rows, layer_rows, noise_rows, score_rows
 from probe.report.words import Told, statements
+from probe.results.repeat import train_command
 
 SEED = 0
 """Of the resamples: the one that results files use, so that equal questions get equal intervals."""
@@ -53,6 +55,11 @@ def build(
     problems = {task: task_problem(task) for task in sorted({run.task for run in collected.runs})}
     runs = [run for run in collected.runs if not problems[run.task]]
     gaps = [*collected.gaps, *(f"Runs of task {task} are left out: {why}." for task, why in problems.items() if why)]
+    gaps += [
+        f"Run {run.run_id} ({run.task} on {run.source}) is stale and left out: {why}. "
+        f"Train it again: {commands.portable(train_command(run.result, store=False))}"
+        for run, why in collected.stale
+    ]
     facts = _stores(root, runs)
     sources = {(source.name, source.store): source for source in distinct(_sources(facts))}
     settings = settings_of(runs)
@@ -116,7 +123,7 @@ def _provenance(
         "confidence": CONFIDENCE,
         "seed": SEED,
         "runs": len(runs),
-        "left_out": len(collected.gaps),
+        "left_out": len(collected.gaps) + len(collected.stale),
         "digest": digest([run.run_id for run in runs])[:16],
         "citation": citation(),
     }

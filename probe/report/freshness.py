@@ -17,7 +17,7 @@ from pathlib import Path
 from configs.console import get_logger
 from configs.files import artifact_root, logs_path, results_path, write_atomic
 from configs.identity import digest
-from data.dataset.layout import STATUS_FILE
+from data.dataset.layout import STATUS_FILE, plan_path
 from probe.report.config import ReportConfig, command_of, folder_of
 from probe.results.survey import CHECKED
 
@@ -73,6 +73,7 @@ def inputs_digest(root: str | None, options: str) -> str:
     for dataset in (home / "datasets").glob("*"):
         files += _stats([path for path in dataset.glob("*") if path.name != STATUS_FILE])
         files += _stats(list((dataset / "clips").glob("*")))
+        files += _files(plan_path(dataset, "").parent)
     return digest([str(home), options, platform.python_version(), _versions(), code_digest(), sorted(files)])
 
 

@@ -6,18 +6,19 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from configs.errors import ConfigError, CorruptionError, MissingError
+from configs.errors import ConfigError, CorruptionError, MissingError, StaleError
 from configs.files import write_atomic
 from configs.identity import digest
 from configs.loader import closest, resolve
 from data.dataset.queries import load_plan
 from data.dataset.reader import PreparedDataset
-from fusion.opening import open_source
+from fusion.opening import open_elsewhere, open_source
 from probe.config import EvaluateConfig, PredictConfig, empty_run
-from probe.inputs.inputs import Inputs, Layer, check_clips, open_dataset
+from probe.inputs.inputs import Inputs, Layer, check_clips, inputs_identity, open_dataset
 from probe.metrics.scores import Scores
 from probe.results import results
 from probe.results.repeat import train_command
+from probe.results.stale import staleness
 from probe.results.write import draw, write_tables
 from probe.task import load_task
 from probe.train.device import resolve_device
@@ -41,7 +42,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     Raises:
         MissingError: no such run, or clips without features or ground truth.
         CorruptionError: a byte of the run's results, weights or kept scores has changed.
-        ConfigError: the dataset has other classes than the run, or its features are fitted on it.
+        ConfigError: the dataset has other classes than the run.
+        StaleError: features, or the dataset of the training, have changed.
     """
     result = results.find_run(config.root, config.run)
     applied = _Applied(config, result)
@@ -52,8 +54,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         "plan": applied.inputs.plan.name,
         "variant": applied.plan.config.how.variant,
     }
-    store = applied.inputs.layers[0].store.fingerprint_digest
-    where = {**asked, "store": store, "resamples": config.resamples, "weights": result["weights"]}
+    read = inputs_identity(applied.inputs, applied.inputs.layers[0])
+    where = {**asked, "read": read, "resamples": config.resamples, "weights": result["weights"]}
     path = applied.folder / "evaluations" / f"{digest(where)[:16]}.json"
     if not path.is_file():
         scores = applied.scores(applied.clips)
@@ -106,19 +108,18 @@ class _Applied:
         changed = dataclasses.replace(original, how=how, where=where)
         task = load_task(result["task"])
         elsewhere = config.dataset is not None and config.dataset != result["dataset"]
-        named = config.store or (None if elsewhere else result["store"][:12])
-        store = open_source(config.root, config.dataset or result["dataset"], result["source"], named)
+        if elsewhere:
+            home = open_home(config.root, result)
+            store = open_elsewhere(
+                config.root, str(config.dataset), result["source"], config.store,
+                trained_on=result["dataset"], trained_store=result["store"],
+            )  # fmt: skip
+        else:
+            home = None
+            named = config.store or result["store"][:12]
+            store = open_source(config.root, result["dataset"], result["source"], named)
         dataset = open_dataset(config.root, config.dataset or store.dataset, store)
         array = store.array(result["array"])
-        home = None if not elsewhere else open_home(config.root, result)
-        if elsewhere and "training_clips" in store.fingerprint:
-            raise ConfigError(
-                f"{store.source} is fitted on training clips, here on others than those of the run",
-                expected=f"dataset={result['dataset']}",
-                found=f"dataset={config.dataset}",
-                where=store.where,
-                fix="leave out dataset=, or train on features that need no fit, such as a@random<width>",
-            )
         if home is not None and home.class_names != dataset.class_names and task.classes:
             raise ConfigError(
                 "this dataset has other classes than the run",
@@ -144,5 +145,17 @@ class _Applied:
 
 
 def open_home(root: str | None, result: dict[str, Any]) -> PreparedDataset:
-    """Return the dataset that a run was trained on."""
-    return PreparedDataset.open(result["dataset"], root)
+    """Return the dataset that a run was trained on, whose classes and their shares it has learnt.
+
+    Raises:
+        MissingError: it is gone. StaleError: it has changed since.
+    """
+    dataset = PreparedDataset.open(result["dataset"], root)
+    if why := staleness(root, [result]).stale.get(result["run_id"]):
+        raise StaleError(
+            f"the dataset that run {result['run_id']} was trained on has changed since",
+            found=why,
+            where=dataset.path,
+            fix=train_command(result, store=False, root=root),
+        )
+    return dataset

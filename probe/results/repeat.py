@@ -19,11 +19,12 @@ _DERIVED = ("recipe.seed", "trunk.depth")
 _BY_PROFILE = ("split_scheme", "variant")
 
 
-def train_command(result: Mapping[str, Any], **more: str | None) -> str:
+def train_command(result: Mapping[str, Any], *, store: bool = True, **more: str | None) -> str:
     """Return the command that trains or imports a run again: only what differs from the profile is named.
 
     Args:
         result: of the run, or what its `run.json` says.
+        store: whether to name the store that it read; one of a dataset that has changed since is of no use.
         more: further options, such as `root` and `force="true"`.
     """
     config = _flat(result["config"])
@@ -31,7 +32,7 @@ def train_command(result: Mapping[str, Any], **more: str | None) -> str:
         "task": result["task"],
         "model": result["source"],
         "dataset": result["dataset"],
-        "store": result["store"][:12],
+        "store": str(result["store"])[:12] if store else "",
         "layers": result["array"],
         "profile": result["profile"],
         "seeds": result["seed"],

@@ -11,6 +11,8 @@ from configs.errors import SpatialprobeError
 from configs.files import results_path, runs_path
 from probe.config import RunsConfig
 from probe.results import results
+from probe.results.repeat import train_command
+from probe.results.stale import staleness
 from probe.results.survey import PARQUET, survey, tabulate
 from probe.task import find_metric, load_task
 
@@ -53,7 +55,12 @@ def print_runs(config: RunsConfig) -> None:
     if not found:
         command = commands.probe("train", task=commands.ANY, root=config.root)
         print(f"no finished run in {results_path(config.root)}; {command} makes one")
-    print_results(sorted(found, key=lambda r: (r["task"], r["source"], r["array"], r["depth"], r["seed"])), config.root)
+    found.sort(key=lambda r: (r["task"], r["source"], r["array"], r["depth"], r["seed"]))
+    compared = staleness(config.root, found)
+    print_results([result for result in found if result["run_id"] not in compared.stale], config.root)
+    for dataset, why in compared.unchecked.items():
+        print(f"dataset {dataset} can't be compared with what its results were computed from: {why}")
+    _print_stale([result for result in found if result["run_id"] in compared.stale], compared.stale, config.root)
     print_left_out(there.left_out)
 
 
@@ -61,6 +68,17 @@ def print_left_out(left_out: Mapping[str, str]) -> None:
     """Print the runs that are not listed because something about them has changed, and what helps."""
     for run_id, reason in left_out.items():
         print(f"left out: run {run_id}: {reason}")
+
+
+def _print_stale(found: Sequence[Mapping[str, Any]], why: Mapping[str, str], root: str | None) -> None:
+    """List runs whose dataset has changed since, with the commands that train them again."""
+    if not found:
+        return
+    rows = [[r["run_id"], r["task"], r["source"], r["array"], r["seed"], why[r["run_id"]]] for r in found]
+    again = dict.fromkeys(train_command(result, store=False, root=root) for result in found)
+    notes = ["to train them again, on features of the dataset as it is now:", *again]
+    columns = ["run", "task", "source", "layer", "seed", "what has changed"]
+    print_table(f"{len(rows)} stale results, not to be compared with others", columns, rows, notes=notes)
 
 
 def _wanted(facts: Mapping[str, Any], config: RunsConfig) -> bool:

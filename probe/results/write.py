@@ -90,6 +90,8 @@ def describe(member: Member, inputs: Inputs) -> dict[str, Any]:
         "split_scheme": config.how.split_scheme,
         "variant": config.how.variant,
         "plan": inputs.plan.name,
+        "inputs": dict(plan.inputs),
+        "made_from": inputs.dataset.made_from,
         "parameters": sum(p.numel() for p in member.module.probe.parameters()),
     }
 

@@ -9,18 +9,19 @@ from typing import Any
 
 from configs import commands
 from configs.console import get_logger, print_table
-from configs.errors import ConfigError, CorruptionError, MissingError
+from configs.errors import ConfigError, CorruptionError, MissingError, StaleError
 from configs.files import results_path
 from configs.loader import closest
 from probe.report.columns import task_columns
 from probe.report.config import CompareConfig
-from probe.report.runs.collect import Run, collect
+from probe.report.runs.collect import Collected, Run, collect
 from probe.report.runs.settings import Setting, differing, setting_key
 from probe.report.runs.sources import source_of
 from probe.report.runs.stores import store_facts
 from probe.report.scores.entries import Entry
 from probe.report.scores.paired import ALPHA, Paired, paired
 from probe.report.scores.scoring import report_clips, score
+from probe.results.repeat import train_command
 from probe.results.results import find_id
 from probe.task import load_task
 
@@ -69,6 +70,7 @@ def compare(config: CompareConfig) -> Compared:
     Raises:
         MissingError: no finished run matches, or its tables are missing.
         CorruptionError: a file of the named run is not the one that it wrote.
+        StaleError: only results fit whose dataset has changed since.
         ConfigError: several different ones fit, or the two sides are not comparable; the message lists the differences.
     """
     found = collect(config.root)
@@ -78,7 +80,7 @@ def compare(config: CompareConfig) -> Compared:
         damaged = [run_id for run_id in found.left_out if text and run_id.startswith(text)]
         if damaged and not any(run.run_id.startswith(text) for run in found.runs):
             raise CorruptionError(f"run {damaged[0]} can't be compared: {found.left_out[damaged[0]]}")
-    sides = [find_side(found.runs, text, config.root) for text in (config.a, config.b)]
+    sides = [_fresh_side(found, text, config.root) for text in (config.a, config.b)]
     keys = [setting_key(side[0]) for side in sides]
     wrong = differing(*keys)
     if wrong:
@@ -106,6 +108,29 @@ def compare(config: CompareConfig) -> Compared:
         raise ConfigError(f"no metric {metric!r} to test", fix=closest(metric, {*columns, *_tested(a)}))
     others = tuple(paired(a, b, name) for name in columns if name != metric and a.score(name))
     return Compared(a, b, paired(a, b, metric), others)
+
+
+def _fresh_side(found: Collected, text: str, root: str | None) -> list[Run]:
+    """Return the runs of one side (see `find_side`).
+
+    Raises:
+        StaleError: what fits has been computed from another state of its dataset.
+    """
+    try:
+        return find_side(found.runs, text, root)
+    except MissingError:
+        try:
+            (run, *_) = find_side([run for run, _ in found.stale], text, root)
+        except MissingError:
+            pass
+        else:
+            raise StaleError(
+                f"run {run.run_id} is stale: its dataset has changed since",
+                found=next(why for known, why in found.stale if known is run),
+                where=run.folder,
+                fix=train_command(run.result, store=False, root=root),
+            ) from None
+        raise
 
 
 def _tested(entry: Entry) -> set[str]:

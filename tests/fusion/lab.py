@@ -16,6 +16,7 @@ from configs.files import sealed_json
 from configs.names import parse_name
 from data.dataset.clip import DatasetInfo
 from data.dataset.layout import identity_record
+from data.dataset.reader import DatasetIndex
 from data.dataset.tables import parquet_bytes
 from fusion.opening import view_by_name
 from fusion.recipe import Choices
@@ -52,40 +53,60 @@ class Lab:
         self.root = root
         self.clips = [f"clip{i}" for i in range(len(SPLITS))]
 
-    def dataset(self, splits: Sequence[str] = SPLITS) -> None:
+    @staticmethod
+    def digests(content: str, count: int = len(SPLITS)) -> list[str]:
+        """Digests of clips; other `content`, others."""
+        digests = [f"{i:064x}" for i in range(count)]
+        return [hashlib.sha256((content + digest).encode()).hexdigest() if content else digest for digest in digests]
+
+    def dataset(
+        self,
+        splits: Sequence[str] = SPLITS,
+        clips: Sequence[str] | None = None,
+        content: str = "",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> DatasetIndex:
         """Write what names the splits of a prepared dataset: its identity and the index."""
         folder = self.root / "datasets" / "toy"
         folder.mkdir(parents=True, exist_ok=True)
         info = DatasetInfo(
-            name="toy", kind="rooms", maker_version=1, parameters={"size": 8}, taxonomy=None, class_names=(), licence=""
-        )
+            name="toy", kind="rooms", maker_version=1, parameters=dict(parameters or {"size": 8}), taxonomy=None,
+            class_names=(), licence="",
+        )  # fmt: skip
         (folder / "dataset.json").write_bytes(sealed_json(identity_record(info, {})))
-        index = parquet_bytes(pd.DataFrame({"clip_id": self.clips, "split": list(splits)}))
+        clips = self.clips if clips is None else clips
+        columns = {"clip_id": clips, "split": list(splits), "clip_sha256": self.digests(content, len(clips))}
+        index = parquet_bytes(pd.DataFrame(columns))
         (folder / "index.parquet").write_bytes(index)
-        manifest = {"clips": len(self.clips), "tables": {"index.parquet": hashlib.sha256(index).hexdigest()}}
+        manifest = {"clips": len(clips), "tables": {"index.parquet": hashlib.sha256(index).hexdigest()}}
         (folder / "manifest.json").write_bytes(sealed_json(manifest))
+        return DatasetIndex(folder)
 
     def store(
         self,
         source: str,
         *specs: ArraySpec,
         dataset: str = "toy",
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, Any] | str | None = None,
         clips: Sequence[ClipEntry] | None = None,
         written: Sequence[int] | None = None,
         seed: int = 0,
         version: int = 1,
+        content: str = "",
+        recorded: Mapping[str, Any] | None = None,
     ) -> FeatureStore:
         """Write a store; its values depend on source, seed, clip and array."""
         fingerprint = {
             "adapter": {"model": source, "version": version},
-            "dataset": {"name": dataset, "parameters": dict(parameters or {"size": 8})},
+            "dataset": {"name": dataset, "parameters": parameters or {"size": 8}},
         }
-        entries = clips or [ClipEntry(c, f"room{i // 2}", f"{i:064x}") for i, c in enumerate(self.clips)]
+        digests = self.digests(content)
+        entries = clips or [ClipEntry(c, f"room{i // 2}", digests[i]) for i, c in enumerate(self.clips)]
         specs = specs or (spec_of(),)
         store = FeatureStore.create(
             store_path(self.root, dataset, source, fingerprint),
-            source=source, dataset=dataset, fingerprint=fingerprint, clips=entries, arrays=specs,
+            source=source, dataset=dataset, fingerprint=fingerprint, recorded=recorded, clips=entries,
+            arrays=specs,
         )  # fmt: skip
         number = sum(map(ord, source)) * 1000 + seed * 100
         write_clips(store, specs, lambda spec, clip: make_features(spec, number + clip), written)

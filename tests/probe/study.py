@@ -14,6 +14,7 @@ from configs.identity import digest
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores
 from probe.results import results
+from probe.results.results import FORMAT
 from probe.results.survey import folder_digests
 from probe.results.write import write_tables
 from probe.task import load_task
@@ -95,14 +96,14 @@ class Study:
             "resamples": 1000, "device": "auto",
             "trunk": {"width": 64, "depth": depth}, "recipe": {"length": 300, "seed": seed, "queries": 2},
         }  # fmt: skip
-        inputs = {"dataset_parameters": "d" * 8, "clips": "c" * 8, "plan": f"sha of {plan}"}
+        inputs = {"dataset_parameters": "d" * 8, "clips": "c" * 8, "truth": "t" * 8, "plan": f"sha of {plan}"}
         name = digest([task, source, print_, array, seed, depth, variant, split_scheme, plan, dataset, control_of])[:16]
         summary = scores.summary(self.rooms, self.resamples)
         chosen = {key: dict(row) for key, row in summary.items()}
         if select is not None:
             chosen[load_task(task).headline] |= {"value": select}
         result = {
-            "format": 2, "run_id": name, "task": task, "source": source, "dataset": dataset, "store": print_,
+            "format": FORMAT, "run_id": name, "task": task, "source": source, "dataset": dataset, "store": print_,
             "array": array, "tap": tap, "block": block, "blocks_total": 6 if block is not None else None,
             "relative_depth": None if block is None else block / 6, "noise_level": noise, "grid": [2, 2],
             "channels": 4, "profile": "smoke", "seed": seed, "depth": str(depth),
@@ -111,6 +112,7 @@ class Study:
             "classes": scores.classes, "best_round": 0, "best_score": 0.5, "rounds": 1, "steps": 300,
             "clips": {"train": 10, "select": 6, "report": len(self.clips)}, "seconds": 6.0, "probes_in_pass": 2,
             "device": "cpu", "versions": {"torch": "2"}, "finished_at": "2026-01-01T00:00:00+0000", "config": config,
+            "inputs": inputs, "made_from": {"kind": "rooms"},
         }  # fmt: skip
         if control_of:
             result |= {"control_of": control_of}

@@ -16,6 +16,7 @@ from configs.files import results_path, runs_path, sha256_bytes
 from configs.identity import digest
 from probe.results import results
 from probe.results.repeat import train_command
+from probe.results.stale import staleness
 from probe.results.survey import changed, survey, tabulate
 from probe.task import load_task
 
@@ -139,11 +140,13 @@ class Collected:
         runs: in the order of task, source, array, depth, seed.
         gaps: one sentence per problem, with the command that helps.
         left_out: id of a run that is not among `runs` -> what is wrong with it.
+        stale: runs that are not among `runs` because their dataset has changed since, with what has changed.
     """
 
     runs: list[Run]
     gaps: list[str] = field(default_factory=list)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    stale: list[tuple[Run, str]] = field(default_factory=list)
 
 
 def collect(root: str | None, dataset: str | None = None, profile: str | None = None) -> Collected:
@@ -183,7 +186,13 @@ def collect(root: str | None, dataset: str | None = None, profile: str | None = 
     if found.whole or found.left_out:
         tabulate(root, found)
     runs.sort(key=lambda run: (run.task, run.source, run.array, str(run.result["depth"]), run.seed, run.run_id))
-    return Collected(runs, gaps, found.left_out)
+    compared = staleness(root, [run.result for run in runs])
+    gaps += [
+        f"Dataset {name} can't be compared with what its results were computed from: {why}."
+        for name, why in compared.unchecked.items()
+    ]
+    stale = [(run, compared.stale[run.run_id]) for run in runs if run.run_id in compared.stale]
+    return Collected([run for run in runs if run.run_id not in compared.stale], gaps, found.left_out, stale)
 
 
 def _identity(path: Path) -> dict[str, Any]:

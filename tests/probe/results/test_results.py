@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
-from configs.errors import ConfigError, CorruptionError, MissingError
+from configs.cli import main
+from configs.errors import ConfigError, CorruptionError, MissingError, StaleError, StoreError
 from configs.files import write_atomic
 from configs.loader import resolve
+from configs.names import parse_name
 from data.dataset.clip import DatasetInfo
+from data.dataset.reader import PreparedDataset
 from data.prepare.prepare import prepare
+from fusion.__main__ import VERBS as FUSION_VERBS
+from fusion.opening import view_by_name
+from fusion.views.ops import Projection
+from fusion.views.view import FusedView
 from probe import pictures
 from probe.config import EvaluateConfig, PredictConfig, RunsConfig
 from probe.inputs.inputs import RememberingDataset
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores
 from probe.results import results, survey
-from probe.results.apply import evaluate, predict
+from probe.results.apply import _Applied, evaluate, predict
 from probe.results.results import find_run
 from probe.results.runs import print_results, print_runs
 from probe.train.train import train
@@ -105,8 +114,9 @@ def test_evaluate_uses_the_projection_of_training(
     assert again["metrics"] == result["report"]
 
 
-def test_features_fitted_on_another_dataset_are_refused(own_artifacts: Path, configure: Configure) -> None:
-    """Principal directions of other clips are other features than those that the probe has learnt to read."""
+@pytest.fixture
+def two_datasets(own_artifacts: Path) -> Path:
+    """A root with `speckle` on `toy`, and on `other`, whose clips show something else."""
 
     class Other(ToySource):
         @property
@@ -115,15 +125,74 @@ def test_features_fitted_on_another_dataset_are_refused(own_artifacts: Path, con
 
     path = own_artifacts / "datasets" / "other"
     prepare(Other(toy_shapes(), seed=1), path, plans=("paper-2",), workers=1)
-    make_store(own_artifacts, RememberingDataset(path), "speckle", {None: noise_maps()})
-    for name in ("speckle@random3", "speckle@pca3"):
-        (result,) = train(configure(own_artifacts, "tagging", dataset="toy", model=name))
-        asked = options(EvaluateConfig, own_artifacts, run=result["run_id"], dataset="other")
-        if name == "speckle@random3":
-            assert evaluate(asked)["dataset"] == "other"
-        else:
-            with pytest.raises(ConfigError, match=r"fitted on training clips(?s:.*)dataset=toy\n.*dataset=other"):
-                evaluate(asked)
+
+    def skewed(dataset: PreparedDataset, clip_id: str) -> np.ndarray:
+        return np.asarray(3 * noise_maps()(dataset, "other " + clip_id) ** 3)
+
+    make_store(own_artifacts, RememberingDataset(path), "speckle", {None: skewed})
+    return own_artifacts
+
+
+@pytest.mark.parametrize("variant", ["pca3", "zscore", "random3"])
+@pytest.mark.parametrize("how", ["on the fly", "recorded", "materialised"])
+def test_another_dataset_is_read_through_the_fits_of_training(
+    two_datasets: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch, variant: str, how: str
+) -> None:
+    """Principal directions and scales of other clips are other features than those that the probe has learnt."""
+    root, name = two_datasets, f"speckle@{variant}"
+    if how != "on the fly":
+        words = ["fuse", f"model={name}", "dataset=toy", f"materialise={str(how == 'materialised').lower()}"]
+        assert main("fusion", "", FUSION_VERBS, [*words, f"root={root}"]) == 0
+    (result,) = train(configure(root, "tagging", dataset="toy", model=name, resamples=20))
+
+    def refit(*given: Any) -> None:
+        raise AssertionError("fitted again")
+
+    for fit in ("_pca", "statistics") if variant == "pca3" else ("_pca",):
+        monkeypatch.setattr(f"fusion.views.fit.Fitter.{fit}", refit)
+    monkeypatch.setattr("cache.source.FeatureSource.statistics", refit)
+    asked = options(EvaluateConfig, root, run=result["run_id"], dataset="other")
+    assert evaluate(asked)["dataset"] == "other"
+
+    here = view_by_name(root, "toy", parse_name(name))
+    there = _Applied(asked, result).inputs.layers[0].store
+    assert isinstance(there, FusedView) and there.dataset == "other"
+    (one,), (two,) = (view.fused[result["array"]].branches for view in (here, there))
+    for part in ("normalise", "project"):
+        ours, theirs = vars(getattr(one, part) or ONE), vars(getattr(two, part) or ONE)
+        assert ours.keys() == theirs.keys()
+        assert all(np.array_equal(ours[key], theirs[key]) for key in ours)
+    if variant != "random3":
+        assert there.fingerprint["fitted_on"] == result["store"]
+        monkeypatch.undo()
+        refitted = view_by_name(root, "other", parse_name(name))
+        assert refitted.fingerprint_digest != there.fingerprint_digest
+        item = [("room_10", result["array"], [0])]
+        assert not np.allclose(np.asarray(refitted.read(item)[0]), np.asarray(there.read(item)[0]), atol=0.1)
+
+
+ONE = Projection(torch.eye(1))  # in the place of a part that a branch doesn't have
+
+
+def test_features_made_in_another_way_are_refused(two_datasets: Path, configure: Configure) -> None:
+    root = two_datasets
+    (result,) = train(configure(root, "tagging", dataset="toy", model="speckle@pca3", resamples=20))
+    shutil.rmtree(root / "features" / "other" / "speckle")
+    other = RememberingDataset(root / "datasets" / "other")
+    make_store(root, other, "speckle", {None: noise_maps(), 1: noise_maps()})
+    asked = options(EvaluateConfig, root, run=result["run_id"], dataset="other")
+    with pytest.raises(StoreError, match=r"speckle was made in another way on other than on toy(?s:.*)maps: 1 -> 2"):
+        evaluate(asked)
+
+
+def test_another_dataset_needs_the_unchanged_one_of_training(two_datasets: Path, configure: Configure) -> None:
+    (result,) = train(configure(two_datasets, "tagging", dataset="toy", resamples=20))
+    asked = options(EvaluateConfig, two_datasets, run=result["run_id"], dataset="other")
+    assert evaluate(asked)["dataset"] == "other"
+    shutil.rmtree(two_datasets / "datasets" / "toy")
+    prepare(ToySource(toy_shapes(), seed=7), two_datasets / "datasets" / "toy", plans=("paper-2",), workers=1)
+    with pytest.raises(StaleError, match=r"was trained on has changed since(?s:.*)seed: 0 -> 7"):
+        evaluate(asked)
 
 
 def test_predict_writes_tables_and_pictures(trained: Path, configure: Configure) -> None:
