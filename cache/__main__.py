@@ -112,7 +112,7 @@ def _diff(config: DiffConfig) -> int:
 def _prune(config: PruneConfig) -> int:
     from cache import printing
 
-    return printing.prune_located(config.root, config.dataset, config.source, config.store, config.arrays, config.apply)
+    return printing.prune_located(config.root, config.dataset, config.model, config.store, config.arrays, config.apply)
 
 
 def _copy(config: CopyConfig) -> None:

@@ -24,7 +24,8 @@ _RUN_ID, _DIGEST = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{64}")
 _NAMES = ("task", "source", "dataset", "array", "depth", "profile", "split_scheme", "variant", "plan")
 _SPLITS = ("select", "report")
 _KINDS: dict[str, type] = {
-    "files": dict, "inputs": dict, "made_from": dict, "classes": list, "clips": dict, "versions": dict, "selectivity": dict, "mdl": dict, "imported": dict,
+    "files": dict, "inputs": dict, "made_from": dict,
+   "classes": list, "clips": dict, "versions": dict, "selectivity": dict, "mdl": dict, "imported": dict,
 }  # fmt: skip
 _FINISHED = (*_SPLITS, "config", "files", "weights", "inputs", "made_from")
 

@@ -17,7 +17,7 @@ import pytest
 
 from configs.cli import main
 from configs.errors import StaleError
-from configs.files import json_bytes, sha256_bytes
+from configs.files import read_sealed, sealed_json, sha256_bytes
 from data.dataset.queries import load_plan, plan_file
 from data.dataset.reader import DatasetIndex, PreparedDataset
 from data.dataset.tables import parquet_bytes
@@ -29,8 +29,8 @@ from probe.report.config import CompareConfig, ReportConfig
 from probe.report.freshness import inputs_of
 from probe.report.runs.collect import collect
 from probe.results.apply import evaluate
-from probe.results.results import read_all
 from probe.results.stale import staleness
+from probe.results.survey import survey
 from probe.studies.compare import compare
 from probe.train.plan import plan_runs
 from probe.train.train import train
@@ -56,9 +56,10 @@ def rewrite_index(path: Path, change: Callable[[pd.DataFrame], None]) -> None:
     change(index)
     content = parquet_bytes(index)
     manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["digest"]
     manifest["tables"]["index.parquet"] = sha256_bytes(content)
     (path / "index.parquet").write_bytes(content)
-    (path / "manifest.json").write_bytes(json_bytes(manifest))
+    (path / "manifest.json").write_bytes(sealed_json(manifest))
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def finished(own_artifacts: Path, trained_once: Path) -> Path:
 
 
 def why(root: Path) -> set[str]:
-    found = staleness(str(root), read_all(str(root)))
+    found = staleness(str(root), survey(str(root)).whole)
     assert not found.unchecked
     return set(found.stale.values())
 
@@ -97,7 +98,7 @@ def test_other_ground_truth_under_the_same_parameters(finished: Path, configure:
     assert not before & after
     with pytest.raises(StaleError, match=r"1 of 12 clips differ \(room_10\)"):
         plan_runs(configure(finished, "tagging"))
-    (run, *_) = read_all(str(finished))
+    (run, *_) = survey(str(finished)).whole
     with pytest.raises(StaleError, match="1 of 12 clips differ"):
         evaluate(EvaluateConfig(root=str(finished), run=run["run_id"], device="cpu"))
 
@@ -125,9 +126,10 @@ def test_another_query_plan(finished: Path) -> None:
     path = plan_file(dataset, "paper-2")
     options = ReportConfig(root=str(finished))
     before = inputs_of(options)
-    table = pd.read_parquet(path)
-    table["views"] = [[0, 73], *list(table["views"])[1:]]
-    path.write_bytes(parquet_bytes(table))
+    plan = read_sealed(path, fix="")
+    clip = next(iter(plan["clips"].values()))
+    clip["queries"] = [[0, 73] for _ in clip["queries"]]
+    path.write_bytes(sealed_json(plan))
     assert why(finished) == {"query plan paper-2 of toy has changed"}
     assert inputs_of(options) != before  # the report is made again
     path.unlink()
@@ -155,7 +157,7 @@ def test_an_unreadable_dataset_is_said_and_nothing_is_dropped(finished: Path) ->
 def test_stale_results_are_never_ranked(
     finished: Path, configure: Configure, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    old = {result["task"]: result["run_id"] for result in read_all(str(finished))}
+    old = {result["task"]: result["run_id"] for result in survey(str(finished)).whole}
     make_store(finished, prepared(finished, 5), "fresh", {None: noise_maps()})
     (new,) = train(configure(finished, "tagging", model="fresh", resamples=20))
     assert new["run_id"] not in old.values()
