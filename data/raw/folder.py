@@ -66,7 +66,7 @@ class RawFolder:
         """Return the path of a file or folder inside, whether it exists or not.
 
         Raises:
-            DatasetError: the name, or a symbolic link on the way, leads out of the root, in a circle, or nowhere at all.
+            DatasetError: the name, or a symbolic link on the way, leads out of the root or in a circle.
         """
         path = self.root / check_name(PurePosixPath(name).as_posix(), self.root)
         try:

@@ -39,9 +39,19 @@ def _link(path: Path, target: Path | str) -> None:
     path.symlink_to(target)
 
 
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 HOSTILE: dict[str, Callable[[Path], object]] = {
-    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
-    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a pipe": _pipe,
+    "a folder": _folder,
     "a link to itself": lambda path: _link(path, path),
     "a link to nothing": lambda path: _link(path, path.with_name("nothing")),
     "a link to a device": lambda path: _link(path, "/dev/zero"),
