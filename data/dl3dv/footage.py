@@ -196,7 +196,7 @@ def read_footage(config: DL3DVConfig, raw: Path, scene: Scene, clip_id: str, k: 
     written = None if parts.transforms is None else parts.read(parts.transforms)
     cameras = None if parts.transforms is None else read_transforms(written or b"", parts.transforms)
     if cameras is not None and parts.video and not config.video_poses:
-        cameras = Transforms(cameras.lens, {})
+        cameras = Transforms(cameras.lens, {}, cameras.angles)
     count = len(source.stems)
     if cameras is not None:
         _check_images(cameras, source)
@@ -276,7 +276,7 @@ def _optics(config: DL3DVConfig, cameras: Transforms | None, size: Size, parts: 
             )
         return _Optics(None, None, None)
     height, width = size
-    full = cameras.lens
+    full = cameras.lens_at(height, width)
     off = abs(width * full.height - height * full.width)
     if off > max(1.5 * full.width, 1.5 * full.height, 0.01 * height * full.width):
         turned = abs(height * full.height - width * full.width) <= 0.01 * height * full.height

@@ -38,7 +38,10 @@ _USED = {
     "OPENCV": ("k1", "k2", "k3", "k4", "p1", "p2"),
     "OPENCV_FISHEYE": ("k1", "k2", "k3", "k4"),
 }
-_LENS_KEYS = ("w", "h", "fl_x", "fl_y", "cx", "cy", "k1", "k2", "k3", "k4", "p1", "p2", "camera_model")
+_LENS_KEYS = (
+    "w", "h", "fl_x", "fl_y", "cx", "cy", "k1", "k2", "k3", "k4", "p1", "p2", "camera_model", "camera_angle_x",
+    "camera_angle_y",
+)  # fmt: skip
 FIX = "fetch this transforms.json again, or move the scene's folder away"
 
 
@@ -47,12 +50,22 @@ class Transforms:
     """The cameras of a scene.
 
     Attributes:
-        lens: at the full size of the recording, not of the frames in `images_4`.
+        lens: at the full size of the recording, not of the frames in `images_4`; None if the file has only angles.
         poses: stem of an image's name -> (4, 4) float64 camera-to-world, OpenCV axes, COLMAP's world and scale.
+        angles: angles of view along width and height, radians, of a pinhole whose size the file doesn't give; the
+            second is None where pixels are square.
     """
 
-    lens: Lens
+    lens: Lens | None
     poses: Mapping[str, NDArray[np.float64]]
+    angles: tuple[float, float | None] | None = None
+
+    def lens_at(self, height: int, width: int) -> Lens:
+        """Return the lens at full size, that of frames of this size if the file has only angles."""
+        if self.lens is not None:
+            return self.lens
+        assert self.angles is not None
+        return _pinhole(width, height, *self.angles)
 
 
 def read_transforms(content: bytes, where: Path) -> Transforms:
@@ -78,14 +91,22 @@ def parse_transforms(content: Mapping[str, Any], path: Path) -> Transforms:
     frames = content.get("frames")
     if not isinstance(frames, list) or not frames:
         _refuse(path, "frames is not a list of frames", "at least one frame", type(frames).__name__)
+    first = frames[0] if isinstance(frames[0], dict) else {}
+    repeated = [name for name in _LENS_KEYS if name in first and name not in content]
+    camera = {name: first[name] for name in repeated} | {n: content[n] for n in _LENS_KEYS if n in content}
     poses: dict[str, NDArray[np.float64]] = {}
     for i, frame in enumerate(frames):
         key = f"frames[{i}]"
         if not isinstance(frame, dict):
             _refuse(path, f"{key} is not an object", "file_path and transform_matrix", type(frame).__name__)
-        own = sorted(set(frame) & set(_LENS_KEYS))
+        own = [
+            name for name in _LENS_KEYS if frame.get(name) != camera.get(name) and (name in frame or name in repeated)
+        ]
         if own:
-            _refuse(path, f"{key} has its own camera", "one camera for the whole scene", ", ".join(own))
+            raise DatasetError(
+                f"{key} has its own camera", expected="one camera for the whole scene", found=", ".join(own),
+                where=path, fix="import it with kind=video, whose manifest takes a camera for every pose",
+            )  # fmt: skip
         stem = _stem(frame.get("file_path"), f"{key}.file_path", path)
         if stem in poses:
             _refuse(path, f"{key}.file_path is listed twice", "one entry per image", frame["file_path"])
@@ -93,7 +114,12 @@ def parse_transforms(content: Mapping[str, Any], path: Path) -> Transforms:
         _check_rigid(pose, f"{key}.transform_matrix", path)
         pose[:3, 3] /= scale
         poses[stem] = undo @ pose @ OPENGL_TO_OPENCV
-    return Transforms(_lens(content, path), poses)
+    if "fl_x" not in camera and "camera_angle_x" in camera:
+        angles = _angles(camera, path)
+        if not {"w", "h"} & camera.keys():
+            return Transforms(None, poses, angles)
+        camera |= _fields(camera, angles, path)
+    return Transforms(_lens(camera, path), poses)
 
 
 def _lens(content: Mapping[str, Any], path: Path) -> Lens:
@@ -114,6 +140,33 @@ def _lens(content: Mapping[str, Any], path: Path) -> Lens:
         _refuse(path, f"camera_model {model} has no {unused[0]}", "0 or another camera_model", coefficients[unused[0]])
     k1, k2, k3, k4, p1, p2 = coefficients.values()
     return Lens(int(width), int(height), fx, fy, cx, cy, MODELS[model], (k1, k2, k3, k4), (p1, p2))
+
+
+def _angles(camera: Mapping[str, Any], path: Path) -> tuple[float, float | None]:
+    """Angles of view of a file that gives no focal lengths, as of rendered scenes."""
+    known = [name for name in ("camera_angle_x", "camera_angle_y") if name in camera]
+    values = [_number(camera[name], name, path) for name in known]
+    for name, value in zip(known, values, strict=True):
+        if not 0 < value < math.pi:
+            _refuse(path, f"{name} is not an angle of view", "radians between 0 and pi", value)
+    distorted = [name for name in ("k1", "k2", "k3", "k4", "p1", "p2") if camera.get(name)]
+    if distorted:
+        _refuse(path, f"{distorted[0]} needs focal lengths", "fl_x and fl_y", "camera_angle_x alone")
+    return values[0], values[1] if len(values) > 1 else None
+
+
+def _fields(camera: Mapping[str, Any], angles: tuple[float, float | None], path: Path) -> dict[str, float]:
+    """Focal lengths of angles at the size in the file, and the principal point in the middle unless given."""
+    width, height = (_number(camera.get(key), key, path) for key in ("w", "h"))
+    lens = _pinhole(int(width), int(height), *angles)
+    middle = {"cx": camera.get("cx", lens.cx), "cy": camera.get("cy", lens.cy)}
+    return {"fl_x": lens.fx, "fl_y": lens.fy, **middle}
+
+
+def _pinhole(width: int, height: int, across: float, down: float | None) -> Lens:
+    fx = 0.5 * width / math.tan(across / 2)
+    fy = fx if down is None else 0.5 * height / math.tan(down / 2)
+    return Lens(width, height, fx, fy, width / 2, height / 2)
 
 
 def _applied(content: Mapping[str, Any], path: Path) -> tuple[NDArray[np.float64], float]:

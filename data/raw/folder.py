@@ -66,10 +66,14 @@ class RawFolder:
         """Return the path of a file or folder inside, whether it exists or not.
 
         Raises:
-            DatasetError: the name, or a symbolic link on the way, leads out of the root.
+            DatasetError: the name, or a symbolic link on the way, leads out of the root or in a circle.
         """
         path = self.root / check_name(PurePosixPath(name).as_posix(), self.root)
-        real = path.resolve()
+        try:
+            real = path.resolve()
+            path.exists()
+        except (OSError, RuntimeError, ValueError) as error:  # a loop of links, a name too long or not of this system
+            raise DatasetError(f"can't be looked up: {error}", where=repr(str(path))[:300]) from error
         if not real.is_relative_to(self.root.resolve()):
             raise DatasetError(
                 "a symbolic link that leads out of the raw data", where=path, found=f"-> {real}",

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -378,5 +378,5 @@ def _describe(image: Image.Image, content: bytes) -> str:
     return f"{image.format} of mode {image.mode}, {_bit_depth(image, content)} bits per channel"
 
 
-def _refuse(problem: str, found: str, where: Where, fix: str) -> None:
+def _refuse(problem: str, found: str, where: Where, fix: str) -> NoReturn:
     raise DatasetError(problem, found=found, where=where, fix=fix)

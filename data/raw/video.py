@@ -201,6 +201,8 @@ def _opened(path: Path, stream: int | None) -> Iterator[tuple[Any, Any]]:
     """Open a file and choose its stream; the decoder stops at errors and uses one thread."""
     import av
 
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise DatasetError("not a regular file", expected="a video", where=path)
     if path.stat().st_size == 0:
         raise DatasetError("an empty file of 0 bytes", expected="a video", where=path)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -117,6 +118,21 @@ def test_repeated_frames_are_flagged(raw: Raw, tmp_path: Path) -> None:
     shutil.copy(frames[3], frames[4])
     clip = DL3DVSource(DL3DVConfig(), scene).make(raw.scenes[0])
     assert np.flatnonzero(clip.frame_dup).tolist() == [4] and "1 frames repeat earlier ones" in clip.warnings
+
+
+def test_angles_of_view_in_place_of_focal_lengths(raw: Raw, tmp_path: Path) -> None:
+    """As rendered scenes have it; the emitted lens looks straight ahead with square pixels, so nothing is lost."""
+    copy = tmp_path / "raw" / raw.scenes[0]
+    shutil.copytree(raw.scene(0), copy)
+    expected = DL3DVSource(DL3DVConfig(), copy.parent).make(copy.name)
+    content = json.loads((copy / "transforms.json").read_bytes())
+    angle = 2 * math.atan(0.5 * content["w"] / content["fl_x"])
+    for key in ("camera_model", "w", "h", "fl_x", "fl_y", "cx", "cy", "k1", "k2", "p1", "p2"):
+        content.pop(key, None)
+    (copy / "transforms.json").write_text(json.dumps({**content, "camera_angle_x": angle}))
+    found = DL3DVSource(DL3DVConfig(), copy.parent).make(copy.name)
+    np.testing.assert_allclose(found.intrinsics, expected.intrinsics, rtol=1e-6)
+    np.testing.assert_array_equal(found.cam2world, expected.cam2world)
 
 
 def test_jpegs_keep_their_bytes(raw: Raw, tmp_path: Path) -> None:

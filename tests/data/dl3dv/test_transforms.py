@@ -57,6 +57,36 @@ def test_the_lens_is_at_full_size() -> None:
     assert fisheye.fisheye and fisheye.radial == (0.03, -0.01, 0.5, 0)
 
 
+CAMERA = ("camera_model", "w", "h", "fl_x", "fl_y", "cx", "cy", "k1", "k2", "p1", "p2")
+
+
+def test_a_camera_that_all_frames_repeat_is_the_scenes() -> None:
+    whole = content()
+    camera = {key: whole.pop(key) for key in CAMERA}
+    for entry in whole["frames"]:
+        entry.update(camera)
+    assert read(whole).lens == read(content()).lens
+    assert read({**whole, "fl_x": 1700.0}).lens == read(content()).lens
+    del whole["frames"][1]["fl_y"]
+    with pytest.raises(DatasetError, match=r"frames\[1\] has its own camera") as caught:
+        read(whole)
+    assert "fl_y" in str(caught.value) and "kind=video" in str(caught.value)
+
+
+def test_angles_of_view() -> None:
+    """Rendered scenes give the angle along the width, and neither size nor focal lengths."""
+    angle = 2 * np.arctan(0.5 * 800 / 1000)
+    bare = {"camera_angle_x": angle, "frames": content()["frames"]}
+    cameras = read(bare)
+    lens = cameras.lens_at(600, 800)
+    assert cameras.lens is None and not lens.distorted
+    np.testing.assert_allclose([lens.fx, lens.fy, lens.cx, lens.cy], [1000, 1000, 400, 300])
+    assert read({**bare, "w": 1600, "h": 1200}).lens.resized(800, 600) == lens
+    tall = read({**bare, "camera_angle_y": 2 * np.arctan(0.5 * 600 / 900)}).lens_at(600, 800)
+    np.testing.assert_allclose([tall.fx, tall.fy], [1000, 900])
+    assert read({**content(), "camera_angle_x": 0.1}).lens == read(content()).lens  # focal lengths count
+
+
 def frame(**changes: Any) -> dict[str, Any]:
     good = content()["frames"]
     return content(frames=[good[0], {**good[1], **changes}])
@@ -80,6 +110,10 @@ REFUSED = {
     "frames is not a list of frames": content(frames=[]),
     r"frames\[1\] is not an object": content(frames=[content()["frames"][0], 7]),
     r"frames\[1\] has its own camera": frame(fl_x=3.0),
+    "camera_angle_x is not an angle": {"camera_angle_x": 4.0, "frames": content()["frames"]},
+    "camera_angle_x is not finite": {"camera_angle_x": 10**400, "frames": content()["frames"]},
+    "h is not a number": {"camera_angle_x": 0.4, "w": 800, "frames": content()["frames"]},
+    "k1 needs focal lengths": {"camera_angle_x": 0.4, "k1": 0.1, "frames": content()["frames"]},
     r"frames\[1\].file_path is listed twice": frame(file_path="images_2/frame_00002.jpg"),
     r"frames\[1\].file_path is not the path": frame(file_path=None),
     "leads out of its folder": frame(file_path="images/../../frame_00001.png"),

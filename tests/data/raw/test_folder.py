@@ -154,3 +154,12 @@ def test_strict_json(text: bytes, message: str) -> None:
     with pytest.raises(DatasetError, match=message) as caught:
         parse_json(text, "/raw/transforms.json")
     assert "/raw/transforms.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["loop", "a" * 5000, "\ud800", "loop/inside"])
+def test_names_that_can_not_be_looked_up(tmp_path: Path, name: str) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    raw = RawFolder(tmp_path)
+    for work in (raw.path, raw.exists, raw.read, raw.names, raw.folders):
+        with pytest.raises((DatasetError, MissingError)):
+            work(name)

@@ -248,6 +248,17 @@ def test_gaps_in_the_truth_are_flagged(tmp_path: Path, change: Change, invalid: 
     assert np.flatnonzero(~dataset.cameras("a1-000", range(20)).valid).tolist() == invalid
 
 
+def test_a_clip_that_shows_no_object(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    labelled(raw, ["a1"], frames=20, video=False)
+    for path in (raw / "a1_masks").iterdir():
+        path.write_bytes(picture_bytes(np.zeros((48, 64), np.uint8), "PNG"))
+    dataset = made(VideoSource(SHORT, raw), "a1-000", tmp_path / "d")
+    assert "no mask of this clip shows an object" in str(dataset.clips.at["a1-000", "warnings"])
+    assert not dataset.instance_maps("a1-000", [0, 5]).any() and dataset.instances("a1-000").empty
+    assert not dataset.class_pixels("a1-000", range(20)).any()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
