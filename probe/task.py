@@ -136,6 +136,9 @@ class Task:
             `samples(rows, result, counts)` returns the values and those of each class.
         classes: whether a probe learns the dataset's classes, so that it can't be applied to a dataset with others.
         paper_queries: queries per clip of the published protocol; 0 for a task that the published table lacks.
+        published_names: pattern of a name in the published checkpoints of the task, after `probe.` -> name here, for
+            what its head adds to the trunk; empty for a task without such checkpoints. The first pattern that matches
+            the whole name counts; `<n>` counts from 1 what is counted from 0 here, `name[n]` is row n of a matrix.
         bins: metrics in bins that the report shows apart.
         scatter: panels of the report's scatter: a column of another task to the right, one of this task upwards. A
             source needs the tasks of the first panel to be shown.
@@ -152,6 +155,7 @@ class Task:
     pooled: bool = False
     classes: bool = False
     paper_queries: int = 0
+    published_names: Mapping[str, str] = field(default_factory=dict)
     bins: tuple[Bins, ...] = ()
     scatter: tuple[tuple[str, str], ...] = ()
 

@@ -42,13 +42,20 @@ VERSION = 1
 
 
 class VisionLanguageAdapter(Adapter):
-    """One vision-language model in one variant; see `extract.adapter.Adapter`."""
+    """One vision-language model in one variant; see `extract.adapter.Adapter`.
+
+    Attributes:
+        model, variant: which model, and how it is run.
+        family: what is its family's own.
+        layout: sizes of pictures, grid and network.
+        prompt: what it reads besides the images.
+    """
 
     def __init__(self, model: ModelConfig, variant: Variant, family: Family) -> None:
-        self._model, self._variant, self._family = model, variant, family
+        self.model, self.variant, self.family = model, variant, family
         self._tiny = variant.size == "tiny"
-        self._layout = layout = family.layout(model, tiny=self._tiny)
-        self._prompt = read_prompt(model.settings, model.name, preface=variant.preface, question=variant.prompt)
+        self.layout = layout = family.layout(model, tiny=self._tiny)
+        self.prompt = read_prompt(model.settings, model.name, preface=variant.preface, question=variant.prompt)
         self.spec = BackboneSpec(
             name=model.name,
             family=family.name,
@@ -65,18 +72,18 @@ class VisionLanguageAdapter(Adapter):
     def identity(self) -> Mapping[str, Any]:
         """See `Adapter.identity`. The attention kernel is the library's `sdpa` on every device."""
         return {
-            "adapter": {"family": self._family.name, "version": self._family.version, "shared": VERSION},
+            "adapter": {"family": self.family.name, "version": self.family.version, "shared": VERSION},
             "weights": self._weights_identity,
             "preprocess": {
                 "version": PREPROCESS_VERSION,
                 "filter": "pillow bicubic",
-                "resize": self._layout.resize,
-                "mean": self._family.mean,
-                "std": self._family.std,
+                "resize": self.layout.resize,
+                "mean": self.family.mean,
+                "std": self.family.std,
             },
             "frames": self.spec.frames.positions,
             "short_clips": "last frame repeated",
-            "prompt": dataclasses.asdict(self._prompt),
+            "prompt": dataclasses.asdict(self.prompt),
             "compute_dtype": self.spec.compute_dtype,
         }
 
@@ -84,7 +91,7 @@ class VisionLanguageAdapter(Adapter):
         """See `Adapter.preprocess`: `pixels` (20, H, W, 3) uint8; what follows the resize runs on the device."""
         import torch
 
-        return {"pixels": torch.from_numpy(resize_frames(clip.frames, *self._layout.resize))}
+        return {"pixels": torch.from_numpy(resize_frames(clip.frames, *self.layout.resize))}
 
     def load(self, taps: Sequence[Tap]) -> None:
         """See `Adapter.load`."""
@@ -97,20 +104,20 @@ class VisionLanguageAdapter(Adapter):
         self._depth = max(tap.block or 0 for tap in taps)
         self._dtype = torch_dtype(self.spec.compute_dtype)
         self._network: Any = None  # an earlier one must go before the next one comes
-        if self._folder:
-            check_family(self._folder, self._family.model_types, self._model.name)
+        if self.folder:
+            check_family(self.folder, self.family.model_types, self.model.name)
         with quiet_libraries():
-            again = f"fetch the snapshot again: {commands.extract('download', model=self._model.name)}"
-            tokenizer = load_tokenizer(self._folder, again) if self._folder else byte_tokenizer(self._family.markup)
-            self._network = self._build(self._folder, tokenizer)
-        rows, columns = grid = self._layout.grid
-        text = chat_text(self._prompt, self._family.markup, SLOTS)
-        sequence = token_sequence(tokenizer, text, self._family.markup, [rows * columns] * SLOTS)
+            again = f"fetch the snapshot again: {commands.extract('download', model=self.model.name)}"
+            tokenizer = load_tokenizer(self.folder, again) if self.folder else byte_tokenizer(self.family.markup)
+            self._network = self._build(self.folder, tokenizer)
+        rows, columns = grid = self.layout.grid
+        text = chat_text(self.prompt, self.family.markup, SLOTS)
+        sequence = token_sequence(tokenizer, text, self.family.markup, [rows * columns] * SLOTS)
         ids = torch.tensor([sequence.ids])  # positions follow from values, which a network without memory has not
-        positions = self._family.positions(self._network, ids, grid) if self._depth else None
-        self._ids = ids.to(self._variant.device)
-        self._positions = None if positions is None else positions.to(self._variant.device)
-        self._visual = torch.tensor(sequence.visual, device=self._variant.device)
+        positions = self.family.positions(self._network, ids, grid) if self._depth else None
+        self._ids = ids.to(self.variant.device)
+        self._positions = None if positions is None else positions.to(self.variant.device)
+        self._visual = torch.tensor(sequence.visual, device=self.variant.device)
         self._readers = {tap.key: self._reader(tap) for tap in taps}
 
     def forward(self, batch: Batch) -> Mapping[str, Tensor]:
@@ -119,13 +126,13 @@ class VisionLanguageAdapter(Adapter):
 
         clips, images = batch.inputs["pixels"].shape[:2]
         with torch.inference_mode(), reading(self._readers) as seen:
-            inputs = self._family.image_arguments(self._pixels(batch))
+            inputs = self.family.image_arguments(self._pixels(batch))
             if self._depth == 0:
                 self._network.get_image_features(**inputs)
             else:
                 positions = None if self._positions is None else self._positions.expand(-1, clips, -1)
                 self._network(input_ids=self._ids.expand(clips, -1), position_ids=positions, use_cache=False, **inputs)
-            return {key: tokens.reshape(clips, images, *self._layout.grid, -1) for key, tokens in seen.items()}
+            return {key: tokens.reshape(clips, images, *self.layout.grid, -1) for key, tokens in seen.items()}
 
     def network_inputs(self, batch: Batch) -> Mapping[str, Tensor]:
         """See `Adapter.network_inputs`; what is the same for all clips comes once.
@@ -142,7 +149,7 @@ class VisionLanguageAdapter(Adapter):
 
     def _pixels(self, batch: Batch) -> Tensor:
         pixels = batch.inputs["pixels"].flatten(0, 1)
-        return normalise(pixels, self._family.mean, self._family.std).to(self._dtype)
+        return normalise(pixels, self.family.mean, self.family.std).to(self._dtype)
 
     @property
     def network(self) -> Any:
@@ -164,7 +171,7 @@ class VisionLanguageAdapter(Adapter):
         The attention of the vision tower, a few per cent, is left out.
         """
         tokens = self.tokens
-        rows, columns = self._layout.grid
+        rows, columns = self.layout.grid
         patches = SLOTS * PATCHES_PER_TOKEN * rows * columns
         weights: dict[str, int] = {
             name: value.numel()
@@ -178,48 +185,48 @@ class VisionLanguageAdapter(Adapter):
 
     def _reader(self, tap: Tap) -> tuple[nn.Module, Pick]:
         if tap.block is None:
-            return self._family.vision_end(self._network), self._family.vision_tokens
+            return self.family.vision_end(self._network), self.family.vision_tokens
         block = self._network.language_model.layers[tap.block - 1]
         return block, lambda output: (output[0] if isinstance(output, tuple) else output)[:, self._visual]
 
     def _build(self, folder: Path | None, tokenizer: Any) -> nn.Module:
-        family, layout = self._family, self._layout
-        place: dict[str, Any] = {"dtype": self._dtype, "device": self._variant.device}
+        family, layout = self.family, self.layout
+        place: dict[str, Any] = {"dtype": self._dtype, "device": self.variant.device}
         if folder is None:
-            architecture = family.architecture(self._model, tiny=self._tiny)
+            architecture = family.architecture(self.model, tiny=self._tiny)
             config = family.config(architecture, tokenizer.convert_tokens_to_ids)
-            return untrained_network(config, depth=self._depth, seed=self._variant.init_seed, **place)
+            return untrained_network(config, depth=self._depth, seed=self.variant.init_seed, **place)
         with explained("config.json describes no network that can be built", folder, OTHER):
             config = family.read_config(folder)
-            architecture = family.architecture(self._model, tiny=self._tiny)
+            architecture = family.architecture(self.model, tiny=self._tiny)
             check_snapshot(folder, config, layout.blocks, layout.width, architecture, family.mean, family.std)
         config.image_token_id = tokenizer.convert_tokens_to_ids(family.markup.image)  # not stated in every layout
         return load_network(config, family.checkpoint(folder), family.rename, depth=self._depth, **place)
 
     @property
     def _untrained(self) -> bool:
-        return self._variant.weights == "random" or (self._tiny and self._variant.weights == "hub")
+        return self.variant.weights == "random" or (self._tiny and self.variant.weights == "hub")
 
     @cached_property
-    def _folder(self) -> Path | None:
+    def folder(self) -> Path | None:
         """Snapshot to load, made first for a tiny twin; None for untrained weights at full size."""
-        model, variant = self._model, self._variant
+        model, variant = self.model, self.variant
         if not self._untrained:
             return find_weights(variant.weights, model.hub_id, model.revision, model=model.name, twin=variant.twin)
         if not self._tiny:
             return None
-        write = partial(save_snapshot, self._family, model, seed=variant.init_seed)
+        write = partial(save_snapshot, self.family, model, seed=variant.init_seed)
         return tiny_snapshot(model.name, self._architecture, TINY_VERSION, variant, write)
 
     @property
     def _architecture(self) -> str:
-        return digest(self._family.architecture(self._model, tiny=self._tiny))[:12]
+        return digest(self.family.architecture(self.model, tiny=self._tiny))[:12]
 
     @cached_property
     def _weights_identity(self) -> Mapping[str, Any]:
-        if not self._untrained and self._folder:
-            again = commands.extract("download", model=self._model.name) if self._variant.weights == "hub" else ""
-            return identity_of(self._folder, hash_memory(self._variant), again)
+        if not self._untrained and self.folder:
+            again = commands.extract("download", model=self.model.name) if self.variant.weights == "hub" else ""
+            return identity_of(self.folder, hash_memory(self.variant), again)
         init, version = ("fan-in", TINY_VERSION) if self._tiny else ("library", INIT_VERSION)
         known = {"random": init, "version": version, "architecture": self._architecture}
-        return {**known, "size": self._variant.size, "seed": self._variant.init_seed}
+        return {**known, "size": self.variant.size, "seed": self.variant.init_seed}

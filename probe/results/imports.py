@@ -18,38 +18,20 @@ from configs.files import sha256_file
 from probe.config import ImportConfig
 from probe.results import results
 from probe.results.write import write_run
+from probe.task import Task, load_task
 from probe.train.device import resolve_device
 from probe.train.plan import plan_runs
 from probe.train.session import Session
 
 PREFIX = "probe."
 
-# Published name (after `probe.`) -> name here. The first pattern that matches the whole name counts.
-RENAMES: tuple[tuple[str, str], ...] = (
-    (r"backbone\.input_proj\.0\.(.+)", r"trunk.input_norm.\1"),
-    (r"backbone\.input_proj\.1\.(.+)", r"trunk.input_proj.\1"),
-    (r"backbone\.(camera_token|register_token)", r"trunk.\1"),
-    (r"backbone\.((?:frame|global)_blocks\..+)", r"trunk.\1"),
-    (r"((?:depth|point)_head)\.(norm\..+|projects\..+)", r"\1.\2"),
-    (r"((?:depth|point)_head)\.resize_layers\.(.+)", r"\1.resizes.\2"),
-    (r"((?:depth|point)_head)\.scratch\.layer([1-4])_rn\.(.+)", r"\1.laterals.<\2>.\3"),
-    (r"((?:depth|point)_head)\.scratch\.refinenet([1-4])\.out_conv\.(.+)", r"\1.fusions.<\2>.out_conv.\3"),
-    (r"((?:depth|point)_head)\.scratch\.refinenet([1-4])\.resConfUnit1\.(.+)", r"\1.fusions.<\2>.lateral.\3"),
-    (r"((?:depth|point)_head)\.scratch\.refinenet([1-4])\.resConfUnit2\.(.+)", r"\1.fusions.<\2>.refine.\3"),
-    (r"((?:depth|point)_head)\.scratch\.output_conv1\.(.+)", r"\1.output_conv1.\2"),
-    (r"((?:depth|point)_head)\.scratch\.output_conv2\.0\.(.+)", r"\1.output_conv2.\2"),
-    (r"((?:depth|point)_head)\.scratch\.output_conv2\.2\.(.+)", r"\1.output_conv3.\2"),
-    (r"camera_head\.empty_pose_tokens", r"camera_head.empty_pose"),
-    (r"camera_head\.(embed_pose|token_norm)\.(.+)", r"camera_head.\1.\2"),
-    (r"camera_head\.trunk_norm\.(.+)", r"camera_head.norm.\1"),
-    (r"camera_head\.trunk\.(.+)", r"camera_head.blocks.\1"),
-    (r"camera_head\.poseLN_modulation\.1\.(.+)", r"camera_head.modulation.\1"),
-    (r"camera_head\.pose_branch\.(.+)", r"camera_head.branch.\1"),
-    (r"instance_head\.(proj[123])\.(.+)", r"head.\1.\2"),
-    (r"semantic_tag_head\.clip_proj\.(.+)", r"head.query_proj.\1"),
-    (r"semantic_tag_head\.cls_heads\.(\d+)\.(.+)", r"head.classifier.\2[\1]"),
-    (r"semantic_tag_head\.(in_proj|layers)\.(.+)", r"head.\1.\2"),
-)
+TRUNK: Mapping[str, str] = {
+    r"backbone\.input_proj\.0\.(.+)": r"trunk.input_norm.\1",
+    r"backbone\.input_proj\.1\.(.+)": r"trunk.input_proj.\1",
+    r"backbone\.(camera_token|register_token)": r"trunk.\1",
+    r"backbone\.((?:frame|global)_blocks\..+)": r"trunk.\1",
+}
+"""Names of the part that all probes share; the rest is up to `Task.published_names`."""
 ROW = re.compile(r"(.+)\[(\d+)\]")
 
 
@@ -106,16 +88,17 @@ def read_published(path: str | Path) -> dict[str, Tensor]:
     return found
 
 
-def translate(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors under the names used here; 1x1 convolutions become matrices, class heads one matrix.
+def translate(published: Mapping[str, Tensor], task: Task) -> dict[str, Tensor]:
+    """Return tensors under the names used here; class heads become one matrix.
 
     Args:
         published: names after `probe.` -> tensors.
+        task: declares the names of its head.
 
     Raises:
         ConfigError: names that no pattern covers, or class heads with gaps in their numbers.
     """
-    patterns = [(re.compile(pattern), text) for pattern, text in RENAMES]
+    patterns = [(re.compile(pattern), text) for pattern, text in {**TRUNK, **task.published_names}.items()]
     state: dict[str, Tensor] = {}
     rows: dict[str, dict[int, Tensor]] = {}
     unknown = []
@@ -129,12 +112,12 @@ def translate(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if row := ROW.fullmatch(target):
             rows.setdefault(row[1], {})[int(row[2])] = tensor.flatten()
         else:
-            state[target] = tensor.flatten(1) if re.fullmatch(r"head\.proj[123]\.weight", target) else tensor
+            state[target] = tensor
     if unknown:
         raise ConfigError(
             "tensors with unexpected names",
             found=_few(unknown),
-            fix="import a checkpoint of one of the published probes",
+            fix=f"import a checkpoint of the published probe of task={task.name}",
         )
     for target, numbered in rows.items():
         if sorted(numbered) != list(range(len(numbered))):
@@ -144,8 +127,10 @@ def translate(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def load_published(probe: nn.Module, path: str | Path) -> None:
+def load_published(probe: nn.Module, task: Task, path: str | Path) -> None:
     """Load a published checkpoint into a probe that was built for the same task, width and depth.
+
+    A convolution of 1x1 pixels becomes a matrix where the probe has one.
 
     Class embeddings aren't part of published checkpoints: the probe keeps those it was built with. Nothing is
     loaded unless everything fits.
@@ -155,8 +140,12 @@ def load_published(probe: nn.Module, path: str | Path) -> None:
         ConfigError: missing, unexpected or wrongly shaped tensors; the message names them.
         NonFiniteError: NaN or infinite weights.
     """
-    state = translate(read_published(path))
-    own = probe.state_dict()
+    if not task.published_names:
+        raise ConfigError(f"no checkpoints of task {task.name!r} are published", fix="leave out import, and train it")
+    state, own = translate(read_published(path), task), probe.state_dict()
+    for name, tensor in state.items():
+        if name in own and own[name].ndim == 2 and tensor.shape[2:] == (1, 1):
+            state[name] = tensor.flatten(1)
     if "head.class_embeddings" in own:
         state.setdefault("head.class_embeddings", own["head.class_embeddings"])
     problems = {
@@ -224,7 +213,7 @@ def import_checkpoint(config: ImportConfig) -> dict[str, Any]:
         return known
     session = Session(planned.config, inputs, resolve_device(where.device))
     member = session.member(plan)
-    load_published(member.module.probe, path)
+    load_published(member.module.probe, load_task(planned.config.task), path)
     imported = {"imported": {"file": path.name, "sha256": sha256}}
     write_run(member, inputs, imported)
     data = session.data_of([member])

@@ -101,7 +101,7 @@ def _plain(name: str, facts: StoreFacts) -> Source:
     named = weights.get("hub_id")
     if not untrained and named not in (None, config.get("hub_id")):
         marks.append(f"weights {named}")
-    elif not untrained and "content" in weights:
+    elif not untrained and "content" in weights:  # no hash vouches for them, whatever commit is named
         marks.append("local weights")
     return Source(
         name,
@@ -113,7 +113,7 @@ def _plain(name: str, facts: StoreFacts) -> Source:
         tiny,
         base,
         weights=", ".join(f"{key} {value}" for key, value in weights.items()),
-        genuine=not untrained and not tiny and named is not None and named == config.get("hub_id"),
+        genuine=not untrained and not tiny and named == config.get("hub_id") is not None and "content" not in weights,
     )
 
 

@@ -30,6 +30,25 @@ BY_TIME = Bins(
     metric="pmap_err",
 )
 
+_DPT = r"((?:depth|point)_head)"
+PUBLISHED_NAMES = {
+    _DPT + r"\.(norm\..+|projects\..+)": r"\1.\2",
+    _DPT + r"\.resize_layers\.(.+)": r"\1.resizes.\2",
+    _DPT + r"\.scratch\.layer([1-4])_rn\.(.+)": r"\1.laterals.<\2>.\3",
+    _DPT + r"\.scratch\.refinenet([1-4])\.out_conv\.(.+)": r"\1.fusions.<\2>.out_conv.\3",
+    _DPT + r"\.scratch\.refinenet([1-4])\.resConfUnit1\.(.+)": r"\1.fusions.<\2>.lateral.\3",
+    _DPT + r"\.scratch\.refinenet([1-4])\.resConfUnit2\.(.+)": r"\1.fusions.<\2>.refine.\3",
+    _DPT + r"\.scratch\.output_conv1\.(.+)": r"\1.output_conv1.\2",
+    _DPT + r"\.scratch\.output_conv2\.0\.(.+)": r"\1.output_conv2.\2",
+    _DPT + r"\.scratch\.output_conv2\.2\.(.+)": r"\1.output_conv3.\2",
+    r"camera_head\.empty_pose_tokens": r"camera_head.empty_pose",
+    r"camera_head\.(embed_pose|token_norm)\.(.+)": r"camera_head.\1.\2",
+    r"camera_head\.trunk_norm\.(.+)": r"camera_head.norm.\1",
+    r"camera_head\.trunk\.(.+)": r"camera_head.blocks.\1",
+    r"camera_head\.poseLN_modulation\.1\.(.+)": r"camera_head.modulation.\1",
+    r"camera_head\.pose_branch\.(.+)": r"camera_head.branch.\1",
+}
+
 TASK = Task(
     "geometry",
     GeometryOptions,
@@ -62,6 +81,7 @@ TASK = Task(
     title="3D geometry",
     order=2,
     paper_queries=4,
+    published_names=PUBLISHED_NAMES,
     bins=(BY_DEPTH, BY_TIME),
     scatter=(("map", "auc_30"), ("map", "abs_rel"), ("t_miou", "auc_30")),
 )

@@ -22,4 +22,5 @@ TASK = Task(
     title="Instance grouping",
     order=1,
     paper_queries=8,
+    published_names={r"instance_head\.(proj[123])\.(.+)": r"head.\1.\2"},
 )

@@ -25,6 +25,15 @@ TASK = Task(
     title="Semantic tagging",
     order=0,
     paper_queries=8,
+    published_names={
+        r"semantic_tag_head\.clip_proj\.(.+)": r"head.query_proj.\1",
+        r"semantic_tag_head\.cls_heads\.(\d+)\.(.+)": r"head.classifier.\2[\1]",
+        r"semantic_tag_head\.in_proj\.(.+)": r"head.in_proj.\1",
+        r"semantic_tag_head\.(layers\.\d+)\.cross_attn\.(.+)": r"head.\1.multihead_attn.\2",
+        r"semantic_tag_head\.(layers\.\d+)\.ffn\.0\.(.+)": r"head.\1.linear1.\2",
+        r"semantic_tag_head\.(layers\.\d+)\.ffn\.3\.(.+)": r"head.\1.linear2.\2",
+        r"semantic_tag_head\.(layers\.\d+\.(?:self_attn|norm[123])\..+)": r"head.\1",
+    },
     pooled=True,
     classes=True,
 )

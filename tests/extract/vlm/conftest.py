@@ -36,7 +36,7 @@ class Kit:
 
     def snapshot(self, name: str) -> Path:
         """Folder of the tiny snapshot, whose weights make successive blocks differ clearly."""
-        folder: Path = self.loaded(name, *self.llm(3))._folder
+        folder: Path = self.loaded(name, *self.llm(3)).folder
         return folder
 
     def copy(self, name: str, folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Path:
@@ -108,7 +108,7 @@ class Library:
         from PIL import Image
         from transformers import GotOcr2ImageProcessorPil, Qwen2VLImageProcessorPil
 
-        family, (rows, columns) = self.adapter._family, self.adapter._layout.resize[0]
+        family, (rows, columns) = self.adapter.family, self.adapter.layout.resize[0]
         frames = [
             Image.fromarray(frame).resize((columns, rows), Image.Resampling.BICUBIC) for frame in self.clip.frames
         ]
@@ -116,7 +116,7 @@ class Library:
         if not self.qwen:
             processor = GotOcr2ImageProcessorPil(size={"height": rows, "width": columns}, crop_to_patches=False, **look)
             return {"pixel_values": processor(frames, return_tensors="pt")["pixel_values"].clone()}
-        low, high = self.adapter._model.settings["pixel_budget"]
+        low, high = self.adapter.model.settings["pixel_budget"]
         processor = Qwen2VLImageProcessorPil(
             patch_size=family.patch, size={"shortest_edge": low, "longest_edge": high}, **look
         )
@@ -126,8 +126,8 @@ class Library:
         """Token numbers (1, tokens) of the prompt and `tail`, as the library's own tokenizer makes them from text."""
         from extract.vlm.text import chat_text
 
-        markup, (rows, columns) = self.adapter._family.markup, self.adapter._layout.grid
-        text = chat_text(self.adapter._prompt, markup, 20).replace(markup.image, markup.image * rows * columns)
+        markup, (rows, columns) = self.adapter.family.markup, self.adapter.layout.grid
+        text = chat_text(self.adapter.prompt, markup, 20).replace(markup.image, markup.image * rows * columns)
         return self.tokenizer(text + tail, return_tensors="pt").input_ids
 
     @functools.cache  # noqa: B019
@@ -142,9 +142,9 @@ class Library:
         """
         import torch
 
-        rows, columns = self.adapter._layout.grid
+        rows, columns = self.adapter.layout.grid
         ids = self.token_ids(tail)
-        visual = ids[0] == self.tokenizer.convert_tokens_to_ids(self.adapter._family.markup.image)
+        visual = ids[0] == self.tokenizer.convert_tokens_to_ids(self.adapter.family.markup.image)
         kinds = {"mm_token_type_ids": visual[None].int()} if self.qwen else {}
         entered: list[Any] = []
         hooks = [

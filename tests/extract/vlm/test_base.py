@@ -122,7 +122,7 @@ def test_text_before_the_images_does_matter(kit: Any, name: str) -> None:
     adapter = kit.loaded(name, *kit.llm(3))
     model = load_model(name)
     model.settings["prompt"]["label"] = "View {k}: "
-    other = type(adapter)(model, adapter._variant, adapter._family)
+    other = type(adapter)(model, adapter.variant, adapter.family)
     other.load(kit.llm(3))
     assert not torch.allclose(kit.run(other, kit.clip())["llm.b3"], kit.features(name)["llm.b3"], rtol=1e-3)
     assert digest(other.identity()) != digest(adapter.identity())

@@ -70,7 +70,7 @@ def count(kit: Any, name: str, depth: int) -> int:
     from extract.vlm.network import trimmed_network
 
     adapter = kit.make(name)
-    config = adapter._family.config(adapter._model.architecture, lambda token: 7)
+    config = adapter.family.config(adapter.model.architecture, lambda token: 7)
     parameters = list(trimmed_network(config, depth).parameters())
     assert {parameter.device.type for parameter in parameters} == {"meta"}
     return sum(parameter.numel() for parameter in parameters)

@@ -23,8 +23,8 @@ from extract.vlm.text import chat_text
 )
 def test_only_the_prompt_differs_from_the_base(kit: Any, name: str, base: str, text: str) -> None:
     adapter = kit.make(name, size="tiny", weights=str(kit.snapshot(base)))
-    assert text in chat_text(adapter._prompt, adapter._family.markup, 2)
-    assert adapter._family == kit.make(base)._family
+    assert text in chat_text(adapter.prompt, adapter.family.markup, 2)
+    assert adapter.family == kit.make(base).family
     adapter.load(kit.llm(3))
     maps = kit.run(adapter, kit.clip())["llm.b3"]
     plain = kit.run(kit.loaded(base, *kit.llm(3)), kit.clip())["llm.b3"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import re
@@ -19,11 +20,13 @@ from configs.loader import resolve
 from probe.config import import_layers
 from probe.results.apply import evaluate
 from probe.results.imports import import_checkpoint, load_published, read_published, translate
+from probe.task import Task, load_task
 from probe.tasks.instance.head import InstanceProbe
 from probe.train.run_folder import load_checkpoint
 from probe.train.train import train
 from tests.probe.networks import TASKS, TINY, network, options_of
 
+INSTANCE = load_task("instance")
 GRID, CHANNELS, CLASSES = (2, 3), 6, 3
 SMALL = {
     "tagging": {"trunk.width": "16", "trunk.heads": "2", "trunk.depth": "1", "head.width": "8", "head.heads": "2"},
@@ -76,6 +79,9 @@ def published_names(probe: nn.Module) -> dict[str, Tensor]:
             if name.startswith(ours):
                 name = theirs + name.removeprefix(ours)
                 break
+        for ours, theirs in ((".multihead_attn.", ".cross_attn."), (".linear1.", ".ffn.0."), (".linear2.", ".ffn.3.")):
+            if name.startswith("semantic_tag_head.layers."):
+                name = name.replace(ours, theirs)
         name = name.replace(".resizes.", ".resize_layers.")
         name = re.sub(r"\.laterals\.(\d)", lambda m: f".scratch.layer{int(m[1]) + 1}_rn", name)
         name = re.sub(r"\.fusions\.(\d)", lambda m: f".scratch.refinenet{int(m[1]) + 1}", name)
@@ -98,7 +104,7 @@ def test_round_trip(task: str, tmp_path: Path) -> None:
     features = torch.randn(1, 2, *GRID, CHANNELS)
     path = save(published_names(source), tmp_path / "best.ckpt")
     assert any(not torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
-    load_published(target, path)
+    load_published(target, load_task(task), path)
     with torch.no_grad():
         expected, found = source(features, (8, 12)), target(features, (8, 12))
     for name, value in expected.items():
@@ -120,6 +126,42 @@ def test_names_of_the_geometry_checkpoint() -> None:
     assert not any("refinenet4.resConfUnit1" in name or "resize_layers.2" in name for name in names)
 
 
+def test_names_of_the_tagging_checkpoint() -> None:
+    """The released heads are not built of the library's decoder layers, whose names are ours."""
+    names = set(published_names(make("tagging", 1)))
+    layer = "probe.semantic_tag_head.layers.0."
+    assert {
+        f"{layer}cross_attn.in_proj_weight",
+        f"{layer}cross_attn.out_proj.bias",
+        f"{layer}ffn.0.weight",
+        f"{layer}ffn.3.bias",
+        f"{layer}self_attn.in_proj_bias",
+        f"{layer}norm3.weight",
+    } <= names
+    assert not any("multihead_attn" in name or "linear" in name for name in names)
+
+
+@pytest.mark.parametrize("name", ["multihead_attn.in_proj_weight", "linear1.weight", "ffn.1.weight", "norm4.bias"])
+def test_names_of_the_library_are_not_published_names(name: str) -> None:
+    with pytest.raises(ConfigError, match="tensors with unexpected names"):
+        translate({f"semantic_tag_head.layers.0.{name}": torch.ones(2)}, load_task("tagging"))
+
+
+@pytest.mark.parametrize(("task", "other"), [("tagging", "instance"), ("geometry", "tagging")])
+def test_a_task_knows_no_names_of_another_ones_head(task: str, other: str) -> None:
+    state = {name.removeprefix("probe."): tensor for name, tensor in published_names(make(other, 1)).items()}
+    with pytest.raises(ConfigError, match=f"published probe of task={task}"):
+        translate(state, load_task(task))
+
+
+def test_a_task_that_declares_no_names_has_no_published_checkpoints(tmp_path: Path) -> None:
+    task = dataclasses.replace(INSTANCE, published_names={})
+    assert isinstance(task, Task)
+    path = save(published_names(make("instance", 1)), tmp_path / "best.ckpt")
+    with pytest.raises(ConfigError, match="no checkpoints of task 'instance' are published"):
+        load_published(make("instance", 2), task, path)
+
+
 def test_foreign_objects_in_the_file_stay_inert(tmp_path: Path) -> None:
     hyper = {
         "optimizer": functools.partial(torch.optim.AdamW, lr=1e-4),
@@ -132,7 +174,7 @@ def test_foreign_objects_in_the_file_stay_inert(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="weights_only"):
         torch.load(path, weights_only=True)
     target = make("instance", 2)
-    load_published(target, path)
+    load_published(target, INSTANCE, path)
     name = "head.proj1.weight"
     assert torch.equal(target.get_parameter(name), source.get_parameter(name))
 
@@ -156,7 +198,7 @@ def test_no_code_of_the_file_runs(tmp_path: Path) -> None:
 def test_names_of_a_compiled_module(tmp_path: Path) -> None:
     source, target = make("instance", 1), make("instance", 2)
     state = {f"probe._orig_mod.{name.removeprefix('probe.')}": t for name, t in published_names(source).items()}
-    load_published(target, save(state, tmp_path / "best.ckpt"))
+    load_published(target, INSTANCE, save(state, tmp_path / "best.ckpt"))
     name = "head.proj1.weight"
     assert torch.equal(target.get_parameter(name), source.get_parameter(name))
 
@@ -169,7 +211,7 @@ def test_missing_unexpected_and_mismatched_tensors_are_named(tmp_path: Path) -> 
     state["probe.backbone.frame_blocks.7.ls1.gamma"] = torch.ones(16)
     state["probe.backbone.input_proj.1.weight"] = torch.ones(16, 99)
     with pytest.raises(ConfigError) as caught:
-        load_published(target, save(state, tmp_path / "best.ckpt"))
+        load_published(target, load_task("geometry"), save(state, tmp_path / "best.ckpt"))
     text = str(caught.value)
     assert "missing: camera_head.embed_pose.bias" in text
     assert "unexpected: trunk.frame_blocks.7.ls1.gamma" in text
@@ -180,18 +222,20 @@ def test_missing_unexpected_and_mismatched_tensors_are_named(tmp_path: Path) -> 
 def test_unknown_names_are_refused() -> None:
     state = {"other.weight": torch.ones(2)}
     with pytest.raises(ConfigError, match=r"other\.weight"):
-        translate(state)
+        translate(state, load_task("tagging"))
 
 
 def test_gaps_between_class_heads() -> None:
     state = {f"semantic_tag_head.cls_heads.{row}.weight": torch.ones(1, 4) for row in (0, 2)}
     with pytest.raises(ConfigError, match="class heads are missing"):
-        translate(state)
+        translate(state, load_task("tagging"))
 
 
 def test_class_heads_are_ordered_by_number() -> None:
     state = {f"semantic_tag_head.cls_heads.{row}.weight": torch.full((1, 2), float(row)) for row in (10, *range(10))}
-    assert translate(state)["head.classifier.weight"][:, 0].tolist() == [float(row) for row in range(11)]
+    assert translate(state, load_task("tagging"))["head.classifier.weight"][:, 0].tolist() == [
+        float(row) for row in range(11)
+    ]
 
 
 def test_other_files(tmp_path: Path) -> None:
@@ -205,7 +249,7 @@ def test_other_files(tmp_path: Path) -> None:
     state = published_names(make("instance", 1))
     state["probe.instance_head.proj1.bias"] = torch.full((64,), float("nan"))
     with pytest.raises(NonFiniteError, match=r"head\.proj1\.bias"):
-        load_published(make("instance", 2), save(state, tmp_path / "nan.ckpt"))
+        load_published(make("instance", 2), INSTANCE, save(state, tmp_path / "nan.ckpt"))
 
 
 def imported(root: Path, checkpoint: Path, **given: str) -> dict[str, Any]:

@@ -172,6 +172,6 @@ def test_the_older_generation_equals_the_library_too(kit: Any) -> None:
 
 def test_the_system_message_of_the_first_release_is_read(kit: Any) -> None:
     for name in GENERATIONS:
-        prompt = kit.make(name)._prompt
+        prompt = kit.make(name).prompt
         assert prompt.system.startswith("你是书生·万象")
         assert (prompt.preface, prompt.label, prompt.separator) == ("", "Frame{k}: ", "\n")
