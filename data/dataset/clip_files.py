@@ -258,8 +258,8 @@ def check_dense(dataset: Path, clip_id: str, name: str, files: Mapping[str, File
             raise CorruptionError("this file does not belong to the clip", where=file, fix=mend_clip(dataset, clip_id))
     if len(expected) == 1:
         return False
-    for file in sorted(expected):
-        read_clip_file(dataset, clip_id, file, files[file])
+    for written in sorted(expected):
+        read_clip_file(dataset, clip_id, written, files[written])
     return True
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -132,7 +133,7 @@ def test_another_process_compares_again(small: Maker, method: str) -> None:
     store = FeatureStore.open(small(RAW, clips=1).where)
     store.read([("scene0000", "features", range(4))])
     flip(shard(store), row_offset(store, 1))
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
     child = context.Process(target=read_in_child, args=(store, theirs))
     child.start()

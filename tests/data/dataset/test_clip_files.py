@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_another_process_compares_again(dataset: Path, method: str) -> None:
     opened.depth("a", [0])
     path = clip_folder(dataset, "a") / "gt.zarr/zarr.json"
     path.write_bytes(path.read_bytes().replace(b"73", b"74"))
-    context = multiprocessing.get_context(method)
+    context: Any = multiprocessing.get_context(method)
     ours, theirs = context.Pipe()
     child = context.Process(target=depth_in_child, args=(opened, theirs))
     child.start()
