@@ -89,7 +89,7 @@ class SensFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.bytes_read = 0
-        if not path.is_file():  # opening a pipe would wait for ever
+        if path.exists() and not path.is_file():  # opening a pipe would wait for ever
             raise DatasetError("the recording is not a regular file", where=path)
         try:
             self._descriptor = os.open(path, os.O_RDONLY)

@@ -91,7 +91,7 @@ def test_a_silent_lease_of_another_machine_runs_out() -> None:
     now += board.timeout
     assert not lease.holds()  # nor would we still trust our own after such a silence
     with (
-        pytest.raises(StoreError, match="lease on clip scene0000 has run out"),
+        pytest.raises(StoreError, match="lease on clip scene0000 ran out"),
         store.writer("scene0000", lease) as writer,
     ):
         writer.put(SPEC.name, make_features(SPEC, 0))

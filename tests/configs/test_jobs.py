@@ -52,7 +52,7 @@ def test_nothing_that_befalls_a_clip_costs_another(tmp_path: Path) -> None:
     summary = prepare(source, tmp_path / "d", workers=1, allowed_failures=3, status_file=status)
     assert set(summary.failed) == {"bug", "gone", "broken"} and set(summary.refused) == {"short"}
     table = pd.read_parquet(status).set_index("clip")
-    assert list(table.columns) == ["status", "reason", "seconds", "bytes"]
+    assert list(table.columns) == ["status", "reason", "seconds", "bytes", "warnings"]
     assert dict(table["status"]) == dict(
         zip(names, ["kept", "failed", "kept", "failed", "refused", "failed", "kept"], strict=True)
     )

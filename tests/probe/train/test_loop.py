@@ -66,6 +66,10 @@ def test_interrupt_by_the_user_is_passed_on(
     from probe.train.loop import Learner
 
     monkeypatch.setattr(Learner, "step", lambda *_: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(KeyboardInterrupt) as interrupt:
-        train(configure(artifacts, "tagging"))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may start tests with it ignored
+    try:
+        with pytest.raises(KeyboardInterrupt) as interrupt:
+            train(configure(artifacts, "tagging"))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert str(interrupt.value) == ""  # the command line then says how to continue
