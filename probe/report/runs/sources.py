@@ -99,9 +99,10 @@ def _plain(name: str, facts: StoreFacts) -> Source:
     weights = _weights(adapter)
     marks = [word for word, on in (("tiny", tiny), ("untrained", untrained)) if on]
     named = weights.get("hub_id")
+    vouched = "content" not in weights
     if not untrained and named not in (None, config.get("hub_id")):
         marks.append(f"weights {named}")
-    elif not untrained and "content" in weights:  # no hash vouches for them, whatever commit is named
+    elif not untrained and not vouched:  # no hash vouches for them, whatever commit is named
         marks.append("local weights")
     return Source(
         name,
@@ -113,13 +114,22 @@ def _plain(name: str, facts: StoreFacts) -> Source:
         tiny,
         base,
         weights=", ".join(f"{key} {value}" for key, value in weights.items()),
-        genuine=not untrained and not tiny and named == config.get("hub_id") is not None and "content" not in weights,
+        genuine=not untrained and not tiny and named == config.get("hub_id") is not None and vouched,
     )
 
 
 def _weights(adapter: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `hub_id` and `revision` of a model's own weights, and `content` if no hash vouches for all its parts.
+
+    Video models record a snapshot for each part that comes from elsewhere, beside their `main` one.
+    """
     found = adapter.get("weights")
-    return dict(found) if isinstance(found, Mapping) else {}
+    if not isinstance(found, Mapping):
+        return {}
+    if not isinstance(found.get("main"), Mapping):
+        return dict(found)
+    contents = [part["content"] for part in found.values() if "content" in part]
+    return {**found["main"], **({"content": contents[0]} if contents else {})}
 
 
 def _control(source: Source, adapter: Mapping[str, Any], named: Sequence[str]) -> Source:
