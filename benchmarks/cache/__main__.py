@@ -11,6 +11,7 @@ import platform
 import shutil
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,8 +19,19 @@ import torch
 from benchmarks.cache import reading, whole, writing
 from benchmarks.cache.measure import Target
 from configs.console import print_table
+from configs.errors import SpatialprobeError
+from configs.loader import parse_overrides, resolve
+from configs.options import option
 
 MEMORY = "/dev/shm"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is measured, and where."""
+
+    folder: str | None = option(None, "folder to measure in, with 2 GB of free space; default: a temporary one")
+    kills: int = option(50, "writers to kill", minimum=1)
 
 
 def run(folder: Path, kills: int) -> list[Target]:
@@ -46,12 +58,16 @@ def run(folder: Path, kills: int) -> list[Target]:
 
 def main(words: list[str]) -> int:
     """Run, print, and clean up."""
-    options = dict(word.split("=", 1) for word in words)
+    try:
+        options = resolve(Options, [], parse_overrides(words))
+    except SpatialprobeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(dir=options.get("folder"), prefix="bench-cache-") as place:
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-cache-") as place:
         folder = Path(place)
         disk = shutil.disk_usage(folder)
-        targets = run(folder, int(options.get("kills", "50")))
+        targets = run(folder, options.kills)
         rows = [
             [t.number, t.what, t.measured, t.wanted, {True: "pass", False: "FAIL", None: ""}[t.holds]] for t in targets
         ]
