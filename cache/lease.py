@@ -73,11 +73,14 @@ class LeaseBoard:
         backend: storage of the store.
         timeout: seconds without a heartbeat after which a lease of another machine has ended.
         clock: this process's own time, in seconds.
+
+    Attributes:
+        held: the leases of this board, by name.
     """
 
     def __init__(self, backend: Backend, timeout: float = TIMEOUT, clock: Callable[[], float] = since_boot) -> None:
         self.backend, self.timeout, self.clock = backend, timeout, clock
-        self._held: dict[str, Lease] = {}
+        self.held: dict[str, Lease] = {}
         self._seen: dict[str, tuple[bytes, float]] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -85,7 +88,7 @@ class LeaseBoard:
 
     def take(self, name: str) -> Lease | None:
         """Return a lease on a name, or None while another holder has one."""
-        if name in self._held:
+        if name in self.held:
             return None
         others = {number: (key, self._content_of(key)) for number, key in self._files(name).items()}
         if any(not self._ended(key, content) for key, content in others.values()):
@@ -104,7 +107,7 @@ class LeaseBoard:
             self.backend.delete(key)
             self._seen.pop(key, None)
         with self._lock:
-            self._held[name] = lease
+            self.held[name] = lease
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._keep_alive, name="lease heartbeat", daemon=True)
                 self._thread.start()
@@ -113,9 +116,9 @@ class LeaseBoard:
     def forget(self, lease: Lease) -> None:
         """Stop the heartbeat of a lease."""
         with self._lock:
-            if self._held.get(lease.name) is lease:
-                del self._held[lease.name]
-            if not self._held:
+            if self.held.get(lease.name) is lease:
+                del self.held[lease.name]
+            if not self.held:
                 self._wake.set()
 
     def holder(self, name: str) -> str | None:
@@ -141,7 +144,7 @@ class LeaseBoard:
 
     def holds(self, name: str) -> bool:
         """Return whether this board itself holds a name."""
-        return name in self._held
+        return name in self.held
 
     def dead(self, silent: Callable[[str], bool] = lambda key: False) -> list[str]:
         """Return the keys of lease files whose holders are gone.
@@ -210,14 +213,15 @@ class LeaseBoard:
             self._wake.wait(self.timeout / 6)
             with self._lock:
                 self._wake.clear()
-                leases = list(self._held.values())
+                leases = list(self.held.values())
                 if not leases:
                     self._thread = None
                     return
             for lease in leases:
-                self._beat(lease)
+                self.beat(lease)
 
-    def _beat(self, lease: Lease) -> None:
+    def beat(self, lease: Lease) -> None:
+        """Write one heartbeat, unless the lease was lost or released meanwhile."""
         with lease.guard:
             if lease.lost:  # or released meanwhile: the file must not come back
                 return

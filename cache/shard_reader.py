@@ -76,13 +76,16 @@ class StoreReader(StoreContents):
     Args:
         backend: its storage.
         io_threads: requests in flight at a time; 1 is best for local disks and warm caches, 4 to 8 for network disks.
+
+    Attributes:
+        checked_rows: (clip, array) -> which rows this process has compared with their checksums, a bit per row.
     """
 
     def __init__(self, backend: Backend, io_threads: int = 1) -> None:
         super().__init__(backend)
         self.io_threads = io_threads
         self._open_shards: OrderedDict[tuple[str, str], _Shard] = OrderedDict()
-        self._checked_rows: dict[tuple[str, str], _Checked] = {}
+        self.checked_rows: dict[tuple[str, str], _Checked] = {}
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._last: tuple[weakref.ref[torch.Tensor], int, tuple[object, ...], memoryview] | None = None
@@ -90,7 +93,7 @@ class StoreReader(StoreContents):
 
     def _read(self, items: Sequence[ReadItem], out: torch.Tensor | None, allow_partial: bool) -> Features:
         if self._process != os.getpid():  # a fork: what the parent process has compared doesn't count here
-            self._open_shards, self._checked_rows, self._process = OrderedDict(), {}, os.getpid()
+            self._open_shards, self.checked_rows, self._process = OrderedDict(), {}, os.getpid()
             self._checked.clear()
         if len(items) == 1 and out is not None:
             return self._read_again(items[0], out, allow_partial)
@@ -186,9 +189,9 @@ class StoreReader(StoreContents):
                 fix=f"{commands.repair(self.where)}, then extract again",
             )
         with self._lock:
-            checked = self._checked_rows.get((clip_id, array))
+            checked = self.checked_rows.get((clip_id, array))
             if checked is None or checked.version != handle.version:
-                checked = self._checked_rows[clip_id, array] = _Checked(handle.version)
+                checked = self.checked_rows[clip_id, array] = _Checked(handle.version)
             shard = self._open_shards[clip_id, array] = _Shard(handle, record, checked)
             while len(self._open_shards) > MAX_HANDLES:  # a handle in use elsewhere stays open until it is let go
                 self._open_shards.popitem(last=False)

@@ -152,7 +152,7 @@ class LocalBackend:
                 except FileExistsError:  # another store object of this process has the same counter
                     continue
                 except FileNotFoundError:
-                    _make_folder(self.path(session))
+                    make_folder(self.path(session))
         return _LocalStage(self, key, temporary, file)
 
     def create(self, key: str, data: bytes, *, durable: bool = False) -> bool:
@@ -253,7 +253,7 @@ class LocalBackend:
                 path = path.parent
         for path in sorted(set(missing), key=lambda p: len(p.parts)):
             with self._errors(str(path)):
-                _make_folder(str(path))
+                make_folder(str(path))
                 directory = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
                 try:
                     os.fsync(directory)
@@ -269,7 +269,8 @@ class LocalBackend:
             return None
 
 
-def _make_folder(path: str) -> None:
+def make_folder(path: str) -> None:
+    """Make a folder that another job may make at the same moment."""
     try:
         os.mkdir(path)  # noqa: PTH102
     except FileExistsError:

@@ -56,7 +56,7 @@ def file_hashes(files: Sequence[Path], memory: Path | None) -> dict[Path, str]:
         Progress(units, "hash of the weights", "MB", log=log, quiet=size < LARGE) as bar,
         ThreadPoolExecutor(min(8, available_cores(), len(unknown))) as pool,
     ):
-        found |= zip(unknown, pool.map(lambda file: _read(file, bar.advance), unknown), strict=True)
+        found |= zip(unknown, pool.map(lambda file: hash_file(file, bar.advance), unknown), strict=True)
     seconds = time.perf_counter() - started
     for file in unknown:
         if _entry(file) != entries[file]:
@@ -116,7 +116,8 @@ def _git_hash(file: Path) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _read(file: Path, advance: Callable[[int], None]) -> str:
+def hash_file(file: Path, advance: Callable[[int], None]) -> str:
+    """Return the SHA-256 of a file; `advance` is called with the bytes of each piece."""
     total, done = hashlib.sha256(), 0
     piece = bytearray(PIECE)
     view = memoryview(piece)

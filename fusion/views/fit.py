@@ -90,15 +90,16 @@ class Fitter:
             "rows": recipe.fit_rows, "cells": recipe.fit_cells, "seed": recipe.seed,
         }  # fmt: skip
         found = self._kept(
-            "pca", parent, array, grid, settings, lambda: self._pca(parent, array, grid, normalise, width)
+            "pca", parent, array, grid, settings, lambda: self.principal_axes(parent, array, grid, normalise, width)
         )
         import torch
 
         return Projection(torch.from_numpy(found["matrix"]), torch.from_numpy(found["offset"]))
 
-    def _pca(
+    def principal_axes(
         self, parent: FeatureSource, array: ArraySpec, grid: tuple[int, int], normalise: Normaliser, width: int
     ) -> Arrays:
+        """Return the mean and the leading directions of normalised cells of the training clips."""
         # Clip by clip into one covariance: exact whatever the order, and at these widths many times cheaper than
         # the repeated decompositions of an incremental PCA.
         total, first, second = 0, np.zeros(array.channels), np.zeros((array.channels, array.channels))

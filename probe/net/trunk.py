@@ -174,7 +174,7 @@ class Trunk(nn.Module):
         """Return (B*S, P, width): camera token, registers, projected patches."""
         b, s = features.shape[:2]
         flat = features.flatten(0, 1).flatten(1, 2).to(self.camera_token.dtype)
-        patches = self._project(flat)
+        patches = self.project(flat)
         special = torch.cat([self.camera_token, self.register_token], dim=2)
         special = torch.cat([special[:, :1], special[:, 1:].expand(-1, s - 1, -1, -1)], dim=1)
         special = special.expand(b, -1, -1, -1).flatten(0, 1)
@@ -186,7 +186,7 @@ class Trunk(nn.Module):
             x = x + self.query_time(query_times.flatten())[:, None]
         return x
 
-    def _project(self, tokens: Tensor) -> Tensor:
+    def project(self, tokens: Tensor) -> Tensor:
         """Norm and Linear. LayerNorm's gain and offset go into the Linear: no gradient is as wide as the features."""
         norm, proj = self.input_norm, self.input_proj
         if not (isinstance(norm, nn.LayerNorm) and isinstance(proj, nn.Linear)):  # a gate has a Linear per branch

@@ -97,7 +97,7 @@ def test_every_row_is_compared_once(small: Maker, monkeypatch: pytest.MonkeyPatc
     for rows in ([0], [1, 3], [0, 0]):
         store.read([("scene0001", "features", rows)], out=torch.empty(1, len(rows), 3, 5, 8, dtype=torch.bfloat16))
     assert counted.taken() == each
-    assert all(sys.getsizeof(known) + sys.getsizeof(known.rows) <= 128 for known in store._checked_rows.values())
+    assert all(sys.getsizeof(known) + sys.getsizeof(known.rows) <= 128 for known in store.checked_rows.values())
 
 
 def test_shards_of_many_rows_and_rows_as_numpy_has_them(small: Maker, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,16 +102,16 @@ def test_two_store_objects_begin_in_one_process(tmp_path: Path, monkeypatch: pyt
     """Both find that the folder of this process's temporary files is missing, and both count from zero."""
     (tmp_path / "tmp").mkdir()
     first, second = LocalBackend(tmp_path), LocalBackend(tmp_path)
-    make = local._make_folder
+    make = local.make_folder
 
     def overtaken(path: str) -> None:
-        monkeypatch.setattr(local, "_make_folder", make)
+        monkeypatch.setattr(local, "make_folder", make)
         second.replace("b", b"second")  # its temporary file is published, and another one is begun
         stages.append(second.stage("c"))
         stages.append(LocalBackend(tmp_path).stage("d"))
 
     stages: list[local._LocalStage] = []
-    monkeypatch.setattr(local, "_make_folder", overtaken)
+    monkeypatch.setattr(local, "make_folder", overtaken)
     first.replace("a", b"first")
     assert (first.read("a"), first.read("b")) == (b"first", b"second")
     for stage in stages:
@@ -164,6 +164,6 @@ def test_a_heartbeat_does_not_outlive_its_lease(monkeypatch: pytest.MonkeyPatch)
         replace(key, data)
 
     monkeypatch.setattr(backend, "replace", slow)
-    ours._beat(lease)
+    ours.beat(lease)
     swapping.join()
     assert taken[0] is not None and backend.names("leases") == ["init.0000.json"]

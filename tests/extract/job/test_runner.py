@@ -148,7 +148,7 @@ def test_the_reader_window_is_bounded(root: Path) -> None:
     def counting(clip_id: str, arrays: Iterable[str] | None = None) -> Lease | None:
         nonlocal most
         lease = claim(clip_id, arrays)
-        most = max(most, len(store.board._held))
+        most = max(most, len(store.board.held))
         return lease
 
     store.claim = counting  # type: ignore[method-assign]

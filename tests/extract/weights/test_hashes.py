@@ -33,13 +33,13 @@ AGAIN = "get it again"
 def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     """The files whose content is read to be hashed."""
     read: list[Path] = []
-    original = hashes._read
+    original = hashes.hash_file
 
     def spy(file: Path, advance: object) -> str:
         read.append(file)
         return original(file, advance)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(hashes, "_read", spy)
+    monkeypatch.setattr(hashes, "hash_file", spy)
     monkeypatch.setattr(hashes, "SETTLED_S", -1.0)  # files of a test are young
     yield read
 
@@ -149,7 +149,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeyp
         path.write_bytes(b"three")
         return "0" * 64
 
-    monkeypatch.setattr(hashes, "_read", meanwhile)
+    monkeypatch.setattr(hashes, "hash_file", meanwhile)
     with pytest.raises(ModelError, match="changed while it was read"):
         file_hashes([file], tmp_path / "memory")
     assert not (tmp_path / "memory").exists()

@@ -165,7 +165,7 @@ def test_a_gate_takes_the_place_of_the_projection(input_norm: str) -> None:
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in trunk.input_proj.parameters())
     trunk.eval()
     flat = features.flatten(0, 1).flatten(1, 2)
-    torch.testing.assert_close(trunk._project(flat), trunk.input_proj(trunk.input_norm(flat)))
+    torch.testing.assert_close(trunk.project(flat), trunk.input_proj(trunk.input_norm(flat)))
 
 
 def test_norm_and_projection_in_one_step_are_the_same() -> None:
@@ -173,7 +173,7 @@ def test_norm_and_projection_in_one_step_are_the_same() -> None:
     torch.nn.init.normal_(trunk.input_norm.weight)  # type: ignore[arg-type]
     torch.nn.init.normal_(trunk.input_norm.bias)  # type: ignore[arg-type]
     tokens = torch.randn(2, 12, 10)
-    torch.testing.assert_close(trunk._project(tokens), trunk.input_proj(trunk.input_norm(tokens)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(trunk.project(tokens), trunk.input_proj(trunk.input_norm(tokens)), atol=1e-5, rtol=1e-5)
 
 
 def test_statistics_of_all_batches_with_equal_weight_per_token() -> None:

@@ -109,7 +109,7 @@ def test_evaluate_uses_the_projection_of_training(
     def refit(*given: Any) -> None:
         raise AssertionError("the clips of the split may be too few to fit a projection")
 
-    monkeypatch.setattr("fusion.views.fit.Fitter._pca", refit)
+    monkeypatch.setattr("fusion.views.fit.Fitter.principal_axes", refit)
     again = evaluate(options(EvaluateConfig, own_artifacts, run=result["run_id"]))
     assert again["metrics"] == result["report"]
 
@@ -148,7 +148,7 @@ def test_another_dataset_is_read_through_the_fits_of_training(
     def refit(*given: Any) -> None:
         raise AssertionError("fitted again")
 
-    for fit in ("_pca", "statistics") if variant == "pca3" else ("_pca",):
+    for fit in ("principal_axes", "statistics") if variant == "pca3" else ("principal_axes",):
         monkeypatch.setattr(f"fusion.views.fit.Fitter.{fit}", refit)
     monkeypatch.setattr("cache.source.FeatureSource.statistics", refit)
     asked = options(EvaluateConfig, root, run=result["run_id"], dataset="other")
