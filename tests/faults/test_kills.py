@@ -101,7 +101,7 @@ def features(root: Path) -> dict[str, Any]:
     (name,) = store.arrays
     rows = range(store.arrays[name].rows)
     moments = [part.tobytes() for part in store.statistics(name, store.clips)[1:]]
-    return {clip: store.read([(clip, name, rows)]).numpy().tobytes() for clip in store.clips} | {"moments": moments}
+    return {clip: store.read([(clip, name, rows)])[0].numpy().tobytes() for clip in store.clips} | {"moments": moments}
 
 
 def scores(root: Path) -> dict[str, Any]:
