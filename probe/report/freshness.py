@@ -1,7 +1,7 @@
 """Whether a report on disk is still what the same command would make: then nothing of it is computed again.
 
-What a report is made from is told by names, sizes and times of change of the files, by the options, and by the content
-of the code. Anything that differs makes the report anew; nothing is taken over in parts.
+The inputs of a report are identified by names, sizes and modification times of files, by the options, and by the
+content of the code. If anything differs, the whole report is made again.
 """
 
 from __future__ import annotations
