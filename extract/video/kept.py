@@ -61,7 +61,7 @@ def _load(path: Path, name: str) -> Tensor | None:
 
     try:
         with safe_open(path, "pt") as file:
-            tensor: Tensor = file.get_tensor(_NAME)
+            tensor: Tensor = file.get_tensor(_NAME).clone()  # else a view of the file, which could change later
             recorded = (file.metadata() or {}).get("sha256")
     except SafetensorError:
         return None
