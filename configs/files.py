@@ -230,6 +230,34 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def write_with_digest(path: Path, content: bytes) -> None:
+    """Write a file and, before it, its SHA-256 into `<name>.sha256` beside it, as the tool `sha256sum` has it."""
+    write_atomic(_digest_file(path), f"{sha256_bytes(content)}  {path.name}\n".encode())
+    write_atomic(path, content)
+
+
+def read_with_digest(path: Path, *, fix: str) -> bytes:
+    """Return the bytes of a file that `write_with_digest` wrote.
+
+    Raises:
+        MissingError: no such file.
+        CorruptionError: a byte of it or of its digest has changed.
+    """
+    beside = _digest_file(path)
+    try:
+        content = path.read_bytes()
+        known = beside.read_bytes() if beside.is_file() else b""
+    except FileNotFoundError:
+        raise MissingError("no such file", where=path, fix=fix) from None
+    if known != f"{sha256_bytes(content)}  {path.name}\n".encode():
+        raise CorruptionError(f"the digest in {beside.name} is not that of the file", where=path, fix=fix)
+    return content
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
 def file_digests(folder: Path) -> dict[str, str]:
     """Return relative path -> SHA-256 of every file below a folder, sorted by path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -71,6 +71,7 @@ def make_store(
     maps: dict[int | None, Maps],
     clips: Sequence[str] | None = None,
     name: str | None = None,
+    compression: str = "none",
 ) -> FeatureStore:
     """Write a store with one array per block below an artifact root."""
     chosen = list(dataset.clips["clip_id"]) if clips is None else list(clips)
@@ -93,6 +94,7 @@ def make_store(
                 dtype="float32",
                 row_of_slot=tuple(range(len(QUERY_POSITIONS))),
                 source_frames=tuple((p,) for p in QUERY_POSITIONS),
+                compression=compression,
             )
         )
     fingerprint = {"source": source, "maps": len(maps)}

@@ -24,9 +24,10 @@ from cache.store import FeatureStore
 from configs import commands
 from configs.console import Progress, get_logger
 from configs.errors import CorruptionError, ModelError, SpatialprobeError
-from configs.files import atomic_file, logs_path
+from configs.files import logs_path, write_with_digest
 from configs.jobs import local_processes
 from configs.machine import available_cores, package_version, visible_devices
+from data.dataset.tables import parquet_bytes
 from extract.job.config import RunConfig, run_command
 from extract.job.plan import Plan, make_plan
 from extract.job.request import Request
@@ -299,6 +300,5 @@ def save_log(records: list[Record], root: str | None, name: str, parameters: int
 
     path = logs_path(root) / "extract" / name / "extract_log.parquet"
     table = pd.DataFrame([dataclasses.asdict(record) for record in records]).assign(parameters=parameters)
-    with atomic_file(path) as temporary:
-        table.to_parquet(temporary, index=False)
+    write_with_digest(path, parquet_bytes(table))
     return path

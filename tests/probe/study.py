@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from cache.format.records import render
 from configs.identity import digest
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores
@@ -144,9 +145,7 @@ class Study:
         known = json.loads(path.read_text())["arrays"] if path.is_file() else []
         spec = {"name": array, "dtype": "bfloat16", "grid": [2, 2], "rows": 20, "channels": 4}
         arrays = [*(a for a in known if a["name"] != array), spec]
-        path.write_text(
-            json.dumps({"fingerprint": fingerprint, "recorded": {"device": "cpu"}, "arrays": arrays}), encoding="utf-8"
-        )
+        path.write_bytes(render({"fingerprint": fingerprint, "recorded": {"device": "cpu"}, "arrays": arrays}))
 
     def read(self, folder: Path, table: str) -> pd.DataFrame:
         """Read a table of a written report."""

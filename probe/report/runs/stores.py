@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from cache.format.layout import COMMITS, STORE
-from configs.files import dataset_path, features_path, logs_path
+from cache.format.records import parse
+from configs.console import get_logger
+from configs.errors import CorruptionError, MissingError, SpatialprobeError
+from configs.files import dataset_path, features_path, logs_path, read_with_digest
+from data.dataset.layout import read_identity
 from fusion.record import ENDING
+
+log = get_logger("report")
 
 _BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 
@@ -56,10 +61,11 @@ def store_facts(root: str | None, dataset: str, source: str, short: str, *, meas
     folder = features_path(root, dataset, source) / short
     for path in (folder / STORE, folder.with_name(f"{short}{ENDING}")):
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            values = parse(path.read_bytes(), str(path))
+        except OSError:
             continue
-        if not isinstance(values, dict):
+        except SpatialprobeError as error:
+            log.warning("nothing is taken from a damaged file: %s", error)
             continue
         arrays = {str(array.get("name")): array for array in values.get("arrays", [])}
         stored = path.name == STORE
@@ -99,13 +105,16 @@ def last_extraction(root: str | None, source: str) -> Extraction:
     ]
     for folder in reversed(folders):
         try:
-            log = pd.read_parquet(folder / "extract_log.parquet")
-            done = log[log["status"] == "done"]
+            data = read_with_digest(folder / "extract_log.parquet", fix="delete it: no number but times comes from it")
+            table = pd.read_parquet(io.BytesIO(data))
+            done = table[table["status"] == "done"]
             parts = ["read_seconds", "preprocess_seconds", "device_seconds", "write_seconds"]
             if len(done):
                 seconds = float(done[parts].sum(axis=1).median())
                 return Extraction(seconds, int(done["parameters"].max()) or None if "parameters" in done else None)
-        except (OSError, ValueError, KeyError):
+        except CorruptionError as error:
+            log.warning("no times are taken from a damaged log: %s", error)
+        except (MissingError, OSError, ValueError, KeyError):
             continue
     return Extraction()
 
@@ -113,7 +122,9 @@ def last_extraction(root: str | None, source: str) -> Extraction:
 def dataset_kind(root: str | None, dataset: str) -> str:
     """Return what a prepared dataset was made from, such as `rooms` or `scannet`; empty if it is gone."""
     try:
-        found = json.loads((Path(dataset_path(root, dataset)) / "dataset.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return str(read_identity(dataset_path(root, dataset)).get("kind", ""))
+    except MissingError:
         return ""
-    return str(found.get("kind", "")) if isinstance(found, dict) else ""
+    except SpatialprobeError as error:
+        log.warning("nothing is taken from a damaged file: %s", error)
+        return ""
