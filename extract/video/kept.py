@@ -72,5 +72,5 @@ def _sha256(name: str, tensor: Tensor) -> str:
     import torch
 
     total = hashlib.sha256(f"{name} {tensor.dtype} {list(tensor.shape)} ".encode())
-    total.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()

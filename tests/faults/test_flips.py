@@ -11,6 +11,7 @@ import io
 import re
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from cache.care.verify import verify as verify_store
 from cache.store import FeatureStore
 from configs.errors import SpatialprobeError
 from configs.identity import plain
-from data.dataset import clip_files, reader, tables
+from data.dataset import clip_files, reader
 from data.dataset.queries import load_plan
 from data.dataset.reader import PreparedDataset
 from data.dataset.tables import parquet_bytes
@@ -63,7 +64,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables that don't fit are read a second time after half a second."""
-    monkeypatch.setattr(tables.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("data.dataset.tables.time.sleep", lambda seconds: None)
 
 
 # ---- who reads what
@@ -134,10 +135,9 @@ def read_store(root: Path, path: Path) -> Reading:
         "quarantined": store.quarantined,
     }
     for name, array in store.arrays.items():
-        reads[f"statistics {name}"] = lambda name=name: store.statistics(name, store.clips)
+        reads[f"statistics {name}"] = partial(store.statistics, name, store.clips)
         for clip_id in store.clips:
-            key = (clip_id, name, range(array.rows))
-            reads[f"{name} {clip_id}"] = lambda key=key: store.read([key])[0]
+            reads[f"{name} {clip_id}"] = partial(store.read, [(clip_id, name, range(array.rows))])
     values, said = attempt(reads)
     values["report"] = plain(store_facts(str(root), DATASET, source, short, measure=False))
     return Reading(values, "\n".join([said, *map(str, verify_store(store.backend))]))
@@ -324,7 +324,7 @@ def test_a_flipped_bit_is_found_or_harmless(
         caplog.clear()
         path.write_bytes(flipped(whole, place, bit))
         try:
-            came = outcome(before, lambda path=path: read(root, path), path.name, lambda: caplog.text)
+            came = outcome(before, partial(read, root, path), path.name, lambda: caplog.text)
         finally:
             path.write_bytes(whole)
         assert came in seen, f"bit {bit} of byte {place} of {path.relative_to(root)}: {came}"
