@@ -131,6 +131,9 @@ typecheck: setup ## static types
 
 check: lint typecheck test ## lint, typecheck and test
 
+bench-data: setup ## price of the digests of a prepared dataset
+	@$(PY) -m benchmarks.dataset $(ARGS)
+
 bench-rooms: setup ## speed of the embedded renderer
 	@$(PY) -m benchmarks.rooms $(ARGS)
 
@@ -163,4 +166,4 @@ clean: ## remove the environment and caches; datasets, features and results in a
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './artifacts/*' -prune -exec rm -rf {} +
 
-.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-rooms bench-extract bench-weights bench-probe bench-results bench-fusion bench-sens bench-cache baseline clean
+.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-data bench-rooms bench-extract bench-weights bench-probe bench-results bench-fusion bench-sens bench-cache baseline clean
