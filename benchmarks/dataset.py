@@ -19,9 +19,8 @@ from statistics import median
 import pandas as pd
 import zarr
 
+from benchmarks import command
 from configs import console
-from configs.errors import SpatialprobeError
-from configs.loader import parse_overrides, resolve
 from configs.options import option
 from data.dataset.layout import TABLES, clip_folder
 from data.dataset.queries import load_plan, plan_file
@@ -94,13 +93,8 @@ def measure(options: Options, path: Path) -> list[list[object]]:
     return rows
 
 
-def main(words: list[str]) -> int:
+def main(options: Options) -> int:
     """Measure and print."""
-    try:
-        options = resolve(Options, [], parse_overrides(words))
-    except SpatialprobeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         path = Path(folder) / "rooms"
         config = RoomsConfig(clips=options.clips, height=options.height, width=options.width, render="query")
@@ -115,4 +109,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command.run(main, Options, __doc__, sys.argv[1:]))

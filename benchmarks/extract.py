@@ -21,9 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import command
 from configs.console import Progress, print_table
-from configs.errors import SpatialprobeError
-from configs.loader import parse_overrides, resolve
 from configs.options import option
 
 DEFAULT = ["wan", "cogvideox", "aether", "opensora", "qwen3-vl", "qwen2.5-vl", "internvl3"]
@@ -248,50 +247,45 @@ def make_dataset(root: Path, name: str, clips: int, side: int) -> None:
     prepare(source, root / "datasets" / name, plans=(), workers=min(2, os.cpu_count() or 1))
 
 
-def main(words: list[str]) -> int:
+def main(options: Options) -> int:
     """Measure and print."""
-    try:
-        options = resolve(Options, [], parse_overrides(words))
-        import torch
+    import torch
 
-        torch.set_num_threads(1)
-        print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
-        with tempfile.TemporaryDirectory() as folder:
-            rows = [savings(name, options, str(Path(folder) / "extract-cache")) for name in options.model]
-            unit = "CPU seconds" if options.device == "cpu" else "seconds"
-            print_table(
-                f"One clip, latents kept, {options.size} size, {options.device}, ratios of {unit}",
-                ["model", "read", "truncated/full", "bytes truncated/full", "k", "one pass/k passes", "range"],
-                rows,
-                notes=["Aether loads and runs all blocks whatever is read, see docs/extraction.md"],
-            )
+    torch.set_num_threads(1)
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [savings(name, options, str(Path(folder) / "extract-cache")) for name in options.model]
+        unit = "CPU seconds" if options.device == "cpu" else "seconds"
+        print_table(
+            f"One clip, latents kept, {options.size} size, {options.device}, ratios of {unit}",
+            ["model", "read", "truncated/full", "bytes truncated/full", "k", "one pass/k passes", "range"],
+            rows,
+            notes=["Aether loads and runs all blocks whatever is read, see docs/extraction.md"],
+        )
+        print()
+        make_dataset(Path(folder), "pictures", 1, PICTURE)
+        print_table(
+            "Reading the frames of a clip, each compared with its SHA-256, and only decoding them",
+            ["picture", "kB", "ms to decode", "compared/decoded", "range"],
+            [reading(Path(folder), options.rounds)],
+            notes=["ratios of CPU seconds"],
+        )
+        if options.clips:
             print()
-            make_dataset(Path(folder), "pictures", 1, PICTURE)
+            make_dataset(Path(folder), "rooms", options.clips + 1, 64)  # before the first clip a job loads
+            rows = waiting(options, folder)
             print_table(
-                "Reading the frames of a clip, each compared with its SHA-256, and only decoding them",
-                ["picture", "kB", "ms to decode", "compared/decoded", "range"],
-                [reading(Path(folder), options.rounds)],
-                notes=["ratios of CPU seconds"],
+                f"A job of {options.clips} clips" + (", on one core" if options.device == "cpu" else ""),
+                ["model", "stage CPU s / (cores x wall)", "has work", "device busy", "rate"],
+                rows,
+                notes=[
+                    f"target: at least {TARGET} on an idle core. On a shared one the first ratio counts what others"
+                    " take;",
+                    "'has work' doesn't: the share of the time in which a thread runs or waits only for a core",
+                ],
             )
-            if options.clips:
-                print()
-                make_dataset(Path(folder), "rooms", options.clips + 1, 64)  # before the first clip a job loads
-                rows = waiting(options, folder)
-                print_table(
-                    f"A job of {options.clips} clips" + (", on one core" if options.device == "cpu" else ""),
-                    ["model", "stage CPU s / (cores x wall)", "has work", "device busy", "rate"],
-                    rows,
-                    notes=[
-                        f"target: at least {TARGET} on an idle core. On a shared one the first ratio counts what others"
-                        " take;",
-                        "'has work' doesn't: the share of the time in which a thread runs or waits only for a core",
-                    ],
-                )
-    except SpatialprobeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command.run(main, Options, __doc__, sys.argv[1:]))

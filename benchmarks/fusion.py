@@ -20,12 +20,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from benchmarks import command
 from cache import ArraySpec, ClipEntry, FeatureStore
 from cache.source import ReadItem
 from configs.console import print_table
-from configs.errors import SpatialprobeError
 from configs.files import json_bytes
-from configs.loader import parse_overrides, resolve
 from configs.names import parse_name
 from configs.options import option
 from data.dataset.clip import DatasetInfo
@@ -81,13 +80,8 @@ def drop_cache(stores: list[FeatureStore]) -> None:
             os.close(file)
 
 
-def main(words: list[str]) -> int:
+def main(options: Options) -> int:
     """Measure and print."""
-    try:
-        options = resolve(Options, [], parse_overrides(words))
-    except SpatialprobeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
     with tempfile.TemporaryDirectory(dir=options.folder or None) as folder:
         measure(options, Path(folder))
@@ -209,4 +203,4 @@ def report(
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command.run(main, Options, __doc__, sys.argv[1:]))

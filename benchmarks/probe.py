@@ -35,11 +35,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks import command
 from benchmarks.plain import make_plain, plain_geometry_loss, plain_instance_loss, plain_optimizer
 from cache import FeatureLoader, FeatureStore
 from configs.console import print_table
-from configs.errors import SpatialprobeError
-from configs.loader import parse_overrides, resolve
+from configs.loader import resolve
 from configs.machine import keep_freed_memory
 from configs.options import option
 from data.dataset.targets import geometry_targets, sample_pixels
@@ -347,12 +347,8 @@ def price_of_checking(options: Options) -> list[Any]:
     return ["tagging", options.steps, read, float(np.median(ratios)), f"{min(ratios):.3f}-{max(ratios):.3f}"]
 
 
-def main(words: list[str]) -> int:
-    try:
-        options = resolve(Options, [], parse_overrides(words))
-    except SpatialprobeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def main(options: Options) -> int:
+    """Measure and print."""
     rows = []
     for task in options.task:
         try:
@@ -380,4 +376,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command.run(main, Options, __doc__, sys.argv[1:]))

@@ -24,11 +24,10 @@ from typing import Any
 import pandas as pd
 import torch
 
+from benchmarks import command
 from configs.console import print_table
-from configs.errors import SpatialprobeError
 from configs.files import results_path, runs_path, write_atomic
 from configs.identity import digest
-from configs.loader import parse_overrides, resolve
 from configs.options import option
 from data.dataset.tables import parquet_bytes
 from probe.results import results
@@ -134,19 +133,14 @@ def checkpoints(options: Options, folder: Path) -> None:
     )  # fmt: skip
 
 
-def main(words: list[str]) -> int:
+def main(options: Options) -> int:
     """Measure and print."""
-    try:
-        options = resolve(Options, [], parse_overrides(words))
-        with tempfile.TemporaryDirectory(prefix="results-", dir=options.folder) as folder:
-            listing(options, Path(folder) / "root")
-            print()
-            checkpoints(options, Path(folder))
-    except SpatialprobeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    with tempfile.TemporaryDirectory(prefix="results-", dir=options.folder) as folder:
+        listing(options, Path(folder) / "root")
+        print()
+        checkpoints(options, Path(folder))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command.run(main, Options, __doc__, sys.argv[1:]))

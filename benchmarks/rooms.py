@@ -13,9 +13,8 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 
+from benchmarks import command
 from configs.console import print_table
-from configs.errors import SpatialprobeError
-from configs.loader import parse_overrides, resolve
 from configs.options import option
 from data.raw.images import encode_jpeg
 from data.rooms.config import RoomsConfig
@@ -89,13 +88,8 @@ def clips(options: Options, size: int, processes: int, geometry: float) -> list[
     return [size, processes, count / total, count / wall / processes, 60 * len(cpu) / wall, total / count / geometry]
 
 
-def main(words: list[str]) -> int:
+def main(options: Options) -> int:
     """Measure and print."""
-    try:
-        options = resolve(Options, [], parse_overrides(words))
-    except SpatialprobeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
     rows, geometry = [], {}
     for size in options.sizes:
@@ -118,4 +112,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command.run(main, Options, __doc__, sys.argv[1:]))

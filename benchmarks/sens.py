@@ -19,9 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import command
 from configs.console import print_table
-from configs.errors import SpatialprobeError
-from configs.loader import parse_overrides, resolve
 from configs.options import option
 from data.dataset.clip import QUERY_POSITIONS
 from data.emit.scannet_scan import (
@@ -171,18 +170,13 @@ def report(options: Options, written: Written) -> None:
     )  # fmt: skip
 
 
-def main(words: list[str]) -> int:
+def main(options: Options) -> int:
     """Measure and print."""
-    try:
-        options = resolve(Options, [], parse_overrides(words))
-        print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
-        with tempfile.TemporaryDirectory(prefix="sens-", dir=options.folder) as folder:
-            report(options, write(options, Path(folder)))
-    except SpatialprobeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores\n")
+    with tempfile.TemporaryDirectory(prefix="sens-", dir=options.folder) as folder:
+        report(options, write(options, Path(folder)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command.run(main, Options, __doc__, sys.argv[1:]))

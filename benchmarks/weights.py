@@ -17,9 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+from benchmarks import command
 from configs.console import print_table
-from configs.errors import SpatialprobeError
-from configs.loader import parse_overrides, resolve
 from configs.machine import available_cores
 from configs.options import option
 from extract.weights import hashes
@@ -52,13 +51,8 @@ def read(files: list[Path]) -> None:
                 pass
 
 
-def main(words: list[str]) -> int:
+def main(options: Options) -> int:
     """Measure and print."""
-    try:
-        options = resolve(Options(), [], parse_overrides(words))
-    except SpatialprobeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     hashes.LARGE = sys.maxsize  # no notes between the figures
     piece = os.urandom(PIECE)
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
@@ -95,4 +89,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command.run(main, Options, __doc__, sys.argv[1:]))

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -15,7 +15,7 @@ from configs.commands import PROGRAM, command
 from configs.console import get_logger, logging_to
 from configs.errors import DISK_FIXES, ConfigError, SpatialprobeError
 from configs.files import logs_path
-from configs.options import as_typed, option, options_of
+from configs.options import Option, as_typed, option, options_of
 
 Config = TypeVar("Config")
 """The dataclass that one verb fills."""
@@ -169,8 +169,6 @@ def _print_stage(stage: str, about: str, verbs: Verbs) -> None:
 
 
 def _print_verb(stage: str, verb: Verb[Config], layers: Layers[Config]) -> None:
-    from textwrap import fill
-
     plain = "".join(f"<{key}> " for key in verb.words)
     typed = " ".join(filter(None, (PROGRAM, stage, verb.name)))
     print(f"{verb.help}\n\nusage: {typed} {plain}key=value ... [--show] [--help]\n")
@@ -178,8 +176,15 @@ def _print_verb(stage: str, verb: Verb[Config], layers: Layers[Config]) -> None:
     known = {item.key: item for item in options_of(layers.start)}
     for values in layers.values:
         set_by_yaml.update(loader.layer_values(values, known))
-    for item in known.values():
-        default = set_by_yaml.get(item.key, item.default)
+    print_options(known.values(), set_by_yaml)
+
+
+def print_options(items: Iterable[Option], set_by_yaml: Mapping[str, Any] | None = None) -> None:
+    """Print options with type, default and help; values in YAML files replace defaults."""
+    from textwrap import fill
+
+    for item in items:
+        default = (set_by_yaml or {}).get(item.key, item.default)
         shown = "must be given" if isinstance(default, str) and default == "???" else f"default {_show(default)}"
         print(f"  {item.key}  ({loader.type_name(item.type)}, {shown})")
         choices = f" One of: {', '.join(item.choices)}." if item.choices else ""

@@ -16,11 +16,10 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import command
 from benchmarks.cache import reading, whole, writing
 from benchmarks.cache.measure import Target
 from configs.console import print_table
-from configs.errors import SpatialprobeError
-from configs.loader import parse_overrides, resolve
 from configs.options import option
 
 MEMORY = "/dev/shm"
@@ -56,13 +55,8 @@ def run(folder: Path, kills: int) -> list[Target]:
     return sorted(targets, key=lambda target: int(target.number) if target.number.isdecimal() else 99)
 
 
-def main(words: list[str]) -> int:
+def main(options: Options) -> int:
     """Run, print, and clean up."""
-    try:
-        options = resolve(Options, [], parse_overrides(words))
-    except SpatialprobeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="bench-cache-") as place:
         folder = Path(place)
@@ -81,4 +75,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(command.run(main, Options, __doc__, sys.argv[1:]))

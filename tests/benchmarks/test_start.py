@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.command import run
 from configs.loader import parse_overrides, resolve
+from configs.options import options_of
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 NAMES = sorted(path.stem for path in FOLDER.iterdir() if path.suffix == ".py" or (path / "__main__.py").is_file())
@@ -20,3 +22,16 @@ def test_it_imports_and_takes_the_options_of_its_docstring(name: str) -> None:
     for line in re.findall(rf"python -m benchmarks\.{name} ([^`#\n]*=[^`#\n]*)", module.__doc__ or ""):
         words = [word for word in line.strip("[] ").split() if "..." not in word]
         resolve(module.Options, [], parse_overrides(words))
+
+
+@pytest.mark.parametrize(
+    "name", ["cache", "dataset", "extract", "fusion", "probe", "results", "rooms", "sens", "weights"]
+)
+def test_help_lists_the_options_and_slips_are_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    module = importlib.import_module(f"benchmarks.{name}")
+    program = importlib.import_module(f"benchmarks.{name}.__main__") if hasattr(module, "__path__") else module
+    assert run(program.main, program.Options, module.__doc__, ["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {item.key}  (" in shown for item in options_of(program.Options))
+    assert run(program.main, program.Options, module.__doc__, ["no_such=1"]) == 2
+    assert "unknown key 'no_such'" in capsys.readouterr().err
