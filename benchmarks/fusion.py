@@ -24,7 +24,7 @@ from benchmarks import command
 from cache import ArraySpec, ClipEntry, FeatureStore
 from cache.source import ReadItem
 from configs.console import print_table
-from configs.files import json_bytes
+from configs.files import sealed_json
 from configs.names import parse_name
 from configs.options import option
 from data.dataset.clip import DatasetInfo
@@ -101,10 +101,10 @@ def measure_check(options: Options, root: Path) -> None:
     content = parquet_bytes(pd.DataFrame(index))
     folder = root / "datasets" / "bench"
     folder.mkdir(parents=True)
-    (folder / "dataset.json").write_bytes(json_bytes(identity_record(info, {})))
+    (folder / "dataset.json").write_bytes(sealed_json(identity_record(info, {})))
     (folder / "index.parquet").write_bytes(content)
     manifest = {"clips": options.checked, "tables": {"index.parquet": hashlib.sha256(content).hexdigest()}}
-    (folder / "manifest.json").write_bytes(json_bytes(manifest))
+    (folder / "manifest.json").write_bytes(sealed_json(manifest))
     entries = [ClipEntry(name, name, digest) for name, digest in zip(names, digests, strict=True)]
     spec = ArraySpec("", "vgm", 21, 40, None, (1, 1), 1, 1, "bfloat16", (0,), ((0,),))
     where = root / "features" / "bench" / "vgm" / "store"
