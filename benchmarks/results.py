@@ -70,7 +70,8 @@ def write_runs(options: Options, root: Path) -> None:
             "dataset": "d", "store": "0" * 64, "array": "llm.b1.4x4", "tap": "llm", "grid": [4, 4], "channels": 8,
             "profile": "standard",
             "seed": 0, "depth": "4", "control": "", "fraction": 1.0, "split_scheme": "standard", "variant": "standard",
-            "plan": "paper-2", "config": {f"option_{i}": i for i in range(60)}, "weights": "0" * 64,
+            "plan": "paper-2", "inputs": {}, "made_from": {}, "config": {f"option_{i}": i for i in range(60)},
+            "weights": "0" * 64,
             "classes": [{"name": f"class{i}", "ap": 0.5, "f1": 0.5, "positives": 3} for i in range(20)],
             "select": dict.fromkeys(metrics, score), "report": dict.fromkeys(metrics, score),
         }  # fmt: skip

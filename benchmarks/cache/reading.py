@@ -61,7 +61,7 @@ class Pair:
 
     def read_first(self, sample: int) -> None:
         """Read rows as a process does that has not read them before."""
-        for checked in self.store._checked_rows.values():
+        for checked in self.store.checked_rows.values():
             checked.rows = 0
         self.read(sample)
 
