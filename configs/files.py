@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -230,6 +231,20 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def read_regular(path: Path) -> bytes:
+    """Return the bytes of a regular file.
+
+    Raises:
+        CorruptionError: a pipe, which would be waited for, a folder or a device stands in its place.
+        OSError: it is missing or can't be read.
+    """
+    # a pipe would wait for a writer without O_NONBLOCK, which changes nothing for files
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise CorruptionError("not a regular file", where=path)
+        return file.read()
+
+
 def write_with_digest(path: Path, content: bytes) -> None:
     """Write a file and, before it, its SHA-256 into `<name>.sha256` beside it, as the tool `sha256sum` has it."""
     write_atomic(_digest_file(path), f"{sha256_bytes(content)}  {path.name}\n".encode())
@@ -245,7 +260,7 @@ def read_with_digest(path: Path, *, fix: str) -> bytes:
     """
     beside = _digest_file(path)
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
         known = beside.read_bytes() if beside.is_file() else b""
     except FileNotFoundError:
         raise MissingError("no such file", where=path, fix=fix) from None

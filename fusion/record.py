@@ -14,7 +14,7 @@ from cache.locate import FINGERPRINT_DIGITS
 from configs import commands
 from configs.commands import ANY
 from configs.errors import CorruptionError, SpatialprobeError, StaleError, StorageError
-from configs.files import features_path, write_atomic
+from configs.files import features_path, read_regular, write_atomic
 from configs.identity import differences, plain
 from configs.names import NOISE, parse_name
 from fusion.recipe import Choices, Recipe, unchecked_recipe
@@ -106,7 +106,7 @@ def load_record(path: Path) -> ViewRecord:
     """
     again = f"rm {shlex.quote(str(path))}, then {commands.fusion('fuse', model=ANY)} again"
     try:
-        values = records.parse(path.read_bytes(), str(path))
+        values = records.parse(read_regular(path), str(path))
         return ViewRecord(
             name=values["name"],
             dataset=values["dataset"],

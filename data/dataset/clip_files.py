@@ -23,7 +23,15 @@ from numpy.typing import NDArray
 
 from configs import commands
 from configs.errors import CorruptionError, MissingError, VersionError
-from configs.files import atomic_folder, file_digests, read_sealed, sealed_json, sha256_bytes, sha256_file
+from configs.files import (
+    atomic_folder,
+    file_digests,
+    read_regular,
+    read_sealed,
+    sealed_json,
+    sha256_bytes,
+    sha256_file,
+)
 from data.dataset.check import check_clip, clip_positions
 from data.dataset.clip import Clip
 from data.dataset.layout import DEPTH_BITS, FORMAT, VERSION, clip_folder, frame_name
@@ -224,7 +232,7 @@ def read_clip_file(dataset: Path, clip_id: str, name: str, expected: FileFacts) 
     """
     path = clip_folder(dataset, clip_id) / name
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except FileNotFoundError:
         raise CorruptionError("a file of this clip is missing", where=path, fix=mend_clip(dataset, clip_id)) from None
     if (found := sha256_bytes(content)) != expected.sha256:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from configs import commands
 from configs.errors import CorruptionError, MissingError
-from configs.files import read_sealed, sealed_json, sha256_bytes, sha256_file, write_atomic
+from configs.files import read_regular, read_sealed, sealed_json, sha256_bytes, sha256_file, write_atomic
 from data.dataset.clip_files import FileFacts, read_clip_file, read_clip_record
 from data.dataset.layout import TABLES, clip_folder, read_identity
 from data.dataset.splits import assign_splits
@@ -106,7 +106,7 @@ def read_parquet(path: Path, sha256: str | None) -> pd.DataFrame:
     again = commands.data("prepare")
     rebuild = f"delete this file and manifest.json, then run the same `{again}` again: clips are kept"
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except FileNotFoundError:
         raise MissingError("a table of the dataset is missing", where=path, fix=rebuild) from None
     if sha256_bytes(content) != sha256:

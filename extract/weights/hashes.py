@@ -18,7 +18,7 @@ from typing import Any
 
 from configs.console import Progress, format_bytes, format_seconds, get_logger
 from configs.errors import ModelError, StorageError
-from configs.files import json_bytes, write_atomic
+from configs.files import json_bytes, read_regular, write_atomic
 from configs.identity import digest
 from configs.machine import available_cores
 
@@ -155,7 +155,7 @@ def _recall(memory: Path | None, entry: Mapping[str, Any]) -> str | None:
     if memory is None:
         return None
     try:
-        record = json.loads(_place(memory, entry).read_bytes())
+        record = json.loads(read_regular(_place(memory, entry)))
         known = str(record["sha256"])
         return known if record == _record(entry, known) else None
     except (OSError, ValueError, TypeError, KeyError, RecursionError):

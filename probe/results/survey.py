@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from configs.errors import CorruptionError, SpatialprobeError
-from configs.files import results_path, runs_path, sha256_bytes, sha256_file, write_atomic
+from configs.files import read_regular, results_path, runs_path, sha256_bytes, sha256_file, write_atomic
 from configs.identity import digest
 from data.dataset.tables import parquet_bytes
 from probe.results import results
@@ -168,8 +168,8 @@ def _changed(path: Path, known: str) -> bool:
 
 def _remembered(root: str | None) -> dict[str, str]:
     try:
-        lines = (results_path(root) / CHECKED).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        lines = read_regular(results_path(root) / CHECKED).decode().splitlines()
+    except (OSError, UnicodeDecodeError, CorruptionError):
         return {}
     return {name: state for name, _, state in (line.partition(" ") for line in lines)}
 

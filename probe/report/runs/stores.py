@@ -11,7 +11,7 @@ from cache.format.layout import COMMITS, STORE
 from cache.format.records import parse
 from configs.console import get_logger
 from configs.errors import CorruptionError, MissingError, SpatialprobeError
-from configs.files import dataset_path, features_path, logs_path, read_with_digest
+from configs.files import dataset_path, features_path, logs_path, read_regular, read_with_digest
 from data.dataset.layout import read_identity
 from fusion.record import ENDING
 
@@ -61,7 +61,7 @@ def store_facts(root: str | None, dataset: str, source: str, short: str, *, meas
     folder = features_path(root, dataset, source) / short
     for path in (folder / STORE, folder.with_name(f"{short}{ENDING}")):
         try:
-            values = parse(path.read_bytes(), str(path))
+            values = parse(read_regular(path), str(path))
         except OSError:
             continue
         except SpatialprobeError as error:
