@@ -118,3 +118,14 @@ class NonFiniteError(SpatialprobeError, ValueError):
 
 class StorageError(SpatialprobeError, OSError):
     """The file system reports an error: full disk, read-only directory, vanished mount."""
+
+
+def version_fix(found: object, known: int, older: str) -> str:
+    """Return what helps with a file of another version: an update for a newer one, which is never to be deleted.
+
+    Args:
+        found: version in the file.
+        known: version that this program writes.
+        older: what helps with an older file.
+    """
+    return "update spatialprobe: a newer version wrote this" if isinstance(found, int) and found > known else older

@@ -52,7 +52,7 @@ def parse(data: bytes, where: str) -> dict[str, Any]:
             expected=layout.SCHEMA,
             found=record["schema"],
             where=where,
-            fix="update this project, or extract again under another root=...",
+            fix="update spatialprobe, or extract again under another root=...",
         )
     if record["schema"] != layout.SCHEMA or not is_sealed(data):
         raise CorruptionError("a record does not match its own digest", where=where, fix=_fix(where))

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import commands
-from configs.errors import CorruptionError, MissingError, VersionError
+from configs.errors import CorruptionError, MissingError, VersionError, version_fix
 from configs.files import (
     atomic_folder,
     file_digests,
@@ -191,7 +191,8 @@ def _check_format(record: Mapping[str, Any], path: Path, fix: str) -> None:
     if found != {"format": CLIP_FORMAT, "version": VERSION}:
         raise VersionError(
             "not the record of a clip, or of another version", expected=f"{CLIP_FORMAT} {VERSION}",
-            found=f"{found['format']} {found['version']}", where=path, fix=fix,
+            found=f"{found['format']} {found['version']}", where=path,
+            fix=version_fix(found["version"], VERSION, fix),
         )  # fmt: skip
 
 

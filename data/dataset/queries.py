@@ -22,7 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.console import get_logger
-from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError, StaleError, VersionError
+from configs.errors import (
+    ConfigError,
+    CorruptionError,
+    DatasetError,
+    MissingError,
+    StaleError,
+    VersionError,
+    version_fix,
+)
 from configs.files import read_sealed, sealed, sha256_bytes, sha256_file, write_once
 from configs.loader import closest
 from data.dataset.layout import FORMAT, VERSION, plan_path
@@ -374,5 +382,5 @@ def _check_format(found: dict[str, object], path: Path, fix: str) -> None:
     if (found.get("format"), found.get("version")) != (f"{FORMAT}-plan", VERSION):
         raise VersionError(
             "not a query plan, or one of another version", expected=f"version {VERSION}",
-            found=found.get("version"), where=path, fix=fix,
+            found=found.get("version"), where=path, fix=version_fix(found.get("version"), VERSION, fix),
         )  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from configs import commands
-from configs.errors import CorruptionError, MissingError, SpatialprobeError, VersionError
+from configs.errors import CorruptionError, MissingError, SpatialprobeError, VersionError, version_fix
 from configs.files import is_sealed, results_path, runs_path, sealed, write_atomic
 from probe.results.repeat import train_command
 
@@ -121,7 +121,7 @@ def read_sealed(path: Path, fix: str | Callable[[], str]) -> dict[str, Any]:
             expected=f"format {FORMAT}",
             found=str(version)[:80],
             where=path,
-            fix=_text(fix),
+            fix=version_fix(version, FORMAT, _text(fix)),
         )
     if not is_sealed(data):
         raise CorruptionError(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from configs import commands
-from configs.errors import CorruptionError, MissingError, StaleError, VersionError
+from configs.errors import CorruptionError, MissingError, StaleError, VersionError, version_fix
 from configs.files import runs_path, write_atomic
 from probe.metrics.scores import number
 
@@ -84,8 +84,9 @@ def load_checkpoint(path: Path, run_id: str, fix: str = "", sha256: str = "") ->
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         version = state.get("format") if isinstance(state, dict) else type(state).__name__
         raise VersionError(
-            "this checkpoint has another format", expected=f"format {FORMAT}", found=version, where=path, fix=again
-        )
+            "this checkpoint has another format", expected=f"format {FORMAT}", found=version, where=path,
+            fix=version_fix(version, FORMAT, again),
+        )  # fmt: skip
     if state.get("run_id") != run_id:
         raise StaleError(
             "this checkpoint belongs to another run", expected=run_id, found=state.get("run_id"), where=path, fix=again

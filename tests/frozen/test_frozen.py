@@ -55,12 +55,6 @@ def values(store: FeatureStore) -> dict[str, np.ndarray[Any, Any]]:
     return {clip: store.read([(clip, name, rows)])[0].float().numpy() for clip in store.clips}
 
 
-def normalised(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Layer norm of each cell, without affine part."""
-    normed: np.ndarray[Any, Any] = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-    return normed
-
-
 def test_archives_are_there_and_small() -> None:
     assert "0.2.0.tar.xz" in {path.name for path in ARCHIVES}
     assert all(path.stat().st_size <= 2_000_000 for path in ARCHIVES)
