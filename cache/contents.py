@@ -16,7 +16,7 @@ from cache.format.spec import ArraySpec
 from cache.source import FeatureSource
 from cache.storage.backend import Backend
 from configs import commands
-from configs.errors import CorruptionError, MissingError
+from configs.errors import CorruptionError, MissingError, malformed
 from configs.files import sha256_bytes
 
 
@@ -115,7 +115,17 @@ class StoreContents(FeatureSource):
                 where=where,
                 fix=commands.repair(self.where),
             )
-        return moments.from_bytes(data, array, where)
+        kept = moments.from_bytes(data, array, where)
+        channels = self.array(array).channels
+        if len(kept.mean) != channels:
+            raise CorruptionError(
+                "channel statistics don't fit their array",
+                expected=f"{channels} channels",
+                found=f"{len(kept.mean)}",
+                where=where,
+                fix=commands.repair(self.where),
+            )
+        return kept
 
     # ---- quarantine
 
@@ -128,7 +138,8 @@ class StoreContents(FeatureSource):
                 values = records.parse(self.backend.read(key), f"{self.where}/{key}")
             except MissingError:  # cleared a moment ago
                 continue
-            found[str(values["clip_id"])] = str(values["reason"])
+            with malformed("not the record of a clip that was set aside", f"{self.where}/{key}", "delete the file"):
+                found[str(values["clip_id"])] = str(values["reason"])
         return found
 
     def quarantine(self, clip_id: str, reason: str) -> None:

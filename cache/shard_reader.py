@@ -180,6 +180,15 @@ class StoreReader(StoreContents):
                 where=where,
                 fix=f"{commands.repair(self.where)}, then extract again",
             ) from None
+        rows = self.array(array).rows
+        if len(record.crc32c) != rows or (record.chunks is not None and len(record.chunks) != rows):
+            raise CorruptionError(
+                f"the commit record of clip {clip_id} doesn't fit the rows of array {array}",
+                expected=f"{rows} checksums",
+                found=f"{len(record.crc32c)}",
+                where=where,
+                fix=f"{commands.repair(self.where)}, then extract again",
+            )
         if handle.size != record.bytes:
             raise CorruptionError(
                 f"the shard of clip {clip_id} has the wrong size",
@@ -236,9 +245,8 @@ def _fill_raw(part: _Part, size: int) -> None:
     rows, target = part.rows, part.target
     count = len(rows)
     if count == 1 or (count and all(after - before == 1 for before, after in itertools.pairwise(rows))):
-        part.shard.handle.read_many(
-            [(rows[0] * size, [target], count * size)]
-        )  # one range of the file, one of the memory
+        one_range = (rows[0] * size, [target], count * size)  # of the file, and of the memory
+        part.shard.handle.read_many([one_range])
         return
     requests: list[tuple[int, list[memoryview], int]] = []
     last = -2

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "StorageError",
     "StoreError",
     "VersionError",
+    "malformed",
+    "version_fix",
 ]
 
 DISK_FIXES = {
@@ -118,6 +122,30 @@ class NonFiniteError(SpatialprobeError, ValueError):
 
 class StorageError(SpatialprobeError, OSError):
     """The file system reports an error: full disk, read-only directory, vanished mount."""
+
+
+@contextmanager
+def malformed(problem: str, where: str | os.PathLike[str], fix: str | None = None) -> Iterator[None]:
+    """Turn what Python raises about values of a wrong type, size or place in a file into an error that names the file.
+
+    A digest shows that a file is as it was written, not that this project wrote it.
+
+    Args:
+        problem: what is wrong with the file.
+        where: the file.
+        fix: what helps.
+
+    Raises:
+        CorruptionError: `problem`, with what was raised.
+    """
+    try:
+        yield
+    except SpatialprobeError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        found = f"{type(error).__name__}: {error}"
+        shown = found if len(found) <= 300 else f"{found[:300]} ..."
+        raise CorruptionError(problem, found=shown, where=where, fix=fix) from error
 
 
 def version_fix(found: object, known: int, older: str) -> str:

@@ -13,9 +13,10 @@ from cache.format import layout, records
 from cache.locate import FINGERPRINT_DIGITS
 from configs import commands
 from configs.commands import ANY
-from configs.errors import CorruptionError, SpatialprobeError, StaleError, StorageError
-from configs.files import features_path, read_regular, write_atomic
-from configs.identity import differences, plain
+from configs.errors import ConfigError, CorruptionError, SpatialprobeError, StaleError, StorageError, malformed
+from configs.files import features_path, is_path_name, read_regular, write_atomic
+from configs.identity import differences, digest, plain
+from configs.loader import resolve
 from configs.names import NOISE, parse_name
 from fusion.recipe import Choices, Recipe, unchecked_recipe
 from fusion.views.view import FusedView
@@ -107,20 +108,31 @@ def load_record(path: Path) -> ViewRecord:
     again = f"rm {shlex.quote(str(path))}, then {commands.fusion('fuse', model=ANY)} again"
     try:
         values = records.parse(read_regular(path), str(path))
-        return ViewRecord(
-            name=values["name"],
-            dataset=values["dataset"],
-            stores=tuple(values["stores"]),
-            recipe=Recipe(**values["recipe"]),
-            choices=Choices(**values["choices"]),
-            train_clips=tuple(values["train_clips"]),
-            fingerprint=values["fingerprint"],
-            fingerprint_sha256=values["fingerprint_sha256"],
-        )
-    except CorruptionError as error:
-        raise CorruptionError(error.problem, where=path, fix=again) from None
-    except (KeyError, TypeError) as error:
-        raise CorruptionError(f"incomplete record of a view: {error!r}", where=path, fix=again) from None
+        with malformed("incomplete or malformed record of a view", path, again):
+            return _record(values)
+    except (CorruptionError, ConfigError) as error:
+        raise CorruptionError(error.problem, found=error.found, where=path, fix=again) from None
+
+
+def _record(values: Mapping[str, Any]) -> ViewRecord:
+    record = ViewRecord(
+        name=values["name"],
+        dataset=values["dataset"],
+        stores=tuple(values["stores"]),
+        recipe=resolve(Recipe, [values["recipe"]], {}),
+        choices=resolve(Choices, [values["choices"]], {}),
+        train_clips=tuple(values["train_clips"]),
+        fingerprint=values["fingerprint"],
+        fingerprint_sha256=values["fingerprint_sha256"],
+    )
+    if len(record.stores) != len(parse_name(record.name).branches):
+        raise ValueError(f"{len(record.stores)} stores for {record.name}")
+    names = (record.dataset, *filter(None, record.stores), *record.train_clips)
+    if strange := [name for name in names if not is_path_name(name)]:
+        raise ValueError(f"not a usable name: {strange[0]!r}")
+    if record.fingerprint_sha256 != digest(record.fingerprint):
+        raise ValueError("the fingerprint is not that of its digest")
+    return record
 
 
 @dataclasses.dataclass(frozen=True)

@@ -76,7 +76,7 @@ class Header:
                 fingerprint=values["fingerprint"],
                 recorded=values["recorded"],
                 arrays=tuple(ArraySpec.from_json(spec) for spec in values["arrays"]),
-                files={key: tuple(shas) for key, shas in values["files"].items()},
+                files={key: tuple(map(_text, shas)) for key, shas in values["files"].items()},
             )
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise CorruptionError(f"incomplete or malformed store.json: {error!r}", where=where) from error
@@ -87,6 +87,12 @@ class Header:
         if header.fingerprint_digest != values.get("fingerprint_sha256"):
             raise CorruptionError("fingerprint digest mismatch in store.json", where=where)
         return header
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a digest")
+    return value
 
 
 def _refuse_other_paths(header: Header, where: str) -> None:

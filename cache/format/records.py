@@ -15,7 +15,7 @@ from cache.format.moments import Moments, to_bytes
 from cache.format.spec import is_array_name
 from cache.storage.backend import Backend
 from configs import commands
-from configs.errors import CorruptionError, MissingError, VersionError
+from configs.errors import CorruptionError, MissingError, VersionError, malformed
 from configs.files import is_sealed, sealed, sha256_bytes
 from configs.identity import plain
 
@@ -129,24 +129,28 @@ class CommitRecord:
             CorruptionError, VersionError: see `parse`.
         """
         values = parse(data, where)
-        try:
+        with malformed("incomplete or malformed commit record", where, _fix(where)):
             arrays = {name: _shard(shard) for name, shard in values.pop("arrays").items()}
             if strange := [name for name in arrays if not is_array_name(name)]:
                 raise ValueError(f"not the name of an array: {strange[0]!r}")
             del values["schema"]
-            return cls(arrays=arrays, **values)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise CorruptionError(f"incomplete or malformed commit record: {error!r}", where=where) from error
+            record = cls(arrays=arrays, **values)
+            texts = (record.clip_id, record.input_sha256, record.fingerprint, record.statistics_sha256)
+            if not all(isinstance(text, str) for text in texts):
+                raise TypeError("names and digests are texts")
+            return record
 
 
 def _shard(values: Mapping[str, Any]) -> ShardRecord:
     chunks = values.get("chunks")
-    return ShardRecord(
-        int(values["bytes"]),
-        tuple(values["crc32c"]),
-        float(values["absmax"]),
-        None if chunks is None else tuple((offset, size, crc) for offset, size, crc in chunks),
-    )
+    total, sums = values["bytes"], tuple(values["crc32c"])
+    pieces = None if chunks is None else tuple((offset, size, crc) for offset, size, crc in chunks)
+    numbers = [total, *sums, *(number for piece in pieces or () for number in piece)]
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("sizes and checksums are whole numbers")
+    if any(offset + size > total for offset, size, _ in pieces or ()):
+        raise ValueError("a row ends behind the end of its shard")
+    return ShardRecord(total, sums, float(values["absmax"]), pieces)
 
 
 class SealedRecords(Protocol):

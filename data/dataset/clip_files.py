@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs import commands
-from configs.errors import CorruptionError, MissingError, VersionError, version_fix
+from configs.errors import CorruptionError, MissingError, VersionError, malformed, version_fix
 from configs.files import (
     atomic_folder,
     file_digests,
@@ -181,9 +181,19 @@ def read_clip_record(dataset: Path, clip_id: str) -> dict[str, Any]:
     path = clip_folder(dataset, clip_id) / "clip.json"
     fix = mend_clip(dataset, clip_id)
     record = read_sealed(path, fix=fix, check=lambda found: _check_format(found, path, fix))
-    if not {"index", "instances", "facts", "warnings", "files"} <= record.keys():
-        raise CorruptionError("fields are missing", where=path, fix=fix)
+    with malformed("not the record of a clip", path, fix):
+        if not {"index", "instances", "facts", "warnings"} <= record.keys():
+            raise ValueError("fields are missing")
+        record["files"] = {name: _file_facts(name, **facts) for name, facts in record["files"].items()}
     return record
+
+
+def _file_facts(name: str, *, bytes: int, sha256: str) -> FileFacts:
+    if ".." in name.split("/") or name.startswith("/"):
+        raise ValueError(f"{name!r} is not a file of a clip")
+    if type(bytes) is not int or not isinstance(sha256, str):
+        raise TypeError(f"size and digest of {name}: {bytes!r}, {sha256!r}")
+    return FileFacts(bytes, sha256)
 
 
 def _check_format(record: Mapping[str, Any], path: Path, fix: str) -> None:
@@ -222,7 +232,8 @@ def recorded_files(dataset: Path, clip_id: str, clip_sha256: str) -> Mapping[str
             "the record of this clip is not the one in the index", expected=f"SHA-256 {clip_sha256[:12]}",
             found=found[:12], where=path, fix=mend_clip(dataset, clip_id),
         )  # fmt: skip
-    return {name: FileFacts(**facts) for name, facts in record["files"].items()}
+    files: Mapping[str, FileFacts] = record["files"]
+    return files
 
 
 def read_clip_file(dataset: Path, clip_id: str, name: str, expected: FileFacts) -> bytes:
@@ -247,6 +258,21 @@ def read_clip_file(dataset: Path, clip_id: str, name: str, expected: FileFacts) 
     return content
 
 
+def file_facts(dataset: Path, clip_id: str, files: Mapping[str, FileFacts], name: str) -> FileFacts:
+    """Return what the record of a clip knows of one file.
+
+    Raises:
+        CorruptionError: the record doesn't list it.
+    """
+    try:
+        return files[name]
+    except KeyError:
+        path = clip_folder(dataset, clip_id) / "clip.json"
+        raise CorruptionError(
+            "the record of this clip lacks a file", expected=name, where=path, fix=mend_clip(dataset, clip_id)
+        ) from None
+
+
 def check_dense(dataset: Path, clip_id: str, name: str, files: Mapping[str, FileFacts]) -> bool:
     """Compare the files of one dense array with their digests; return whether the clip has this array.
 
@@ -268,7 +294,7 @@ def check_dense(dataset: Path, clip_id: str, name: str, files: Mapping[str, File
     if len(expected) == 1:
         return False
     for written in sorted(expected):
-        read_clip_file(dataset, clip_id, written, files[written])
+        read_clip_file(dataset, clip_id, written, file_facts(dataset, clip_id, files, written))
     return True
 
 

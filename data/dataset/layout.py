@@ -139,6 +139,10 @@ def read_identity(dataset: Path) -> dict[str, Any]:
     record = read_sealed(path, fix=how_to_mend, check=lambda found: check_version(found, path))
     if record.get("parameters_sha256") != digest({key: record.get(key) for key in COMPARED}):
         raise CorruptionError("dataset.json doesn't fit its own fingerprint", where=path, fix=how_to_mend())
+    texts = [record.get(key) for key in ("name", "kind", "licence", "units")]
+    names = record.get("class_names")
+    if not (isinstance(names, list) and all(isinstance(text, str) for text in (*texts, *names))):
+        raise CorruptionError("dataset.json doesn't describe a dataset", where=path, fix=how_to_mend())
     return record
 
 

@@ -21,12 +21,13 @@ from data.dataset.clip_files import (
     FileFacts,
     changed_files,
     check_dense,
+    file_facts,
     mend_clip,
     read_clip_file,
     read_dense,
     recorded_files,
 )
-from data.dataset.layout import COMPARED, TABLES, clip_folder, frame_name, read_identity
+from data.dataset.layout import COMPARED, TABLES, check_clip_id, clip_folder, frame_name, read_identity
 from data.dataset.splits import members
 from data.dataset.tables import read_tables
 from data.raw.images import decode_jpeg
@@ -81,6 +82,8 @@ class DatasetIndex:
         self.identity = read_identity(self.path)
         self._tables = read_tables(self.path, self._read)
         self.clips: pd.DataFrame = self._tables.pop("index.parquet").set_index("clip_id", drop=False)
+        for clip_id in self.clips["clip_id"].to_list():
+            check_clip_id(str(clip_id))
 
     _read: ClassVar[Sequence[str]] = ("index.parquet",)
 
@@ -217,7 +220,7 @@ class PreparedDataset(DatasetIndex):
         """
         self._find(clip_id, [position])
         name = frame_name(position)
-        return read_clip_file(self.path, clip_id, name, self._files(clip_id)[name])
+        return read_clip_file(self.path, clip_id, name, file_facts(self.path, clip_id, self._files(clip_id), name))
 
     def frames(self, clip_id: str, positions: Sequence[int]) -> NDArray[np.uint8]:
         """Return decoded frames, (n, H, W, 3) uint8 RGB.
@@ -230,7 +233,7 @@ class PreparedDataset(DatasetIndex):
         result = np.empty((len(positions), *self.frame_size(clip_id), 3), np.uint8)
         files = self._files(clip_id)
         for i, name in enumerate(frame_name(int(position)) for position in positions):
-            content = read_clip_file(self.path, clip_id, name, files[name])
+            content = read_clip_file(self.path, clip_id, name, file_facts(self.path, clip_id, files, name))
             try:
                 result[i] = decode_jpeg(content)
             except ValueError as error:  # also: pixels of another size

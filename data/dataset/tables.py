@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from configs import commands
-from configs.errors import CorruptionError, MissingError
+from configs.errors import CorruptionError, MissingError, malformed
 from configs.files import read_regular, read_sealed, sealed_json, sha256_bytes, sha256_file, write_atomic
-from data.dataset.clip_files import FileFacts, read_clip_file, read_clip_record
+from data.dataset.clip_files import file_facts, mend_clip, read_clip_file, read_clip_record
 from data.dataset.layout import TABLES, clip_folder, read_identity
 from data.dataset.splits import assign_splits
 
@@ -40,14 +40,17 @@ def build_tables(dataset: Path, clip_ids: Sequence[str], splits: dict[str, Any])
     facts = sorted({key for record in records.values() for key in record["facts"]})
     index, instances = [], []
     for clip_id, record in records.items():
-        extra = {key: record["facts"].get(key) for key in facts}
-        digest = sha256_file(clip_folder(dataset, clip_id) / "clip.json")
-        note = "; ".join(record["warnings"])
-        index.append({**record["index"], **extra, "split": assigned[clip_id], "warnings": note, "clip_sha256": digest})
-        instances += [{"clip_id": clip_id, **row} for row in record["instances"]]
+        path = clip_folder(dataset, clip_id) / "clip.json"
+        digest = sha256_file(path)
+        with malformed("not the record of a clip", path, mend_clip(dataset, clip_id)):
+            extra = {key: record["facts"].get(key) for key in facts}
+            note = "; ".join(record["warnings"])
+            row = {**record["index"], **extra, "split": assigned[clip_id]}
+            index.append({**row, "warnings": note, "clip_sha256": digest})
+            instances += [{"clip_id": clip_id, **row} for row in record["instances"]]
     frames = []
     for clip_id, record in records.items():
-        expected = FileFacts(**record["files"]["frames.parquet"])
+        expected = file_facts(dataset, clip_id, record["files"], "frames.parquet")
         frames.append(pd.read_parquet(io.BytesIO(read_clip_file(dataset, clip_id, "frames.parquet", expected))))
     columns = ["clip_id", "instance", "class_index", "raw_label", "is_thing", "source_id", "n_frames", "pixels"]
     tables = {
@@ -89,9 +92,11 @@ def _read_tables(dataset: Path, names: Sequence[str]) -> dict[str, pd.DataFrame]
         command = commands.data("prepare", kind=read_identity(dataset)["kind"], dataset=dataset.name)
         return f"{command}, with the other options it was started with, finishes it; finished clips are kept"
 
-    manifest = read_sealed(dataset / "manifest.json", fix=how_to_finish)
-    digests = manifest.get("tables")
-    return {name: read_parquet(dataset / name, digests.get(name) if digests else None) for name in names}
+    path = dataset / "manifest.json"
+    manifest = read_sealed(path, fix=how_to_finish)
+    with malformed("not the manifest of a dataset", path, f"delete {path}; {how_to_finish()}"):
+        digests = {name: str(manifest["tables"][name]) for name in names}
+    return {name: read_parquet(dataset / name, digests[name]) for name in names}
 
 
 def read_parquet(path: Path, sha256: str | None) -> pd.DataFrame:

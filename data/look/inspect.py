@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from configs.console import print_table
+from configs.errors import malformed
 from configs.files import read_sealed
 from data.dataset.layout import plan_path
 from data.dataset.reader import PreparedDataset
@@ -70,7 +71,8 @@ def inspect(dataset: PreparedDataset) -> None:
         print(f"warning: {clip_id}: {text}")
     for path in sorted((dataset.path / "quarantine").glob("*.json")):
         record = read_sealed(path, fix="delete the file")
-        print(f"quarantined: {record['clip_id']}: {record['reason'].splitlines()[0]}")
+        with malformed("not the record of a clip that was set aside", path, "delete the file"):
+            print(f"quarantined: {record['clip_id']}: {record['reason'].partition(chr(10))[0]}")
 
 
 def _print_ground_truth(dataset: PreparedDataset) -> None:

@@ -174,7 +174,7 @@ def _file_problems(folder: Path, record: dict[str, Any], clip_sha256: str) -> li
     problems = []
     if sha256_file(folder / "clip.json") != clip_sha256:
         problems.append(f"{folder / 'clip.json'} is not the one in the index")
-    expected: dict[str, str] = {name: facts["sha256"] for name, facts in record["files"].items()}
+    expected: dict[str, str] = {name: facts.sha256 for name, facts in record["files"].items()}
     present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {"clip.json"}
     problems += [f"{folder / name} is missing" for name in sorted(expected.keys() - present)]
     problems += [f"{folder / name} does not belong to the clip" for name in sorted(present - expected.keys())]

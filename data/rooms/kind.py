@@ -8,6 +8,7 @@ from pathlib import Path
 
 from configs import commands
 from configs.cli import Layers
+from configs.errors import malformed
 from configs.files import read_sealed
 from configs.options import inline, option
 from data.dataset.clip import ClipSource
@@ -47,7 +48,10 @@ def _show(dataset: Path) -> None:
     if path.is_file():
         again = commands.data("prepare", kind="rooms", dataset=dataset.name)
         print()
-        print_report(read_sealed(path, fix=f"delete {path} and run `{again}` again, with the options it was made with"))
+        fix = f"delete {path} and run `{again}` again, with the options it was made with"
+        content = read_sealed(path, fix=fix)
+        with malformed("not a report of rooms", path, fix):
+            print_report(content)
 
 
 KIND = Kind(_layers, _finish, _show)

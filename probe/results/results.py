@@ -24,9 +24,10 @@ _RUN_ID, _DIGEST = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{64}")
 _NAMES = ("task", "source", "dataset", "array", "depth", "profile", "split_scheme", "variant", "plan")
 _SPLITS = ("select", "report")
 _KINDS: dict[str, type] = {
-    "files": dict, "inputs": dict, "made_from": dict,
-   "classes": list, "clips": dict, "versions": dict, "selectivity": dict, "mdl": dict, "imported": dict,
+    "files": dict, "made_from": dict, "classes": list, "clips": dict, "versions": dict, "selectivity": dict,
+    "mdl": dict, "imported": dict,
 }  # fmt: skip
+_INPUTS = ("dataset_parameters", "clips", "truth", "plan")
 _FINISHED = (*_SPLITS, "config", "files", "weights", "inputs", "made_from")
 
 
@@ -197,8 +198,17 @@ def _what_is_wrong(result: Mapping[str, Any]) -> str:
     lacking = [key for key in _FINISHED if key not in result]
     if lacking:
         return f"no {', '.join(lacking)}"
-    if not isinstance(result.get("fraction"), (int, float)) or not _matches(_DIGEST, result["weights"]):
+    fraction = result.get("fraction")
+    if not isinstance(fraction, (int, float)) or not 0 < fraction <= 1 or not _matches(_DIGEST, result["weights"]):
         return "fraction or weights"
+    if not all(result.get(key) is None or _is_count(result[key]) for key in ("block", "blocks_total")):
+        return "block is not a number of blocks"
+    if not all(_is_number(result.get(key)) for key in ("relative_depth", "noise_level")):
+        return "relative_depth or noise_level is not a number"
+    if not isinstance(result["inputs"], dict) or not all(isinstance(result["inputs"].get(k), str) for k in _INPUTS):
+        return f"inputs are not {', '.join(_INPUTS)}"
+    if not _is_count(result["config"].get("data_seed")):
+        return "config.data_seed is not a seed"
     for split in _SPLITS:
         rows = result[split].items() if isinstance(result[split], dict) else [(split, None)]
         for name, row in rows:
