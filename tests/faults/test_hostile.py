@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from configs.errors import SpatialprobeError
-from tests.faults.artifacts import make_artifacts
-from tests.faults.test_flips import KINDS, content, files_of
+from tests.faults.readers import KINDS, content, files_of
+
+pytestmark = pytest.mark.usefixtures("impatient")
 
 SECONDS = 30
 """Within which everything is refused; most takes milliseconds."""
@@ -25,19 +26,6 @@ SECONDS = 30
 
 class Late(BaseException):
     """Something waits or works on; no handler of exceptions may take it for an error of the disk."""
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("hostile") / "artifacts"
-    make_artifacts(path)
-    return path
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables that don't fit are read a second time after half a second."""
-    monkeypatch.setattr("data.dataset.tables.time.sleep", lambda seconds: None)
 
 
 @contextmanager
