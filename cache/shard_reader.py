@@ -21,7 +21,7 @@ import numpy as np
 from cache.contents import StoreContents
 from cache.format import layout
 from cache.format.records import ShardRecord
-from cache.format.shard import decompress_row
+from cache.format.shard import decompress_row, has_rows_of
 from cache.format.spec import ArraySpec, torch_dtype
 from cache.source import Features, ReadItem, allocate
 from cache.storage.backend import Backend, Bytes, Handle
@@ -180,11 +180,11 @@ class StoreReader(StoreContents):
                 where=where,
                 fix=f"{commands.repair(self.where)}, then extract again",
             ) from None
-        rows = self.array(array).rows
-        if len(record.crc32c) != rows or (record.chunks is not None and len(record.chunks) != rows):
+        spec = self.array(array)
+        if not has_rows_of(record, spec):
             raise CorruptionError(
                 f"the commit record of clip {clip_id} doesn't fit the rows of array {array}",
-                expected=f"{rows} checksums",
+                expected=f"{spec.rows} checksums",
                 found=f"{len(record.crc32c)}",
                 where=where,
                 fix=f"{commands.repair(self.where)}, then extract again",

@@ -166,13 +166,17 @@ def view_entry(path: Path) -> ViewEntry:
         CorruptionError, VersionError: see `load_record`.
     """
     record = load_record(path)
-    try:
+    with malformed("incomplete record of a view", path):
         pairs = zip(record.fingerprint["parents"], record.stores, strict=True)
-        parents = tuple(f"{parent['source']}/{store}" for parent, store in pairs if store)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptionError(f"incomplete record of a view: {error!r}", where=path) from error
+        parents = tuple(f"{_source(parent)}/{store}" for parent, store in pairs if store)
     gone = tuple(parent for parent in parents if not (path.parent.parent / parent / layout.STORE).is_file())
     return ViewEntry(path.parts[-3], path.parts[-2], path.name.removesuffix(ENDING), parents, gone)
+
+
+def _source(parent: Mapping[str, Any]) -> str:
+    if not is_path_name(name := parent["source"], joined=True):
+        raise ValueError(f"not the name of a source: {str(name)[:80]!r}")
+    return str(name)
 
 
 def check_fresh(record: ViewRecord, view: FusedView, path: Path) -> None:

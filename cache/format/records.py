@@ -143,14 +143,16 @@ class CommitRecord:
 
 def _shard(values: Mapping[str, Any]) -> ShardRecord:
     chunks = values.get("chunks")
-    total, sums = values["bytes"], tuple(values["crc32c"])
+    total, sums = values["bytes"], values["crc32c"]
+    if not isinstance(sums, list) or not isinstance(chunks, list | None):
+        raise TypeError("checksums and rows are lists")
     pieces = None if chunks is None else tuple((offset, size, crc) for offset, size, crc in chunks)
     numbers = [total, *sums, *(number for piece in pieces or () for number in piece)]
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise ValueError("sizes and checksums are whole numbers")
     if any(offset + size > total for offset, size, _ in pieces or ()):
         raise ValueError("a row ends behind the end of its shard")
-    return ShardRecord(total, sums, float(values["absmax"]), pieces)
+    return ShardRecord(total, tuple(sums), float(values["absmax"]), pieces)
 
 
 class SealedRecords(Protocol):

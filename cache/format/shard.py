@@ -160,12 +160,19 @@ def check_shard(backend: Backend, key: str, spec: ArraySpec, record: ShardRecord
     return _check_index(handle, shard_index(ranges))
 
 
+def has_rows_of(record: ShardRecord, spec: ArraySpec) -> bool:
+    """Return whether a record has checksums, and places of compressed rows, for as many rows as an array."""
+    return len(record.crc32c) == spec.rows and (record.chunks is None or len(record.chunks) == spec.rows)
+
+
 def read_row(handle: Handle, spec: ArraySpec, record: ShardRecord, row: int) -> Bytes:
     """Return the uncompressed bytes of one row, compared with the checksums of the commit record.
 
     Raises:
         CorruptionError: they differ.
     """
+    if not has_rows_of(record, spec):
+        raise CorruptionError("the commit record doesn't fit the rows of its array")
     out = np.empty(spec.row_bytes, np.uint8)
     if record.chunks is None:
         handle.read_into(row * spec.row_bytes, [out.data])

@@ -184,6 +184,8 @@ def read_clip_record(dataset: Path, clip_id: str) -> dict[str, Any]:
     with malformed("not the record of a clip", path, fix):
         if not {"index", "instances", "facts", "warnings"} <= record.keys():
             raise ValueError("fields are missing")
+        if not all(isinstance(text, str) for text in record["warnings"]):
+            raise TypeError("warnings are texts")
         record["files"] = {name: _file_facts(name, **facts) for name, facts in record["files"].items()}
     return record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ _KINDS: dict[str, type] = {
     "files": dict, "made_from": dict, "classes": list, "clips": dict, "versions": dict, "selectivity": dict,
     "mdl": dict, "imported": dict,
 }  # fmt: skip
+_NUMBERS = (
+    "relative_depth", "noise_level", "parameters", "best_round", "best_score", "rounds", "steps", "seconds",
+    "probes_in_pass",
+)  # fmt: skip
+_TEXTS = ("device", "finished_at")
 _INPUTS = ("dataset_parameters", "clips", "truth", "plan")
 _FINISHED = (*_SPLITS, "config", "files", "weights", "inputs", "made_from")
 
@@ -203,8 +209,10 @@ def _what_is_wrong(result: Mapping[str, Any]) -> str:
         return "fraction or weights"
     if not all(result.get(key) is None or _is_count(result[key]) for key in ("block", "blocks_total")):
         return "block is not a number of blocks"
-    if not all(_is_number(result.get(key)) for key in ("relative_depth", "noise_level")):
-        return "relative_depth or noise_level is not a number"
+    if wrong := [key for key in _NUMBERS if not _is_number(result.get(key))]:
+        return f"{wrong[0]} is not a number"
+    if wrong := [key for key in _TEXTS if not isinstance(result.get(key, ""), str)]:
+        return f"{wrong[0]} is not a text"
     if not isinstance(result["inputs"], dict) or not all(isinstance(result["inputs"].get(k), str) for k in _INPUTS):
         return f"inputs are not {', '.join(_INPUTS)}"
     if not _is_count(result["config"].get("data_seed")):
@@ -212,8 +220,8 @@ def _what_is_wrong(result: Mapping[str, Any]) -> str:
     for split in _SPLITS:
         rows = result[split].items() if isinstance(result[split], dict) else [(split, None)]
         for name, row in rows:
-            if not isinstance(row, dict) or not (
-                _is_number(row.get("value")) and _is_number(row.get("low")) and _is_number(row.get("high"))
+            if not isinstance(row, dict) or not all(
+                _is_number(row.get(key, "none")) for key in ("value", "low", "high")
             ):
                 return f"{split}.{str(name)[:80]} is not a score"
             if not (_is_count(row.get("n")) and _is_count(row.get("undefined"))):
@@ -221,6 +229,8 @@ def _what_is_wrong(result: Mapping[str, Any]) -> str:
     for key, kind in _KINDS.items():
         if not isinstance(result.get(key, kind()), kind):
             return f"{key} is not a {kind.__name__}"
+    if not all(_is_number(value) for value in result.get("selectivity", {}).values()):
+        return "selectivity is not a number"
     if not all(isinstance(row, dict) for row in result.get("classes", [])):
         return "classes are not scores"
     if not _is_name(result.get("imported", {"file": "none"}).get("file")):
@@ -251,4 +261,7 @@ def _is_count(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value))
+    """Whether a value is a finite number, or None."""
+    if value is None:
+        return True
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
