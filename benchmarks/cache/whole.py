@@ -19,14 +19,14 @@ from cache.format import layout
 from cache.format.records import CommitRecord, ShardRecord
 from tests.stores import make_features, make_spec, make_store
 
-JOBS = Path(__file__).parents[2] / "tests" / "cache" / "crash_jobs.py"
+REPOSITORY = Path(__file__).parents[2]
 
 
 def kills(folder: Path, count: int) -> list[Target]:
     specs = [make_spec("one", channels=512), make_spec("two", channels=300, dtype="float16"), make_spec("three")]
     make_store(folder, specs, 10 * count, written=[])
-    words = [sys.executable, str(JOBS), "kills", str(folder), str(count), "3"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    words = [sys.executable, "-m", "tests.cache.crash_jobs", "kills", str(folder.absolute()), str(count), "3"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=REPOSITORY)
     if done.returncode:
         return [Target("12", "kill -9 of two writers", done.stderr[-200:], "0 bad, 0 redone", False)]
     told = json.loads(done.stdout)
