@@ -130,6 +130,8 @@ def _record(values: Mapping[str, Any]) -> ViewRecord:
     names = (record.dataset, *filter(None, record.stores), *record.train_clips)
     if strange := [name for name in names if not is_path_name(name)]:
         raise ValueError(f"not a usable name: {strange[0]!r}")
+    if not all(isinstance(layer, str) for layer in record.choices.layers):
+        raise TypeError("layers are texts")
     if record.fingerprint_sha256 != digest(record.fingerprint):
         raise ValueError("the fingerprint is not that of its digest")
     return record
