@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -174,6 +175,8 @@ class SealedRecords(Protocol):
 class CommitIndex:
     """Which arrays of which clips are committed; records are read when first asked for.
 
+    Threads share it: one that commits adds records while others look for those of other processes.
+
     Args:
         backend: where the records are.
         fingerprint: digest that every record must carry.
@@ -181,6 +184,7 @@ class CommitIndex:
 
     def __init__(self, backend: Backend, fingerprint: str) -> None:
         self.backend, self.fingerprint = backend, fingerprint
+        self._lock = threading.RLock()
         self._names: set[str] = set()
         self._latest: dict[int, int] = {}  # generation; only ever goes up
         self._unread: dict[int, list[int]] = {}
@@ -213,20 +217,24 @@ class CommitIndex:
 
     def refresh(self) -> None:
         """Look for records that were added or removed by other processes."""
-        names = set(self.backend.names(layout.COMMITS))
-        gone = [parsed for name in self._names - names if (parsed := layout.parse_commit_name(name))]
-        for clip, generation in gone:
-            for key in [k for k, v in self._shards.items() if k[0] == clip and v[0] == generation]:
-                del self._shards[key]
-            self._statistics.pop((clip, generation), None)
-            if generation in self._unread.get(clip, ()):
-                self._unread[clip].remove(generation)
-        for name in names - self._names:
-            parsed = layout.parse_commit_name(name)
-            if parsed is not None:
-                self._latest[parsed[0]] = max(parsed[1], self._latest.get(parsed[0], -1))
-                self._unread.setdefault(parsed[0], []).append(parsed[1])
-        self._names = names
+        with self._lock:
+            before = set(self._names)
+        listed = set(self.backend.names(layout.COMMITS))
+        with self._lock:
+            # what another thread has added since may lack in the list: it isn't gone
+            gone = [parsed for name in before - listed if (parsed := layout.parse_commit_name(name))]
+            for clip, generation in gone:
+                for key in [k for k, v in self._shards.items() if k[0] == clip and v[0] == generation]:
+                    del self._shards[key]
+                self._statistics.pop((clip, generation), None)
+                if generation in self._unread.get(clip, ()):
+                    self._unread[clip].remove(generation)
+            for name in listed - self._names:
+                parsed = layout.parse_commit_name(name)
+                if parsed is not None:
+                    self._latest[parsed[0]] = max(parsed[1], self._latest.get(parsed[0], -1))
+                    self._unread.setdefault(parsed[0], []).append(parsed[1])
+            self._names = listed | (self._names - before)
 
     def shard(self, clip: int, array: str) -> ShardRecord | None:
         """Return the record of one shard, None if it is not committed.
@@ -252,8 +260,9 @@ class CommitIndex:
 
     def committed(self, array: str) -> list[int]:
         """Return the indexes of all clips that have an array, ascending."""
-        self.read_all()
-        return sorted(clip for clip, name in self._shards if name == array)
+        with self._lock:
+            self.read_all()
+            return sorted(clip for clip, name in self._shards if name == array)
 
     def shards(self, array: str) -> list[tuple[int, ShardRecord]]:
         """Return (clip, record) of all committed shards of an array, ascending."""
@@ -261,15 +270,17 @@ class CommitIndex:
 
     def counts(self) -> dict[str, int]:
         """Return the number of committed clips of each array."""
-        self.read_all()
         counts: dict[str, int] = {}
-        for _, name in self._shards:
-            counts[name] = counts.get(name, 0) + 1
+        with self._lock:
+            self.read_all()
+            for _, name in self._shards:
+                counts[name] = counts.get(name, 0) + 1
         return counts
 
     def generations(self, clip: int) -> list[int]:
         """Return the generations of a clip's commit records, ascending."""
-        found = (layout.parse_commit_name(name) for name in self._names)
+        with self._lock:
+            found = [layout.parse_commit_name(name) for name in self._names]
         return sorted(parsed[1] for parsed in found if parsed and parsed[0] == clip)
 
     def probe(self, clip: int) -> int:
@@ -277,35 +288,39 @@ class CommitIndex:
 
         Cheaper than `refresh`: new generations always count up, so one look behind the last known one is enough.
         """
-        generation = self._latest.get(clip, -1) + 1
-        while self.backend.size(f"{layout.COMMITS}/{layout.commit_name(clip, generation)}") is not None:
-            self._names.add(layout.commit_name(clip, generation))
-            self._latest[clip] = generation
-            self._unread.setdefault(clip, []).append(generation)
-            generation += 1
-        return generation
+        with self._lock:
+            generation = self._latest.get(clip, -1) + 1
+            while self.backend.size(f"{layout.COMMITS}/{layout.commit_name(clip, generation)}") is not None:
+                self._names.add(layout.commit_name(clip, generation))
+                self._latest[clip] = generation
+                self._unread.setdefault(clip, []).append(generation)
+                generation += 1
+            return generation
 
     def read_all(self) -> None:
         """Read every record that was not read yet."""
-        for clip in list(self._unread):
-            self._read(clip)
+        with self._lock:
+            for clip in list(self._unread):
+                self._read(clip)
 
     def add(self, record: CommitRecord) -> None:
         """Take over a record that this process has just written."""
-        self._names.add(layout.commit_name(record.clip, record.generation))
-        self._latest[record.clip] = max(record.generation, self._latest.get(record.clip, -1))
-        self._statistics[record.clip, record.generation] = (record.statistics_bytes, record.statistics_sha256)
-        for name, shard in record.arrays.items():
-            self._shards[record.clip, name] = (record.generation, shard)
+        with self._lock:
+            self._names.add(layout.commit_name(record.clip, record.generation))
+            self._latest[record.clip] = max(record.generation, self._latest.get(record.clip, -1))
+            self._statistics[record.clip, record.generation] = (record.statistics_bytes, record.statistics_sha256)
+            for name, shard in record.arrays.items():
+                self._shards[record.clip, name] = (record.generation, shard)
 
     def _read(self, clip: int) -> None:
-        generations: Sequence[int] = sorted(self._unread.get(clip, ()))
-        for generation in generations:
-            try:
-                self.add(load_commit(self.backend, clip, generation, self.fingerprint))
-            except MissingError:  # repaired away since it was listed
-                self._names.discard(layout.commit_name(clip, generation))
-        self._unread.pop(clip, None)
+        with self._lock:
+            generations: Sequence[int] = sorted(self._unread.get(clip, ()))
+            for generation in generations:
+                try:
+                    self.add(load_commit(self.backend, clip, generation, self.fingerprint))
+                except MissingError:  # repaired away since it was listed
+                    self._names.discard(layout.commit_name(clip, generation))
+            self._unread.pop(clip, None)
 
 
 def load_commit(backend: Backend, clip: int, generation: int, fingerprint: str) -> CommitRecord:

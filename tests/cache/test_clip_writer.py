@@ -126,3 +126,25 @@ def test_inputs_of_any_float_type_and_layout(tmp_path: Path) -> None:
         assert torch.equal(store.read([(clip_id, spec.name, range(4))])[0], rounded)
     shards = {store.index.shard(clip, spec.name) for clip in range(len(given_as))}
     assert len(shards) == 1  # one checksum whatever the way in
+
+
+def test_a_commit_while_others_are_looked_for_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread commits while another one lists records: the list lacks the new one, which isn't gone for that."""
+    store = make_store(tmp_path / "s", [SPEC], 2, written=[])
+    names = store.backend.names
+
+    def commits_meanwhile(prefix: str) -> Iterable[str]:
+        listed = list(names(prefix))
+        if prefix == layout.COMMITS:
+            monkeypatch.undo()
+            with store.writer("scene0001") as writer:
+                writer.put(SPEC.name, make_features(SPEC, 0))
+        return listed
+
+    monkeypatch.setattr(store.backend, "names", commits_meanwhile)
+    store.refresh()
+    assert store.committed(SPEC.name) == ["scene0001"]
+    assert store.claim("scene0001") is None
+    (tmp_path / "s" / layout.COMMITS / layout.commit_name(1, 0)).unlink()
+    store.refresh()
+    assert store.committed(SPEC.name) == []  # what others have removed is gone
