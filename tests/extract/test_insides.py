@@ -94,12 +94,17 @@ def test_the_library_makes_a_vision_language_models_features_from_what_it_is_giv
         arguments |= {"image_grid_thw": torch.tensor([size] * 20), "position_ids": inputs["position_ids"]}
     ids = inputs["token_ids"][None]
     block = network.language_model.layers[BLOCK - 1]
-    readers: dict[int, tuple[nn.Module, Any]] = {0: (block, lambda out: out[0] if isinstance(out, tuple) else out)}
+    before = network.language_model.layers[BLOCK - 2]
+    readers: dict[int, tuple[nn.Module, Any]] = {
+        i: (layer, lambda out: out[0] if isinstance(out, tuple) else out) for i, layer in enumerate((block, before))
+    }
     with torch.inference_mode(), reading(readers) as found:
         network(input_ids=ids, use_cache=False, **arguments)
-    visual = found[0][:, inputs["visual"]]
     features = adapter.forward(batch)[tap.key]
-    assert torch.equal(features, visual.reshape(features.shape))
+    visual, earlier = (found[i][:, inputs["visual"]].reshape(features.shape) for i in range(2))
+    # the library runs the whole network on shapes of its own, so some processors round in another order
+    assert torch.allclose(features, visual, rtol=1e-4, atol=1e-4)
+    assert (features - earlier).norm() > 0.1 * earlier.norm()  # what a block too few would cost
 
 
 def test_controls_have_no_network(tiny_cache: str) -> None:
