@@ -12,10 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probe.metrics.score import ClipScore
-from probe.metrics.statistics import Floats, Interval, Resamples
-
-CONFIDENCE = 0.95
-"""Coverage of the intervals in results."""
+from probe.metrics.statistics import Floats, Interval, estimate_mean, estimate_pooled, interval_of
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,38 @@ def mean_over_clips(scores: Sequence[ClipScore]) -> dict[str, DatasetMean]:
     return means
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A statistic of the whole split, for a population of rooms.
+
+    Attributes:
+        estimate: of the value over infinitely many rooms drawn like these; NaN if undefined.
+        without: (G,) the same without each room in turn, rooms in the order of their names.
+    """
+
+    estimate: float
+    without: Floats
+
+
+@dataclass(frozen=True)
+class PooledScores:
+    """Metrics of a whole split, of one seed.
+
+    Attributes:
+        values: metric -> value on the clips of the split, as its definition says.
+        metrics: metric -> estimate for a population of rooms.
+        classes: the same of each class, for the metric that classes have.
+        notes: metric -> what its estimate leaves out.
+        bands: metric -> value and the ends of a band that needs no rooms, such as that of chance.
+    """
+
+    values: Mapping[str, float]
+    metrics: Mapping[str, LeftOut]
+    classes: Sequence[LeftOut] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+    bands: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+
+
 @dataclass
 class Scores:
     """What an evaluator returns.
@@ -74,7 +103,7 @@ class Scores:
         clip_ids: (N,) the clips, in the order in which they were added.
         per_clip: (N,) one score each; may be empty of values for tasks that rank clips against each other.
         pooled: metric -> value of the whole split, for those tasks.
-        resampled: from (R, N), how often each clip is in each resample, to metric -> (R,) values, for those metrics.
+        by_room: from (N,) the room of each clip to those metrics with and without each room.
         classes: one row per class, for tasks with classes.
         predictions: one row per clip: `clip_id`, `queries`, the task's own columns of numbers and arrays; columns that
             begin with `_` are for pictures only and are not written.
@@ -83,7 +112,7 @@ class Scores:
     clip_ids: list[str] = field(default_factory=list)
     per_clip: list[ClipScore] = field(default_factory=list)
     pooled: dict[str, float] = field(default_factory=dict)
-    resampled: Callable[[Floats], Mapping[str, Floats]] | None = None
+    by_room: Callable[[Sequence[str]], PooledScores] | None = None
     classes: list[dict[str, Any]] = field(default_factory=list)
     predictions: list[dict[str, Any]] = field(default_factory=list)
 
@@ -95,22 +124,35 @@ class Scores:
         return found.value if found else math.nan
 
     def summary(self, groups: Mapping[str, str], resamples: int, seed: int = 0) -> dict[str, dict[str, Any]]:
-        """Return metric -> `value`, `low`, `high` (95 %, over rooms), `n`, `undefined`, `reasons`; None = undefined.
+        """Return metric -> `value`, `estimate`, `low`, `high` (95 %, over rooms), `n`, `undefined`, `reasons`.
+
+        `value` is the metric's own definition on these clips (a mean over clips, or a statistic of the split);
+        `estimate` is for a population of rooms (the mean over rooms of room means), and what the interval is of. None
+        is undefined.
 
         Args:
             groups: clip id -> room.
-            resamples: bootstrap resamples.
-            seed: of the resamples, the same for every model.
+            resamples: draws of the intervals.
+            seed: of the draws, the same for every model.
         """
-        draws = Resamples.draw([groups.get(clip_id, clip_id) for clip_id in self.clip_ids], resamples, CONFIDENCE, seed)
+        rooms = [groups.get(clip_id, clip_id) for clip_id in self.clip_ids]
+        clips = len(rooms)
+        pooled = self.by_room(rooms) if self.by_room else PooledScores({}, {})
         result = {}
-        samples = self.resampled(draws.of_clips()) if self.resampled else {}
         for key, value in self.pooled.items():
-            result[key] = _row(
-                value, draws.interval(value, samples[key], len(self.clip_ids)), len(self.clip_ids), 0, {}
-            )
+            reasons = {pooled.notes[key]: 1} if key in pooled.notes else {}
+            if key in pooled.bands:
+                interval = Interval(*pooled.bands[key], clips, 0)
+            elif key in pooled.metrics:
+                found = pooled.metrics[key]
+                whole = estimate_pooled(np.array([found.estimate]), found.without[None], clips)
+                interval = interval_of(whole, number=resamples, seed=seed)
+            else:
+                interval = Interval(value, math.nan, math.nan, clips, 0, "not estimated by room")
+            result[key] = _row(value, interval, clips, 0, reasons)
         for key, mean in mean_over_clips(self.per_clip).items():
-            interval = draws.interval_of_mean(clip_values(self.per_clip, key))
+            values = clip_values(self.per_clip, key)
+            interval = interval_of(estimate_mean(values, rooms), number=resamples, seed=seed)
             result[key] = _row(mean.value, interval, mean.count, mean.undefined, mean.reasons)
         return result
 
@@ -118,6 +160,7 @@ class Scores:
 def _row(value: float, interval: Interval, count: int, undefined: int, reasons: Mapping[str, int]) -> dict[str, Any]:
     row = {
         "value": number(value),
+        "estimate": number(interval.value),
         "low": number(interval.low),
         "high": number(interval.high),
         "n": count,

@@ -67,7 +67,7 @@ def build(
     every = [entry for setting in settings for entry in entries[setting.id]]
     boards = boards_of(settings, entries)
     mains = [setting.id for setting in main_settings(settings).values()]
-    found = [item for name in mains for item in comparisons(entries[name])]
+    found = [item for board in boards for item in comparisons(list(board.entries.values()))]
     kinds = {name: dataset_kind(root, name) for name in {str(run.result["dataset"]) for run in runs}}
     rows = {
         "scores": score_rows(every),

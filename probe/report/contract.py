@@ -22,7 +22,7 @@ def columns_of(table: str) -> list[str]:
     return columns
 
 
-Topic = Literal["warning", "finding", "limit", "gap", "method"]
+Topic = Literal["warning", "finding", "exploratory", "limit", "gap", "method"]
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ class Statement:
     """A sentence of the report, made from its numbers.
 
     Attributes:
-        topic: `warning` (read this first), `finding` (what can be concluded), `limit` (what can't be),
-            `gap` (what is missing, and the command that adds it), `method` (how numbers were made).
+        topic: `warning` (read this first), `finding` (what can be concluded), `exploratory` (what was looked at besides
+            the questions that the study concludes from), `limit` (what can't be concluded), `gap` (what is missing,
+            and the command that adds it), `method` (how numbers were made).
         text: plain text.
         cells: ids of the cells it rests on; see table `cells`.
         task: where it belongs to one task, else empty.

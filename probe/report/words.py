@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from configs import commands
+from probe.metrics.statistics import MIN_ROOMS, MIN_ROOMS_POOLED
 from probe.report.columns import COLUMNS, TASK_TITLES
 from probe.report.contract import Statement
-from probe.report.findings import findings, shifted
+from probe.report.findings import findings
 from probe.report.phrases import count, header, listed
 from probe.report.published import citation, published_of
 from probe.report.runs.sources import model_facts
@@ -17,9 +18,6 @@ from probe.report.scores.entries import Entry
 from probe.report.scores.families import Comparison, subjects
 from probe.report.tables.frames import score_cell
 from probe.task import load_task, task_title
-
-FEW_ROOMS = 10
-"""Below this, percentile intervals are known to be too narrow."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,11 @@ def statements(told: Told) -> tuple[Statement, ...]:
             own = [item for item in told.comparisons if item.a.setting.id == name]
             found += _placed(findings(board, task, own), board, told)
             found += _placed(_layer_choice(board.entries[task]), board, told)
-    found += [statement for board in told.boards for statement in shifted(board)]
     found += _limits(told)
     found += [Statement("gap", gap) for gap in told.gaps]
     found += _gaps(told.boards[0])
     found += _methods(told)
-    order = ("warning", "finding", "limit", "gap", "method")
+    order = ("warning", "finding", "exploratory", "limit", "gap", "method")
     unique = list(dict.fromkeys(found))
     return tuple(sorted(unique, key=lambda statement: order.index(statement.topic)))
 
@@ -98,19 +95,20 @@ def _warnings(board: Board, told: Told) -> list[Statement]:
         text = f"The clips of {dataset} are generated rooms. What holds here need not hold for real ones."
         found.append(Statement("warning", text))
     rooms = {task: len(set(group[0].clips.rooms)) for task, group in board.entries.items() if group[0].clips}
-    few = {task: number for task, number in rooms.items() if number < FEW_ROOMS}
+    needed = {task: MIN_ROOMS_POOLED if load_task(task).pooled else MIN_ROOMS for task in rooms}
+    few = {task: number for task, number in rooms.items() if number < needed[task]}
     if few:
-        places = listed([f"{count(number, 'room')} for {task}" for task, number in few.items()])
+        places = listed([f"{count(number, 'room')} for {task}, of {needed[task]}" for task, number in few.items()])
         text = (
-            f"The report split of {dataset} has {places}. With fewer than about {FEW_ROOMS}, intervals are too "
-            "narrow and few differences can be shown."
+            f"The report split of {dataset} has {places} that intervals and tests need; with fewer, simulated "
+            "intervals miss the truth too often, so none are given."
         )
         found.append(Statement("warning", text))
     if any(s.key["options"].get("split_scheme") == "paper" for s in board.settings.values()):
         text = (
             "Split scheme paper reports on the same clips that picked checkpoints and layers, as the published "
-            "table does: values are too good. Intervals of the main table repeat the choice of the layer in every "
-            "resample, tests don't."
+            "table does: values are too good. Intervals of the main table and tests hold for all candidate layers at "
+            "once, which makes them wide; the choice of checkpoints stays unaccounted for."
         )
         found.append(Statement("warning", text))
     found += _same_features(entries)
@@ -169,17 +167,11 @@ def _limits(told: Told) -> list[Statement]:
             "from the published figures is given."
         )
         found.append(Statement("limit", text))
-    if {"vgm", "vlm"} <= real:
-        text = (
-            "Tests between kinds of models generalise over rooms, for the models probed here. Whether other models of "
-            "the same kind behave alike takes more models to answer."
-        )
-        found.append(Statement("limit", text))
     single = [entry for entry in entries if len(entry.runs) == 1]
     if single:
         text = (
-            f"{len(single)} of {count(len(entries), 'row')} use one seed of the probe. Intervals show how much a "
-            "score depends on the rooms, not on the seed: train several with seeds=1,2,3."
+            f"{len(single)} of {count(len(entries), 'row')} use one seed of the probe. Their intervals show how much a "
+            "score depends on the rooms, not on the seed, and they are not tested: train several with seeds=1,2,3."
         )
         found.append(Statement("limit", text))
     if any(entry.role == "oracle" or entry.source.all_oracles for entry in entries):
@@ -225,19 +217,22 @@ def _methods(told: Told) -> list[Statement]:
     columns = ", ".join(f"{c.header}{' (x100)' if c.scale != 1 else ''}" for c in COLUMNS)
     texts = [
         f"Columns: {columns}. Tables hold stored units; the page prints the published ones.",
-        "A cell averages its seeds clip by clip, then clips without weights. mAP and its relatives are computed "
-        "over the pooled split for each seed, then averaged over seeds.",
-        f"Intervals are 95 % percentile intervals of {told.resamples} bootstrap resamples of whole rooms, the same "
-        "rooms for all models.",
-        "Models are compared on the same clips. Metrics with a value per clip: the sign of whole rooms is flipped. "
-        "Pooled metrics: the difference under the same resamples, its p value never below what sign flips could "
-        "give. Overlap of intervals is not used.",
-        "P values are corrected by Holm's method within each question and task, for the task's main metric: "
-        f"{listed([f'{header(load_task(task).headline)} for {task}' for task in tasks])}.",
+        "A cell is an estimate for rooms like these, mean over seeds: the mean over rooms of room means, or, for mAP "
+        "and its relatives, the value over infinitely many rooms, for which each clip is ranked among clips of other "
+        "rooms. Results files also hold the metrics' own definitions on these clips.",
+        f"Intervals are 95 % intervals: bootstrap-t of whole rooms ({told.resamples} draws), for mAP and its relatives "
+        "the jackknife over rooms; the spread between seeds adds to them where there are several.",
+        "Models are compared on the clips on which all their seeds have a value. A difference counts if sign flips of "
+        "whole rooms and the bootstrap-t both reject (mAP and its relatives: the jackknife). Overlap of intervals is "
+        "not used.",
+        "What is concluded: vision-language against video generation models, models as random as rooms, corrected by "
+        "Holm's method over tasks; and every model against its untrained twin, corrected by the largest statistic of "
+        "all. Everything else is exploratory, corrected by Holm's method within each question and task. Always by the "
+        f"task's main metric: {listed([f'{header(load_task(task).headline)} for {task}' for task in tasks])}.",
         "A source is shown at the array with the best main metric on the select split, mean over seeds. With split "
         "scheme standard the reported clips have no part in that choice, nor in picking checkpoints.",
-        "Effect sizes are differences in standard deviations between rooms (for pooled metrics: bootstrap standard "
-        "error times the square root of the number of rooms).",
+        "Effect sizes are differences in standard deviations between rooms (for pooled metrics: of the jackknife's "
+        "values of the rooms).",
         "Ids of cells lead through table cells to a Parquet row, from there to runs, their stores and commands.",
     ]
     return [Statement("method", text) for text in texts]

@@ -137,7 +137,7 @@ def _tested(entry: Entry) -> set[str]:
     return {
         name
         for name, found in entry.scored.scores.items()
-        if len(found.per_clip) and name in entry.metrics and not entry.metrics[name].diagnostic
+        if found.parts and name in entry.metrics and not entry.metrics[name].diagnostic
     }
 
 

@@ -19,8 +19,8 @@ from probe.results.results import FORMAT
 from probe.results.survey import folder_digests
 from probe.results.write import write_tables
 from probe.task import load_task
+from probe.tasks.tagging.jackknife import tagging_pooled
 from probe.tasks.tagging.metrics import tagging_score
-from probe.tasks.tagging.resampled import tagging_samples
 
 CLASSES = ("wall", "bed", "sink")
 RATES = (0.9, 0.5, 0.1)
@@ -43,7 +43,7 @@ class Study:
         names = ("head", "mid", "tail")
         buckets = [names[index] for index in whole.buckets]
         scores.pooled = whole.values
-        scores.resampled = lambda counts: tagging_samples(labels.astype(bool), logits, buckets, counts, variant)[0]
+        scores.by_room = lambda rooms: tagging_pooled(labels.astype(bool), logits, CLASSES, buckets, rooms, variant)
         scores.classes = [
             {"name": CLASSES[c], "ap": None if np.isnan(whole.ap[c]) else float(whole.ap[c]), "f1": None,
              "positives": int(labels[:, c].sum()), "train_rate": RATES[c], "bucket": names[whole.buckets[c]]}

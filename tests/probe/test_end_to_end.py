@@ -82,7 +82,7 @@ def test_smoke(smoke_root: Path, task: str) -> None:
     # Colours and rays tell many objects apart without their codes.
     assert loss_of_quality(task, full, ablated) > {"tagging": 0.1, "instance": 0.03, "geometry": 0.1}[task]
     if task == "tagging":
-        assert value(full, "map") > value(full, "chance_map") + 0.15
+        assert value(full, "map") > value(full, "random_map") + 0.15
     if task == "instance":
         assert value(full, "t_miou") > 0.6 * value(full, "t_miou_ceiling")
     if task == "geometry":
@@ -110,7 +110,7 @@ def test_matrix(full_root: Path) -> None:
     assert value(found["geometry"]["oracle"], "auc_30") > 0.8
 
     floor = found["tagging"]["position"]
-    assert abs(value(floor, "map") - value(floor, "chance_map")) < 0.1
+    assert abs(value(floor, "map") - value(floor, "random_map")) < 0.1
     assert value(found["instance"]["position"], "t_miou") < 0.5 * value(instance, "t_miou")
 
     for task, results in found.items():

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -133,21 +132,19 @@ def test_evaluation_gives_the_declared_metrics(name: str, variant: str, dataset:
     assert set(module.cheap_metrics) <= set(summary)
     assert all(set(bins.labels) <= set(summary) for bins in task.bins)
     assert [row["clip_id"] for row in scores.predictions] == scores.clip_ids
-    assert (task.part("resampled") is not None) == task.pooled
+    assert (task.part("jackknife") is not None) == task.pooled
     check_what_the_report_calls(task, scores, variant)
 
 
 def check_what_the_report_calls(task: Task, scores: Scores, variant: str) -> None:
-    """The resamples of pooled metrics agree with their values; what a task draws has the names that are looked for."""
-    resampled, drawn = task.part("resampled"), task.part("report")
-    if resampled is not None:
+    """Pooled metrics by room agree with their values; what a task draws has the names that are looked for."""
+    jackknife, drawn = task.part("jackknife"), task.part("report")
+    if jackknife is not None:
         rows, result = pd.DataFrame(scores.predictions), {"classes": scores.classes, "variant": variant}
-        assert {"clip_id", *resampled.COLUMNS} <= set(rows) and resampled.fits(rows, result)
-        values, per_class = resampled.samples(rows, result, np.ones((1, len(rows))))
-        assert per_class.shape == (1, len(scores.classes))
-        assert task.headline in values
-        assert {key: value[0] for key, value in values.items()} == pytest.approx(
-            {key: scores.pooled[key] for key in values}, nan_ok=True
-        )
+        assert {"clip_id", *jackknife.COLUMNS} <= set(rows) and jackknife.fits(rows, result)
+        found = jackknife.pooled_scores(rows, result, [f"room{i}" for i in range(len(rows))])
+        assert len(found.classes) == len(scores.classes)
+        assert task.headline in found.values
+        assert dict(found.values) == pytest.approx({key: scores.pooled[key] for key in found.values}, nan_ok=True)
     if drawn is not None:
         assert hasattr(drawn, "scene_block") or hasattr(drawn, "clip_block")

@@ -90,18 +90,18 @@ class Run:
 
     @cached_property
     def predictions(self) -> pd.DataFrame | None:
-        """Split, clip_id and what the task's `resampled.py` reads; None if it has none, or they are gone.
+        """Split, clip_id and what the task's `jackknife.py` reads; None if it has none, or they are gone.
 
         Raises:
             CorruptionError, NonFiniteError: as for `clips`; here NaN is refused too.
         """
-        resampled = load_task(self.task).part("resampled")
-        if resampled is None:
+        jackknife = load_task(self.task).part("jackknife")
+        if jackknife is None:
             return None
-        rows = self._parquet(results.PREDICTIONS, ["split", "clip_id", *resampled.COLUMNS])
+        rows = self._parquet(results.PREDICTIONS, ["split", "clip_id", *jackknife.COLUMNS])
         if rows is None:
             return None
-        for name in resampled.COLUMNS:
+        for name in jackknife.COLUMNS:
             for i, values in enumerate(rows[name]):
                 if not np.isfinite(np.asarray(values, np.float64)).all():
                     self._refuse(results.PREDICTIONS, rows, i, f"{name} that are not finite")

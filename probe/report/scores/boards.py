@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from probe.metrics.statistics import Floats, Interval
 from probe.report.published import published_rows
 from probe.report.runs.settings import Setting, main_settings
 from probe.report.runs.sources import TAP_ROLES
 from probe.report.scores.entries import Entry
-from probe.report.scores.scoring import Score
 
 SECTIONS = {
     "vgm": "Video generation models",
@@ -109,40 +105,3 @@ def _order(line: Line) -> tuple[int, int, str, bool, str]:
     known = [row["source"] for row in published_rows()]
     place = known.index(entry.source.base) if entry.source.base in known else len(known)
     return (section, place, entry.source.base, entry.source.untrained, entry.label)
-
-
-def main_interval(entry: Entry, metric: str, group: Sequence[Entry]) -> Interval:
-    """Return the interval that the main table shows.
-
-    Where layers are chosen on the reported clips themselves (split scheme `paper`), the choice is repeated in every
-    resample; else the choice is not part of what is resampled.
-
-    Args:
-        entry: the chosen entry.
-        metric: a column of the table.
-        group: all entries of its setting.
-    """
-    score = entry.scored.scores[metric]
-    rivals = [
-        other
-        for other in group
-        if (other.source.name, other.source.store, other.role)
-        == (entry.source.name, entry.source.store, entry.role)
-    ]  # fmt: skip
-    nested = entry.setting.key["options"].get("split_scheme") == "paper" and len(rivals) > 1
-    if not nested or entry.clips is None:
-        return score.interval
-    judged = [other.score(entry.main_metric) for other in rivals]
-    shown = [other.score(metric) for other in rivals]
-    if any(s is None or not len(s.samples) for s in (*judged, *shown)):
-        return score.interval
-    samples = _best_of(judged, shown, entry.metrics[entry.main_metric].better == "higher")
-    return entry.clips.resamples.interval(score.interval.value, samples, score.interval.n_clips)
-
-
-def _best_of(judged: Sequence[Score | None], shown: Sequence[Score | None], higher: bool) -> Floats:
-    by = np.stack([score.samples for score in judged if score is not None])
-    values = np.stack([score.samples for score in shown if score is not None])
-    by = np.where(np.isnan(by), -np.inf, by if higher else -by)
-    best: Floats = np.take_along_axis(values, by.argmax(axis=0)[None], axis=0)[0]
-    return best

@@ -31,6 +31,8 @@ class Entry:
         clips: of the setting; None if no run has tables.
         chosen: whether its array is the one picked for its source and role.
         candidates: number of arrays that the choice was made from.
+        facts: of its array.
+        members: what an average is made of; empty for an entry of its own.
     """
 
     id: str
@@ -42,6 +44,7 @@ class Entry:
     chosen: bool = True
     candidates: int = 1
     facts: dict[str, Any] = field(default_factory=dict)
+    members: tuple[Entry, ...] = ()
 
     @property
     def role(self) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from probe.metrics.comparison import PairedDifference, paired_difference, paired_resamples
-from probe.metrics.statistics import Floats, Interval
+from probe.metrics.comparison import Difference, compare_with_zero
+from probe.metrics.statistics import Estimate, Interval, contrast, estimate_mean
 from probe.report.scores.entries import Entry
 
 ALPHA = 0.05
@@ -21,11 +22,11 @@ class Paired:
 
     Attributes:
         metric: key.
-        a_value, b_value: on the clips that both have.
+        a_value, b_value: estimates on the clips that both have.
         interval: of a - b.
         advantage: the difference, positive where a is better.
         p: two-sided p value; NaN without a test.
-        smallest: smallest p value that this number of rooms, and for pooled metrics of resamples, allows.
+        smallest: smallest p value that this number of rooms and draws allows.
         effect: advantage in standard deviations between rooms; NaN with fewer than three rooms or without spread.
         rooms_better: share of rooms in which a is better; NaN for pooled metrics.
         test: name of the test.
@@ -46,30 +47,46 @@ class Paired:
 
 
 def paired(a: Entry, b: Entry, metric: str) -> Paired:
-    """Compare two entries of one setting by a metric.
-
-    Metrics with a value per clip: mean difference over the clips where both have one, interval by resampling rooms,
-    p value by flipping the sign of whole rooms. Pooled metrics: difference under the same resamples, p value from
-    them, but never below what sign flips of that many rooms could give: with few rooms a bootstrap promises too much.
+    """Compare two entries of one setting by a metric, on the clips where every seed of both has a value.
 
     Args:
         a, b: entries of the same setting.
         metric: key in `a.metrics`.
     """
-    first, second = a.score(metric), b.score(metric)
-    better = a.metrics[metric].better
-    if first is None or second is None or a.clips is None or b.clips is None:
-        return _untested(metric, a, b, "no values")
-    if len(first.per_clip) and len(second.per_clip):
-        return _paired(metric, *_per_clip(first.per_clip, second.per_clip, a), better)
-    if not len(first.samples) or not len(second.samples):
-        return _untested(metric, a, b, a.scored.gap or b.scored.gap or "the metric is not resampled")
-    values = first.interval.value, second.interval.value
-    found = paired_resamples(values[0] - values[1], first.samples - second.samples, a.clips.resamples)
-    return _paired(metric, values, found, better)
+    estimates = common_estimates([a, b], metric)
+    if isinstance(estimates, str):
+        return untested(metric, a, b, estimates)
+    assert a.clips is not None
+    options = {"confidence": a.clips.confidence, "number": a.clips.number, "seed": a.clips.seed}
+    found = compare_with_zero(contrast((1, -1), estimates), **options)  # type: ignore[arg-type]
+    return described(metric, (estimates[0].value, estimates[1].value), found, a.metrics[metric].better)
 
 
-def _paired(metric: str, values: tuple[float, float], found: PairedDifference, better: str) -> Paired:
+def common_estimates(entries: Sequence[Entry], metric: str) -> list[Estimate] | str:
+    """Return the estimates of several entries on the clips that all have; a text says why there are none.
+
+    Args:
+        entries: of the same setting.
+        metric: key in their metrics.
+    """
+    scores = [entry.score(metric) for entry in entries]
+    known = [score for score in scores if score is not None and score.estimate is not None]
+    if len(known) < len(entries) or any(entry.clips is None for entry in entries):
+        return next((entry.scored.gap for entry in entries if entry.scored.gap), "no values")
+    if not all(score.parts for score in known):
+        return [score.estimate for score in known if score.estimate is not None]
+    clips = entries[0].clips
+    assert clips is not None
+    missing = np.any([np.isnan(part).any(axis=0) for score in known for _, part in score.parts], axis=0)
+    found = []
+    for score in known:
+        some = [estimate_mean(np.where(missing, np.nan, part), clips.rooms) for _, part in score.parts]
+        found.append(contrast([weight for weight, _ in score.parts], some))
+    return found
+
+
+def described(metric: str, values: tuple[float, float], found: Difference, better: str) -> Paired:
+    """Return a difference as the report has it: positive advantages and effects where a is better."""
     sign = 1.0 if better == "higher" else -1.0
     return Paired(
         metric,
@@ -81,34 +98,29 @@ def _paired(metric: str, values: tuple[float, float], found: PairedDifference, b
         sign * found.effect,
         float(np.mean([sign * room > 0 for room in found.rooms])) if found.rooms else math.nan,
         found.test,
-        found.interval.reason,
+        found.reason,
     )
 
 
-def _per_clip(a: Floats, b: Floats, entry: Entry) -> tuple[tuple[float, float], PairedDifference]:
-    assert entry.clips is not None
-    clips, known = entry.clips, ~(np.isnan(a) | np.isnan(b))
-    values = (float(a[known].mean()), float(b[known].mean())) if known.any() else (math.nan, math.nan)
-    options = {"confidence": clips.confidence, "seed": clips.seed}
-    return values, paired_difference(a, b, clips.rooms, n_resamples=clips.number, **options)  # type: ignore[arg-type]
-
-
-def _untested(metric: str, a: Entry, b: Entry, reason: str) -> Paired:
+def untested(metric: str, a: Entry, b: Entry, reason: str) -> Paired:
+    """Return the difference of two entries that can't be tested, with the reason."""
     ours, theirs = (math.nan if score is None else score.interval.value for score in (a.score(metric), b.score(metric)))
     sign = 1.0 if a.metrics[metric].better == "higher" else -1.0
-    interval = Interval(ours - theirs, math.nan, math.nan, 0, 0, 0, reason)
+    interval = Interval(ours - theirs, math.nan, math.nan, 0, 0, reason)
     advantage, nothing = sign * (ours - theirs), math.nan
     return Paired(
         metric, ours, theirs, interval, advantage, nothing, nothing, nothing, nothing, test="none", reason=reason
     )
 
 
-def verdict(pair: Paired, p_holm: float, same_features: bool) -> str:
-    """Return `a better`, `b better`, `not distinguishable`, `same features` or `no test`."""
+def verdict(pair: Paired, p_corrected: float, same_features: bool, *, exploratory: bool = False) -> str:
+    """Return `a better`, `b better`, `not distinguishable`, `same features`, `no test` or `exploratory`."""
     if same_features:
         return "same features"
-    if math.isnan(p_holm):
+    if math.isnan(p_corrected):
         return "no test"
-    if p_holm >= ALPHA or pair.advantage == 0:
+    if exploratory:
+        return "exploratory"
+    if p_corrected >= ALPHA or pair.advantage == 0:
         return "not distinguishable"
     return "a better" if pair.advantage > 0 else "b better"

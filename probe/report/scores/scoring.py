@@ -1,19 +1,18 @@
-"""Scores of one entry: seeds averaged clip by clip, then resampled by room."""
+"""Scores of one entry: an estimate over rooms and seeds for every metric."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from probe.metrics.statistics import Floats, Interval, Resamples
-from probe.report.columns import task_columns
+from probe.metrics.scores import PooledScores
+from probe.metrics.statistics import Estimate, Floats, Interval, estimate_mean, estimate_pooled, interval_of
 from probe.report.runs.collect import Run
 from probe.task import load_task
 
@@ -30,18 +29,23 @@ class Score:
     """One metric of an entry.
 
     Attributes:
-        interval: value with its interval, clips and rooms.
-        seeds: value of each seed alone.
-        undefined: clips without a value in any seed.
-        samples: (R,) value under each resample; empty for metrics that no difference or average needs.
-        per_clip: (N,) mean over seeds, NaN = undefined; empty for metrics that rank clips against each other.
+        interval: estimate for a population of rooms with its interval, clips and rooms.
+        on_clips: the metric's own definition on these clips, mean over seeds: what results files call `value`.
+        seeds: `on_clips` of each seed alone.
+        undefined: clips without a value in some seed.
+        estimate: what the interval is of; None if the tables of a run are missing.
+        parts: for metrics that clips have, weights and (S, N) values per seed and clip, NaN = undefined: one part, or
+            several of an average of entries.
+        note: what the estimate leaves out.
     """
 
     interval: Interval
+    on_clips: float
     seeds: tuple[float, ...] = ()
     undefined: int = 0
-    samples: Floats = field(default_factory=lambda: np.zeros(0))
-    per_clip: Floats = field(default_factory=lambda: np.zeros(0))
+    estimate: Estimate | None = None
+    parts: tuple[tuple[float, Floats], ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class ReportClips:
     Attributes:
         ids: clip ids.
         rooms: room of each.
-        number, confidence, seed: of the resamples.
+        number, confidence, seed: of the draws of intervals.
     """
 
     ids: tuple[str, ...]
@@ -60,10 +64,9 @@ class ReportClips:
     confidence: float
     seed: int
 
-    @cached_property
-    def resamples(self) -> Resamples:
-        """The resamples that all entries of the setting share."""
-        return Resamples.draw(self.rooms, self.number, self.confidence, self.seed)
+    def interval(self, estimate: Estimate) -> Interval:
+        """Return the interval of an estimate, from the draws that all entries of the setting share."""
+        return interval_of(estimate, confidence=self.confidence, number=self.number, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Scored:
 
     Attributes:
         scores: metric -> score.
-        classes: one row per class with `samples`; empty for tasks without classes.
+        classes: one row per class with its `interval`; empty for tasks without classes.
         gap: why there are no intervals although runs exist; empty if all is well.
     """
 
@@ -109,11 +112,10 @@ def score(runs: Sequence[Run], clips: ReportClips | None, *, pooled: bool) -> Sc
     names = list(dict.fromkeys(name for matrix in matrices for name in matrix))
     blank = np.full(len(clips.ids), np.nan)
     cube = np.stack([np.stack([matrix.get(name, blank) for name in names], axis=1) for matrix in matrices])
-    kept = {column.metric for column in task_columns(runs[0].task)}
-    scores = {name: _of_mean(cube[:, :, i], clips, keep=name in kept) for i, name in enumerate(names)}
+    scores = {name: _of_mean(cube[:, :, i], clips) for i, name in enumerate(names)}
     classes: Sequence[Mapping[str, Any]] = ()
     if pooled:
-        found, classes = _pooled(runs, clips, kept)
+        found, classes = _pooled(runs, clips)
         scores |= found
     wrong = _disagreement(runs, scores)
     return _from_results(runs, wrong) if wrong else Scored(scores, classes)
@@ -136,56 +138,44 @@ def _covers(run: Run, clips: ReportClips) -> bool:
     """Whether predictions are there for just the setting's clips, and belong to the results file."""
     assert run.predictions is not None
     rows = run.predictions[run.predictions["split"] == "report"]
-    return sorted(rows["clip_id"].astype(str)) == sorted(clips.ids) and _resampled(run).fits(rows, run.result)
+    return sorted(rows["clip_id"].astype(str)) == sorted(clips.ids) and _jackknife(run).fits(rows, run.result)
 
 
-def _of_mean(values: Floats, clips: ReportClips, *, keep: bool) -> Score:
-    """Score a metric that each clip has: (S, N) values of S seeds; `keep` its resamples."""
+def _of_mean(values: Floats, clips: ReportClips) -> Score:
+    """Score a metric that each clip has: (S, N) values of S seeds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing are NaN, as they should be
-        mean, seeds = np.nanmean(values, axis=0), np.nanmean(values, axis=1)
-    draws = clips.resamples
-    kept = draws.means(mean[:, None])[:, 0] if keep else np.zeros(0)
-    undefined = int(np.isnan(mean).sum())
-    return Score(draws.interval_of_mean(mean), tuple(float(s) for s in seeds), undefined, kept, mean)
+        seeds = np.nanmean(values, axis=1)
+    estimate = estimate_mean(values, clips.rooms)
+    undefined = int(np.isnan(values).any(axis=0).sum())
+    each = tuple(float(s) for s in seeds)
+    return Score(clips.interval(estimate), float(seeds.mean()), each, undefined, estimate, ((1.0, values),))
 
 
-def _pooled(
-    runs: Sequence[Run], clips: ReportClips, kept: Collection[str]
-) -> tuple[dict[str, Score], list[dict[str, Any]]]:
-    """Score metrics of the whole split: each seed alone, then the mean over seeds in every resample.
-
-    Resamples of the metrics in `kept` are kept.
-    """
-    whole, drawn, per_class, class_samples = [], [], [], []
-    draws = clips.resamples
-    counts = draws.of_clips()
-    once = np.ones((1, len(clips.ids)))
-    for run in runs:
-        rows, samples_of = _predictions(run, clips), _resampled(run).samples
-        values, ap = samples_of(rows, run.result, once)
-        whole.append({name: float(value[0]) for name, value in values.items()})
-        per_class.append(ap[0])
-        values, ap = samples_of(rows, run.result, counts)
-        drawn.append(values)
-        class_samples.append(ap)
-    scores = {}
-    n = len(clips.ids)
-    for name in whole[0]:
-        seeds = tuple(values[name] for values in whole)
-        samples = np.mean([values[name] for values in drawn], axis=0)
-        interval = draws.interval(float(np.mean(seeds)), samples, n)
-        scores[name] = Score(interval, seeds, 0, samples if name in kept else np.zeros(0))
-    mean, samples = np.mean(per_class, axis=0), np.mean(class_samples, axis=0)
-    classes = [
-        {**row, "interval": draws.interval(float(mean[i]), samples[:, i], n)}
-        for i, row in enumerate(runs[0].result["classes"])
+def _pooled(runs: Sequence[Run], clips: ReportClips) -> tuple[dict[str, Score], list[dict[str, Any]]]:
+    """Score metrics of the whole split, and of its classes."""
+    found: list[PooledScores] = [
+        _jackknife(run).pooled_scores(_predictions(run, clips), run.result, clips.rooms) for run in runs
     ]
+    first, n = found[0], len(clips.ids)
+    scores = {}
+    for name in first.metrics:
+        seeds = tuple(one.values[name] for one in found)
+        some = [one.metrics[name] for one in found]
+        estimate = estimate_pooled(np.array([m.estimate for m in some]), np.stack([m.without for m in some]), n)
+        note = first.notes.get(name, "")
+        scores[name] = Score(clips.interval(estimate), float(np.mean(seeds)), seeds, 0, estimate, note=note)
+    for name, (value, low, high) in first.bands.items():
+        scores[name] = Score(Interval(value, low, high, n, 0), value, (value,) * len(runs))
+    classes = []
+    for row, *some in zip(runs[0].result["classes"], *(one.classes for one in found), strict=True):
+        estimate = estimate_pooled(np.array([m.estimate for m in some]), np.stack([m.without for m in some]), n)
+        classes.append({**row, "interval": clips.interval(estimate)})
     return scores, classes
 
 
-def _resampled(run: Run) -> ModuleType:
-    found = load_task(run.task).part("resampled")
+def _jackknife(run: Run) -> ModuleType:
+    found = load_task(run.task).part("jackknife")
     assert found is not None
     return found
 
@@ -222,6 +212,7 @@ def _from_results(runs: Sequence[Run], gap: str) -> Scored:
         value = float(np.mean(values)) if values else math.nan
         low, high = (rows[0].get(key) if len(rows) == 1 else None for key in ("low", "high"))
         ends = [math.nan if end is None else float(end) for end in (low, high)]
-        interval = Interval(value, ends[0], ends[1], clips, 0, 0, gap)
-        scores[name] = Score(interval, tuple(values), max(int(row.get("undefined") or 0) for row in rows))
+        interval = Interval(value, ends[0], ends[1], clips, 0, gap)
+        undefined = max(int(row.get("undefined") or 0) for row in rows)
+        scores[name] = Score(interval, value, tuple(values), undefined)
     return Scored(scores, (), gap)

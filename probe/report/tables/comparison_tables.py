@@ -46,7 +46,7 @@ def _pair(item: Comparison) -> dict[str, Any]:
         "effect": defined(pair.effect),
         "rooms_better": defined(pair.rooms_better),
         "p": defined(pair.p),
-        "p_holm": defined(item.p_holm),
+        "p_corrected": defined(item.p_corrected),
         "p_smallest": defined(pair.smallest),
         "comparisons": item.size,
         "n_clips": interval.n_clips,

@@ -25,8 +25,9 @@ _WHOLE = (
 
 _REAL = (
     "value", "low", "high", "seed_low", "seed_high", "select_value", "difference", "advantage", "effect",
-    "rooms_better", "p", "p_holm", "p_smallest", "a_value", "b_value", "control_value", "normalised", "floor",
-    "ceiling", "relative_depth", "noise_level", "x", "chance", "train_rate", "extract_seconds", "probe_seconds",
+    "rooms_better", "p", "p_corrected", "p_smallest", "a_value", "b_value", "control_value", "normalised", "floor",
+    "ceiling", "on_clips", "chance_low", "chance_high",
+    "relative_depth", "noise_level", "x", "chance", "train_rate", "extract_seconds", "probe_seconds",
     "model_parameters", *(column.metric for column in COLUMNS),
 )  # fmt: skip
 """Columns of real numbers, null allowed."""
@@ -70,16 +71,17 @@ def where(entry: Entry) -> dict[str, Any]:
     }
 
 
-def interval_columns(interval: Interval, seeds: int) -> dict[str, Any]:
+def interval_columns(interval: Interval, seeds: int, on_clips: float, note: str = "") -> dict[str, Any]:
     """Return value, ends, counts and reason of an interval."""
     return {
         "value": defined(interval.value),
+        "on_clips": defined(on_clips),
         "low": defined(interval.low),
         "high": defined(interval.high),
         "n_clips": interval.n_clips,
         "n_rooms": interval.n_groups,
         "n_seeds": seeds,
-        "reason": interval.reason,
+        "reason": "; ".join(filter(None, (interval.reason, note))),
     }
 
 

@@ -7,16 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from probe.metrics.statistics import Floats
+from probe.metrics.statistics import contrast
 from probe.report.columns import COLUMNS, PANEL_TASKS, SCATTER_COLUMNS, TASK_TITLES, Column
 from probe.report.published import published_of, published_rows
-from probe.report.scores.boards import SECTIONS, Board, Line, main_interval
+from probe.report.scores.boards import SECTIONS, Board, Line
+from probe.report.scores.choices import simultaneous_interval
 from probe.report.scores.entries import Entry, counted, on_paper_layer
+from probe.report.scores.paired import common_estimates
 from probe.report.tables.frames import cell_id, defined, score_cell
 from probe.task import load_task
 
 Rows = list[dict[str, Any]]
-_PARTS = ("low", "high", "n_clips", "n_rooms", "n_seeds", "cell")
+_PARTS = ("on_clips", "low", "high", "n_clips", "n_rooms", "n_seeds", "cell")
 
 
 def main_rows(boards: Sequence[Board], kinds: Mapping[str, str]) -> Rows:
@@ -73,9 +75,10 @@ def _line(board: Board, line: Line, kinds: Mapping[str, str]) -> Rows:
 def _ours(board: Board, entry: Entry | None, column: Column) -> dict[str, Any]:
     if entry is None or entry.score(column.metric) is None:
         return {}
-    found = main_interval(entry, column.metric, board.entries[column.task])
+    found = simultaneous_interval(entry, column.metric, board.entries[column.task])
     values = (
-        defined(found.low), defined(found.high), found.n_clips, found.n_groups, len(entry.runs),
+        defined(entry.scored.scores[column.metric].on_clips), defined(found.low), defined(found.high),
+        found.n_clips, found.n_groups, len(entry.runs),
         score_cell(entry, column.metric),
     )  # fmt: skip
     parts = {f"{column.metric}.{part}": value for part, value in zip(_PARTS, values, strict=True)}
@@ -97,13 +100,10 @@ def _difference(
     row: dict[str, Any] = {**about, "origin": "difference", "label": f"{ours['label']}, ours - published"}
     row |= {"layers": "", "note": "; ".join(dict.fromkeys(n for e in line.entries.values() for n in unlike(e, kinds)))}
     for column in COLUMNS:
-        if ours.get(column.metric) is None:
+        if ours.get(f"{column.metric}.on_clips") is None:
             continue
         base = printed[column.metric]
-        row[column.metric] = ours[column.metric] - base
-        for end in ("low", "high"):
-            value = ours.get(f"{column.metric}.{end}")
-            row[f"{column.metric}.{end}"] = None if value is None else value - base
+        row[column.metric] = ours[f"{column.metric}.on_clips"] - base
         row[f"{column.metric}.cell"] = cell_id(
             "difference", about["board"], about["source"], about["store"], column.metric
         )
@@ -161,10 +161,10 @@ def _average(board: Board, section: str, lines: Sequence[Line], untrained: bool)
         row[f"{column.metric}.cell"] = cell_id("average", board.id, section, untrained, column.metric)
         row[f"{column.metric}.n_clips"] = min(score.interval.n_clips for score in scores)
         row[f"{column.metric}.n_seeds"] = min(len(entry.runs) for entry in entries)
-        clips = entries[0].clips
-        if clips is not None and all(len(score.samples) for score in scores):
-            samples: Floats = np.mean([score.samples for score in scores], axis=0)
-            found = clips.resamples.interval(row[column.metric], samples, len(clips.ids))
+        clips, estimates = entries[0].clips, common_estimates(entries, column.metric)
+        if clips is not None and not isinstance(estimates, str):
+            found = clips.interval(contrast([1 / len(estimates)] * len(estimates), estimates))
+            row[column.metric] = defined(found.value)
             row |= {f"{column.metric}.low": defined(found.low), f"{column.metric}.high": defined(found.high)}
             row[f"{column.metric}.n_rooms"] = found.n_groups
     return row

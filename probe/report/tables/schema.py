@@ -185,13 +185,15 @@ _ARRAY = {
 }
 _VALUE = {
     "cell": "id of the number",
-    "value": "mean over seeds and clips, or the pooled value averaged over seeds; stored unit",
-    "low": "lower end of the 95 % interval over rooms",
+    "value": "estimate for rooms like these, mean over seeds: the mean over rooms of room means, or, for metrics that "
+    "rank clips, the value over infinitely many rooms; stored unit",
+    "on_clips": "the metric's own definition on these clips, mean over seeds, as in results files",
+    "low": "lower end of the 95 % interval of `value` over rooms, and over seeds where there are several",
     "high": "upper end",
     "n_clips": "clips with a value",
     "n_rooms": "rooms with a value",
     "n_seeds": "probe seeds averaged",
-    "reason": "why there is no value or interval; empty if there is one",
+    "reason": "why there is no value or interval, or what the value leaves out; empty if neither",
 }
 _BIN = {"bin": "index of the bin, from 0", "bin_label": "what the bin holds"}
 
@@ -209,7 +211,10 @@ SCORES: dict[str, TableSpec] = {
             **_VALUE,
             "seed_low": "smallest value of a single seed",
             "seed_high": "largest value of a single seed",
-            "n_undefined": "clips on which the metric is undefined for every seed",
+            "n_undefined": "clips on which the metric is undefined for some seed",
+            "chance_low": "lower end of the band of chance of this metric, against `on_clips`; null without one",
+            "chance_high": "upper end",
+            "beyond_chance": "above, within or below the band; null without one",
             "runs": "run ids, joined by commas",
         },
     ),
@@ -229,7 +234,8 @@ SCORES: dict[str, TableSpec] = {
             "n_models": "rows averaged; 1 otherwise",
             "note": "for differences: how the two protocols differ, if they do; else empty",
             "<metric>": "one column per metric of COLUMNS: value in stored unit",
-            "<metric>.low": "lower end of its interval; null for published figures",
+            "<metric>.on_clips": "the metric's own definition on these clips, used in differences from the published",
+            "<metric>.low": "lower end of its interval; null for published figures and differences from them",
             "<metric>.high": "upper end",
             "<metric>.n_clips": "clips",
             "<metric>.n_rooms": "rooms",
@@ -268,8 +274,10 @@ SCORES: dict[str, TableSpec] = {
             "better": "higher or lower",
             "family": "kinds: the average vision-language against the average video generation model. models: each "
             "pair. ceiling: ground truth as features against each model. floor: each model against pixels and "
-            "position. origin: each model against its untrained twin, its vision tower or VAE latent. fusion: each "
-            "fusion against its parts. `ceiling, average` and `floor, average`: the models together",
+            "position. twins: each model against its untrained twin. origin: against its vision tower or VAE latent. "
+            "fusion: each fusion against its parts. same width: each fusion of both kinds against fusions with as many "
+            "channels and a part in common that lack one kind. `ceiling, average` and `floor, average`: the models "
+            "together",
             "a": "entry of the first; for an average, an id that is in no other table",
             "b": "entry of the second",
             "a_source": "source of the first",
@@ -285,14 +293,16 @@ SCORES: dict[str, TableSpec] = {
             "effect": "advantage in standard deviations between rooms; null with fewer than three rooms",
             "rooms_better": "share of rooms in which a is better; null for pooled metrics",
             "p": "two-sided p value",
-            "p_holm": "corrected for the family",
+            "p_corrected": "corrected for the family: kinds by Holm over the tasks of a board, twins by the largest "
+            "statistic over the board, others by Holm in their setting",
             "p_smallest": "smallest p value that this number of rooms allows",
             "comparisons": "members of the family",
             "n_clips": "clips",
             "n_rooms": "rooms",
             "n_seeds": "runs averaged in a and in b, as text",
             "test": "name of the test",
-            "verdict": "a better, b better, not distinguishable, same features or no test",
+            "verdict": "a better, b better, not distinguishable, same features, no test, or exploratory: nothing is "
+            "concluded from this family",
             "cell": "id of the difference",
         },
     ),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from probe.report.columns import task_columns
@@ -42,12 +43,25 @@ def _row(entry: Entry, metric: str) -> dict[str, Any]:
         "title": title_of(entry, metric),
         "better": better_of(entry, metric),
         "cell": score_cell(entry, metric),
-        **interval_columns(score.interval, len(entry.runs)),
+        **interval_columns(score.interval, len(entry.runs), score.on_clips, score.note),
+        **_chance(entry, metric),
         "seed_low": min(seeds, default=None),
         "seed_high": max(seeds, default=None),
         "n_undefined": score.undefined,
         "runs": entry.run_ids,
     }
+
+
+def _chance(entry: Entry, metric: str) -> dict[str, Any]:
+    """Return the band of chance of a metric, and where its value on these clips lies."""
+    bounds = [key for key, known in entry.metrics.items() if known.bounds == metric and entry.score(key)]
+    bands = [entry.scored.scores[key].interval for key in bounds if entry.scored.scores[key].estimate is None]
+    band = next((band for band in bands if defined(band.low) is not None), None)
+    if band is None:
+        return {}
+    value = entry.scored.scores[metric].on_clips
+    place = "above" if value > band.high else "below" if value < band.low else "within"
+    return {"chance_low": defined(band.low), "chance_high": defined(band.high), "beyond_chance": place}
 
 
 def _curve_row(entry: Entry, metric: str) -> dict[str, Any]:
@@ -119,6 +133,10 @@ def _without(entry: Entry, axis: str) -> list[object]:
     return [axis, key, options, inputs, entry.source.name, entry.source.store, entry.facts["array"]]
 
 
+def _ap(row: Mapping[str, Any]) -> float:
+    return math.nan if row["ap"] is None else float(row["ap"])
+
+
 def class_rows(entries: Iterable[Entry]) -> Rows:
     """Return table `classes` of the chosen entries."""
     rows: Rows = []
@@ -135,7 +153,9 @@ def class_rows(entries: Iterable[Entry]) -> Rows:
                     "train_rate": row["train_rate"],
                     "chance": positives / clips if clips else None,
                     "cell": cell_id("class", entry.id, row["name"]),
-                    **interval_columns(row["interval"], len(entry.runs)),
+                    **interval_columns(
+                        row["interval"], len(entry.runs), float("nan") if row["ap"] is None else row["ap"]
+                    ),
                 }
             )
     return rows

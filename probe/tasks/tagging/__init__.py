@@ -19,7 +19,7 @@ TASK = Task(
         "ap_tail": Metric("AP tail", "higher"),
         "of1": Metric("OF1", "higher"),
         "cf1": Metric("CF1", "higher"),
-        "chance_map": Metric("mAP by chance", "higher", diagnostic=True, bounds="map"),
+        "random_map": Metric("mAP of random rankings", "higher", diagnostic=True, bounds="map"),
         "log_loss": Metric("log loss", "lower", "nats per class", high=None, diagnostic=True),
     },
     title="Semantic tagging",

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from probe.metrics.score import ClipScore, Variant
 from probe.metrics.scores import Scores, number
 from probe.module import Batch
+from probe.tasks.tagging.chance import random_rankings
+from probe.tasks.tagging.jackknife import BUCKETS, tagging_pooled
 from probe.tasks.tagging.metrics import tagging_score
-from probe.tasks.tagging.resampled import BUCKETS, tagging_samples
 
 KEYS = ("map", "ap_head", "ap_mid", "ap_tail", "mid_ratio", "of1", "cf1")
 
@@ -47,20 +48,22 @@ class TaggingEvaluator:
         )
 
     def finish(self) -> Scores:
-        """Return mAP and its relatives, their values under resampling, and one row per class.
+        """Return mAP and its relatives, what they are by room, and one row per class.
 
-        `chance_map` is the mAP of a probe that knows nothing: the mean share of positives.
+        `random_map` is the mAP of random rankings of the same labels, with the band that 95 % of them lie in.
         """
         if not self._logits:
             return self._scores
         logits, labels = np.stack(self._logits), np.stack(self._labels)
         whole = tagging_score(labels, logits, self.rates, variant=self.variant)
-        chance = tagging_score(labels, np.zeros_like(logits), self.rates)
+        chance = random_rankings(labels > 0.5)
 
         pooled = {key: whole.values[key] for key in KEYS}
-        self._scores.pooled = {**pooled, "chance_map": chance.values["map"]}
+        self._scores.pooled = {**pooled, "random_map": chance.mean}
         buckets = [BUCKETS[index] for index in whole.buckets]
-        self._scores.resampled = lambda counts: tagging_samples(labels > 0.5, logits, buckets, counts, self.variant)[0]
+        self._scores.by_room = lambda rooms: tagging_pooled(
+            labels > 0.5, logits, self.class_names, buckets, rooms, self.variant
+        )
         self._scores.classes = [self._class_row(whole, i) for i in range(len(self.class_names))]
         return self._scores
 

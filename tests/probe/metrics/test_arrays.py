@@ -58,7 +58,6 @@ MATCHES = metrics.match_objects(ids(*MAPS), ids(*MAPS))
 CALLS: dict[str, dict[str, Any]] = {
     "align_similarity": {"source": floats(N, 3), "target": floats(N, 3)},
     "average_precision": {"labels": mask(N, C), "scores": floats(N, C)},
-    "bootstrap_mean": {"values": floats(N), "groups": ROOMS},
     "bucket_means": {"ap": floats(C), "buckets": np.arange(C) % 3},
     "cluster_cells": {"embeddings": floats(S, 2, 3, 4)},
     "confidence_mask": {"confidence": floats(*MAPS), "valid": mask(*MAPS)},
@@ -66,6 +65,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "depth_bin_errors": {"distance": floats(*MAPS), "depth": floats(*MAPS), "mask": mask(*MAPS)},
     "depth_score": {"prediction": floats(*MAPS), "truth": floats(*MAPS), "mask": mask(*MAPS)},
     "error_percentiles": {"distance": floats(*MAPS), "mask": mask(*MAPS)},
+    "estimate_mean": {"values": floats(N), "groups": ROOMS},
     "f1_scores": {"labels": mask(N, C), "probabilities": floats(N, C) - 0.5, "thresholds": floats(C) - 0.5},
     "frame_distance_errors": {"distance": floats(*MAPS), "mask": mask(*MAPS), "frame_indices": np.arange(S)},
     "frequency_buckets": {"train_positive_rate": floats(C) - 0.5},
@@ -108,7 +108,20 @@ CALLS: dict[str, dict[str, Any]] = {
 """A valid call of each public metric that takes arrays, every array given."""
 WITHOUT_ARRAYS = {"clip_values", "holm", "smallest_p", "mean_over_clips"}
 ANY_RANK = {"count_clusters"}
-PRODUCED = {"DatasetMean", "F1Scores", "Interval", "ObjectMatches", "PairErrors", "PairedDifference", "PointDistances"}
+SEEDS_TOO = {"estimate_mean", "paired_difference"}
+"""Take one value per clip, or per seed and clip."""
+PRODUCED = {
+    "DatasetMean",
+    "F1Scores",
+    "Interval",
+    "ObjectMatches",
+    "PairErrors",
+    "Difference",
+    "Estimate",
+    "LeftOut",
+    "PooledScores",
+    "PointDistances",
+}
 PRODUCED |= {"ClipScore", "TaggingScore"}
 """Dataclasses that metrics return: nobody else fills them. `ClipGeometry` is filled by the caller."""
 
@@ -128,15 +141,30 @@ RIGHT: dict[str, tuple[str, ...]] = {
 
 
 INNER = {
+    "compare_with_zero",
+    "contrast",
+    "contrast_of_kinds",
+    "estimate_pooled",
+    "interval_of",
+    "interval_of_choice",
+    "max_t",
+    "max_t_draws",
+    "paired_estimate",
+    "require_seeds",
+    "room_index",
+    "resampled_means",
+    "room_means",
+    "studentised",
+    "with_others",
     "check_variant",
     "clip_value",
     "collapsed_iou",
     "compact",
+    "difference_of_choices",
     "direction_angles",
     "flat",
     "number",
     "overlap_counts",
-    "paired_resamples",
     "paper_direction_angles",
     "paper_rotation_angles",
     "probabilities_of",
@@ -147,7 +175,7 @@ INNER = {
     "rotation_angles",
     "usable_pixels",
 }
-"""Parts of metrics: they get arrays that the metric has checked."""
+"""Parts of metrics: they get arrays that the metric has checked, or estimates."""
 
 
 def functions() -> dict[str, Callable[..., Any]]:
@@ -246,7 +274,7 @@ def test_lists_and_tensors_are_refused(name: str, where: str, kind: str) -> None
             assert caught.value.found == found
 
 
-@pytest.mark.parametrize(("name", "where", "kind"), [place for place in PLACES if place[0] not in ANY_RANK])
+@pytest.mark.parametrize(("name", "where", "kind"), [place for place in PLACES if place[0] not in ANY_RANK | SEEDS_TOO])
 def test_wrong_shapes_are_refused(name: str, where: str, kind: str) -> None:
     right = given(name, where)
     wrong = [right[..., None], right[None]]
@@ -268,18 +296,26 @@ def test_rooms_are_names_in_any_sequence_one_per_clip(name: str) -> None:
     names = [f"room {room}" for room in ROOMS]
     expected = functions()[name](**CALLS[name])
     for groups in (ROOMS.tolist(), names, tuple(names), np.array(names)):
-        assert call(name, "groups", groups) == expected
+        assert repr(call(name, "groups", groups)) == repr(expected)
     for wrong in (ROOMS[:, None], "a" * N):
         with pytest.raises(DatasetError, match="rooms of the clips"):
             call(name, "groups", wrong)
 
 
-@pytest.mark.parametrize("name", ["bootstrap_mean", "paired_difference"])
+@pytest.mark.parametrize("name", ["estimate_mean", "paired_difference"])
 def test_rooms_of_the_clips_with_a_value_alone_are_refused(name: str) -> None:
     values = np.array([1.0, np.nan, 3.0, 4.0])
-    arguments = {"values": values} if name == "bootstrap_mean" else {"first": values, "second": values}
+    arguments = {"values": values} if name == "estimate_mean" else {"first": values, "second": values}
     with pytest.raises(DatasetError, match="rooms of the clips"):
         functions()[name](**arguments, groups=["a", "b", "c"])
+
+
+@pytest.mark.parametrize("name", sorted(SEEDS_TOO))
+def test_seeds_are_an_axis_of_their_own(name: str) -> None:
+    where = next(iter(arrays_of(name)))[0]
+    for wrong in (floats(2, 3, N), floats(2, N - 1), floats(N, 1)):
+        with pytest.raises(DatasetError):
+            call(name, where, wrong)
 
 
 def test_similarities_take_points_only() -> None:

@@ -19,7 +19,7 @@ from tests.probe import public
 
 ROOT = Path(__file__).parents[3]
 METRICS = {key: metric for name in ("tagging", "instance", "geometry") for key, metric in known_metrics(name).items()}
-DIAGNOSTIC = {"chance_map", "log_loss", "t_miou_ceiling", "t_sr_ceiling"}
+DIAGNOSTIC = {"random_map", "log_loss", "t_miou_ceiling", "t_sr_ceiling"}
 
 
 def test_importing_loads_neither_torch_nor_scikit_learn() -> None:

@@ -26,6 +26,14 @@ def values(seed: int, clips: int, shift: float = 0.0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0.2, 0.4, clips) + shift
 
 
+def seeds(study: Any, task: str, source: str, column: dict[str, np.ndarray], **options: Any) -> list[str]:
+    """Add runs of three seeds, whose values differ a little."""
+    return [
+        study.per_clip(task, source, {name: own + 0.002 * (i - 1) for name, own in column.items()}, seed=i, **options)
+        for i in range(3)
+    ]
+
+
 def score(data: Any, source: str, metric: str) -> pd.Series:
     """Return the only row of a source and a metric in the table of scores."""
     table = data.table("scores")

@@ -151,7 +151,8 @@ class _Maker:
                 "pairs", setting=setting, task=task, metric=load_task(task).headline, better="higher", family="models",
                 a="a", b="b", a_source=model["source"], b_source=other["source"], a_label=model["label"],
                 b_label=other["label"], a_value=0.5, b_value=0.4, **difference, advantage=0.1, effect=1.2,
-                rooms_better=1.0, p=0.25, p_holm=0.5, p_smallest=0.25, n_rooms=3, test="sign flips", cell=found["cell"],
+                rooms_better=1.0, p=0.25, p_corrected=0.5, p_smallest=0.25, n_rooms=3, test="sign flips",
+                cell=found["cell"],
                 verdict="a better" if other is twin else "not distinguishable", comparisons=2,
             )  # fmt: skip
             for column in (c for c in COLUMNS if c.task == task):

@@ -21,7 +21,7 @@ from probe.config import EvaluateConfig, PredictConfig, RunsConfig
 from probe.metrics.comparison import paired_difference
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores
-from probe.metrics.statistics import bootstrap_mean
+from probe.metrics.statistics import estimate_mean
 from probe.report.build import build
 from probe.report.config import CompareConfig
 from probe.report.runs.collect import collect
@@ -358,7 +358,7 @@ def test_statistics_refuse_infinite_values() -> None:
         with pytest.raises(NonFiniteError, match="at 1"):
             paired_difference(*pair, rooms)
     with pytest.raises(NonFiniteError, match="at 1"):
-        bootstrap_mean(values, rooms)
+        estimate_mean(values, rooms)
 
 
 def test_unfinished_runs_with_a_damaged_description_are_named(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 @pytest.mark.parametrize(
     ("task", "keys"),
     [
-        ("tagging", {"map", "ap_mid", "mid_ratio", "of1", "chance_map", "loss"}),
+        ("tagging", {"map", "ap_mid", "mid_ratio", "of1", "random_map", "loss"}),
         ("instance", {"t_miou", "t_sr", "t_miou_ceiling", "loss"}),
         ("geometry", {"pmap_err", "abs_rel", "auc_30", "loss", "loss_camera"}),
     ],

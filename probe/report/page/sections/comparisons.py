@@ -161,7 +161,7 @@ def _pairs_table(sources: Sources, name: str, rows: list[dict[str, Any]]) -> Tab
             Cell(plain_number(row["effect"], 2), row["effect"]),
             Cell(NONE if row["rooms_better"] is None else f"{row['rooms_better']:.0%}", row["rooms_better"]),
             Cell(plain_number(row["p"], 2), row["p"], [smallest] if smallest else []),
-            Cell(plain_number(row["p_holm"], 2), row["p_holm"]),
+            Cell(plain_number(row["p_corrected"], 2), row["p_corrected"]),
             Cell(NONE if row["n_rooms"] is None else str(int(row["n_rooms"])), row["n_rooms"]),
             Cell(verdict, verdict, note=str(row["test"] or "")),
         ]

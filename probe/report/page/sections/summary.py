@@ -9,7 +9,7 @@ from probe.report.page.values import anchor
 
 
 def summary_section(data: ReportData) -> Section:
-    """Return findings, limits and gaps, in that order."""
+    """Return findings, explorations, limits and gaps, in that order."""
     blocks: list[Block] = []
     findings = data.said("finding")
     if findings:
@@ -17,6 +17,9 @@ def summary_section(data: ReportData) -> Section:
     else:
         text = "Nothing can be concluded yet: no finished runs are comparable."
         blocks.append(Missing(text, commands.portable(commands.probe("runs"))))
+    explored = data.said("exploratory")
+    if explored:
+        blocks.append(Paragraph("", _items(explored), "What was explored, without a conclusion"))
     limits = data.said("limit")
     if limits:
         blocks.append(Paragraph("", _items(limits), "What cannot be concluded"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -10,24 +9,27 @@ import pytest
 
 from configs.loader import known_names, load_named
 from probe.config import NOT_IDENTITY
-from probe.metrics.comparison import holm, paired_difference
+from probe.metrics.comparison import compare_with_zero, contrast_of_kinds, holm
+from probe.metrics.statistics import estimate_mean
 from probe.report.build import build
 from probe.report.runs.settings import NOT_COMPARED
-from tests.probe.report.rows import ORACLE, VGM, VLM, pairs, values
+from tests.probe.report.rows import ORACLE, VGM, VLM, pairs, seeds, values
 
 
 def test_holm_corrects_inside_a_family_only(make_study: Any) -> None:
     study = make_study(24, 12)
     sources = (VLM, VGM, "internvl3-1b-tiny-random", ORACLE)
     for i, source in enumerate(sources):
-        study.per_clip("instance", source, {"t_miou": values(i, 24, 0.02 * i)}, tap="oracle" if i == 3 else "llm")
+        seeds(study, "instance", source, {"t_miou": values(i, 24, 0.02 * i)}, tap="oracle" if i == 3 else "llm")
     data = build(str(study.root))
     for family, size in (("models", 3), ("ceiling", 3)):
         table = pairs(data, family)
         assert table.comparisons.tolist() == [size] * size
         expected = holm({str(i): p for i, p in enumerate(table.p)})
-        assert table.p_holm.tolist() == pytest.approx(list(expected.values()))
-    assert (data.table("pairs").p_holm >= data.table("pairs").p).all()
+        assert table.p_corrected.tolist() == pytest.approx(list(expected.values()))
+    tested = data.table("pairs").dropna(subset=["p"])
+    assert (tested.p_corrected >= tested.p).all()
+    assert set(tested.verdict) == {"exploratory"}
 
 
 def test_layers_are_chosen_on_the_select_split(study: Any) -> None:
@@ -50,19 +52,24 @@ def test_smallest_error_is_chosen_where_lower_is_better(study: Any) -> None:
     assert entries.loc[entries.chosen, "block"].tolist() == [2]
 
 
-def test_choosing_on_the_reported_clips_is_repeated_in_every_resample(make_study: Any) -> None:
-    study = make_study(8, 4)
-    rooms = [i % 4 for i in range(8)]
-    by_room = np.array([0.0, 0.3, 0.7, 1.0])[rooms]
-    for block, column in ((1, by_room), (2, 1 - by_room)):
-        study.per_clip("instance", VLM, {"t_miou": column}, block=block, split_scheme="paper")
+def test_choosing_on_the_reported_clips_widens_intervals_and_tests(make_study: Any) -> None:
+    study = make_study(24, 24)
+    for block in range(1, 9):
+        for source in (VLM, VGM):
+            column = {"t_miou": values(10 * block + len(source), 24)}
+            seeds(study, "instance", source, column, block=block, split_scheme="paper")
     data = build(str(study.root))
-    main = data.table("main").iloc[0]
+    main = data.table("main")
+    main = main[main.origin == "ours"].set_index("source")
     scores = data.table("scores")
-    chosen = scores[scores.chosen & (scores.metric == "t_miou")].iloc[0]
-    assert main["t_miou"] == pytest.approx(0.5) == pytest.approx(chosen.value)
-    assert chosen.low < 0.3
-    assert main["t_miou.low"] >= 0.5  # the better of two layers that mirror each other is never below a half
+    for source in (VLM, VGM):
+        chosen = scores[scores.chosen & (scores.metric == "t_miou") & (scores.source == source)].iloc[0]
+        assert main["t_miou"][source] == pytest.approx(chosen.value)
+        width = chosen.high - chosen.low
+        assert main["t_miou.high"][source] - main["t_miou.low"][source] > 1.2 * width
+    row = pairs(data, "models").iloc[0]
+    assert row.test == "max-t over candidates"
+    assert row.p > 0.2
     assert any("Split scheme paper" in s.text for s in data.said("warning"))
 
 
@@ -87,7 +94,8 @@ def test_a_trained_model_meets_its_twin_and_a_fusion_its_parts(study: Any) -> No
     joined = {"parents": [{"branch": name, "fingerprint": fingerprint} for name, fingerprint in prints.items()]}
     study.per_clip("instance", "qwen3-vl-2b+wan-t2v-1.3b", {"t_miou": values(6, 6)}, store=joined, tap="fused")
     data = build(str(study.root))
-    assert pairs(data, "origin").b_source.tolist() == ["qwen3-vl-2b-random"] * 2  # of the model and of the fusion
+    assert pairs(data, "twins").b_source.tolist() == ["qwen3-vl-2b-random"]
+    assert pairs(data, "origin").b_source.tolist() == ["qwen3-vl-2b-random"]  # beside the fusion
     assert sorted(pairs(data, "fusion").b_source) == ["qwen3-vl-2b", "wan-t2v-1.3b"]
     assert len(pairs(data, "models")) == 3
 
@@ -146,40 +154,72 @@ def test_selectivity_of_twins_on_shuffled_targets(study: Any) -> None:
     assert len(data.table("entries")) == 1  # a twin is no row of its own
 
 
-def test_kinds_are_compared_as_averages_of_trained_models(make_study: Any) -> None:
-    study = make_study(16, 8)
-    sources = ("qwen3-vl-2b", "internvl3-1b", "wan-t2v-1.3b", "cogvideox-t2v-2b-tiny-random")
+def test_kinds_are_compared_as_samples_of_trained_models(make_study: Any) -> None:
+    study = make_study(32, 16)
+    sources = ("qwen3-vl-2b", "internvl3-1b", "wan-t2v-1.3b", "cogvideox-t2v-2b", "wan-t2v-14b-tiny-random")
     for i, source in enumerate(sources):
-        study.per_clip("instance", source, {"t_miou": values(i, 16, 0.1 * (i < 2))})
+        seeds(study, "instance", source, {"t_miou": values(i, 32, 0.1 * (i < 2) + 0.02 * (i % 2))})
     row = pairs(build(str(study.root)), "kinds").iloc[0]
-    vlm, vgm = (values(0, 16, 0.1) + values(1, 16, 0.1)) / 2, values(2, 16)
-    assert (row.a_label, row.b_source) == ("the average of 2 vision-language models", "wan-t2v-1.3b")
-    assert row.difference == pytest.approx((vlm - vgm).mean())
-    assert row.p == paired_difference(vlm, vgm, list(study.rooms.values())).p_value
-    assert row.verdict == "a better"
+    rooms = list(study.rooms.values())
+    each = [estimate_mean(values(i, 32, 0.1 * (i < 2) + 0.02 * (i % 2)), rooms) for i in range(4)]
+    expected = contrast_of_kinds(each[:2], each[2:])
+    assert (row.a_label, row.b_label) == (
+        "the average of 2 vision-language models", "the average of 2 video generation models",
+    )  # fmt: skip
+    assert row.difference == pytest.approx(expected.value)
+    assert row.p == pytest.approx(compare_with_zero(expected).p_value)
+
+
+def test_one_model_says_nothing_about_its_kind(make_study: Any) -> None:
+    study = make_study(32, 16)
+    for i, source in enumerate(("qwen3-vl-2b", "internvl3-1b", "wan-t2v-1.3b")):
+        seeds(study, "instance", source, {"t_miou": values(i, 32)})
+    data = build(str(study.root))
+    assert pairs(data, "kinds").verdict.tolist() == ["no test"]
+    assert any("one model of a kind" in s.text for s in data.said("limit"))
+
+
+def test_the_primary_family_spans_the_tasks_and_twins_all_models(make_study: Any) -> None:
+    study = make_study(32, 16)
+    models = ("qwen3-vl-2b", "internvl3-1b", "wan-t2v-1.3b", "cogvideox-t2v-2b")
+    for task, metric in (("instance", "t_miou"), ("geometry", "abs_rel")):
+        for i, source in enumerate(models):
+            seeds(study, task, source, {metric: values(i, 32, 0.1 * (i < 2))})
+            seeds(study, task, f"{source}-random", {metric: values(10 + i, 32)})
+    data = build(str(study.root))
+    kinds, twins = pairs(data, "kinds"), pairs(data, "twins")
+    assert sorted(kinds.task) == ["geometry", "instance"]
+    assert kinds.comparisons.tolist() == [2, 2]
+    expected = holm({str(i): p for i, p in enumerate(kinds.p)})
+    assert kinds.p_corrected.tolist() == pytest.approx(list(expected.values()))
+    assert twins.comparisons.tolist() == [8] * 8
+    assert (twins.p_corrected >= twins.p).all()
+    assert set(twins.verdict) == {"a better", "b better", "not distinguishable"}  # errors are higher in geometry
+
+
+def test_fusions_meet_controls_of_the_same_width(make_study: Any) -> None:
+    study = make_study(24, 12)
+    names = ("qwen3-vl-2b", "internvl3-1b", "wan-t2v-1.3b")
+    prints = {name: {"adapter": {"family": name}} for name in names}
+    for i, (a, b) in enumerate((("qwen3-vl-2b", "wan-t2v-1.3b"), ("qwen3-vl-2b", "internvl3-1b"))):
+        joined = {"parents": [{"branch": name, "fingerprint": prints[name]} for name in (a, b)]}
+        seeds(study, "instance", f"{a}+{b}", {"t_miou": values(i, 24)}, store=joined, tap="fused")
+    found = pairs(build(str(study.root)), "same width")
+    assert found[["a_source", "b_source"]].to_numpy().tolist() == [
+        ["qwen3-vl-2b+wan-t2v-1.3b", "qwen3-vl-2b+internvl3-1b"]
+    ]
 
 
 def test_many_models_are_tested_where_rooms_are_enough(make_study: Any) -> None:
-    """Fifty-five pairs in fifteen rooms: p values have the resolution, or the report says what gives it."""
+    """Fifty-five pairs in fifteen rooms: p values have the resolution."""
     study = make_study(15, 15)
     study.resamples = 1
     rng = np.random.default_rng(0)
-    base, labels = rng.uniform(0.2, 0.4, 15), rng.random((15, 3)) < 0.4
+    base = rng.uniform(0.2, 0.4, 15)
     models = [name for name in sorted(known_names("model")) if "hub_id" in load_named("model", name)]
     for i, name in enumerate(models[:11]):
-        study.per_clip("instance", name, {"t_miou": base + 0.05 * i + rng.normal(0, 0.001, 15)})
-        if i < 8:
-            study.tagging(name, labels * 0.5 * i + rng.normal(size=(15, 3)), labels)
-    data = build(str(study.root))
-    found = pairs(data, "models").set_index("task")
-    assert set(found.comparisons["tagging"]) == {28}
-    assert set(found.comparisons["instance"]) == {55}
-    assert (found.p_smallest["instance"] * 55 < 0.05).all()
-    assert (found.verdict["instance"] == "b better").all()
-    said = [s.text for s in data.said("limit") if "whatever the features hold" in s.text]
-    assert len(said) == 1
-    assert said[0].startswith("Semantic tagging: with so few resamples")
-    command = re.search(r"resamples=(\d+)", said[0])
-    assert command is not None
-    again = build(str(study.root), resamples=int(command[1]))
-    assert not any("whatever the features hold" in s.text for s in again.said("limit"))
+        seeds(study, "instance", name, {"t_miou": base + 0.05 * i + rng.normal(0, 0.001, 15)})
+    found = pairs(build(str(study.root)), "models")
+    assert set(found.comparisons) == {55}
+    assert (found.p_smallest * 55 < 0.05).all()
+    assert (found.p_corrected < 0.05).all()
