@@ -149,6 +149,9 @@ bench-probe: setup ## speed of probe training against a plain implementation of 
 bench-results: setup ## what the digests of runs and checkpoints cost
 	@$(PY) -m benchmarks.results $(ARGS)
 
+bench-statistics: setup ## coverage of intervals, size and power of tests on simulated scores
+	@$(PY) -m benchmarks.statistics $(ARGS)
+
 bench-fusion: setup ## cost of fusing while reading
 	@$(PY) -m benchmarks.fusion $(ARGS)
 
@@ -166,4 +169,4 @@ clean: ## remove the environment and caches; datasets, features and results in a
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './artifacts/*' -prune -exec rm -rf {} +
 
-.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-data bench-rooms bench-extract bench-weights bench-probe bench-results bench-fusion bench-sens bench-cache baseline clean
+.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-data bench-rooms bench-extract bench-weights bench-probe bench-results bench-fusion bench-sens bench-statistics bench-cache baseline clean
