@@ -1,4 +1,7 @@
-"""`spatialprobe cache ls|inspect|verify|repair|seal|diff|prune|copy`: look after feature stores."""
+"""`spatialprobe cache ls|inspect|verify|repair|seal|diff|prune|copy`: look after feature stores.
+
+`spatialprobe cache similarity` needs more stages than this one: see `spatialprobe/similarity`.
+"""
 
 from __future__ import annotations
 

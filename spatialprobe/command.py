@@ -43,10 +43,14 @@ VERBS = (
 )  # fmt: skip
 
 
+ACROSS = {"cache": "spatialprobe.similarity.__main__"}
+"""Stage -> module with those of its commands that need several stages; imported when the stage is named."""
+
+
 def stage_verbs(stage: str) -> cli.Verbs:
     """Return the commands of a stage, in the order of its help."""
-    verbs: cli.Verbs = importlib.import_module(f"{stage}.__main__").VERBS
-    return verbs
+    modules = [f"{stage}.__main__", *([ACROSS[stage]] if stage in ACROSS else [])]
+    return tuple(verb for module in modules for verb in importlib.import_module(module).VERBS)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -6,7 +6,6 @@ import ast
 import inspect
 import shlex
 from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ import pytest
 from configs import commands
 from configs.cli import Verb
 from configs.options import options_of
-from spatialprobe.command import VERBS
+from spatialprobe.command import VERBS, stage_verbs
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("spatialprobe", "configs", *commands.STAGES)
@@ -43,7 +42,7 @@ class Call(NamedTuple):
 
 
 def verbs_of(stage: str) -> Sequence[Verb[Any]]:
-    return import_module(f"{stage}.__main__").VERBS if stage else VERBS
+    return stage_verbs(stage) if stage else VERBS
 
 
 def imported_names(tree: ast.Module) -> dict[str, str]:
