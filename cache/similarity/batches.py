@@ -1,4 +1,4 @@
-"""Batches of whole rooms, and pairings of whole rooms at random: both depend on names and seeds only, never on order."""
+"""Batches of whole rooms, and pairings of whole rooms at random: both depend on names and seeds, never on order."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ count as much as others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -61,7 +62,7 @@ def hsic_vector(samples: FloatArray) -> FloatArray:
     np.fill_diagonal(gram, 0.0)
     sums = gram.sum(axis=0) / (count - 2)
     gram -= sums[:, None] + sums[None, :] - sums.sum() / (count - 1)
-    return _above_diagonal(gram) * np.sqrt(2 / (count * (count - 3)))
+    return _above_diagonal(gram) * math.sqrt(2 / (count * (count - 3)))
 
 
 def rsa_vector(samples: FloatArray) -> FloatArray:

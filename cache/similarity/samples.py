@@ -13,7 +13,7 @@ from cache.format.spec import ArraySpec
 from cache.similarity.measures import LEAST_SAMPLES, FloatArray
 from cache.source import FeatureSource
 from configs import commands
-from configs.errors import ConfigError, MissingError, NonFiniteError, StaleError
+from configs.errors import ConfigError, MissingError, StaleError
 from configs.loader import closest
 
 Unit = tuple[int, ...]
@@ -171,7 +171,6 @@ def read_samples(layer: Layer, clip_ids: Sequence[str], units: Sequence[Unit], s
         (clips * samples per clip, channels) float64.
 
     Raises:
-        NonFiniteError: NaN or infinite features.
         MissingError, CorruptionError, StorageError: see `FeatureSource.read`.
     """
     samples = [sample for clip_id in clip_ids for sample in _clip_samples(layer, clip_id, units, sampling)]
@@ -185,12 +184,6 @@ def _clip_samples(layer: Layer, clip_id: str, units: Sequence[Unit], sampling: S
         rows = sorted(set(spec.rows_of(unit)))
         maps = layer.source.read([(clip_id, layer.array, rows)])[0]
         cells = maps.double().mean(dim=0).numpy()
-        if not np.isfinite(cells).all():
-            raise NonFiniteError(
-                f"features of clip {clip_id} are not finite",
-                where=f"{layer.source.where}, array {layer.array}, rows {rows}",
-                fix=commands.cache("verify", model=layer.source.source, dataset=layer.source.dataset),
-            )
         if sampling.pool == "cell":
             found += list(cells[_positions(f"{sampling.seed}/{clip_id}/{number}", sampling.cells, spec.grid)])
         else:

@@ -7,7 +7,7 @@ inner products outlive it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ class Settings:
     """
 
     measures: tuple[str, ...] = MEASURES
-    sampling: Sampling = Sampling()
+    sampling: Sampling = field(default_factory=Sampling)
     batch: int = 32
     permutations: int = 200
     seed: int = 0
@@ -158,7 +158,7 @@ def similarity(
 
     Raises:
         ConfigError, MissingError, StaleError: see `common_rooms`, `sample_units`, `check_enough`, `make_batches`.
-        NonFiniteError, CorruptionError, StorageError: see `read_samples`.
+        CorruptionError, StorageError: see `read_samples`.
     """
     layers: list[Layer] = []
     numbers = [[_number(layers, layer) for layer in side] for side in (left, right)]

@@ -23,9 +23,9 @@ ENDINGS = (".json", ".parquet")
 def rows_of(found: Similarity) -> list[dict[str, Any]]:
     """Return one row per pair and measure.
 
-    Keys: `a`, `b` (source), `a_array`, `b_array`, `a_block`, `b_block` (None where there are none), `a_store`, `b_store`
-    (SHA-256 of the fingerprint), `measure`, `value`, `low`, `high` (the band of random pairings) and `p_value`; numbers
-    that are not defined are None.
+    Keys: `a`, `b` (source), `a_array`, `b_array`, `a_block`, `b_block` (None where there are none), `a_store` and
+    `b_store` (SHA-256 of the fingerprint), `measure`, `value`, `low` and `high` (the band of random pairings), and
+    `p_value`; numbers that are not defined are None.
     """
     return [
         {
