@@ -4,7 +4,8 @@ A measure looks at a batch of n samples only through the n (n - 1) / 2 pairs of 
 array is scaled such that, for two arrays a and b,
 
 - CKA: v_a . v_b is the unbiased estimate of HSIC with linear kernels (Song et al. 2012, "Feature selection via
-  dependence maximization", equation 5), written with U-centred Gram matrices (Székely and Rizzo 2014);
+  dependence maximization"), written with U-centred Gram matrices (Székely and Rizzo 2014, "Partial distance
+  correlation");
 - RSA: v_a . v_b is Spearman's correlation of the dissimilarities 1 - r, where r is Pearson's correlation over channels
   of two samples (Kriegeskorte et al. 2008, "Representational similarity analysis").
 

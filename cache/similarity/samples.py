@@ -178,16 +178,18 @@ def read_samples(layer: Layer, clip_ids: Sequence[str], units: Sequence[Unit], s
 
 
 def _clip_samples(layer: Layer, clip_id: str, units: Sequence[Unit], sampling: Sampling) -> list[FloatArray]:
+    import torch
+
     spec = layer.spec
     found: list[FloatArray] = []
     for number, unit in enumerate(units):
         rows = sorted(set(spec.rows_of(unit)))
         maps = layer.source.read([(clip_id, layer.array, rows)])[0]
-        cells = maps.double().mean(dim=0).numpy()
         if sampling.pool == "cell":
-            found += list(cells[_positions(f"{sampling.seed}/{clip_id}/{number}", sampling.cells, spec.grid)])
+            y, x = _positions(f"{sampling.seed}/{clip_id}/{number}", sampling.cells, spec.grid)
+            found += list(maps[:, y, x].double().mean(dim=0).numpy())
         else:
-            found.append(cells.mean(axis=(0, 1)))
+            found.append(maps.reshape(-1, spec.channels).mean(dim=0, dtype=torch.float64).numpy())
     return [np.mean(found, axis=0)] if sampling.pool == "clip" else found
 
 

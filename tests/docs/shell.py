@@ -49,7 +49,8 @@ NOT_RUN = {
 
 QUICK = {
     ("data", "inspect"), ("extract", "models"), ("extract", "doctor"), ("extract", "plan"),
-    ("cache", "ls"), ("cache", "similarity"), ("probe", "runs"), ("probe", "compare"), ("probe", "evaluate"), ("probe", "train"),
+    ("cache", "ls"), ("cache", "similarity"), ("probe", "runs"), ("probe", "compare"), ("probe", "evaluate"),
+    ("probe", "train"),
 }  # fmt: skip
 """Verbs that take a second or two; the others run with the long tests."""
 

@@ -12,7 +12,7 @@ from cache.similarity.names import MEASURES as NAMES
 
 
 def song(x: FloatArray, y: FloatArray) -> float:
-    """Equation 5 of Song et al. (2012), term by term: the unbiased estimate of HSIC with linear kernels."""
+    """The unbiased estimate of HSIC of Song et al. (2012), term by term, with linear kernels."""
     n = len(x)
     k, kernel = x @ x.T, y @ y.T
     np.fill_diagonal(k, 0)
