@@ -148,6 +148,15 @@ class ProbeModule(nn.Module, Generic[Options]):
         """
         raise ConfigError("the task has no code length", fix="leave out mdl=true")
 
+    @classmethod
+    def answers(cls, target: Batch) -> NDArray[np.bool_]:
+        """Return (C,) the true answers in what `Targets.sample` returns, in the order of `margins`; for the same tasks.
+
+        Raises:
+            ConfigError: the task has none.
+        """
+        raise ConfigError("the task has no code length", fix="leave out mdl=true")
+
     def forward(self, features: Tensor, queries: Tensor | None = None) -> Batch:
         """Map features (B, S, h, w, C) to predictions; with `trunk.query_time` the queries (B, S) say when."""
         if self.options.trunk.query_time and queries is not None:

@@ -174,6 +174,27 @@ def _clean(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def has_code(result: Mapping[str, Any]) -> bool:
+    """Whether a result holds a code length that can be compared with the code of class rates."""
+    return "rate_bits" in result.get("mdl", {})
+
+
+def compressions(code: Mapping[str, Any]) -> dict[str, float]:
+    """Return how many times shorter a code of probes is than those without features; what is unknown is left out.
+
+    `compression`: against the code of class rates. `uniform_compression`: against a uniform code, the only one that
+    results of version 0.2.0 have, and which they call `compression`.
+
+    Args:
+        code: `mdl` of a result.
+    """
+    bits = code.get("bits")
+    if not _is_number(bits) or not bits:
+        return {}
+    others = {"compression": code.get("rate_bits"), "uniform_compression": code.get("uniform_bits")}
+    return {name: float(n) / float(bits) for name, n in others.items() if n is not None and _is_number(n)}
+
+
 def find_run(root: str | None, run: str) -> dict[str, Any]:
     """Return the result of the finished run whose id begins with `run`; errors of `find_id` and `read`."""
     return read(result_file(root, find_id([path.stem for path in results_path(root).glob("*.json")], run, root)))

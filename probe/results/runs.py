@@ -130,8 +130,9 @@ def _notes(row: Mapping[str, Any]) -> list[str]:
     if row.get("selectivity"):
         key = load_task(row["task"]).headline
         notes.append(f"selectivity of {row['control_of']}: {key} {row['selectivity'].get(key, float('nan')):.4g}")
-    if row.get("mdl"):
-        notes.append(
-            f"online code of {row['run_id']}: {row['mdl']['bits']:.5g} bits, {row['mdl']['compression']:.3g} to 1"
-        )
+    found = results.compressions(row.get("mdl", {}))
+    against = {"compression": "class rates", "uniform_compression": "a uniform code"}
+    if found:
+        times = ", ".join(f"{found[key]:.3g} to 1 against {name}" for key, name in against.items() if key in found)
+        notes.append(f"online code of {row['run_id']}: {row['mdl']['bits']:.5g} bits, {times}")
     return notes

@@ -22,6 +22,8 @@ from probe.results.repeat import train_command
 PARQUET = "results.parquet"
 CHECKED = "checked.txt"
 """One line per run, and one for the table: a name, and the digest of the state in which it was found whole."""
+TABLE = 2
+"""Increment whenever the same results give another table."""
 FILES = (results.RUN, "config.yaml", "log.jsonl", "log.csv", results.CLIPS, results.PREDICTIONS)
 """What a finished run has in its folder, besides checkpoints; imported ones have no log."""
 DRAWN = ("pictures", "points")
@@ -114,7 +116,7 @@ def compact(root: str | None) -> Path | None:
 def tabulate(root: str | None, found: Survey) -> bool:
     """Write `results.parquet` from the whole runs of a survey unless it is what they give; return whether it was."""
     path = results_path(root) / PARQUET
-    rows = digest([result["digest"] for result in found.whole])
+    rows = digest([TABLE, *(result["digest"] for result in found.whole)])
     known = _remembered(root)
     if path.is_file() and known.get(PARQUET) == digest([rows, sha256_file(path)]):
         return False
@@ -139,7 +141,10 @@ def _flat(result: dict[str, Any]) -> dict[str, Any]:
             row |= {f"{split}.{key}": values["value"]}
             row |= {f"{split}.{key}.{part}": values[part] for part in ("low", "high", "n", "undefined")}
     row |= {f"selectivity.{key}": value for key, value in result.get("selectivity", {}).items()}
-    row |= {f"mdl.{key}": value for key, value in result.get("mdl", {}).items() if isinstance(value, (int, float))}
+    code = result.get("mdl", {})
+    row |= {f"mdl.{key}": value for key, value in code.items() if isinstance(value, (int, float))}
+    row.pop("mdl.compression", None)  # of 0.2.0 it is against a uniform code
+    row |= {f"mdl.{key}": value for key, value in results.compressions(code).items()}
     return row
 
 

@@ -148,7 +148,7 @@ def finished(planned: Planned) -> dict[str, dict[str, Any]]:
 def something_left(planned: Planned, done: Mapping[str, Mapping[str, Any]]) -> bool:
     """Return whether a run has to be trained, or a code length to be measured."""
     return any(
-        plan.run_id not in done or (planned.config.what.mdl and "mdl" not in done[plan.run_id])
+        plan.run_id not in done or (planned.config.what.mdl and not results.has_code(done[plan.run_id]))
         for plan in planned.plans
     )
 

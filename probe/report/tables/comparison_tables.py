@@ -12,6 +12,7 @@ from probe.report.scores.entries import Entry
 from probe.report.scores.families import Comparison, controls_of, subjects
 from probe.report.scores.paired import paired
 from probe.report.tables.frames import cell_id, defined, score_cell, where
+from probe.results.results import compressions
 
 Rows = list[dict[str, Any]]
 
@@ -100,10 +101,11 @@ def selectivity_rows(entries: Sequence[Entry]) -> Rows:
             some = [t for t in twins if t.result["selectivity"].get(name) is not None]
             values = [float(twin.result["selectivity"][name]) for twin in some]
             rows.append(_measured(entry, name, values, [twin.run_id for twin in some]))
-        coded = [run for run in entry.runs if (run.result.get("mdl") or {}).get("compression") is not None]
-        if coded:
-            values = [float(run.result["mdl"]["compression"]) for run in coded]
-            rows.append(_measured(entry, "mdl.compression", values, [run.run_id for run in coded]))
+        codes = {run.run_id: compressions(run.result.get("mdl") or {}) for run in entry.runs}
+        for name in ("compression", "uniform_compression"):
+            known = {run_id: code[name] for run_id, code in codes.items() if name in code}
+            if known:
+                rows.append(_measured(entry, f"mdl.{name}", list(known.values()), list(known)))
     return rows
 
 

@@ -404,8 +404,9 @@ SCORES: dict[str, TableSpec] = {
         {
             **WHERE,
             **_ARRAY,
-            "metric": "key, or `mdl.compression`",
-            "value": "positive: better than the twin; compression: uniform code / online code",
+            "metric": "key, `mdl.compression`, or `mdl.uniform_compression`",
+            "value": "positive: better than the twin; compression: code of class rates / online code; "
+            "uniform_compression: uniform code / online code",
             "cell": "id of the number",
             "n_seeds": "seeds averaged",
             "runs": "run ids, joined by commas",

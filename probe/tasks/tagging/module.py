@@ -68,6 +68,11 @@ class Module(ProbeModule[TaggingOptions]):
         logits, labels = (np.stack([row[name] for row in predictions]) for name in ("logits", "labels"))
         return np.where(labels, logits, -logits).astype(np.float64)
 
+    @classmethod
+    def answers(cls, target: Batch) -> NDArray[np.bool_]:
+        """Return (C,) whether the clip shows each class."""
+        return np.asarray(target["labels"]) > 0.5
+
     def evaluator(self, variant: str, *, full: bool) -> Evaluator:
         """Return the evaluator; cheap enough to be always full."""
         return TaggingEvaluator(self.facts.class_names, self.facts.train_rates, variant)

@@ -52,6 +52,12 @@ def costs_section(data: ReportData, sources: Sources) -> Section:
     return Section("costs", "Costs", blocks, lead)
 
 
+_CODES = {
+    "mdl.compression": "compression against class rates",
+    "mdl.uniform_compression": "compression against a uniform code",
+}
+
+
 def selectivity_section(data: ReportData, sources: Sources, settings: Settings) -> Section:
     """Return how much better probes are than their twins on shuffled targets."""
     blocks: list[Block] = []
@@ -59,7 +65,7 @@ def selectivity_section(data: ReportData, sources: Sources, settings: Settings) 
         body = []
         for row in rows:
             key = str(row["metric"])
-            name = "compression" if key == "mdl.compression" else title(key)
+            name = _CODES.get(key) or title(key)
             value = plain_number(row["value"]) if key.startswith("mdl") else shown(row["value"], key)
             link = anchor("cell", row["cell"]) if row["cell"] else ""
             cells = [sources.cell(row), Cell(str(row["array"]), str(row["array"])), Cell(name, name)]
@@ -72,7 +78,10 @@ def selectivity_section(data: ReportData, sources: Sources, settings: Settings) 
         text = "No probe has a twin on shuffled targets. To train one beside each probe, and to measure code length:"
         command = commands.probe("train", task=task, model=commands.Blank("<source>"), control=True, mdl=True)
         blocks.append(Missing(text, commands.portable(command)))
-    lead = "Positive: better than a probe of the same size trained on shuffled targets."
+    lead = (
+        "Positive: better than a probe of the same size trained on shuffled targets. Compression: how many times "
+        "shorter the labels are for someone who has the features; 1 against class rates means that they add nothing."
+    )
     return Section("selectivity", "Selectivity and code length", blocks, lead, "Selectivity")
 
 

@@ -146,6 +146,18 @@ def test_noise_curve(study: Any) -> None:
     assert set(table.block) == {2}
 
 
+def test_codes_are_shown_against_what_they_were_measured_against(study: Any) -> None:
+    """A seed of 0.2.0 has a uniform code only: it counts there, and nowhere else."""
+    now = {"bits": 50.0, "rate_bits": 60.0, "uniform_bits": 100.0, "compression": 1.2, "uniform_compression": 2.0}
+    old = {"bits": 100.0, "uniform_bits": 150.0, "compression": 1.5}
+    study.per_clip("instance", VLM, {"t_miou": values(1, 6)}, seed=1, extra={"mdl": now})
+    study.per_clip("instance", VLM, {"t_miou": values(2, 6)}, seed=2, extra={"mdl": old})
+    table = build(str(study.root)).table("selectivity")
+    assert table[["metric", "value", "n_seeds"]].to_numpy().tolist() == [
+        ["mdl.compression", 1.2, 1], ["mdl.uniform_compression", 1.75, 2],
+    ]  # fmt: skip
+
+
 def test_selectivity_of_twins_on_shuffled_targets(study: Any) -> None:
     real = study.per_clip("instance", VLM, {"t_miou": values(1, 6)})
     study.per_clip("instance", VLM, {"t_miou": values(2, 6)}, control_of=real, extra={"selectivity": {"t_miou": 0.25}})
