@@ -14,6 +14,7 @@ from configs.loader import closest, known_names, resolve
 from configs.options import inline, option
 from fusion.recipe import UPSAMPLING
 from probe.task import Task, TaskOptions, load_task, task_file, task_names, tasks
+from probe.train.recipe import BUDGETS
 
 SCHEMES = ("standard", "paper")
 LOGGERS = ("tensorboard", "wandb")
@@ -51,7 +52,12 @@ class How:
     """What changes the outcome of a run of any task: part of its identity."""
 
     profile: str = option("auto", "scale and recipe; auto: compact with a GPU, else cpu")
-    fraction: float = option(1.0, "share of the training clips to learn from", minimum=0.0, maximum=1.0)
+    fraction: float = option(1.0, "share of the training clips to learn from, in whole rooms", minimum=0.0, maximum=1.0)
+    data_budget: str = option(
+        "steps",
+        "what a run with fraction below 1 has in common with one on all clips: optimiser steps, or epochs",
+        choices=BUDGETS,
+    )
     sampler: str = option("paper", "how queries are drawn, in training and for the evaluation plan")
     split_scheme: str = option(
         "auto",

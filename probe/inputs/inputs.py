@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
@@ -175,7 +176,7 @@ def _clips_of(dataset: PreparedDataset, config: RunConfig) -> Inputs:
 
 def split_clips(dataset: DatasetIndex, scheme: str, fraction: float, seed: int) -> tuple[list[str], ...]:
     """Return the clips that a run trains on, selects by and is reported on; options of `probe.config.How`."""
-    train = prefix(dataset.split("train", scheme), fraction, seed)
+    train = prefix(dataset.split("train", scheme), rooms_of(dataset), fraction, seed)
     return train, dataset.split("select", scheme), dataset.split("report", scheme)
 
 
@@ -196,13 +197,35 @@ def open_dataset(root: str | None, name: str, store: FeatureSource) -> PreparedD
     return known
 
 
-def prefix(clip_ids: Sequence[str], fraction: float, seed: int) -> list[str]:
-    """Return a share of the clips, at least one; a smaller share is part of every larger one."""
+def rooms_of(dataset: DatasetIndex) -> dict[str, str]:
+    """Return clip id -> room, of all clips."""
+    return {str(clip_id): str(room) for clip_id, room in dataset.clips["group_id"].items()}
+
+
+def prefix(clip_ids: Sequence[str], rooms: Mapping[str, str], fraction: float, seed: int) -> list[str]:
+    """Return the clips of some rooms, about a share of all; a smaller share is part of every larger one.
+
+    Clips of a room resemble each other: a share drawn clip by clip would show nearly all rooms, and nearly as much as
+    all clips do. Rooms come in an order that the seed draws; as many are taken as bring the number of clips nearest to
+    the share, one at least. Of two numbers as near, the even one is taken, as `round` does, otherwise the smaller.
+
+    Args:
+        clip_ids: all clips.
+        rooms: clip id -> room.
+        fraction: share of the clips; from 1 on all.
+        seed: of the order.
+    """
     if fraction >= 1 or not clip_ids:
         return list(clip_ids)
-    order = clip_rng(seed, 0, "", "fraction").permutation(len(clip_ids))
-    count = max(1, round(fraction * len(clip_ids)))
-    return sorted(clip_ids[int(i)] for i in order[:count])
+    members: dict[str, list[str]] = {}
+    for clip_id in clip_ids:
+        members.setdefault(rooms[clip_id], []).append(clip_id)
+    names = list(members)
+    ordered = [members[names[int(i)]] for i in clip_rng(seed, 0, "", "fraction").permutation(len(names))]
+    counts = list(itertools.accumulate(map(len, ordered)))
+    wanted = fraction * len(clip_ids)
+    last = min(range(len(counts)), key=lambda i: (abs(counts[i] - wanted), counts[i] % 2))
+    return sorted(clip_id for room in ordered[: last + 1] for clip_id in room)
 
 
 def donors(clip_ids: Sequence[str], seed: int) -> dict[str, str]:

@@ -12,6 +12,7 @@ from probe.report.contract import Statement
 from probe.report.findings import findings
 from probe.report.phrases import count, header, listed
 from probe.report.published import citation, published_of
+from probe.report.runs.settings import data_budget
 from probe.report.runs.sources import model_facts
 from probe.report.scores.boards import Board
 from probe.report.scores.entries import Entry
@@ -71,7 +72,8 @@ def _placed(found: Sequence[Statement], board: Board, told: Told) -> list[Statem
     options = setting.key["options"]
     words = [str(setting.key["dataset"]), f"profile {options.get('profile')}"]
     words += [f"{key} {options[key]}" for key in ("variant", "split_scheme") if options.get(key) == "paper"]
-    words += [f"{float(options['fraction']):.0%} of the clips"] if options.get("fraction", 1) != 1 else []
+    if budget := data_budget(options):
+        words.append(f"{float(options['fraction']):.0%} of the clips for as many {budget}")
     return [Statement(s.topic, f"[{', '.join(words)}] {s.text}", s.cells, s.task) for s in found]
 
 

@@ -46,6 +46,9 @@ def train_command(result: Mapping[str, Any], *, store: bool = True, **more: str 
         if key in _BY_PROFILE and value == ("paper" if result["profile"] == "paper" else "standard"):
             continue
         words[key] = value
+    unit = config.get("recipe.unit")
+    if float(result.get("fraction") or 1) < 1 and "data_budget" not in config and unit != usual.get("data_budget"):
+        words["data_budget"] = unit  # 0.2.0 had no other
     typed = {**{key: _word(value) for key, value in words.items()}, **more}
     if "imported" in result:
         return commands.probe("import", **typed, checkpoint=result["imported"]["file"])

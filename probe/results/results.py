@@ -26,13 +26,13 @@ _NAMES = ("task", "source", "dataset", "array", "depth", "profile", "split_schem
 _SPLITS = ("select", "report")
 _KINDS: dict[str, type] = {
     "files": dict, "made_from": dict, "classes": list, "clips": dict, "versions": dict, "selectivity": dict,
-    "mdl": dict, "imported": dict,
+    "rooms": dict, "mdl": dict, "imported": dict,
 }  # fmt: skip
 _NUMBERS = (
     "relative_depth", "noise_level", "parameters", "best_round", "best_score", "rounds", "steps", "seconds",
     "probes_in_pass",
 )  # fmt: skip
-_TEXTS = ("device", "finished_at")
+_TEXTS = ("device", "finished_at", "data_budget")
 _INPUTS = ("dataset_parameters", "clips", "truth", "plan")
 _FINISHED = (*_SPLITS, "config", "files", "weights", "inputs", "made_from")
 

@@ -72,6 +72,8 @@ class _Today:
             return f"{self.dataset.name} was prepared again with other parameters: {changed}"
         clips, truth = self.clips(result["split_scheme"], result["fraction"], result["config"]["data_seed"])
         if recorded["clips"] != clips:
+            if result["fraction"] < 1 and "rooms" not in result:
+                return "its share of the clips was drawn clip by clip, as in 0.2.0; now whole rooms are drawn"
             return f"the splits of {self.dataset.name} hold other clips now"
         if recorded["truth"] != truth:
             return f"frames or ground truth of {self.dataset.name} have changed"

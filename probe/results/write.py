@@ -19,9 +19,10 @@ from configs.identity import plain
 from configs.loader import to_yaml
 from configs.options import as_typed
 from data.dataset.reader import PreparedDataset
+from data.dataset.splits import SPLITS
 from data.dataset.tables import parquet_bytes
 from probe.config import RunConfig
-from probe.inputs.inputs import Inputs
+from probe.inputs.inputs import Inputs, rooms_of
 from probe.metrics.scores import Scores, clip_value, number
 from probe.results import results
 from probe.results.survey import DRAWN, compact, folder_digests
@@ -87,6 +88,7 @@ def describe(member: Member, inputs: Inputs) -> dict[str, Any]:
         "depth": plan.depth,
         "control": "shuffled targets" if plan.control else "",
         "fraction": config.how.fraction,
+        "data_budget": config.how.data_budget,
         "split_scheme": config.how.split_scheme,
         "variant": config.how.variant,
         "plan": inputs.plan.name,
@@ -132,7 +134,7 @@ def write_all(
         run id -> result.
     """
     written: dict[str, dict[str, Any]] = {}
-    groups = {str(key): str(room) for key, room in inputs.dataset.clips["group_id"].items()}
+    groups = rooms_of(inputs.dataset)
     for i, member in enumerate(members):
         own = {split: values[i] for split, values in scores.items()}
         result: dict[str, Any] = {"format": results.FORMAT, **describe(member, inputs)}
@@ -144,7 +146,8 @@ def write_all(
             "best_score": number(member.best["score"]),
             "rounds": schedule.rounds,
             "steps": schedule.total_steps,
-            "clips": {split: len(getattr(inputs, split)) for split in ("train", "select", "report")},
+            "clips": {split: len(getattr(inputs, split)) for split in SPLITS},
+            "rooms": {split: len({groups[clip] for clip in getattr(inputs, split)}) for split in SPLITS},
             "seconds": round(seconds, 3),
             "probes_in_pass": len(members),
             "device": str(device),

@@ -25,7 +25,10 @@ from probe.results.repeat import train_command
 from probe.results.results import find_id
 from probe.task import load_task
 
-SELECTORS = ("task", "model", "dataset", "store", "layers", "noise", "depth", "profile", "seed", "plan", "fraction")
+SELECTORS = (
+    "task", "model", "dataset", "store", "layers", "noise", "depth", "profile", "seed", "plan", "fraction",
+    "data_budget",
+)  # fmt: skip
 """Keys of a selector."""
 CONFIDENCE, SEED = 0.95, 0
 
@@ -197,7 +200,7 @@ def _fits(run: Run, wanted: dict[str, str]) -> bool:
             number = result["noise_level" if key == "noise" else key]
             fits = number is not None and value in (f"{number:g}", f"{number:.3f}", f"{number:.2f}")
         else:
-            fits = str(result["source" if key == "model" else key]) == value
+            fits = str(result.get("source" if key == "model" else key)) == value
         if not fits:
             return False
     return True

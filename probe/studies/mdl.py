@@ -1,10 +1,11 @@
 """Online code length of the labels: how many bits it takes to send them to someone who has the features.
 
-After Voita and Titov (2020): the training clips are cut into blocks of growing size. The first block is sent with a
-uniform code, each further block with the code of a probe trained on all blocks before it. A probe that needs few
-examples, and not only one that ends up accurate, gives a short code; this tells trained features from random ones where
-accuracy alone doesn't. As there, a held-out split says when a probe is trained enough; it also says how far to trust it
-(temperature scaling, Guo et al. 2017): a probe that has learned a few clips by heart is too sure of itself for a code.
+After Voita and Titov (2020): the training clips are cut into blocks of growing size, of whole rooms. The first block is
+sent with a uniform code, each further block with the code of a probe trained on all blocks before it. A probe that
+needs few examples, and not only one that ends up accurate, gives a short code; this tells trained features from random
+ones where accuracy alone doesn't. As there, a held-out split says when a probe is trained enough; it also says how far
+to trust it (temperature scaling, Guo et al. 2017): a probe that has learned a few clips by heart is too sure of itself
+for a code.
 
 A uniform code is a weak opponent: most classes are rare, and whoever knows only how rare they are beats it without any
 features. The same labels are therefore also sent by someone who knows only the rates of the classes, online and in the
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.console import get_logger
-from probe.inputs.inputs import Inputs, donors, open_inputs, prefix
+from probe.inputs.inputs import Inputs, donors, open_inputs, prefix, rooms_of
 from probe.module import TargetOptions, load_module
 from probe.results import results
 from probe.results.results import compressions, has_code
@@ -34,11 +35,11 @@ from probe.train.device import resolve_device
 from probe.train.loop import Learner, train_pass, training
 from probe.train.plan import RunPlan, code_options
 from probe.train.recipe import RecipeConfig
-from probe.train.schedule import Schedule
+from probe.train.schedule import schedule_of
 from probe.train.session import Session
 
 BLOCKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
-"""Shares of the training clips at which blocks end."""
+"""Shares of the training clips at which blocks end, as nearly as whole rooms allow."""
 
 log = get_logger("probe.studies.mdl")
 
@@ -78,9 +79,11 @@ def _measure(plan: RunPlan) -> dict[str, Any]:
     config = dataclasses.replace(plan.config, where=where, probe=options)
     (everything,) = open_inputs(config, load_task(config.task))
     clips = everything.train
-    recipe = _with_steps(options.recipe, Schedule(clips, options.recipe, seed).total_steps)
-    config = dataclasses.replace(config, probe=dataclasses.replace(options, recipe=recipe))
-    parts = {len(part): part for part in (prefix(clips, share, seed) for share in BLOCKS)}
+    recipe = _with_steps(options.recipe, schedule_of(config, everything).total_steps)
+    how = dataclasses.replace(config.how, fraction=1.0)  # the recipe's steps, whatever the block
+    config = dataclasses.replace(config, how=how, probe=dataclasses.replace(options, recipe=recipe))
+    rooms = rooms_of(everything.dataset)
+    parts = {len(part): part for part in (prefix(clips, rooms, share, seed) for share in BLOCKS)}
     ends = sorted(parts)
     classes = len(everything.dataset.class_names)
     answers = _answers(dataclasses.replace(plan, config=config), everything)

@@ -25,7 +25,7 @@ from probe.studies.mdl import measure
 from probe.studies.sweep_table import Outcome, outcome_of
 from probe.train.device import GIB, SHARE, free_memory, resolve_device
 from probe.train.plan import Planned, RunPlan, finished, plan_runs, plan_sweep
-from probe.train.schedule import Schedule
+from probe.train.schedule import schedule_of
 from probe.train.train import train_planned
 
 POLL_SECONDS = 2.0
@@ -166,8 +166,7 @@ def watched(planned: Planned, run_ids: Sequence[str]) -> Iterator[None]:
     for inputs, plans in planned.groups:
         for plan in plans:
             if plan.run_id in run_ids:
-                recipe, seed = plan.config.probe.recipe, plan.config.how.data_seed
-                rounds[plan.run_id] = Schedule(inputs.train, recipe, seed).rounds
+                rounds[plan.run_id] = schedule_of(plan.config, inputs).rounds
     before = rounds_done(root, run_ids)
     stop = threading.Event()
     with Progress(sum(rounds.values()), f"{len(run_ids)} probes", "rounds", log=log) as bar:

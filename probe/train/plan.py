@@ -18,6 +18,7 @@ from probe.inputs.inputs import Inputs, donors, inputs_identity, open_inputs
 from probe.results import results
 from probe.task import TaskOptions, load_task, tasks
 from probe.train.device import GIB, SHARE, free_memory, resolve_precision
+from probe.train.recipe import rescaled
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +49,10 @@ class RunPlan:
     def identity(self) -> dict[str, Any]:
         """Everything that changes the outcome, as JSON types."""
         known = {"version": VERSION, "task": self.config.task, "control": self.control, "inputs": self.inputs}
-        return {**known, **plain(self.config.how), **plain(self.config.probe)}
+        how = plain(self.config.how)
+        if not rescaled(how["fraction"], how["data_budget"], self.config.probe.recipe.unit):
+            del how["data_budget"]
+        return {**known, **how, **plain(self.config.probe)}
 
     @property
     def run_id(self) -> str:

@@ -6,6 +6,22 @@ from dataclasses import dataclass
 
 from configs.options import option
 
+BUDGETS = ("steps", "epochs")
+"""What runs on a share of the training clips can have in common with runs on all of them."""
+
+
+def rescaled(fraction: float, budget: str | None, unit: str) -> bool:
+    """Return whether a run on a share of the clips is longer or shorter than its recipe says for those clips.
+
+    Only then is the budget part of what a run is. Version 0.2.0 never rescaled, and names no budget.
+
+    Args:
+        fraction: share of the training clips.
+        budget: one of `BUDGETS`; None if it isn't recorded.
+        unit: of the recipe's length.
+    """
+    return fraction < 1 and budget not in (None, unit)
+
 
 @dataclass(frozen=True)
 class RecipeConfig:

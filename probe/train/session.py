@@ -26,7 +26,7 @@ from probe.train.loop import Learner, Recorder, train_pass, training
 from probe.train.member import Member
 from probe.train.plan import BUFFERS, STATES, RunPlan
 from probe.train.run_folder import folder_of, load_checkpoint
-from probe.train.schedule import Schedule
+from probe.train.schedule import schedule_of
 
 
 class Session:
@@ -58,7 +58,7 @@ class Session:
             c for c in learned_from.split("train", config.how.split_scheme) if learned_from.clips.at[c, "has_tags"]
         ]
         self.rates = self.module_class.rates(learned_from, everyone)
-        self.schedule = Schedule(inputs.train, config.probe.recipe, config.how.data_seed)
+        self.schedule = schedule_of(config, inputs)
         held = list(dict.fromkeys([*inputs.select, *inputs.report]))
         queries = (config.how.sampler, config.probe.recipe.queries, config.how.data_seed, inputs.positions)
         drawn, frozen = TargetOptions(inputs.train, None, *queries), TargetOptions(held, inputs.plan, *queries)

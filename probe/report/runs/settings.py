@@ -11,6 +11,7 @@ from configs.identity import differences, digest
 from probe.config import NOT_IDENTITY
 from probe.report.runs.collect import Run
 from probe.task import load_task, tasks
+from probe.train.recipe import rescaled
 
 NOT_COMPARED = (*NOT_IDENTITY, "task", "readout")
 """Options that choose runs, or where and how they run, or that have a place of their own in the key."""
@@ -65,6 +66,8 @@ def setting_key(run: Run) -> dict[str, Any]:
     options = {key: value for key, value in config.items() if key not in NOT_COMPARED}
     options["recipe"] = {k: v for k, v in config.get("recipe", {}).items() if k != "seed"}
     options["trunk"] = {k: v for k, v in config.get("trunk", {}).items() if k != "depth"}
+    if not rescaled(float(options.get("fraction", 1)), options.get("data_budget"), str(options["recipe"].get("unit"))):
+        options.pop("data_budget", None)
     inputs = run.identity.get("inputs", {})
     checked = {key: inputs.get(key) for key in ("dataset_parameters", "clips", "plan")}
     return {
@@ -79,10 +82,23 @@ def setting_key(run: Run) -> dict[str, Any]:
     }
 
 
+def data_budget(options: Mapping[str, Any]) -> str | None:
+    """Return what a setting on a share of the clips has in common with one on all of them; None for all clips.
+
+    Args:
+        options: of a setting's key.
+    """
+    if float(options.get("fraction", 1)) >= 1:
+        return None
+    return str(options.get("data_budget") or options["recipe"].get("unit"))
+
+
 def board_key(key: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a setting's key that settings of other tasks share."""
     options = key["options"]
     shared = {name: options.get(name) for name in _SHARED}
+    if budget := data_budget(options):
+        shared["data_budget"] = budget
     return {"dataset": key["dataset"], "parameters": key["inputs"]["dataset_parameters"], **shared}
 
 

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from probe.report.columns import task_columns
+from probe.report.runs.settings import data_budget
 from probe.report.scores.entries import Entry
 from probe.report.tables.frames import cell_id, defined, interval_columns, score_cell, where
 from probe.task import Bins, load_task
+from probe.train.recipe import BUDGETS
 
 Rows = list[dict[str, Any]]
 
@@ -99,9 +101,11 @@ def noise_rows(entries: Sequence[Entry]) -> Rows:
 def curve_rows(entries: Sequence[Entry]) -> Rows:
     """Return table `curves`: equal features under probes of several depths, or from several shares of the clips."""
     rows: Rows = []
-    for axis in ("depth", "fraction"):
+    for axis, budget in (("depth", None), *(("fraction", budget) for budget in BUDGETS)):
         groups: dict[str, list[Entry]] = {}
         for entry in entries:
+            if budget and data_budget(entry.setting.key["options"]) not in (None, budget):
+                continue  # all clips end both curves
             groups.setdefault(cell_id(*_without(entry, axis)), []).append(entry)
         for group in groups.values():
             if len({_place(entry, axis) for entry in group}) < 2:
@@ -129,6 +133,7 @@ def _without(entry: Entry, axis: str) -> list[object]:
         key.pop("depth")
     else:
         options.pop("fraction", None)
+        options.pop("data_budget", None)
         inputs.pop("clips", None)
     return [axis, key, options, inputs, entry.source.name, entry.source.store, entry.facts["array"]]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from configs import commands
 from configs.errors import ConfigError, CorruptionError, DatasetError, MissingError, StoreError
 from data.prepare.prepare import prepare
 from probe.config import EvaluateConfig
-from probe.inputs.inputs import RememberingDataset, open_inputs, prefix
+from probe.inputs.inputs import RememberingDataset, open_inputs
 from probe.results.apply import evaluate
 from probe.train.train import train
 from tests.data.toy import Shape, ToySource
@@ -175,13 +174,6 @@ def test_ground_truth_of_several_sizes(tmp_path: Path, configure: Configure) -> 
     mixed["b"] = Shape(query_only=True, split="train", gt_size=(28, 50))
     with pytest.raises(DatasetError, match="several sizes"):
         train(configure(small(tmp_path, mixed), "geometry"))
-
-
-def test_prefixes_are_nested() -> None:
-    clips = [f"c{i:02d}" for i in range(40)]
-    parts = [set(prefix(clips, share, 0)) for share in (0.01, 0.1, 0.5, 1.0)]
-    assert [len(part) for part in parts] == [1, 4, 20, 40]
-    assert all(a < b for a, b in itertools.pairwise(parts))
 
 
 def test_remembered_ground_truth_is_the_same(artifacts: Path) -> None:
