@@ -1,4 +1,4 @@
-"""`spatialprobe probe train|sweep|import|evaluate|predict|runs|compare|controls|report`: probes on cached features."""
+"""`spatialprobe probe train|sweep|curve|import|evaluate|predict|runs|compare|controls|report`: probes on features."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from configs.cli import Verb, main
 from configs.commands import STAGES
 from probe.config import (
     ControlsConfig,
+    CurveConfig,
     EvaluateConfig,
     ImportConfig,
     PredictConfig,
     RunConfig,
     RunsConfig,
     SweepConfig,
+    curve_layers,
     import_layers,
     sweep_layers,
     train_layers,
@@ -52,6 +54,20 @@ def _sweep(config: SweepConfig) -> int:
 
         failed = train_sweep(config, planned, done)
     return print_outcome(outcome_of(planned, failed), config.runs.where.root)
+
+
+def _curve(config: CurveConfig) -> int:
+    from probe.studies.curve import plan_curve, print_curve
+
+    parts = plan_curve(config)
+    failed: dict[str, str] = {}
+    for planned in parts:
+        done = finished(planned)
+        if something_left(planned, done):
+            from probe.studies.sweep import train_sweep
+
+            failed |= train_sweep(config.sweep, planned, done)
+    return print_curve(config, parts, failed)
 
 
 def _import(config: ImportConfig) -> int:
@@ -115,6 +131,14 @@ VERBS = (
         "Train probes on all layers and noise levels; print the curves.",
         sweep_layers,
         _sweep,
+        writes=True,
+        selects=TASK,
+    ),
+    Verb(
+        "curve",
+        "Train probes along capacity, data or width; print scores with intervals.",
+        curve_layers,
+        _curve,
         writes=True,
         selects=TASK,
     ),

@@ -120,6 +120,23 @@ class SweepConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class CurveConfig:
+    """Options of `curve`: the axis, its points, and everything else as in `sweep`, on one layer by default."""
+
+    axis: str = option(
+        help="capacity: trunk depths of the probe; data: shares of the training rooms; width: channels of the features",
+        choices=("capacity", "data", "width"),
+    )
+    points: list[str] = option(
+        help="where on the axis; default: linear,0,1,2,4; or 0.1,0.25,0.5,1; or 16,64,256,1024 and full, the "
+        "features' own width",
+        factory=list,
+    )
+    projection: str = option("pca", "how axis=width projects, see docs/fusion.md", choices=("pca", "random"))
+    sweep: SweepConfig = inline(SweepConfig)
+
+
+@dataclasses.dataclass(frozen=True)
 class ImportConfig:
     """Options of `import`: those of the run, whose probe must be built as the checkpoint's was."""
 
@@ -204,6 +221,12 @@ def sweep_layers(overrides: Mapping[str, str]) -> Layers[SweepConfig]:
     """Return the same for `sweep`."""
     start, values = _start(overrides, "auto")
     return Layers(SweepConfig(start), [values])
+
+
+def curve_layers(overrides: Mapping[str, str]) -> Layers[CurveConfig]:
+    """Return the same for `curve`."""
+    start, values = _start(overrides, "auto")
+    return Layers(CurveConfig(sweep=SweepConfig(start)), [values])
 
 
 def import_layers(overrides: Mapping[str, str]) -> Layers[ImportConfig]:

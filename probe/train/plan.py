@@ -133,10 +133,15 @@ def code_options(config: RunConfig) -> TaskOptions:
     return options
 
 
-def plan_sweep(config: SweepConfig) -> Planned:
-    """Return what a sweep is to do, with a root that workers find which have started in another folder."""
+def plan_sweep(config: SweepConfig, *, many: bool = True) -> Planned:
+    """Return what a sweep is to do, with a root that workers find which have started in another folder.
+
+    Args:
+        config: options of `sweep`.
+        many: see `probe.inputs.layers.choose_arrays`.
+    """
     where = dataclasses.replace(config.runs.where, root=str(artifact_root(config.runs.where.root)))
-    return plan_runs(dataclasses.replace(config.runs, where=where), many=True)
+    return plan_runs(dataclasses.replace(config.runs, where=where), many=many)
 
 
 def finished(planned: Planned) -> dict[str, dict[str, Any]]:

@@ -92,7 +92,7 @@ def scaled(words: list[str], place: Path, runs: list[str]) -> list[str]:
         options.append("workers=1")
     if (stage, verb) == ("extract", "run"):
         options.append("grid=4x6")  # as the sources that are there: one store of each
-    if (stage, verb) in (("probe", "train"), ("probe", "sweep")):
+    if (stage, verb) in (("probe", "train"), ("probe", "sweep"), ("probe", "curve")):
         options = [option for option in options if not option.startswith("profile=")]
         options += ["profile=debug", "pictures=0", "resamples=20"]
     if (stage, verb) == ("probe", "report"):

@@ -342,7 +342,9 @@ SCORES: dict[str, TableSpec] = {
         {
             **WHERE,
             **_ARRAY,
+            "curve": "id of what all points of a chart have in common",
             "axis": "depth or fraction",
+            "held": "steps or epochs, whichever runs on a share of the clips have in common with those on all",
             "x": "trunk depth (-1 for linear) or share of the training clips",
             "x_label": "as text",
             "metric": "key",

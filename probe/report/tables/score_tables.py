@@ -110,10 +110,12 @@ def curve_rows(entries: Sequence[Entry]) -> Rows:
         for group in groups.values():
             if len({_place(entry, axis) for entry in group}) < 2:
                 continue
+            curve = cell_id("curve", budget, *_without(group[0], axis)[:-_OWN])
             for entry in sorted(group, key=lambda e: _place(e, axis)):
                 x = _place(entry, axis)
                 text = entry.setting.key["depth"] if axis == "depth" else f"{x:g}"
-                rows += [{**_row(entry, metric), "axis": axis, "x": x, "x_label": text} for metric in _columns(entry)]
+                facts = {"curve": curve, "axis": axis, "held": budget, "x": x, "x_label": text}
+                rows += [{**_row(entry, metric), **facts} for metric in _columns(entry)]
     return rows
 
 
@@ -122,6 +124,10 @@ def _place(entry: Entry, axis: str) -> float:
         return float(entry.setting.key["options"].get("fraction", 1.0))
     depth = entry.setting.key["depth"]
     return -1.0 if depth == "linear" else float(depth)
+
+
+_OWN = 3
+"""How many of the last parts of `_without` say which features an entry reads; curves of a chart share the others."""
 
 
 def _without(entry: Entry, axis: str) -> list[object]:

@@ -110,7 +110,7 @@ class _Maker:
                         for level in (0.25, 0.5):
                             self.add("noise", **{**shared, "noise_level": level}, **self.value("noise", runs=run))
                         for x in (-1, 0, 2):
-                            more = {"axis": "depth", "x": x, "x_label": f"depth {x}"}
+                            more = {"curve": setting, "axis": "depth", "x": x, "x_label": f"depth {x}"}
                             self.add("curves", **shared, **more, **self.value("curves", runs=run))
             self.add(
                 "runs", run_id=run, setting=setting, task=task, source=name, entry=f"{setting}-{name}", dataset="toy",

@@ -230,7 +230,7 @@ def test_codes_of_0_2_0_are_shown_under_their_own_name(artifacts: Path, configur
     survey.compact(str(artifacts))
     row = pd.read_parquet(artifacts / "results" / "results.parquet").iloc[0]
     assert row["mdl.uniform_compression"] == 1.5 and "mdl.compression" not in row
-    print_results([results.find(str(artifacts), result["run_id"])], str(artifacts))
+    print_results([results.find_run(str(artifacts), result["run_id"])], str(artifacts))
     printed = capsys.readouterr().out
     assert "1.5 to 1 against a uniform code" in printed and "class rates" not in printed
     assert results.compressions(old) == {"uniform_compression": 1.5}

@@ -74,23 +74,27 @@ def capacity_section(data: ReportData, sources: Sources, settings: Settings) -> 
     """Return scores under probes of other depth and with fewer training clips."""
     blocks: list[Block] = []
     names = {"depth": "trunk depth of the probe (\N{MINUS SIGN}1 = linear)", "fraction": "share of the training clips"}
-    for setting, rows in settings.split(data.table("curves")):
-        for axis in ("depth", "fraction"):
-            chosen = [row for row in rows if row["axis"] == axis and row["chosen"]]
-            blocks += _panels(
-                f"{settings.title(setting)}, by {axis}",
-                chosen,
-                sources,
-                x="x",
-                x_title=names[axis],
-                note=lambda row: str(row["x_label"]),
-            )
+    curves: dict[tuple[str, str], Rows] = {}  # the points of one lie in several settings
+    for _, rows in settings.split(data.table("curves")):
+        for row in rows:
+            if row["chosen"]:
+                curves.setdefault((str(row["axis"]), str(row["curve"])), []).append(row)
+    for (axis, _), points in curves.items():
+        held = f", equal {points[0]['held']}" if points[0]["held"] else ""
+        blocks += _panels(
+            f"{settings.title(points[0]['setting'])}, by {axis}{held}",
+            sorted(points, key=lambda row: float(row["x"])),
+            sources,
+            x="x",
+            x_title=names[axis],
+            note=lambda row: str(row["x_label"]),
+        )
     if not blocks:
         text = "All probes had one capacity and one amount of data. A capacity curve, and one over less data:"
         source = commands.Blank("<source>")
         lines = (
-            commands.probe("train", task=EXAMPLE, model=source, depths="linear,0,1,2,4"),
-            commands.probe("train", task=EXAMPLE, model=source, fraction=0.25),
+            commands.probe("curve", axis="capacity", task=EXAMPLE, model=source),
+            commands.probe("curve", axis="data", task=EXAMPLE, model=source),
         )
         blocks.append(Missing(text, commands.portable("\n".join(lines))))
     lead = "A finding that holds only for one size of probe, or only with much data, is a finding about the probe."

@@ -12,6 +12,10 @@ from probe.config import NOT_IDENTITY
 from probe.metrics.comparison import compare_with_zero, contrast_of_kinds, holm
 from probe.metrics.statistics import estimate_mean
 from probe.report.build import build
+from probe.report.page.by_setting import Settings
+from probe.report.page.document import Charts
+from probe.report.page.labels import Sources
+from probe.report.page.sections.curves import capacity_section
 from probe.report.runs.settings import NOT_COMPARED
 from tests.probe.report.rows import ORACLE, VGM, VLM, pairs, seeds, values
 
@@ -134,7 +138,12 @@ def test_capacity_curve_over_depths(study: Any) -> None:
         study.per_clip("instance", VLM, {"t_miou": values(depth, 6)}, depth=depth)
     table = build(str(study.root)).table("curves")
     assert table[table.metric == "t_miou"].x.tolist() == [0.0, 1.0, 4.0]
-    assert set(table.axis) == {"depth"}
+    assert set(table.axis) == {"depth"} and table.curve.nunique() == 1 and table.setting.nunique() == 3
+    data = build(str(study.root))
+    section = capacity_section(data, Sources(data), Settings(data))
+    (chart,) = section.blocks  # one line through three points, not three charts of one point
+    assert isinstance(chart, Charts) and chart.numbers is not None
+    assert [row.cells[2].sort for row in chart.numbers.rows if row.cells[1].sort == "t_miou"] == [0, 1, 4]
 
 
 def test_noise_curve(study: Any) -> None:
