@@ -22,6 +22,7 @@ from probe.config import EvaluateConfig, PredictConfig
 from probe.report.runs.collect import collect
 from probe.results.apply import evaluate, predict
 from probe.results.survey import survey
+from tests.frozen.make import PROBE
 
 ARCHIVES = sorted(Path(__file__).parent.glob("*.tar.xz"))
 RUNS = {"cb982d46a54c0543": "tagging", "4454effd59f18a3b": "geometry"}
@@ -124,3 +125,13 @@ def test_kept_weights_give_the_kept_scores(root: Path, run: str) -> None:
             assert now == then or now == pytest.approx(then, rel=1e-3, abs=1e-4), (metric, key)
     folder = predict(PredictConfig(run=run, root=str(root), device="cpu"))
     assert (folder / "predictions.parquet").is_file()
+
+
+def test_finished_runs_are_found(root: Path) -> None:
+    """The same command asks for the same run: what was trained on all clips keeps its id, and isn't trained again."""
+    before = {path: path.read_bytes() for path in (root / "runs").rglob("*") if path.is_file()}
+    tagging, geometry = ("model=pixels", "head.width=16"), ("model=pixels+position", "dpt.features=8")
+    for task, words in (("tagging", tagging), ("geometry", geometry)):
+        assert command("probe", "train", f"task={task}", *words, *PROBE, f"root={root}") == 0
+    assert {path.stem for path in (root / "results").glob("*.json")} == set(RUNS)
+    assert {path: path.read_bytes() for path in (root / "runs").rglob("*") if path.is_file()} == before
