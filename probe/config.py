@@ -43,7 +43,11 @@ class What:
     depths: list[str] = option(
         help="capacity curve: trunk depths, or linear; one probe each; default: the profile's", factory=list
     )
-    control: bool = option(False, "also train twins on shuffled targets, and report selectivity")
+    control: bool = option(False, "also train shuffled twins, which learn the targets of other clips")
+    selectivity: bool = option(
+        False, "also train control tasks, whose random labels can only be remembered, and report selectivity"
+    )
+    control_draws: int = option(3, "draws of the random labels of control tasks", minimum=1)
     mdl: bool = option(False, "also measure the online code length of the labels, if the task has one")
 
 

@@ -17,6 +17,7 @@ from cache.loading.feature_loader import FeatureLoader, Indices
 from cache.source import FeatureSource, ReadItem
 from configs.errors import StoreError
 from data.dataset.clip import QUERY_POSITIONS
+from probe.inputs.control_tasks import Relabel
 from probe.inputs.inputs import Layer
 from probe.module import Batch, Targets
 from probe.train.schedule import Schedule
@@ -116,7 +117,8 @@ class ProbeData:
     """Training batches in rounds, and evaluation batches over frozen queries.
 
     A batch is a dict: `features`, one tensor (B, S, h, w, C) per array (an `Unfused` for fused ones), and `targets`;
-    with twins on shuffled targets also `control`. Targets hold `clip_id`, `queries` and whatever the task makes.
+    with shuffled twins also `control`, and one entry per name of `relabelled`. Targets hold `clip_id`, `queries` and
+    whatever the task makes.
 
     Args:
         store: where features are read.
@@ -124,6 +126,7 @@ class ProbeData:
         schedule: of training.
         targets: of training.
         donors: clip -> the clip whose targets its twin gets; None without twins.
+        relabelled: name -> what exchanges the labels of a sample, for probes that learn others from the same samples.
     """
 
     def __init__(
@@ -133,9 +136,10 @@ class ProbeData:
         schedule: Schedule,
         targets: Targets,
         donors: dict[str, str] | None = None,
+        relabelled: Mapping[str, Relabel] | None = None,
     ) -> None:
         self.store, self.arrays, self.schedule = store, list(arrays), schedule
-        self.targets, self.donors = targets, donors
+        self.targets, self.donors, self.relabelled = targets, donors, relabelled or {}
         self._samples = lru_cache(maxsize=2)(schedule.samples)
         self._loader = FeatureLoader(
             store.branch_reads(), self._items, schedule.batch, shuffle=False, attach=self._attach, pin_memory=None
@@ -152,7 +156,7 @@ class ProbeData:
 
         def attach(numbers: Indices, epoch: int) -> dict[str, Any]:
             chosen = [samples[int(i)] for i in numbers]
-            return attached(targets, donors, chosen)
+            return attached(targets, donors, chosen, self.relabelled)
 
         items = [read_items(self.arrays, clip_id, targets.queries(clip_id, draw)) for clip_id, draw in samples]
         return FeatureLoader(self.store.branch_reads(), items, self.schedule.batch, shuffle=False, attach=attach)
@@ -165,7 +169,7 @@ class ProbeData:
 
     def _attach(self, numbers: Indices, round_: int) -> dict[str, Any]:
         samples = self._samples(round_)
-        return attached(self.targets, self.donors, [samples[int(i)] for i in numbers])
+        return attached(self.targets, self.donors, [samples[int(i)] for i in numbers], self.relabelled)
 
 
 def read_items(arrays: Sequence[ArraySpec], clip_id: str, queries: Sequence[int]) -> list[ReadItem]:
@@ -174,8 +178,13 @@ def read_items(arrays: Sequence[ArraySpec], clip_id: str, queries: Sequence[int]
     return [(clip_id, array.name, array.rows_of(slots)) for array in arrays]
 
 
-def attached(targets: Targets, donors: dict[str, str] | None, samples: Sequence[tuple[str, int]]) -> dict[str, Any]:
-    """Return the targets of a batch, and those of the donors for twins."""
+def attached(
+    targets: Targets,
+    donors: dict[str, str] | None,
+    samples: Sequence[tuple[str, int]],
+    relabelled: Mapping[str, Relabel] | None = None,
+) -> dict[str, Any]:
+    """Return the targets of a batch, those of the donors for twins, and those with other labels."""
     own = [targets.sample(*sample) for sample in samples]
     batch: dict[str, Any] = {"targets": collate(own)}
     if donors is not None:
@@ -186,6 +195,8 @@ def attached(targets: Targets, donors: dict[str, str] | None, samples: Sequence[
             for (c, epoch), mine in zip(samples, own, strict=True)
         ]
         batch["control"] = collate(borrowed)
+    for name, change in (relabelled or {}).items():
+        batch[name] = collate([change(sample) for sample in own])
     return batch
 
 

@@ -199,11 +199,11 @@ def import_checkpoint(config: ImportConfig) -> dict[str, Any]:
         raise MissingError("no such checkpoint", where=path)
     planned = plan_runs(config.run)
     plans, what, where = planned.plans, planned.config.what, planned.config.where
-    if len(plans) != 1 or what.mdl:
+    if len(plans) != 1 or what.mdl or what.selectivity:
         raise ConfigError(
             "a checkpoint is one probe on one layer",
             found=", ".join(plan.label for plan in plans),
-            fix="choose one layer, and leave out seeds, depths, control and mdl",
+            fix="choose one layer, and leave out seeds, depths, control, mdl and selectivity",
         )
     inputs = planned.groups[0][0]
     sha256 = sha256_file(path)

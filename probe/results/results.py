@@ -26,7 +26,7 @@ _NAMES = ("task", "source", "dataset", "array", "depth", "profile", "split_schem
 _SPLITS = ("select", "report")
 _KINDS: dict[str, type] = {
     "files": dict, "made_from": dict, "classes": list, "clips": dict, "versions": dict, "selectivity": dict,
-    "rooms": dict, "mdl": dict, "imported": dict,
+    "rooms": dict, "mdl": dict, "imported": dict, "control_task": dict,
 }  # fmt: skip
 _NUMBERS = (
     "relative_depth", "noise_level", "parameters", "best_round", "best_score", "rounds", "steps", "seconds",
@@ -252,6 +252,8 @@ def _what_is_wrong(result: Mapping[str, Any]) -> str:
             return f"{key} is not a {kind.__name__}"
     if not all(_is_number(value) for value in result.get("selectivity", {}).values()):
         return "selectivity is not a number"
+    if not _is_control_task(result.get("control_task", {})):
+        return "control_task is not a selectivity"
     if not all(isinstance(row, dict) for row in result.get("classes", [])):
         return "classes are not scores"
     if not _is_name(result.get("imported", {"file": "none"}).get("file")):
@@ -260,6 +262,22 @@ def _what_is_wrong(result: Mapping[str, Any]) -> str:
         if not all(_is_name(part) for part in name.split("/")) or not _matches(_DIGEST, known):
             return f"{name[:80]!r} is not a file of a run"
     return ""
+
+
+def _is_control_task(found: Mapping[str, Any]) -> bool:
+    """Whether what is known of the control tasks of a run has a number, or None, wherever one is read."""
+    metrics = found.get("metrics", {})
+    if not _is_count(found.get("draws", 0)) or not isinstance(metrics, dict):
+        return False
+    if not all(isinstance(found.get(key, ""), str) for key in ("unit", "label", "left_out", "reason", "fix")):
+        return False
+    return all(
+        isinstance(row, dict)
+        and all(_is_number(row.get(key, "none")) for key in ("true", "value", "low", "high"))
+        and isinstance(row.get("control"), list)
+        and all(_is_number(value) for value in row["control"])
+        for row in metrics.values()
+    )
 
 
 def _matches(pattern: re.Pattern[str], value: object) -> bool:

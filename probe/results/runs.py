@@ -129,10 +129,26 @@ def _notes(row: Mapping[str, Any]) -> list[str]:
     notes = []
     if row.get("selectivity"):
         key = load_task(row["task"]).headline
-        notes.append(f"selectivity of {row['control_of']}: {key} {row['selectivity'].get(key, float('nan')):.4g}")
+        better = row["selectivity"].get(key, float("nan"))
+        notes.append(f"gain of {row['control_of']} over its shuffled twin: {key} {better:.4g}")
+    if row.get("control_task"):
+        notes += _selectivity(row)
     found = results.compressions(row.get("mdl", {}))
     against = {"compression": "class rates", "uniform_compression": "a uniform code"}
     if found:
         times = ", ".join(f"{found[key]:.3g} to 1 against {name}" for key, name in against.items() if key in found)
         notes.append(f"online code of {row['run_id']}: {row['mdl']['bits']:.5g} bits, {times}")
     return notes
+
+
+def _selectivity(row: Mapping[str, Any]) -> list[str]:
+    """Return the selectivity of a run by its main metric, as its control tasks say, or why there is none."""
+    found, key = row["control_task"], load_task(row["task"]).headline
+    if "metrics" not in found:
+        reason = f"selectivity of {row['run_id']} is not available: {found.get('reason', 'no reason')}"
+        return [f"{reason}; {found['fix']}" if found.get("fix") else reason]
+    score = found["metrics"].get(key)
+    if score is None or score["value"] is None:
+        return [f"selectivity of {row['run_id']} by {key} is undefined"]
+    ends = "" if score["low"] is None else f", 95 % from {score['low']:.4g} to {score['high']:.4g}"
+    return [f"selectivity of {row['run_id']}: {key} {score['value']:.4g}{ends}, {found['draws']} draws"]

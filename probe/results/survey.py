@@ -141,6 +141,9 @@ def _flat(result: dict[str, Any]) -> dict[str, Any]:
             row |= {f"{split}.{key}": values["value"]}
             row |= {f"{split}.{key}.{part}": values[part] for part in ("low", "high", "n", "undefined")}
     row |= {f"selectivity.{key}": value for key, value in result.get("selectivity", {}).items()}
+    for key, values in result.get("control_task", {}).get("metrics", {}).items():
+        row |= {f"control_task.{key}": values["value"]}
+        row |= {f"control_task.{key}.{part}": values[part] for part in ("low", "high", "true")}
     code = result.get("mdl", {})
     row |= {f"mdl.{key}": value for key, value in code.items() if isinstance(value, (int, float))}
     row.pop("mdl.compression", None)  # of 0.2.0 it is against a uniform code

@@ -34,7 +34,6 @@ from probe.task import load_task
 from probe.train.device import resolve_device
 from probe.train.loop import Learner, train_pass, training
 from probe.train.plan import RunPlan, code_options
-from probe.train.recipe import RecipeConfig
 from probe.train.schedule import schedule_of
 from probe.train.session import Session
 
@@ -79,7 +78,7 @@ def _measure(plan: RunPlan) -> dict[str, Any]:
     config = dataclasses.replace(plan.config, where=where, probe=options)
     (everything,) = open_inputs(config, load_task(config.task))
     clips = everything.train
-    recipe = _with_steps(options.recipe, schedule_of(config, everything).total_steps)
+    recipe = options.recipe.with_steps(schedule_of(config, everything).total_steps)
     how = dataclasses.replace(config.how, fraction=1.0)  # the recipe's steps, whatever the block
     config = dataclasses.replace(config, how=how, probe=dataclasses.replace(options, recipe=recipe))
     rooms = rooms_of(everything.dataset)
@@ -127,12 +126,6 @@ def _answers(plan: RunPlan, inputs: Inputs) -> dict[str, NDArray[np.bool_]]:
     targets = module.targets(inputs.dataset, options, wanted, evaluation=True)
     given: Mapping[str, str] = donors(inputs.train, how.data_seed) if plan.control else {}
     return {clip: module.answers(targets.sample(given.get(clip, clip), 0)) for clip in inputs.train}
-
-
-def _with_steps(recipe: RecipeConfig, steps: int) -> RecipeConfig:
-    """Return a recipe as long as the run's for any number of clips: few clips have short epochs."""
-    warmup = recipe.warmup * (steps / recipe.length)
-    return dataclasses.replace(recipe, warmup=warmup, length=steps, unit="steps", select_every=1)
 
 
 def _nats(plan: RunPlan, inputs: Inputs, everyone: Sequence[str]) -> float:

@@ -21,12 +21,11 @@ from probe.config import RunConfig, SweepConfig
 from probe.results import results
 from probe.results.results import rounds_logged
 from probe.results.survey import compact
-from probe.studies.mdl import measure
 from probe.studies.sweep_table import Outcome, outcome_of
 from probe.train.device import GIB, SHARE, free_memory, resolve_device
 from probe.train.plan import Planned, RunPlan, finished, plan_runs, plan_sweep
 from probe.train.schedule import schedule_of
-from probe.train.train import train_planned
+from probe.train.train import measure_rest, train_planned
 
 POLL_SECONDS = 2.0
 
@@ -66,10 +65,10 @@ def train_sweep(config: SweepConfig, planned: Planned, done: Collection[str]) ->
         else:
             failed = _distribute(config, planned, cut(pending, count))
             compact(runs.where.root)
-    for plan in plans if runs.what.mdl else ():
+    for plan in plans:
         found = None if plan.run_id in failed else results.find(runs.where.root, plan.run_id)
         if found is not None:
-            measure(runs.where.root, plan, found)
+            measure_rest(plan, found)
     return failed
 
 

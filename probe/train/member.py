@@ -44,6 +44,7 @@ class Member:
             self.random = torch.get_rng_state()
         self.cuda_random: Tensor | None = None
         self.place = plan.array
+        self.targets = "control" if plan.control else "targets"
         self.rounds_done = 0
         self.best: dict[str, float] = {}
         self.log = RunLog(folder)
@@ -53,7 +54,7 @@ class Member:
         features = batch["features"][self.place]
         if isinstance(features, Unfused):
             features = features.fuse()
-        return features, batch["control" if self.plan.control else "targets"]
+        return features, batch[self.targets]
 
     def is_better(self, score: float) -> bool:
         """Return whether a score of the selection metric beats the best so far; NaN only beats having no score."""

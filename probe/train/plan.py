@@ -36,7 +36,7 @@ class RunPlan:
     Attributes:
         config: resolved configuration with one source, one array, one seed and one depth.
         array: index of its array among those of the inputs.
-        control: whether it trains on shuffled targets.
+        control: whether it is a shuffled twin, which learns the targets of other clips.
         inputs: identity of what it reads.
     """
 
@@ -155,11 +155,18 @@ def finished(planned: Planned) -> dict[str, dict[str, Any]]:
 
 
 def something_left(planned: Planned, done: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Return whether a run has to be trained, or a code length to be measured."""
-    return any(
-        plan.run_id not in done or (planned.config.what.mdl and not results.has_code(done[plan.run_id]))
-        for plan in planned.plans
-    )
+    """Return whether a run has to be trained, or something more to be measured."""
+    return any(plan.run_id not in done or unmeasured(plan, done[plan.run_id]) for plan in planned.plans)
+
+
+def unmeasured(plan: RunPlan, result: Mapping[str, Any]) -> list[str]:
+    """Return the keys of what was asked for besides scores, and is not in the result of a finished run."""
+    what, lacking = plan.config.what, []
+    if what.mdl and not results.has_code(result):
+        lacking.append("mdl")
+    if what.selectivity and not plan.control and result.get("control_task", {}).get("draws") != what.control_draws:
+        lacking.append("control_task")
+    return lacking
 
 
 def variants(config: RunConfig, arrays: Sequence[tuple[str, str, dict[str, Any]]]) -> list[RunPlan]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from configs.options import option
 
@@ -44,3 +44,8 @@ class RecipeConfig:
     select: str = option(help="logged value that picks the checkpoint")
     select_mode: str = option("min", "whether the least or the greatest value wins", choices=("min", "max"))
     select_every: int = option(1, "epochs between candidates for the checkpoint", minimum=1)
+
+    def with_steps(self, steps: int) -> RecipeConfig:
+        """Return the recipe with a length in steps, whatever the number of clips: few clips have short epochs."""
+        warmup = self.warmup * (steps / self.length)
+        return replace(self, warmup=warmup, length=steps, unit="steps", select_every=1)

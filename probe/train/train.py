@@ -9,9 +9,9 @@ from typing import Any
 from configs.console import Progress, get_logger
 from configs.errors import SpatialprobeError
 from probe.config import RunConfig
-from probe.studies.mdl import measure
+from probe.studies import mdl, selectivity
 from probe.train.device import resolve_device
-from probe.train.plan import Planned, RunPlan, finished, plan_runs, split_passes
+from probe.train.plan import Planned, RunPlan, finished, plan_runs, split_passes, unmeasured
 from probe.train.run_folder import folder_of, load_checkpoint
 from probe.train.session import Session
 
@@ -38,10 +38,16 @@ def train_rest(planned: Planned, done: Mapping[str, dict[str, Any]]) -> list[dic
     """Train and evaluate the planned runs that are not finished; return the results of all, as `train` does."""
     found = dict(done)
     found |= train_planned(planned, {plan.run_id for plan in planned.plans} - found.keys())[0]
-    if planned.config.what.mdl:
-        for plan in planned.plans:
-            found[plan.run_id] = measure(planned.config.where.root, plan, found[plan.run_id])
+    for plan in planned.plans:
+        found[plan.run_id] = measure_rest(plan, found[plan.run_id])
     return [found[plan.run_id] for plan in planned.plans]
+
+
+def measure_rest(plan: RunPlan, result: dict[str, Any]) -> dict[str, Any]:
+    """Measure what was asked for besides scores and is not in the result of a finished run; return the result."""
+    for key in unmeasured(plan, result):
+        result = {"mdl": mdl.measure, "control_task": selectivity.measure}[key](plan.config.where.root, plan, result)
+    return result
 
 
 def train_planned(
