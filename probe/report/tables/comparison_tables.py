@@ -13,8 +13,10 @@ from probe.report.scores.families import Comparison, controls_of, subjects
 from probe.report.scores.paired import paired
 from probe.report.tables.frames import cell_id, defined, score_cell, where
 from probe.results.results import compressions
+from probe.task import load_task
 
 Rows = list[dict[str, Any]]
+CONTROL_TASK = "control task"
 
 
 def pair_rows(found: Sequence[Comparison]) -> Rows:
@@ -91,28 +93,52 @@ def control_rows(entries: Sequence[Entry]) -> Rows:
 
 
 def selectivity_rows(entries: Sequence[Entry]) -> Rows:
-    """Return table `selectivity`: from twins on shuffled targets, and from online codes."""
+    """Return table `selectivity`: from control tasks, from shuffled twins, and from online codes."""
     rows: Rows = []
     for entry in entries:
+        rows += _of_control_tasks(entry)
         own = {run.run_id for run in entry.runs}
         twins = [run for run in entry.setting.runs if run.result["control"] and run.result.get("control_of") in own]
         names = dict.fromkeys(name for twin in twins for name in twin.result.get("selectivity", {}))
         for name in names:
             some = [t for t in twins if t.result["selectivity"].get(name) is not None]
             values = [float(twin.result["selectivity"][name]) for twin in some]
-            rows.append(_measured(entry, name, values, [twin.run_id for twin in some]))
+            rows.append(_measured(entry, name, values, [twin.run_id for twin in some], "shuffled twin"))
         codes = {run.run_id: compressions(run.result.get("mdl") or {}) for run in entry.runs}
-        for name in ("compression", "uniform_compression"):
+        for name, against in (("compression", "class rates"), ("uniform_compression", "uniform code")):
             known = {run_id: code[name] for run_id, code in codes.items() if name in code}
             if known:
-                rows.append(_measured(entry, f"mdl.{name}", list(known.values()), list(known)))
+                rows.append(_measured(entry, f"mdl.{name}", list(known.values()), list(known), against))
     return rows
 
 
-def _measured(entry: Entry, metric: str, values: Sequence[float], runs: Sequence[str]) -> dict[str, Any]:
+def _of_control_tasks(entry: Entry) -> Rows:
+    """Return the selectivity by each metric; one row with the reason if it is not available."""
+    found = {run.run_id: run.result["control_task"] for run in entry.runs if run.result.get("control_task")}
+    rows: Rows = []
+    for name in dict.fromkeys(key for one in found.values() for key in one.get("metrics", {})):
+        some = {run: one["metrics"][name] for run, one in found.items() if name in one.get("metrics", {})}
+        known = {run: row for run, row in some.items() if row["value"] is not None}
+        if not known:
+            continue
+        row = _measured(entry, name, [row["value"] for row in known.values()], list(known), CONTROL_TASK)
+        row["cell"] = cell_id("control task", entry.id, name)
+        if len(known) == 1:  # the interval of a mean over seeds is not the mean of their intervals
+            (only,) = known.values()
+            row |= {"low": only["low"], "high": only["high"]}
+        rows.append(row)
+    reasons = dict.fromkeys(str(one["reason"]) for one in found.values() if one.get("reason"))
+    if not rows and reasons:
+        about = {"metric": load_task(entry.task).headline, "against": CONTROL_TASK, "reason": "; ".join(reasons)}
+        rows.append({**where(entry), **about, "n_seeds": len(found), "runs": ",".join(found)})
+    return rows
+
+
+def _measured(entry: Entry, metric: str, values: Sequence[float], runs: Sequence[str], against: str) -> dict[str, Any]:
     return {
         **where(entry),
         "metric": metric,
+        "against": against,
         "value": float(np.mean(values)),
         "cell": cell_id("selectivity", entry.id, metric),
         "n_seeds": len(values),

@@ -402,13 +402,18 @@ SCORES: dict[str, TableSpec] = {
     **{bins.table: TableSpec(bins.title, bins.about, {**WHERE, "entry": "id", **_BIN, **_VALUE}) for _, bins in BINS},
     "selectivity": TableSpec(
         "Selectivity and code length",
-        "How much better a probe is than its twin on shuffled targets, and how far it compresses the labels.",
+        "How much better a probe is than one on labels that can only be remembered (control task) and than one on the "
+        "targets of other clips (shuffled twin), and how far it compresses the labels.",
         {
             **WHERE,
             **_ARRAY,
             "metric": "key, `mdl.compression`, or `mdl.uniform_compression`",
-            "value": "positive: better than the twin; compression: code of class rates / online code; "
+            "against": "`control task`, `shuffled twin`, `class rates` or `uniform code`",
+            "value": "positive: better on true labels; compression: code of class rates / online code; "
             "uniform_compression: uniform code / online code",
+            "low": "95 % over rooms and draws of random labels; of control tasks, with one seed",
+            "high": "the same",
+            "reason": "why selectivity is not available",
             "cell": "id of the number",
             "n_seeds": "seeds averaged",
             "runs": "run ids, joined by commas",

@@ -30,8 +30,8 @@ from tests.data.toy import Shape, ToySource
 from tests.dataset_stores import clip_input, make_store, noise_maps
 
 Configure = Callable[..., Any]
-ROOMS, CLIPS = 6, 4
-GRID = (8, 8)
+ROOMS, CLIPS = 6, 3
+GRID, CODE = (16, 20), 64
 
 
 def room_of(clip_id: str) -> int:
@@ -39,7 +39,7 @@ def room_of(clip_id: str) -> int:
 
 
 def shapes() -> dict[str, Shape]:
-    """Six rooms to train on, with four clips each; two rooms of one clip each to select and to report."""
+    """Six rooms to train on, with three clips each; two rooms of one clip each to select and to report."""
     found = {
         f"room_{room}_{k}": Shape(query_only=True, split="train", group=f"room_{room}")
         for room in range(ROOMS)
@@ -56,12 +56,12 @@ def labels_of(clip_id: str) -> np.ndarray:
 
 def true_labels(dataset: Any, clip_id: str) -> np.ndarray:
     """The classes of a clip, and nothing that two clips of a room share."""
-    return np.tile(labels_of(clip_id).astype(np.float32), (20, *GRID, 1))
+    return np.tile(labels_of(clip_id).astype(np.float32), (20, 2, 2, 1))
 
 
 def room_identity(dataset: Any, clip_id: str) -> np.ndarray:
     """One-hot of the room."""
-    return np.tile(np.eye(20, dtype=np.float32)[room_of(clip_id)], (20, *GRID, 1))
+    return np.tile(np.eye(20, dtype=np.float32)[room_of(clip_id)], (20, 2, 2, 1))
 
 
 def object_codes(by_half: bool) -> Callable[[RememberingDataset, str], np.ndarray]:
@@ -74,18 +74,19 @@ def object_codes(by_half: bool) -> Callable[[RememberingDataset, str], np.ndarra
         step = ids.shape[1] // GRID[0], ids.shape[2] // GRID[1]
         cells = ids[:, step[0] // 2 :: step[0], step[1] // 2 :: step[1]][:, : GRID[0], : GRID[1]]
         number = sum(map(ord, clip_id))
-        codes = [np.random.default_rng([number, half]).standard_normal((4, 16)) for half in (0, 1)]
+        codes = [np.random.default_rng([number, half]).standard_normal((4, CODE)) for half in (0, 1)]
         late = np.arange(len(cells)) >= len(QUERY_POSITIONS) // 2
-        return np.stack([codes[int(by_half and half)][c] for c, half in zip(cells, late, strict=True)]).astype(
-            np.float32
-        )
+        shown = np.stack([codes[int(by_half and half)][c] for c, half in zip(cells, late, strict=True)])
+        # Without a spread of their own, the cells of an object would be a cluster however close to others they lie.
+        blur = np.random.default_rng([number, 2]).standard_normal(shown.shape)
+        return np.asarray(shown + 0.3 * blur, np.float32)
 
     return make
 
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Artifact root whose toy rooms have four clips each."""
+    """Artifact root whose toy rooms have three clips each."""
     root = tmp_path_factory.mktemp("rooms")
     path = root / "datasets" / "toy"
     prepare(ToySource(shapes()), path, plans=("paper-2",), workers=1)
@@ -141,7 +142,8 @@ def test_objects_are_divided_by_views_without_a_common_feature_row(inputs: Input
         assert learned == set(parts.learned[clip_id]) and scored and max(learned) < min(scored)
     # two neighbouring slots share a row: the view after the cut must not be read with the row of the one before it
     layer = inputs.layers[0]
-    pairs = dataclasses.replace(layer.array, row_of_slot=(0, *(1 + slot // 2 for slot in range(19))), rows=11)
+    array, rows = layer.array, (0, *(1 + slot // 2 for slot in range(19)))
+    pairs = dataclasses.replace(array, row_of_slot=rows, source_frames=array.source_frames[:11], rows=11)
     shared = dataclasses.replace(inputs, layers=(layer._replace(array=pairs),))
     row = {position: pairs.row_of_slot[slot] for slot, position in enumerate(QUERY_POSITIONS)}
     parts = parts_in(shared, "object", queries=9)
@@ -228,16 +230,16 @@ def test_objects_that_were_never_seen_have_no_label(root: Path, inputs: Inputs, 
         def instance_maps(self, clip_id: str, positions: Sequence[int]) -> Any:
             maps = super().instance_maps(clip_id, positions).copy()
             for i, position in enumerate(positions):
-                maps[i, 0] = 9 if position not in parts.learned[clip_id] else 0
+                maps[i, :8] = 9 if position not in parts.learned[clip_id] else 0
             return maps
 
     late = dataclasses.replace(inputs, dataset=Late(inputs.dataset.path))
-    for task, key in (("instance", "maps"), ("geometry", "depth")):
+    for task, key, rows in (("instance", "maps", 8), ("geometry", "depth", 2)):
         relabel = load_task(task).part("control").CONTROL.relabel  # type: ignore[union-attr]
         held = targets_of(task, late, parts, configure, root, held=True)
         for draw in (None, 0):
             changed = relabel(late.dataset, parts, held, draw)(held.sample(clip_id, 0))
-            assert not changed[key][:, 0].any() and changed[key][:, 1:].any(), (task, draw)
+            assert not changed[key][:, :rows].any() and changed[key][:, rows:].any(), (task, draw)
 
 
 def test_planes_of_objects() -> None:
@@ -297,9 +299,9 @@ def test_draws_that_differ_widen_the_interval() -> None:
     metric = {"x": Metric("x", "higher")}
     same = compare(scores_of(true), [scores_of(np.full(12, 0.5))] * 3, rooms, metric, 500)["x"]
     assert (same["value"], same["low"], same["high"]) == pytest.approx((0.4, 0.4, 0.4))
-    others = [scores_of(np.full(12, level)) for level in (0.3, 0.5, 0.7)]
+    others = [scores_of(np.full(12, level)) for level in (0.3, 0.7)]
     apart = compare(scores_of(true), others, rooms, metric, 500)["x"]
-    assert apart["value"] == pytest.approx(0.4) and apart["control"] == pytest.approx([0.3, 0.5, 0.7])
+    assert apart["value"] == pytest.approx(0.4) and apart["control"] == pytest.approx([0.3, 0.7])
     assert apart["low"] == pytest.approx(0.2) and apart["high"] == pytest.approx(0.6)
 
 
@@ -321,7 +323,8 @@ def by_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RememberingDataset, "class_pixels", pixels)
 
 
-LONG = {"recipe__length": 150, "recipe__lr": 0.01, "recipe__batch": 6, "resamples": 100, "trunk__depth": 1}
+LONG = {"recipe__length": 60, "recipe__lr": 0.02, "recipe__batch": 6, "resamples": 100}
+LINEAR = LONG | {"depths": "linear", "recipe__queries": 4, "loss__pixels": 256, "recipe__length": 200}
 
 
 def test_truth_is_selective_and_the_identity_of_rooms_is_not(
@@ -332,21 +335,21 @@ def test_truth_is_selective_and_the_identity_of_rooms_is_not(
     for model in ("truth", "identity"):
         (result,) = train(configure(root, "tagging", model=model, selectivity=True, **LONG))
         found[model] = result["control_task"]["metrics"]["map"]
-        assert result["control_task"]["clips"] == {"train": 18, "held": 6} and result["control_task"]["rooms"] == 6
-    print(found)
+        assert result["control_task"]["clips"] == {"train": 12, "held": 6} and result["control_task"]["rooms"] == 6
     assert found["truth"]["true"] > 0.95 and found["truth"]["value"] > 0.15 and found["truth"]["low"] > 0
     assert min(found["identity"]["control"]) > 0.95 and found["identity"]["value"] < 0
     assert found["truth"]["value"] > found["identity"]["value"] + 0.3
 
 
+@pytest.mark.full
 def test_objects_that_can_be_recognised_are_remembered(root: Path, configure: Configure) -> None:
     found = {}
     for model in ("objects", "halves"):
-        (result,) = train(configure(root, "instance", model=model, selectivity=True, **LONG))
+        (result,) = train(configure(root, "instance", model=model, selectivity=True, **LINEAR))
         found[model] = result["control_task"]["metrics"]["t_miou"]
-    print(found)
-    assert np.mean(found["objects"]["control"]) > np.mean(found["halves"]["control"])
-    assert found["halves"]["value"] > found["objects"]["value"]
+    assert found["objects"]["true"] > 0.85 and found["halves"]["true"] > 0.85
+    assert np.mean(found["objects"]["control"]) > np.mean(found["halves"]["control"]) + 0.05
+    assert found["halves"]["low"] > 0 and found["halves"]["value"] > found["objects"]["value"] + 0.05
 
 
 @pytest.mark.parametrize("task", ["tagging", "instance", "geometry"])
@@ -395,7 +398,7 @@ def test_fixes_of_the_rooms_name_their_option(inputs: Inputs, monkeypatch: pytes
 
 def test_objects_need_instance_maps_and_several_views(inputs: Inputs, monkeypatch: pytest.MonkeyPatch) -> None:
     array = inputs.layers[0].array
-    one_row = dataclasses.replace(array, row_of_slot=(0,) * 20, rows=1)
+    one_row = dataclasses.replace(array, row_of_slot=(0,) * 20, source_frames=array.source_frames[:1], rows=1)
     still = dataclasses.replace(inputs, layers=(inputs.layers[0]._replace(array=one_row),))
     found = parts_of(still, "object", 2, 0)
     assert isinstance(found, Unavailable) and "features of their own" in found.reason
@@ -404,9 +407,7 @@ def test_objects_need_instance_maps_and_several_views(inputs: Inputs, monkeypatc
     assert isinstance(found, Unavailable) and "instance maps" in found.reason and found.fix
 
 
-def test_tasks_without_a_control_task_say_so(
-    root: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tasks_without_a_control_task_say_so(root: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_task("instance").part("control"), "CONTROL", None)
     (result,) = train(configure(root, "instance", selectivity=True))
     assert "declares no control task" in result["control_task"]["reason"]

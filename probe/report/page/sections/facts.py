@@ -59,7 +59,7 @@ _CODES = {
 
 
 def selectivity_section(data: ReportData, sources: Sources, settings: Settings) -> Section:
-    """Return how much better probes are than their twins on shuffled targets."""
+    """Return how much better probes are on true labels than on random and on shuffled ones."""
     blocks: list[Block] = []
     for setting, rows in settings.split(data.table("selectivity")):
         body = []
@@ -69,18 +69,26 @@ def selectivity_section(data: ReportData, sources: Sources, settings: Settings) 
             value = plain_number(row["value"]) if key.startswith("mdl") else shown(row["value"], key)
             link = anchor("cell", row["cell"]) if row["cell"] else ""
             cells = [sources.cell(row), Cell(str(row["array"]), str(row["array"])), Cell(name, name)]
-            cells += [Cell(value, row["value"], link=link), Cell(plain_number(row["n_seeds"]), row["n_seeds"])]
+            cells.append(Cell(_text(row["against"]), _text(row["against"])))
+            notes = [f"not available: {row['reason']}"] if row["reason"] else []
+            if row["low"] is not None:
+                notes.append(f"{shown(row['low'], key)} to {shown(row['high'], key)}")
+            cells += [Cell(value, row["value"], notes, link=link), Cell(plain_number(row["n_seeds"]), row["n_seeds"])]
             body.append(Row(cells, sources.kinds(row)))
-        columns = [Column("Model", number=False), Column("Layer", number=False), Column("Metric", number=False)]
+        columns = [Column(name, number=False) for name in ("Model", "Layer", "Metric", "Against")]
         blocks.append(Table(settings.title(setting), [*columns, Column("Value"), Column("Seeds")], body))
     if not blocks:
         task = next((task.name for task in tasks() if task.has_code), EXAMPLE)
-        text = "No probe has a twin on shuffled targets. To train one beside each probe, and to measure code length:"
-        command = commands.probe("train", task=task, model=commands.Blank("<source>"), control=True, mdl=True)
+        text = "No probe has a control task or a shuffled twin. To train them with a probe, and to measure code length:"
+        asked = {"selectivity": True, "control": True, "mdl": True}
+        command = commands.probe("train", task=task, model=commands.Blank("<source>"), **asked)
         blocks.append(Missing(text, commands.portable(command)))
     lead = (
-        "Positive: better than a probe of the same size trained on shuffled targets. Compression: how many times "
-        "shorter the labels are for someone who has the features; 1 against class rates means that they add nothing."
+        "Positive: better than a probe of the same size on labels that say nothing. Against a control task, whose "
+        "random labels are the same for all views of a room or object and can be remembered, the difference is the "
+        "selectivity of Hewitt and Liang (2019); a shuffled twin learns the targets of other clips, which can't. "
+        "Compression: how many times shorter the labels are for someone who has the features; 1 against class rates "
+        "means that they add nothing."
     )
     return Section("selectivity", "Selectivity and code length", blocks, lead, "Selectivity")
 
