@@ -139,8 +139,8 @@ def _by_view(inputs: Inputs, rooms: Mapping[str, str], queries: int, seed: int) 
     marked = [clip_id for clip_id in inputs.train if bool(dataset.clips.at[clip_id, "has_instance"])]
     if not marked:
         return Unavailable(
-            "no training clip has instance maps, which say which pixels of different views show the same object",
-            "probe a dataset with instance maps, such as rooms or scannet",
+            "no training clip has object maps, which say which pixels of different views show the same object",
+            "probe a dataset with object maps, such as rooms or scannet",
         )
     learned, scored = {}, {}
     for clip_id in marked:

@@ -13,6 +13,7 @@ import torch
 
 from configs.loader import known_names, resolve
 from probe.inputs.batches import collate
+from probe.inputs.control_tasks import ControlTask
 from probe.inputs.inputs import RememberingDataset
 from probe.metrics.scores import Scores
 from probe.module import Facts, ProbeModule, TargetOptions, load_module
@@ -69,6 +70,10 @@ def test_declaration(name: str) -> None:
         assert all(key.startswith(f"{bins.prefix}_") for key in bins.labels)
         assert [other for name in TASKS for other in load_task(name).bins if other.table == bins.table] == [bins]
     assert all(upwards in metrics for _, upwards in task.scatter)
+    control = task.part("control")
+    if control is not None:
+        assert isinstance(control.CONTROL, ControlTask) and set(control.CONTROL.metrics) <= metrics.keys()
+        assert task.headline in control.CONTROL.metrics and control.CONTROL.unit in ("room", "object")
     profiles = []
     for profile in known_names("profile"):
         try:

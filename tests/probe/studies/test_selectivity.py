@@ -64,10 +64,10 @@ def room_identity(dataset: Any, clip_id: str) -> np.ndarray:
     return np.tile(np.eye(20, dtype=np.float32)[room_of(clip_id)], (20, 2, 2, 1))
 
 
-def object_codes(by_half: bool) -> Callable[[RememberingDataset, str], np.ndarray]:
+def object_codes(by_half: bool) -> Callable[[Any, str], np.ndarray]:
     """A random code per object of a clip; `by_half`: another one in later views, where it can't be recognised."""
 
-    def make(dataset: RememberingDataset, clip_id: str) -> np.ndarray:
+    def make(dataset: Any, clip_id: str) -> np.ndarray:
         truth = clip_input(dataset, clip_id).ground_truth
         assert truth is not None
         ids = np.asarray(truth["instance"])
@@ -275,7 +275,7 @@ def test_points_move_along_their_rays() -> None:
 # ---- the interval
 
 
-def scores_of(values: Sequence[float]) -> Scores:
+def scores_of(values: Any) -> Scores:
     names = [f"c{i}" for i in range(len(values))]
     return Scores(names, [ClipScore({"x": value}) for value in values])
 
@@ -284,7 +284,7 @@ def test_one_draw_gives_the_interval_over_rooms() -> None:
     rng = np.random.default_rng(0)
     true, control = rng.random(12), rng.random(12)
     rooms = {f"c{i}": f"r{i // 2}" for i in range(12)}
-    higher, lower = (Metric("x", word) for word in ("higher", "lower"))  # type: ignore[arg-type]
+    higher, lower = (Metric("x", word) for word in ("higher", "lower"))
     found = compare(scores_of(true), [scores_of(control)], rooms, {"x": higher}, 500)["x"]
     expected = bootstrap_mean(true - control, list(rooms.values()), n_resamples=500)
     assert [found[k] for k in ("value", "low", "high")] == pytest.approx([expected.value, expected.low, expected.high])
@@ -402,9 +402,9 @@ def test_objects_need_instance_maps_and_several_views(inputs: Inputs, monkeypatc
     still = dataclasses.replace(inputs, layers=(inputs.layers[0]._replace(array=one_row),))
     found = parts_of(still, "object", 2, 0)
     assert isinstance(found, Unavailable) and "features of their own" in found.reason
-    monkeypatch.setitem(inputs.dataset.clips, "has_instance", False)
+    monkeypatch.setattr(inputs.dataset, "clips", inputs.dataset.clips.assign(has_instance=False))
     found = parts_of(inputs, "object", 2, 0)
-    assert isinstance(found, Unavailable) and "instance maps" in found.reason and found.fix
+    assert isinstance(found, Unavailable) and "object maps" in found.reason and found.fix
 
 
 def test_tasks_without_a_control_task_say_so(root: Path, configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from probe.metrics.comparison import compare_with_zero, contrast_of_kinds, holm
 from probe.metrics.statistics import estimate_mean
 from probe.report.build import build
 from probe.report.page.by_setting import Settings
+from probe.report.page.compose import compose
 from probe.report.page.document import Charts
 from probe.report.page.labels import Sources
 from probe.report.page.sections.curves import capacity_section
@@ -173,6 +174,37 @@ def test_selectivity_of_twins_on_shuffled_targets(study: Any) -> None:
     data = build(str(study.root))
     assert data.table("selectivity")[["metric", "value"]].to_numpy().tolist() == [["t_miou", 0.25]]
     assert len(data.table("entries")) == 1  # a twin is no row of its own
+
+
+def test_selectivity_of_control_tasks(study: Any) -> None:
+    row = {"true": 0.7, "control": [0.4, 0.5], "value": 0.25, "low": 0.1, "high": 0.4, "clips": 6, "reason": ""}
+    found = {"draws": 2, "unit": "object", "metrics": {"t_miou": row, "t_sr": {**row, "value": None}}}
+    run = study.per_clip("instance", VLM, {"t_miou": values(1, 6)}, extra={"control_task": found})
+    study.per_clip("instance", VLM, {"t_miou": values(2, 6)}, control_of=run, extra={"selectivity": {"t_miou": 0.5}})
+    table = build(str(study.root)).table("selectivity")
+    assert table[["metric", "against", "value"]].to_numpy().tolist() == [
+        ["t_miou", "control task", 0.25],
+        ["t_miou", "shuffled twin", 0.5],
+    ]
+    assert table.iloc[0][["low", "high"]].tolist() == [0.1, 0.4] and table.cell.nunique() == 2
+
+
+def test_intervals_of_several_seeds_are_not_averaged(study: Any) -> None:
+    for seed, value in enumerate((0.2, 0.4)):
+        one = {"true": 0.7, "control": [0.5], "value": value, "low": 0.1, "high": 0.4, "clips": 6, "reason": ""}
+        found = {"draws": 1, "unit": "object", "metrics": {"t_miou": one}}
+        study.per_clip("instance", VLM, {"t_miou": values(1, 6)}, seed=seed, extra={"control_task": found})
+    row: Any = build(str(study.root)).table("selectivity").iloc[0]
+    assert row.value == pytest.approx(0.3) and row.n_seeds == 2 and row[["low", "high"]].isna().all()
+
+
+def test_selectivity_that_is_not_available_says_why(study: Any) -> None:
+    found: dict[str, Any] = {"draws": 3, "reason": "no training clip has instance maps", "fix": "probe rooms"}
+    study.per_clip("instance", VLM, {"t_miou": values(1, 6)}, extra={"control_task": found})
+    data = build(str(study.root))
+    row: Any = data.table("selectivity").iloc[0]
+    assert np.isnan(row.value) and row.reason == found["reason"] and row.against == "control task"
+    assert found["reason"] in str(compose(data))
 
 
 def test_kinds_are_compared_as_samples_of_trained_models(make_study: Any) -> None:
