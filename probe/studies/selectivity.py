@@ -10,7 +10,6 @@ See `probe.inputs.control_tasks` for the samples and the `control.py` of each ta
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -151,8 +150,8 @@ def compare(
 ) -> dict[str, dict[str, Any]]:
     """Return metric -> scores on true and random labels, and their difference with its interval.
 
-    The interval is over rooms and draws, which count as seeds do. Both probes are scored on the same clips, so differences
-    are paired. With a single draw it is over rooms alone.
+    The interval is over rooms and draws, which count as seeds do. Both probes are scored on the same clips, so
+    differences are paired. With a single draw it is over rooms alone.
 
     Args:
         true: of the probe on true labels.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from data.dataset.clip import QUERY_POSITIONS
 from data.prepare.prepare import prepare
@@ -18,7 +20,7 @@ from probe.inputs.control_tasks import Parts, Unavailable, exchanged, parts_of
 from probe.inputs.inputs import Inputs, RememberingDataset, open_inputs
 from probe.metrics.score import ClipScore
 from probe.metrics.scores import Scores
-from probe.metrics.statistics import bootstrap_mean
+from probe.metrics.statistics import estimate_mean, interval_of
 from probe.module import TargetOptions, load_module
 from probe.results import results
 from probe.studies.selectivity import compare
@@ -282,11 +284,11 @@ def scores_of(values: Any) -> Scores:
 
 def test_one_draw_gives_the_interval_over_rooms() -> None:
     rng = np.random.default_rng(0)
-    true, control = rng.random(12), rng.random(12)
-    rooms = {f"c{i}": f"r{i // 2}" for i in range(12)}
+    true, control = rng.random(24), rng.random(24)
+    rooms = {f"c{i}": f"r{i // 2:02d}" for i in range(24)}
     higher, lower = (Metric("x", word) for word in ("higher", "lower"))
     found = compare(scores_of(true), [scores_of(control)], rooms, {"x": higher}, 500)["x"]
-    expected = bootstrap_mean(true - control, list(rooms.values()), n_resamples=500)
+    expected = interval_of(estimate_mean(true - control, list(rooms.values())), number=500)
     assert [found[k] for k in ("value", "low", "high")] == pytest.approx([expected.value, expected.low, expected.high])
     turned = compare(scores_of(true), [scores_of(control)], rooms, {"x": lower}, 500)["x"]
     assert [turned[k] for k in ("value", "low", "high")] == pytest.approx(
@@ -295,14 +297,16 @@ def test_one_draw_gives_the_interval_over_rooms() -> None:
 
 
 def test_draws_that_differ_widen_the_interval() -> None:
-    true, rooms = np.full(12, 0.9), {f"c{i}": f"r{i}" for i in range(12)}
+    rng = np.random.default_rng(0)
+    true, rooms = 0.9 + 0.01 * rng.normal(size=12), {f"c{i}": f"r{i:02d}" for i in range(12)}
     metric = {"x": Metric("x", "higher")}
     same = compare(scores_of(true), [scores_of(np.full(12, 0.5))] * 3, rooms, metric, 500)["x"]
-    assert (same["value"], same["low"], same["high"]) == pytest.approx((0.4, 0.4, 0.4))
-    others = [scores_of(np.full(12, level)) for level in (0.3, 0.7)]
-    apart = compare(scores_of(true), others, rooms, metric, 500)["x"]
-    assert apart["value"] == pytest.approx(0.4) and apart["control"] == pytest.approx([0.3, 0.7])
-    assert apart["low"] == pytest.approx(0.2) and apart["high"] == pytest.approx(0.6)
+    assert same["value"] == pytest.approx(true.mean() - 0.5) and same["high"] - same["low"] < 0.05
+    others = [scores_of(np.full(12, level)) for level in (0.3, 0.5, 0.7)]
+    apart = compare(scores_of(true), others, rooms, metric, 2000)["x"]
+    assert apart["value"] == pytest.approx(true.mean() - 0.5) and apart["control"] == pytest.approx([0.3, 0.5, 0.7])
+    half = stats.t.ppf(0.975, 2) * 0.2 / math.sqrt(3)  # Student's t of three draws; the rooms hardly differ
+    assert apart["high"] - apart["low"] == pytest.approx(2 * half, rel=0.2)
 
 
 def test_clips_without_a_value_in_one_of_them_are_left_out() -> None:
@@ -310,7 +314,7 @@ def test_clips_without_a_value_in_one_of_them_are_left_out() -> None:
     found = compare(scores_of([1.0, np.nan, 0.5]), [scores_of([0.5, 0.0, 0.5])], rooms, metric, 50)["x"]
     assert (found["value"], found["clips"]) == (0.25, 2)
     none = compare(scores_of([np.nan] * 3), [scores_of([0.5] * 3)], rooms, metric, 50)["x"]
-    assert none["value"] is None and none["reason"] == "undefined on all clips"
+    assert none["value"] is None and none["reason"] == "undefined on every clip"
 
 
 # ---- whole runs
