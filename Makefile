@@ -35,14 +35,14 @@ need         = @test -n "$($(1))" || { echo "error: $(1) must be given, for exam
 .DELETE_ON_ERROR:
 
 # The demo's dataset, sources and probes; no weights are fetched. Every command is printed before it runs.
-DEMO         = $(if $(filter-out ci,$(PRESET)),rooms-$(PRESET),rooms)
+DEMO         = $(if $(filter ci,$(PRESET)),rooms,rooms-$(or $(PRESET),demo))
 DEMO_SOURCES = cogvideox-t2v-2b-tiny-random qwen3-vl-2b-tiny-random pixels position oracle-code-classes oracle-depth-rays oracle-code-classes+oracle-depth-rays
-DEMO_PROBES  = model="$(DEMO_SOURCES)" dataset=$(DEMO) seeds=0 profile=smoke workers=2
+DEMO_PROBES  = model="$(DEMO_SOURCES)" dataset=$(DEMO) seeds=0,1,2 profile=smoke workers=2
 heading      = @printf '\n\033[1m%s\033[0m\n' "$(1)"
 
 demo: setup ## first result: no data, weights or GPU needed; 5 to 9 minutes on two cores the first time, seconds after that
 	$(call heading,1 of 4: procedural rooms with exact ground truth)
-	$(RUN) data prepare kind=rooms preset=$(or $(PRESET),ci) workers=$(WORKERS)
+	$(RUN) data prepare kind=rooms preset=$(or $(PRESET),demo) workers=$(WORKERS)
 	$(call heading,2 of 4: features of two untrained models$(comma) of pixels and positions$(comma) and of ground truth in two halves)
 	$(RUN) extract run model=cogvideox,qwen3-vl dataset=$(DEMO) weights=random size=tiny layers=all workers=2
 	$(RUN) extract run model=pixels,position,oracle-code-classes,oracle-depth-rays dataset=$(DEMO)
@@ -60,7 +60,7 @@ help: ## this page
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  variables"
-	@echo "  DATASET=$(DATASET)    which dataset          PRESET=    its named set of values (rooms: nano, ci, query, tutorial)"
+	@echo "  DATASET=$(DATASET)    which dataset          PRESET=    its named set of values (rooms: nano, ci, demo, query, tutorial)"
 	@echo "  KIND=            data: rooms, scannet, dl3dv or video, where DATASET= is another name; default $(DATASET)"
 	@echo "  RAW=             data: folder or file of the raw recordings, for scannet, dl3dv and video"
 	@echo "  WORKERS=$(WORKERS)        processes, 0 = one per core; extract: one per GPU"

@@ -29,7 +29,9 @@ class RoomsConfig:
     width: int = option(128, "pixels", minimum=16, maximum=2048)
     seed: int = option(0, "seed of all random streams", minimum=0)
     splits: str = option(
-        "cycle", "cycle: 14/3/3 of every 20 rooms; hash: by group; report: all", choices=("cycle", "hash", "report")
+        "cycle",
+        "cycle: 14/3/3 of every 20 rooms; wide: 7/3/6 of every 16; hash: by group; report: all",
+        choices=("cycle", "wide", "hash", "report"),
     )
 
     mode: str = option("room", "kind of scene", choices=MODES)

@@ -20,7 +20,6 @@ class Cell:
         detail: smaller lines below.
         note: shown when a pointer rests on the cell.
         link: id of the place in the page where the value comes from.
-        tone: `good`, `bad` or "" colours the text.
         shade: 0 to 1 fills the background, None leaves it.
         tags: short labels beside the text, such as `random weights`.
         links: further places in the page: (id, text).
@@ -31,7 +30,6 @@ class Cell:
     detail: Sequence[str] = ()
     note: str = ""
     link: str = ""
-    tone: str = ""
     shade: float | None = None
     tags: Sequence[str] = ()
     links: Sequence[tuple[str, str]] = ()

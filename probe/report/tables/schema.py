@@ -1,7 +1,7 @@
 """The tables of a report and the meaning of their columns.
 
 Conventions: numbers in stored units (fractions, not times 100); null = undefined, with a `reason` where there is one;
-intervals are 95 % percentile bootstrap over rooms; `cell` columns hold ids that table `cells` explains.
+intervals are 95 % intervals over rooms and seeds; `cell` columns hold ids that table `cells` explains.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ SCORES: dict[str, TableSpec] = {
     ),
     "pairs": TableSpec(
         "Paired differences",
-        "Two sources on the same clips, by the task's main metric, corrected by Holm's method within each family.",
+        "Two sources on the same clips, by the task's main metric, corrected for the number of comparisons.",
         {
             "setting": "id of the setting",
             "task": "task",

@@ -47,8 +47,8 @@ def controls_section(data: ReportData, sources: Sources, settings: Settings) -> 
         columns = [Column("Model", number=False), Column("Control", number=False)]
         columns += [Column(f"{title(key)}: model \N{MINUS SIGN} control", meaning(key)) for key in keys]
         note = (
-            "Green: the model is better and the 95 % interval excludes zero; red: the control is. Intervals are not "
-            "corrected for multiple comparisons, and too narrow with few rooms; the tests are under Differences."
+            "Below each difference: its 95 % interval, not corrected for the number of comparisons, from which "
+            "nothing is concluded. The tests are under Differences."
         )
         blocks.append(Table(settings.title(setting), columns, body, note))
     if not blocks:
@@ -77,14 +77,7 @@ def _against(row: dict[str, Any] | None) -> Cell:
         f"{shown(row['value'], key)} against {shown(row['control_value'], key)}",
     ]
     link = anchor("cell", row["cell"]) if row["cell"] else ""
-    return Cell(signed(row["difference"], key), row["difference"], [d for d in detail if d], tone=_tone(row), link=link)
-
-
-def _tone(row: dict[str, Any]) -> str:
-    low, high, advantage = row["low"], row["high"], row["advantage"]
-    if low is None or high is None or advantage is None or low <= 0 <= high:
-        return ""
-    return "good" if advantage > 0 else "bad"
+    return Cell(signed(row["difference"], key), row["difference"], [d for d in detail if d], link=link)
 
 
 def pairs_section(data: ReportData, sources: Sources, settings: Settings) -> Section:
@@ -107,7 +100,7 @@ def pairs_section(data: ReportData, sources: Sources, settings: Settings) -> Sec
         ]
         table = _pairs_table(sources, settings.title(setting), rows)
         if bars:
-            note = "Filled: distinguishable after Holm's correction."
+            note = "Filled: distinguishable after correction, in a family that is concluded from."
             if len(bars) > _IN_FOREST:
                 note += f" The {_IN_FOREST} largest differences of {len(bars)}; the table has all."
                 bars = sorted(bars, key=lambda bar: -abs(bar.value))[:_IN_FOREST]
@@ -123,8 +116,9 @@ def pairs_section(data: ReportData, sources: Sources, settings: Settings) -> Sec
             )
         )
     lead = (
-        "Two models are compared by their difference on the same clips. Intervals are bootstrapped over rooms, p "
-        "values corrected by Holm's method within each family. Whether two intervals overlap decides nothing."
+        "Two models are compared by their difference on the same clips. Rooms and seeds are what varies; p values are "
+        "corrected for the number of comparisons. Nothing is concluded from exploratory families, nor from whether two "
+        "intervals overlap."
     )
     return Section("pairs", "Paired differences", blocks, lead, "Differences")
 
@@ -138,7 +132,7 @@ def _pairs_table(sources: Sources, name: str, rows: list[dict[str, Any]]) -> Tab
         Column("Effect", "advantage of A in standard deviations between rooms"),
         Column("Rooms A wins", "share of rooms in which A is better"),
         Column("p", "two-sided"),
-        Column("p (Holm)", "corrected for the family"),
+        Column("p, corrected", "for the family"),
         Column("Rooms"),
         Column("Verdict", number=False),
     ]
