@@ -19,19 +19,22 @@ import dataclasses
 import math
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks import command
 from configs.console import Progress, print_table
 from configs.options import option
 from probe.metrics.choices import difference_of_choices, interval_of_choice
 from probe.metrics.comparison import compare_with_zero, contrast_of_kinds, holm, max_t, paired_estimate
-from probe.metrics.statistics import Estimate, Floats, Interval, contrast, estimate_mean, estimate_pooled, interval_of
+from probe.metrics.statistics import Estimate, Interval, contrast, estimate_mean, estimate_pooled, interval_of
 from probe.tasks.tagging.jackknife import tagging_pooled
 from probe.tasks.tagging.metrics import average_precision
 
 SECTIONS = ("means", "differences", "pooled", "seeds", "choices", "page")
+Array: TypeAlias = NDArray[Any]
 LEVEL = 0.05
 DRAWS = 1000
 """Of each interval."""
@@ -79,7 +82,7 @@ def without_seeds(estimate: Estimate) -> Estimate:
 SCORES = ("normal", "heavy tails", "skewed", "rare losses")
 
 
-def clips(draw: np.random.Generator, rooms: int, kind: str) -> tuple[Floats, Floats, float]:
+def clips(draw: np.random.Generator, rooms: int, kind: str) -> tuple[Array, Array, float]:
     """Return scores of clips, their rooms and the true mean over rooms."""
     groups = np.repeat(np.arange(rooms), draw.integers(1, 31, rooms))
     number = len(groups)
@@ -130,7 +133,7 @@ def differences() -> Iterator[Row]:
             yield Row(f"power, {effect:g} standard deviations between rooms", rooms, found)
 
 
-def clips_like(draw: np.random.Generator, groups: Floats, kind: str) -> Floats:
+def clips_like(draw: np.random.Generator, groups: Array, kind: str) -> Any:
     """Return scores with mean 0 of the same clips for a second model."""
     rooms, number = int(groups.max()) + 1, len(groups)
     if kind == "normal":
@@ -153,7 +156,7 @@ def rejects(estimate: Estimate) -> bool:
 CLASSES = 6
 
 
-def tagged(draw: np.random.Generator, rooms: int, gain: float = 1.2) -> tuple[Floats, list[Floats], Floats]:
+def tagged(draw: np.random.Generator, rooms: int, gain: float = 1.2) -> tuple[Array, list[Array], Array]:
     """Return labels of clips, the logits of two equal models, and the rooms."""
     groups = np.repeat(np.arange(rooms), draw.integers(1, 31, rooms))
     size = (len(groups), CLASSES)
@@ -166,12 +169,12 @@ def tagged(draw: np.random.Generator, rooms: int, gain: float = 1.2) -> tuple[Fl
     return labels, logits, groups
 
 
-def map_estimates(labels: Floats, logits: list[Floats], groups: Floats) -> list[Estimate] | None:
+def map_estimates(labels: Array, logits: list[Array], groups: Array) -> list[Estimate] | None:
     """Return the estimates of mAP; None where a class is in too few rooms, which changes the population value."""
     names = [str(room) for room in groups]
     found = []
     for one in logits:
-        pooled = tagging_pooled(labels, one, "abcdef", ["head", "mid", "tail"] * 2, names, "standard")  # type: ignore[arg-type]
+        pooled = tagging_pooled(labels, one, "abcdef", ["head", "mid", "tail"] * 2, names, "standard")
         if pooled.notes:
             return None
         mean = pooled.metrics["map"]
@@ -201,7 +204,7 @@ def pooled() -> Iterator[Row]:
 # ---- seeds
 
 
-def probes(draw: np.random.Generator, rooms: int, seeds: int, spread: float, shift: float = 0.0) -> Floats:
+def probes(draw: np.random.Generator, rooms: int, seeds: int, spread: float, shift: float = 0.0) -> Array:
     """Return (S, G) scores of rooms: what probes add to what the features hold."""
     return shift + spread * draw.normal(size=(seeds, 1)) + 0.3 * draw.normal(size=(seeds, rooms))
 

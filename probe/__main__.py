@@ -1,4 +1,4 @@
-"""`spatialprobe probe train|sweep|curve|import|evaluate|predict|runs|compare|controls|report`: probes on features."""
+"""`spatialprobe probe train|sweep|curve|import|evaluate|predict|runs|compare|power|controls|report`: probes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from probe.config import (
     sweep_layers,
     train_layers,
 )
-from probe.report.config import CompareConfig, ReportConfig
+from probe.report.config import CompareConfig, PowerConfig, ReportConfig
 from probe.report.freshness import fresh_page, inputs_of
 from probe.results.runs import print_results, print_runs, print_summary
 from probe.studies.sweep_table import outcome_of, print_outcome
@@ -109,6 +109,12 @@ def _compare(config: CompareConfig) -> int:
     return 0
 
 
+def _power(config: PowerConfig) -> int:
+    from probe.studies.power import plan_power
+
+    return plan_power(config)
+
+
 def _report(config: ReportConfig) -> int:
     inputs = inputs_of(config)
     page = fresh_page(config, inputs)
@@ -154,6 +160,7 @@ VERBS = (
     Verb("predict", "Write a finished run's predictions and pictures.", PredictConfig, _predict, writes=True),
     Verb("runs", "List finished or interrupted runs.", RunsConfig, _runs),
     Verb("compare", "Test two runs against each other on the same clips.", CompareConfig, _compare, words=("a", "b")),
+    Verb("power", "Say how many rooms, clips and seeds a difference needs.", PowerConfig, _power, selects=TASK),
     Verb("controls", "Make the controls for the gain of a pair's fusion.", ControlsConfig, _controls, writes=True),
     Verb("report", "Make tables and page from all finished runs.", ReportConfig, _report, writes=True),
 )

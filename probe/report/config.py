@@ -1,4 +1,4 @@
-"""Options of `spatialprobe probe report` and `spatialprobe probe compare`."""
+"""Options of `spatialprobe probe report`, `compare` and `power`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,20 @@ class CompareConfig(RootConfig):
     b: str = option(help="the same for the other side")
     metric: str | None = option(None, "metric to test; default: the task's main metric; all columns are listed anyway")
     resamples: int = option(1000, "bootstrap resamples of the confidence intervals", minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class PowerConfig(RootConfig):
+    """Options of `power`."""
+
+    task: str = option(help="task of the finished runs")
+    effect: float = option(help="difference to be found, in the metric's stored unit, such as 0.02", minimum=0)
+    metric: str | None = option(None, "metric; default: the task's main metric")
+    dataset: str | None = option(None, "only runs on this dataset")
+    profile: str | None = option(None, "only runs of this profile")
+    seeds: list[int] = option(help="seeds of each model to plan for", factory=lambda: [3, 5, 10], minimum=2)
+    power: float = option(0.8, "probability with which the difference shall be found", minimum=0.05, maximum=0.999)
+    alpha: float = option(0.05, "level of the two-sided test", minimum=1e-6, maximum=0.5)
 
 
 def folder_of(config: ReportConfig) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import statistics
 from benchmarks.command import run
 from configs.loader import parse_overrides, resolve
 from configs.options import options_of
@@ -25,7 +26,7 @@ def test_it_imports_and_takes_the_options_of_its_docstring(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cache", "dataset", "extract", "fusion", "probe", "results", "rooms", "sens", "weights"]
+    "name", ["cache", "dataset", "extract", "fusion", "probe", "results", "rooms", "sens", "statistics", "weights"]
 )
 def test_help_lists_the_options_and_slips_are_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     module = importlib.import_module(f"benchmarks.{name}")
@@ -35,3 +36,10 @@ def test_help_lists_the_options_and_slips_are_refused(name: str, capsys: pytest.
     assert all(f"  {item.key}  (" in shown for item in options_of(program.Options))
     assert run(program.main, program.Options, module.__doc__, ["no_such=1"]) == 2
     assert "unknown key 'no_such'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("section", statistics.SECTIONS)
+def test_every_simulated_rate_can_be_judged(section: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten studies a row say nothing about rates; they run through every one of them."""
+    assert statistics.main(resolve(statistics.Options, [], {"only": section, "repeats": "10"})) in (0, 1)
+    assert f"{section}: 10 studies a row" in capsys.readouterr().out
