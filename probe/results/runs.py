@@ -37,11 +37,11 @@ def print_results(found: Sequence[Mapping[str, Any]], root: str | None) -> None:
 def print_summary(found: Mapping[str, Any]) -> None:
     """Print every metric of one evaluation with its interval."""
     rows = [
-        [key, row["value"], row["low"], row["high"], row["n"], row["undefined"]]
+        [key, row["value"], row.get("estimate"), row["low"], row["high"], row["n"], row["undefined"]]
         for key, row in found["metrics"].items()
     ]
     title = f"run {found['run_id']} on {found['split']} of {found['dataset']}, plan {found['plan']}, {found['variant']}"
-    print_table(title, ["metric", "value", "low", "high", "clips", "undefined"], rows)
+    print_table(title, ["metric", "value", "for such rooms", "low", "high", "clips", "undefined"], rows)
 
 
 def print_runs(config: RunsConfig) -> None:

@@ -139,7 +139,7 @@ def _flat(result: dict[str, Any]) -> dict[str, Any]:
     for split in ("select", "report"):
         for key, values in result[split].items():
             row |= {f"{split}.{key}": values["value"]}
-            row |= {f"{split}.{key}.{part}": values[part] for part in ("low", "high", "n", "undefined")}
+            row |= {f"{split}.{key}.{part}": values.get(part) for part in ("estimate", "low", "high", "n", "undefined")}
     row |= {f"selectivity.{key}": value for key, value in result.get("selectivity", {}).items()}
     for key, values in result.get("control_task", {}).get("metrics", {}).items():
         row |= {f"control_task.{key}": values["value"]}

@@ -212,7 +212,10 @@ def _from_results(runs: Sequence[Run], gap: str) -> Scored:
         value = float(np.mean(values)) if values else math.nan
         low, high = (rows[0].get(key) if len(rows) == 1 else None for key in ("low", "high"))
         ends = [math.nan if end is None else float(end) for end in (low, high)]
-        interval = Interval(value, ends[0], ends[1], clips, 0, gap)
+        known = [row.get("estimate", row.get("value")) for row in rows]
+        estimates = [float(estimate) for estimate in known if estimate is not None]
+        mean = float(np.mean(estimates)) if estimates else math.nan
+        interval = Interval(mean, ends[0], ends[1], clips, 0, gap)
         undefined = max(int(row.get("undefined") or 0) for row in rows)
         scores[name] = Score(interval, value, tuple(values), undefined)
     return Scored(scores, (), gap)
