@@ -241,8 +241,9 @@ def _what_is_wrong(result: Mapping[str, Any]) -> str:
     for split in _SPLITS:
         rows = result[split].items() if isinstance(result[split], dict) else [(split, None)]
         for name, row in rows:
-            known = isinstance(row, dict) and all(_is_number(row.get(key, "none")) for key in ("value", "low", "high"))
-            if not known or not _is_number(row.get("estimate")):
+            if not isinstance(row, dict) or not all(
+                _is_number({"estimate": None, **row}.get(key, "none")) for key in ("value", "estimate", "low", "high")
+            ):
                 return f"{split}.{str(name)[:80]} is not a score"
             if not (_is_count(row.get("n")) and _is_count(row.get("undefined"))):
                 return f"{split}.{str(name)[:80]} counts no clips"
