@@ -1,4 +1,4 @@
-"""`spatialprobe probe train|sweep|curve|import|evaluate|predict|runs|compare|power|controls|report`: probes."""
+"""`spatialprobe probe train|sweep|scout|curve|import|evaluate|predict|runs|compare|power|controls|report`: probes."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from probe.config import (
 from probe.report.config import CompareConfig, PowerConfig, ReportConfig
 from probe.report.freshness import fresh_page, inputs_of
 from probe.results.runs import print_results, print_runs, print_summary
+from probe.studies.scout.config import ScoutConfig
 from probe.studies.sweep_table import outcome_of, print_outcome
 from probe.task import task_names
 from probe.train.plan import finished, plan_runs, plan_sweep, something_left
@@ -54,6 +55,13 @@ def _sweep(config: SweepConfig) -> int:
 
         failed = train_sweep(config, planned, done)
     return print_outcome(outcome_of(planned, failed), config.runs.where.root)
+
+
+def _scout(config: ScoutConfig) -> int:
+    from probe.studies.scout.scout import scout
+    from probe.studies.scout.table import print_scouting
+
+    return print_scouting(scout(config), config)
 
 
 def _curve(config: CurveConfig) -> int:
@@ -140,6 +148,7 @@ VERBS = (
         writes=True,
         selects=TASK,
     ),
+    Verb("scout", "Rank arrays by closed-form regression: which deserve a probe.", ScoutConfig, _scout, selects=TASK),
     Verb(
         "curve",
         "Train probes along capacity, data or width; print scores with intervals.",

@@ -108,7 +108,7 @@ class Inputs:
         return next(iter(sizes))
 
 
-def open_inputs(config: RunConfig, task: Task, *, many: bool = False) -> list[Inputs]:
+def open_inputs(config: RunConfig, task: Task, *, many: bool = False, report: bool = True) -> list[Inputs]:
     """Open the inputs of a command and check that every clip has features and ground truth.
 
     Layers that use the same queries of the same clips are grouped: they share a pass over the data.
@@ -117,6 +117,7 @@ def open_inputs(config: RunConfig, task: Task, *, many: bool = False) -> list[In
         config: resolved configuration.
         task: what to probe for.
         many: see `probe.inputs.layers.choose_arrays`.
+        report: whether split `report` is needed; else it is left empty, and nothing of its clips is checked.
 
     Raises:
         MissingError: no store, no dataset, or clips without features or labels; the message lists them.
@@ -137,7 +138,7 @@ def open_inputs(config: RunConfig, task: Task, *, many: bool = False) -> list[In
         for array in choose_arrays(store, config.what.layers, config.what.noise, task=task.name, many=many):
             layer = Layer(store, array)
             key = (name, layer.positions)
-            known = groups.get(key) or _clips_of(dataset, config)
+            known = groups.get(key) or _clips_of(dataset, config, report)
             groups[key] = dataclasses.replace(known, layers=(*known.layers, layer))
     for inputs in groups.values():
         check_clips(inputs, task, [*inputs.train, *inputs.select, *inputs.report])
@@ -156,12 +157,13 @@ def sources(what: What) -> list[str | None]:
     return list(names) or [None]
 
 
-def _clips_of(dataset: PreparedDataset, config: RunConfig) -> Inputs:
+def _clips_of(dataset: PreparedDataset, config: RunConfig, with_report: bool) -> Inputs:
     """Return the clips of a run's splits and its evaluation queries, without layers."""
     how = config.how
     train, select, report = split_clips(dataset, how.split_scheme, how.fraction, how.data_seed)
+    report = report if with_report else []
     for name, clips in (("train", train), ("select", select), ("report", report)):
-        if not clips:
+        if not clips and (with_report or name != "report"):
             counts = dataset.clips["split"].value_counts().to_dict()
             raise DatasetError(
                 f"no clips in split {name}",
