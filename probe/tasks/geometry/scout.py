@@ -62,4 +62,7 @@ def judge(predicted: Floats, truth: Truth) -> Floats:
 def score(judged: Floats) -> Mapping[str, float]:
     """Return `abs_rel`, the mean over clips, and `r2`, the explained share of the variance inside clips."""
     abs_rel, residual, total = judged.T
-    return {"abs_rel": float(abs_rel.mean()), "r2": 1 - float(residual.sum() / total.sum()) if total.any() else math.nan}
+    return {
+        "abs_rel": float(abs_rel.mean()),
+        "r2": 1 - float(residual.sum() / total.sum()) if total.any() else math.nan,
+    }
