@@ -146,6 +146,9 @@ bench-weights: setup ## price of hashing weights against SHA-256 of bytes in mem
 bench-probe: setup ## speed of probe training against a plain implementation of the published recipe
 	@$(PY) -m benchmarks.probe $(ARGS)
 
+bench-scout: setup ## how the ranking of probe scout agrees with trained probes
+	@$(PY) -m benchmarks.scout $(ARGS)
+
 bench-results: setup ## what the digests of runs and checkpoints cost
 	@$(PY) -m benchmarks.results $(ARGS)
 
@@ -169,4 +172,4 @@ clean: ## remove the environment and caches; datasets, features and results in a
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './artifacts/*' -prune -exec rm -rf {} +
 
-.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-data bench-rooms bench-extract bench-weights bench-probe bench-results bench-fusion bench-sens bench-statistics bench-cache baseline clean
+.PHONY: help demo setup data extract probe sweep report controls fuse test test-full lint format typecheck check bench-data bench-rooms bench-extract bench-weights bench-probe bench-scout bench-results bench-fusion bench-sens bench-statistics bench-cache baseline clean

@@ -1,11 +1,11 @@
-"""How well a scout's ranking agrees with trained probes: `python -m benchmarks.scout [preset=query profile=smoke root=...]`.
+"""How a scout's ranking agrees with trained probes: `python -m benchmarks.scout [preset=query profile=smoke root=...]`.
 
-On generated rooms, with sources that need no weights: pixels, positions, parts of the ground truth, and four blocks of an
-untrained vision-language model. Each array is scouted, which fits on split `train` and judges on `select`, and gets a
-trained probe. Then Spearman's correlation of the scout's values with those of the probes, on `select` and on the
+On generated rooms, with sources that need no weights: pixels, positions, parts of the ground truth, and four blocks of
+an untrained vision-language model. Each array is scouted, which fits on split `train` and judges on `select`, and gets
+a trained probe. Then Spearman's correlation of the scout's values with those of the probes, on `select` and on the
 `report` split, which the scout doesn't read. Seconds are those of the clock; probes of a task train side by side.
 
-Without `root=` everything is made in a temporary folder, which takes about half an hour on two cores; with it, what is there
+Without `root=` everything is made in a temporary folder, about half an hour on two cores; with it, what is there
 already isn't made again.
 """
 

@@ -77,7 +77,8 @@ class ScoutPart(Protocol):
 
 def pooled(features: NDArray[Any]) -> Floats:
     """Return the mean over all queries and cells, (1, C), of features (S, h, w, C)."""
-    return features.reshape(-1, features.shape[-1]).mean(axis=0, dtype=np.float64)[None]
+    mean: Floats = features.reshape(-1, features.shape[-1]).mean(axis=0, dtype=np.float64)
+    return mean[None]
 
 
 def at_pixels(features: NDArray[Any], truth: Truth) -> Floats:

@@ -1,4 +1,4 @@
-"""Experiments made of several runs: sweeps over layers and noise levels, code lengths, comparisons of two runs.
+"""Experiments around runs: sweeps over layers and noise levels, scouts for them, code lengths, comparisons of two runs.
 
-Each file is one experiment; sweep.py is the largest.
+Each file is one experiment, `scout/` another; sweep.py is the largest.
 """

@@ -26,7 +26,8 @@ def test_it_imports_and_takes_the_options_of_its_docstring(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cache", "dataset", "extract", "fusion", "probe", "results", "rooms", "sens", "statistics", "weights"]
+    "name",
+    ["cache", "dataset", "extract", "fusion", "probe", "results", "rooms", "scout", "sens", "statistics", "weights"],
 )
 def test_help_lists_the_options_and_slips_are_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     module = importlib.import_module(f"benchmarks.{name}")

@@ -30,7 +30,7 @@ def print_scouting(found: Scouting, config: ScoutConfig) -> int:
     ]
     keep = [i for i, name in enumerate(columns) if name != "noise" or any(row[i] is not None for row in rows)]
     print_table(
-        f"{found.task.name}, ridge regression, select split, {found.dataset}, plan {found.plan}, {arrays[0].clips} clips",
+        f"{found.task.name}, ridge regression, {arrays[0].clips} clips of select, {found.dataset}, plan {found.plan}",
         [columns[i] for i in keep],
         [[row[i] for i in keep] for row in rows],
         notes=["penalties and ranks are chosen on these clips; the report split has not been read", *_notes(arrays)],

@@ -1,8 +1,8 @@
 """What a scout of geometry regresses: the logarithm of the depth of pixels, on the features of their cells.
 
-Depth is scored after one scale per clip, so the mean of each clip is taken from features and logarithms first. Pixels and
-not cells are the samples, so that features of any grid are fitted to the same numbers and judged by the same pixels, as
-the probe's depth maps are. Cameras and point maps have no closed form, and are not judged.
+Depth is scored after one scale per clip, so the mean of each clip is taken from features and logarithms first. Pixels
+and not cells are the samples, so that features of any grid are fitted to the same numbers and judged by the same
+pixels, as the probe's depth maps are. Cameras and point maps have no closed form, and are not judged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ METRICS = {
 }
 WITHIN_CLIPS = True
 LIMIT = 30.0
-"""Predicted logarithms are cut off here, so that a fit without a useful penalty gives large errors, not infinite ones."""
+"""Predicted logarithms are cut off here: a fit with too small a penalty gives large errors, not infinite ones."""
 
 
 def truth(dataset: PreparedDataset, clip_id: str, queries: Sequence[int], pixels: int) -> Truth:
@@ -46,7 +46,8 @@ def regressors(features: NDArray[Any], truth: Truth) -> Floats:
 
 def targets(truth: Truth) -> Floats:
     """Return the natural logarithm of depth, (n, 1)."""
-    return np.log(truth.values)[:, None]
+    logs: Floats = np.log(truth.values)
+    return logs[:, None]
 
 
 def judge(predicted: Floats, truth: Truth) -> Floats:

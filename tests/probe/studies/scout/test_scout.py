@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.linalg import eigh
 
 from cache.store import FeatureStore
 from configs.cli import main
@@ -44,6 +45,7 @@ class VariedSource(ToySource):
         varied = dataclasses.replace(clip, depth=np.kron(depth, np.ones((8, 8))).astype(np.float32))
         if number % 2:
             return varied
+        assert clip.class_pixels is not None
         counts = clip.class_pixels.copy()
         counts[:, 0] += counts[:, 4]
         counts[:, 4] = 0
@@ -106,15 +108,13 @@ def test_the_answer_ranks_first_and_noise_last(varied: Path, task: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_one_decomposition_per_array(varied: Path, task: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from probe.studies.scout import ridge
-
-    original, sizes = ridge.eigh, []
+    sizes = []
 
     def counted(matrix: Any, **options: Any) -> Any:
         sizes.append(len(matrix))
-        return original(matrix, **options)
+        return eigh(matrix, **options)
 
-    monkeypatch.setattr(ridge, "eigh", counted)
+    monkeypatch.setattr("probe.studies.scout.ridge.eigh", counted)
     found = scouted(varied, task)
     assert len(sizes) == len(found.arrays) == 3
     assert sorted(sizes) == sorted(min(one.rows, one.layer.array.channels) for one in found.arrays)
@@ -125,7 +125,7 @@ def test_one_decomposition_per_array(varied: Path, task: str, monkeypatch: pytes
 def test_the_same_bits_again_and_beside_others(varied: Path, task: str) -> None:
     found = numbers(scouted(varied, task))
     assert found == numbers(scouted(varied, task))
-    assert scouted(varied, task, layers=["2"]).arrays[0].curve == dict((f[0], f[2]) for f in found)[named(task)]
+    assert scouted(varied, task, layers=["2"]).arrays[0].curve == {f[0]: f[2] for f in found}[named(task)]
 
 
 def poison(root: Path, split: str) -> int:
