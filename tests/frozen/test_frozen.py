@@ -120,9 +120,10 @@ def test_kept_weights_give_the_kept_scores(root: Path, run: str) -> None:
     again = evaluate(EvaluateConfig(run=run, root=str(root), device="cpu", resamples=50))
     assert result["report"]
     for metric, kept in result["report"].items():
-        for key in ("value", "low", "high"):  # processors round differently
-            now, then = again["metrics"][metric][key], kept[key]
-            assert now == then or now == pytest.approx(then, rel=1e-3, abs=1e-4), (metric, key)
+        if metric == "chance_map":  # of 0.2.0; random_map takes its place
+            continue
+        now, then = again["metrics"][metric]["value"], kept["value"]  # intervals are those of the version that asks
+        assert now == then or now == pytest.approx(then, rel=1e-3, abs=1e-4), metric  # processors round differently
     folder = predict(PredictConfig(run=run, root=str(root), device="cpu"))
     assert (folder / "predictions.parquet").is_file()
 

@@ -162,7 +162,7 @@ def test_one_clip_per_split(tmp_path: Path, configure: Configure) -> None:
         (result,) = train(configure(root, task))
         row = result["report"]["loss"]
         assert row["value"] is not None and row["low"] is None and row["high"] is None
-        assert "no interval: fewer than two rooms" in row["reasons"]
+        assert any(reason.startswith("no interval: fewer than") for reason in row["reasons"])
     before = set((root / "runs").iterdir())
     with pytest.raises(DatasetError, match="two clips or more"):
         train(configure(root, "tagging", control=True, seeds=5))

@@ -54,13 +54,14 @@ def test_undefined_values_and_intervals_are_null(tmp_path: Path) -> None:
     )
     found = scores.summary({"a": "room", "b": "room"}, 20)
     assert found["x"] == {
-        "value": 2.0, "low": None, "high": None, "n": 2, "undefined": 0,
-        "reasons": {"no interval: fewer than two rooms": 1},
+        "value": 2.0, "estimate": 2.0, "low": None, "high": None, "n": 2, "undefined": 0,
+        "reasons": {"no interval: fewer than 12 rooms: 1": 1},
     }  # fmt: skip
     assert found["y"]["value"] is None and found["y"]["undefined"] == 2
     assert b"NaN" not in results.to_json({"x": math.nan, "y": [math.inf]})
-    two = scores.summary({"a": "room", "b": "hall"}, 50)
-    assert two["x"]["low"] == 1.0 and two["x"]["high"] == 3.0
+    names = [f"clip{i:02d}" for i in range(12)]
+    many = Scores(names, [ClipScore({"x": float(i)}) for i in range(12)]).summary({name: name for name in names}, 50)
+    assert many["x"]["low"] < many["x"]["estimate"] == many["x"]["value"] == 5.5 < many["x"]["high"]
 
 
 def test_table_is_compacted_from_all_runs(trained: Path, configure: Configure, capsys: Any) -> None:
