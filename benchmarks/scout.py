@@ -77,15 +77,17 @@ def compare(options: Options, root: str) -> int:
 
 def compare_task(task: str, sources: Sequence[str], dataset: str, options: Options, root: str) -> list[Any]:
     """Scout and train for one task, print the values side by side, and return a row of correlations."""
-    start = time.perf_counter()
-    found = scout(ScoutConfig(task=task, model=list(sources), dataset=dataset, root=root))
-    scouted = time.perf_counter() - start
     words = {
         "task": task, "model": ",".join(sources), "dataset": dataset, "profile": options.profile, "seeds": "0",
         "pictures": "0", "workers": str(options.workers), "root": root,
     }  # fmt: skip
     layers = sweep_layers(words)
-    outcome = sweep(resolve(layers.start, layers.values, words))
+    config = resolve(layers.start, layers.values, words)
+    start = time.perf_counter()
+    queries = config.runs.probe.recipe.queries  # those that the probes are judged on
+    found = scout(ScoutConfig(task=task, model=list(sources), dataset=dataset, queries=queries, root=root))
+    scouted = time.perf_counter() - start
+    outcome = sweep(config)
     trained = {(row["source"], row["array"]): row for row in outcome.results}
     headline = load_task(task).headline
     key, metric = next(iter(found.part.METRICS.items()))

@@ -31,6 +31,7 @@ NOT_RUN = {
     r"README: make data DATASET=scannet": RECORDINGS,
     r".*: spatialprobe extract download": NETWORK,
     r"benchmarks: make (bench-|baseline)": MINUTES,
+    r"sweep: make bench-scout": MINUTES,
     r"import-dl3dv: .*/data/DL3DV": RECORDINGS,
     r"import-scannet: spatialprobe data prepare kind=scannet raw=/data/scannet": RECORDINGS,
     r"README: .*livingroom": RECORDINGS,  # tests/docs/test_readme.py where there are recordings

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -17,6 +18,7 @@ from probe.inputs.control_tasks import ControlTask
 from probe.inputs.inputs import RememberingDataset
 from probe.metrics.scores import Scores
 from probe.module import Facts, ProbeModule, TargetOptions, load_module
+from probe.scouting import load_scout
 from probe.task import Task, TaskOptions, known_metrics, load_task, task_names
 
 GRID, CHANNELS = (4, 4), 8
@@ -139,6 +141,27 @@ def test_evaluation_gives_the_declared_metrics(name: str, variant: str, dataset:
     assert [row["clip_id"] for row in scores.predictions] == scores.clip_ids
     assert (task.part("jackknife") is not None) == task.pooled
     check_what_the_report_calls(task, scores, variant)
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if load_task(name).part("scout")])
+def test_scouts_judge_the_same_samples_on_any_grid(name: str, dataset: RememberingDataset) -> None:
+    part, (clip_id, *_) = load_scout(name), dataset.split("train")
+    queries = dataset.query_positions(clip_id)[:2]
+    truth, again = (part.truth(dataset, clip_id, queries, 50) for _ in range(2))
+    targets = part.targets(truth)
+    assert 0 < len(truth) == len(targets) <= 50 and targets.ndim == 2 and np.isfinite(targets).all()
+    assert np.array_equal(targets, part.targets(again))
+    for grid in (GRID, (3, 5)):
+        features = np.random.default_rng(0).standard_normal((2, *grid, CHANNELS))
+        assert part.regressors(features, truth).shape == (len(truth), CHANNELS)
+    judged = np.stack([part.judge(targets, truth), part.judge(-targets, truth)])
+    values = part.score(judged)
+    assert list(values) == list(part.METRICS)
+    for key, metric in part.METRICS.items():
+        declared = load_task(name).metrics.get(key, metric)
+        assert (metric.title, metric.better) == (declared.title, declared.better)
+        if not np.isnan(values[key]):  # the toy's depth is the same everywhere: no variance to explain
+            assert metric.low <= values[key] and (metric.high is None or values[key] <= metric.high)
 
 
 def check_what_the_report_calls(task: Task, scores: Scores, variant: str) -> None:

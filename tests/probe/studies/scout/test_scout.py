@@ -20,10 +20,10 @@ from data.dataset.clip import Clip
 from data.prepare.prepare import prepare
 from probe.__main__ import VERBS
 from probe.inputs.inputs import RememberingDataset
-from probe.scouting import NAMES, load_scout
+from probe.scouting import load_scout
 from probe.studies.scout.config import ScoutConfig
 from probe.studies.scout.scout import PENALTIES, Scouting, scout, train_commands
-from probe.task import load_task, task_names
+from probe.task import load_task
 from tests.data.toy import Shape, ToySource
 from tests.dataset_stores import Maps, make_store, noise_maps, oracle_maps
 
@@ -242,10 +242,3 @@ def test_a_scout_that_lacks_a_function_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delattr(part, "judge")
     with pytest.raises(ConfigError, match="lacks judge"):
         load_scout("tagging")
-
-
-@pytest.mark.parametrize("task", [name for name in task_names() if load_task(name).part("scout")])
-def test_parts_declare_what_they_score(task: str) -> None:
-    part: Any = load_scout(task)
-    assert all(hasattr(part, name) for name in NAMES)
-    assert part.METRICS and all(metric.title for metric in part.METRICS.values())
