@@ -198,7 +198,9 @@ class ControlsConfig(RootConfig):
         factory=lambda: [task.name for task in tasks() if task.published and not task.classes],
     )
     layers: list[str] = option(help="for each model a block, an array name, or all", factory=list)
-    grid: str = option("last", "where branches meet: rows x columns, first, last, or a model's name")
+    grid: str = option(
+        "auto", "where branches meet: rows x columns, first, last, a model's name; auto: last if it can be"
+    )
     upsample: str = option("native", "see fuse", choices=UPSAMPLING)
     seed: int = option(0, "of noise and random projections", minimum=0)
     probe: str = option("", 'further options of every probe, such as "profile=cpu seeds=0,1"')

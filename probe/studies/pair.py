@@ -10,8 +10,8 @@ from pathlib import Path
 
 from cache.locate import find_stores
 from configs import commands
-from configs.console import print_table
-from configs.errors import ConfigError, SpatialprobeError
+from configs.console import get_logger, print_table
+from configs.errors import ConfigError, MissingError, SpatialprobeError
 from configs.files import features_path, write_atomic
 from configs.loader import parse_overrides
 from configs.names import NOISE, BranchName, FusionName, model_kind, read_models, read_source, untrained_twin
@@ -24,6 +24,8 @@ from probe.results.runs import print_results
 from probe.train.train import train
 
 KINDS = ("vlm", "vgm")
+
+log = get_logger("probe.studies.pair")
 
 
 @dataclasses.dataclass
@@ -91,7 +93,7 @@ def table(config: ControlsConfig, name: FusionName) -> list[Row]:
     first, second = name.branches
     layers = _layers(config, name)
     singles = [_single(config, Row("single model", FusionName((branch,)), layers)) for branch in name.branches]
-    pair = _make(config, Row("fusion", name, layers), config.grid, required=True)
+    pair = _on_a_common_grid(config, Row("fusion", name, layers))
     widths = [row.width or 0 for row in singles]
     total, narrow = sum(widths), min(widths) // 2
     rows = []
@@ -201,6 +203,17 @@ def _single(config: ControlsConfig, row: Row) -> Row:
     row.width = max(array.channels for array in arrays)
     row.arrays = [array.name for array in arrays]
     return row
+
+
+def _on_a_common_grid(config: ControlsConfig, row: Row) -> Row:
+    """Make the pair on the grid that was asked for; by default the last model's, or the first's where that can't be."""
+    if config.grid != "auto":
+        return _make(config, row, config.grid, required=True)
+    try:
+        return _make(config, row, "last", required=True)
+    except MissingError as error:
+        log.info("%s: the pair meets on the grid of %s instead", error.problem, row.name.branches[0].source)
+        return _make(config, row, "first", required=True)
 
 
 def _make(config: ControlsConfig, row: Row, grid: str, *, required: bool = False) -> Row:

@@ -146,7 +146,8 @@ def plan_power(config: PowerConfig) -> int:
     clips = _clips_per_room(entries[0])
     pooled = found[0].clips == 0 and task.pooled
     least = MIN_ROOMS_POOLED if pooled else MIN_ROOMS
-    options = [clips] if pooled else sorted({1.0, clips, 4.0})
+    known = any(variances.clips for variances in found)  # else no room has a second clip to learn from
+    options = sorted({1.0, clips, 4.0}) if known and not pooled else [clips]
     rows = []
     for seeds in config.seeds:
         for number in options:

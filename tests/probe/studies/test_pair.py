@@ -96,3 +96,17 @@ def test_a_table_needs_a_pair(lab: Lab, capsys: pytest.CaptureFixture[str]) -> N
     lab.pair()
     assert run("controls", "model=vgm", "dataset=toy", f"root={lab.root}") == 2
     assert "needs a pair of models" in capsys.readouterr().err
+
+
+def test_a_pair_of_which_the_first_is_coarse_meets_on_its_grid(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pooled map isn't interpolated: by default the pair meets where both have features, and a note says so."""
+    lab.store("cogvideox-t2v-2b", spec_of("dit", grid=(3, 4), pooling="adaptive average from 6x9"))
+    lab.store("qwen3-vl-2b", spec_of("llm", block=22, grid=(8, 8)))
+    words = ["controls", "model=cogvideox-t2v-2b qwen3-vl-2b", "dataset=toy", f"root={lab.root}"]
+    assert run(*words) == 0
+    told = capsys.readouterr()
+    assert "the pair meets on the grid of cogvideox-t2v-2b instead" in told.out + told.err
+    (array,) = open_source(lab.root, "toy", "cogvideox-t2v-2b+qwen3-vl-2b").arrays.values()
+    assert array.grid == (3, 4)
+    assert run(*words, "grid=last") == 1  # as asked
+    assert "no features on grid 8x8" in capsys.readouterr().err
