@@ -42,7 +42,7 @@ def parsed(line: str) -> tuple[str, str, Any]:
     return stage, verb, loader.resolve(layers.start, layers.values, overrides)
 
 
-@pytest.mark.parametrize(("options", "dataset"), [((), "rooms"), (("PRESET=nano",), "rooms-nano")])
+@pytest.mark.parametrize(("options", "dataset"), [((), "rooms-demo"), (("PRESET=nano",), "rooms-nano")])
 def test_every_command_resolves_and_reads_what_an_earlier_one_makes(options: tuple[str, ...], dataset: str) -> None:
     commands = [parsed(line) for line in demo(*options)]
     assert [stage for stage, _, _ in commands] == ["data"] + ["extract"] * 2 + ["probe"] * 4
@@ -56,7 +56,7 @@ def test_every_command_resolves_and_reads_what_an_earlier_one_makes(options: tup
     runs = [config.runs for _, verb, config in commands if verb == "sweep"]
     assert {run.task for run in runs} == {"tagging", "instance", "geometry"}
     for what in (run.what for run in runs):
-        assert what.dataset == dataset and len(what.seeds) == 1
+        assert what.dataset == dataset and len(what.seeds) == 3
         (names,) = what.model
         branches = {branch.source for name in names.split() for branch in parse_name(name).branches}
         assert branches == made  # everything that was made is probed, nothing else
@@ -88,13 +88,15 @@ def test_demo_from_nothing_and_again(tmp_path: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert (tmp_path / "home" / "report" / "index.html").is_file()
     runs = sorted((tmp_path / "home" / "results").glob("*.json"))
-    assert len(runs) == 13 + 7 + 7  # four layers of two models and five other sources; one layer each
+    assert len(runs) == 3 * (
+        13 + 7 + 7
+    )  # three seeds of four layers of two models and five other sources; one layer each
     before = {path: path.stat().st_mtime_ns for path in runs}
 
     second = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert second.returncode == 0, second.stderr
     assert {path: path.stat().st_mtime_ns for path in runs} == before
     assert re.findall(r"\d+ clips to do, (\d+) complete", second.stdout) == ["8"] * 6
-    assert second.stderr.count("13 probes on 13 layers, 0 of them to train") == 1
-    assert second.stderr.count("7 probes on 7 layers, 0 of them to train") == 2
+    assert second.stderr.count("39 probes on 13 layers, 0 of them to train") == 1
+    assert second.stderr.count("21 probes on 7 layers, 0 of them to train") == 2
     assert "unchanged: results" in second.stdout + second.stderr
