@@ -89,9 +89,9 @@ def test_width(own_artifacts: Path, capsys: Any) -> None:
         planned(own_artifacts, "width", points="9")
 
 
-def test_default_points(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_points(own_artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def places(axis: str) -> list[str]:
-        plans = [plan for part in planned(artifacts, axis) for plan in part.plans]
+        plans = [plan for part in planned(own_artifacts, axis) for plan in part.plans]  # projections are fitted
         return [
             {"capacity": plan.depth, "data": f"{plan.config.how.fraction:g}"}.get(axis, plan.config.what.model[0])
             for plan in plans
@@ -129,10 +129,10 @@ def test_seeds_are_averaged(artifacts: Path, capsys: Any) -> None:
         ("noise", {}, "axis"),
     ],
 )
-def test_refused(artifacts: Path, axis: str, given: dict[str, str], problem: str) -> None:
+def test_refused(own_artifacts: Path, axis: str, given: dict[str, str], problem: str) -> None:
     with pytest.raises(ConfigError, match=problem):
-        planned(artifacts, axis, **given)
-    assert not (artifacts / "runs").exists()
+        planned(own_artifacts, axis, **given)
+    assert not (own_artifacts / "runs").exists()
 
 
 def test_tables_that_are_gone(artifacts: Path) -> None:

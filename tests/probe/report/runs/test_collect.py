@@ -57,7 +57,7 @@ def test_predictions_of_other_clips_are_not_used(study: Any) -> None:
     pd.read_parquet(path).iloc[1:].to_parquet(path)
     study.seal(name)
     data = build(str(study.root))
-    assert score(data, "pixels", "map").value == pytest.approx(tagging_score(LABELS, logits(0), RATES).values["map"])
+    assert score(data, "pixels", "map").on_clips == pytest.approx(tagging_score(LABELS, logits(0), RATES).values["map"])
     assert any("other clips" in statement.text for statement in data.said("gap"))
 
 
