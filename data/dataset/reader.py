@@ -111,6 +111,11 @@ class DatasetIndex:
         """What `fingerprint` is the digest of: kind, parameters, splits, classes; kept with features and results."""
         return {key: self.identity[key] for key in COMPARED}
 
+    @property
+    def rooms(self) -> dict[str, str]:
+        """Clip id -> room, of all clips."""
+        return {str(clip_id): str(room) for clip_id, room in self.clips["group_id"].items()}
+
     def split(self, split: str, scheme: str = "standard") -> list[str]:
         """Return the sorted clip ids of "train", "select" or "report" (see `data.dataset.splits.members`)."""
         return members(dict(zip(self.clips["clip_id"], self.clips["split"], strict=True)), split, scheme)

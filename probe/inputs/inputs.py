@@ -178,7 +178,7 @@ def _clips_of(dataset: PreparedDataset, config: RunConfig, with_report: bool) ->
 
 def split_clips(dataset: DatasetIndex, scheme: str, fraction: float, seed: int) -> tuple[list[str], ...]:
     """Return the clips that a run trains on, selects by and is reported on; options of `probe.config.How`."""
-    train = prefix(dataset.split("train", scheme), rooms_of(dataset), fraction, seed)
+    train = prefix(dataset.split("train", scheme), dataset.rooms, fraction, seed)
     return train, dataset.split("select", scheme), dataset.split("report", scheme)
 
 
@@ -197,11 +197,6 @@ def open_dataset(root: str | None, name: str, store: FeatureSource) -> PreparedD
     known = RememberingDataset.open(name, root)
     assert isinstance(known, RememberingDataset)
     return known
-
-
-def rooms_of(dataset: DatasetIndex) -> dict[str, str]:
-    """Return clip id -> room, of all clips."""
-    return {str(clip_id): str(room) for clip_id, room in dataset.clips["group_id"].items()}
 
 
 def prefix(clip_ids: Sequence[str], rooms: Mapping[str, str], fraction: float, seed: int) -> list[str]:

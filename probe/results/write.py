@@ -22,7 +22,7 @@ from data.dataset.reader import PreparedDataset
 from data.dataset.splits import SPLITS
 from data.dataset.tables import parquet_bytes
 from probe.config import RunConfig
-from probe.inputs.inputs import Inputs, rooms_of
+from probe.inputs.inputs import Inputs
 from probe.metrics.scores import Scores, clip_value, number
 from probe.results import results
 from probe.results.survey import DRAWN, compact, folder_digests
@@ -134,7 +134,7 @@ def write_all(
         run id -> result.
     """
     written: dict[str, dict[str, Any]] = {}
-    groups = rooms_of(inputs.dataset)
+    groups = inputs.dataset.rooms
     for i, member in enumerate(members):
         own = {split: values[i] for split, values in scores.items()}
         result: dict[str, Any] = {"format": results.FORMAT, **describe(member, inputs)}

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from configs.console import get_logger
-from probe.inputs.inputs import Inputs, donors, open_inputs, prefix, rooms_of
+from probe.inputs.inputs import Inputs, donors, open_inputs, prefix
 from probe.module import TargetOptions, load_module
 from probe.results import results
 from probe.results.results import compressions, has_code
@@ -81,7 +81,7 @@ def _measure(plan: RunPlan) -> dict[str, Any]:
     recipe = options.recipe.with_steps(schedule_of(config, everything).total_steps)
     how = dataclasses.replace(config.how, fraction=1.0)  # the recipe's steps, whatever the block
     config = dataclasses.replace(config, how=how, probe=dataclasses.replace(options, recipe=recipe))
-    rooms = rooms_of(everything.dataset)
+    rooms = everything.dataset.rooms
     parts = {len(part): part for part in (prefix(clips, rooms, share, seed) for share in BLOCKS)}
     ends = sorted(parts)
     classes = len(everything.dataset.class_names)

@@ -9,6 +9,7 @@ every room has one clip, both are the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +55,18 @@ def pooled_scores(rows: pd.DataFrame, result: Mapping[str, Any], groups: Sequenc
     logits = np.stack([np.asarray(row, np.float64) for row in rows["logits"]])
     names = [str(row["name"]) for row in result["classes"]]
     buckets = [row["bucket"] for row in result["classes"]]
-    return tagging_pooled(labels, logits, names, buckets, groups, result["variant"])
+    found = tagging_pooled(labels, logits, names, buckets, groups, result["variant"])
+    return replace(found, values=values_on_clips(labels, logits, buckets, result["variant"]))
+
+
+def values_on_clips(
+    labels: NDArray[np.bool_], logits: Floats, buckets: Sequence[str], variant: Variant
+) -> dict[str, float]:
+    """Return the metrics by their own definition; arguments as in `tagging_pooled`."""
+    number = np.array([BUCKETS.index(bucket) for bucket in buckets], np.int64)
+    values = bucket_means(average_precision(labels, logits, variant=variant), number)
+    decided = f1_scores(labels, probabilities_of(logits), variant=variant)
+    return values | {"of1": decided.of1, "cf1": decided.cf1}
 
 
 def tagging_pooled(
@@ -65,7 +77,7 @@ def tagging_pooled(
     groups: Sequence[str],
     variant: Variant,
 ) -> PooledScores:
-    """Return the metrics of a split, with and without each room.
+    """Return the metrics of a split, with and without each room, but not their values on its clips.
 
     Args:
         labels: (N, C) positives.
@@ -88,12 +100,8 @@ def tagging_pooled(
     skipped = [name for name, known in zip(names, enough, strict=True) if not known]
     note = f"classes in too few rooms are left out of the estimate: {', '.join(skipped)}" if skipped else ""
     f1 = _f1(labels, expit(logits) >= 0.5, rooms, enough, variant)
-    number = np.array([BUCKETS.index(kind) for kind in kinds], np.int64)
-    values = bucket_means(average_precision(labels, logits, variant=variant), number)
-    decided = f1_scores(labels, probabilities_of(logits), variant=variant)
-    values |= {"of1": decided.of1, "cf1": decided.cf1}
     notes = dict.fromkeys((*ap, "cf1"), note) if note else {}
-    return PooledScores(values, ap | f1, classes, notes, {"random_map": random_rankings(labels)})
+    return PooledScores({}, ap | f1, classes, notes, {"random_map": random_rankings(labels)})
 
 
 def _ranked(logits: Floats, variant: Variant) -> Floats:

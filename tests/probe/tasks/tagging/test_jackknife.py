@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from probe.metrics.score import Variant
 from probe.metrics.scores import PooledScores
 from probe.tasks.tagging.chance import random_rankings
 from probe.tasks.tagging.evaluation import TaggingEvaluator
-from probe.tasks.tagging.jackknife import tagging_pooled
+from probe.tasks.tagging.jackknife import tagging_pooled, values_on_clips
 from probe.tasks.tagging.metrics import average_precision, tagging_score
 
 NAMES = ["wall", "bed", "sink", "lamp"]
@@ -29,7 +30,8 @@ def split(seed: int, n_rooms: int = 10, ties: bool = False) -> tuple[NDArray[np.
 
 
 def pooled(labels: NDArray[np.bool_], logits: FloatArray, rooms: list[str], variant: Variant) -> PooledScores:
-    return tagging_pooled(labels, logits.astype(np.float64), NAMES, BUCKETS, rooms, variant)
+    found = tagging_pooled(labels, logits.astype(np.float64), NAMES, BUCKETS, rooms, variant)
+    return replace(found, values=values_on_clips(labels, logits.astype(np.float64), BUCKETS, variant))
 
 
 def across(positive: NDArray[np.bool_], score: FloatArray, rooms: list[str]) -> float:
