@@ -40,7 +40,7 @@ DEMO_SOURCES = cogvideox-t2v-2b-tiny-random qwen3-vl-2b-tiny-random pixels posit
 DEMO_PROBES  = model="$(DEMO_SOURCES)" dataset=$(DEMO) seeds=0,1,2 profile=smoke workers=2
 heading      = @printf '\n\033[1m%s\033[0m\n' "$(1)"
 
-demo: setup ## first result: no data, weights or GPU needed; 5 to 9 minutes on two cores the first time, seconds after that
+demo: setup ## first result: no data, weights or GPU needed; 5 to 15 minutes on two cores the first time, seconds after that
 	$(call heading,1 of 4: procedural rooms with exact ground truth)
 	$(RUN) data prepare kind=rooms preset=$(or $(PRESET),demo) workers=$(WORKERS)
 	$(call heading,2 of 4: features of two untrained models$(comma) of pixels and positions$(comma) and of ground truth in two halves)
