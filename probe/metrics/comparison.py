@@ -133,7 +133,7 @@ def compare_with_zero(
 
 def _p_of_errors(estimate: Estimate, seed: int) -> float:
     if not estimate.error > 1e-12 * max(abs(estimate.value), 1e-300):
-        return 1.0 if estimate.value == 0 else 0.0
+        return 1.0 if estimate.value == 0 else 1.0 / (DRAWS + 1)
     drawn, observed = studentised(estimate, DRAWS, seed), estimate.value / estimate.error
     side = min(int((drawn >= observed).sum()), int((drawn <= observed).sum()))
     return min(1.0, 2.0 * (side + 0.5) / (DRAWS + 1))

@@ -10,6 +10,11 @@ from probe.report.scores.entries import Entry
 from probe.report.scores.paired import Paired, common_estimates, described, untested
 
 
+def chosen_on_report(entry: Entry) -> bool:
+    """Return whether an entry was chosen, among several arrays, on the clips that are reported."""
+    return entry.candidates > 1 and entry.setting.key["options"].get("split_scheme") == "paper"
+
+
 def rivals_of(entry: Entry, group: Sequence[Entry]) -> list[Entry]:
     """Return the candidates among which an entry was chosen on the reported clips, itself included; else itself alone.
 
@@ -17,7 +22,7 @@ def rivals_of(entry: Entry, group: Sequence[Entry]) -> list[Entry]:
         entry: a chosen entry.
         group: all entries of its setting.
     """
-    if entry.setting.key["options"].get("split_scheme") != "paper" or entry.members:
+    if not chosen_on_report(entry) or entry.members:
         return [entry]
     own = (entry.source.name, entry.source.store, entry.role)
     found = [other for other in group if (other.source.name, other.source.store, other.role) == own]

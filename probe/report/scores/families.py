@@ -19,7 +19,7 @@ from configs.names import NOISE, model_kind, read_source
 from probe.metrics.comparison import compare_with_zero, contrast_of_kinds, holm, max_t
 from probe.metrics.statistics import Estimate, contrast
 from probe.report.runs.sources import CEILING, FLOOR, ORIGIN, Source
-from probe.report.scores.choices import paired_choices, rivals_of
+from probe.report.scores.choices import chosen_on_report, paired_choices, rivals_of
 from probe.report.scores.entries import Entry, counted
 from probe.report.scores.paired import Paired, common_estimates, described, paired, untested, verdict
 from probe.report.scores.scoring import Score, Scored
@@ -153,7 +153,7 @@ def _paired(family: str, a: Entry, b: Entry, entries: Sequence[Entry]) -> Paired
 def _of_kinds(a: Entry, b: Entry, metric: str) -> Paired:
     if min(len(a.members), len(b.members)) < 2:
         return untested(metric, a, b, "one model of a kind says nothing about the kind")
-    if any(len(rivals_of(entry, [entry])) > 1 for entry in (*a.members, *b.members)):
+    if any(chosen_on_report(entry) for entry in (*a.members, *b.members)):
         return untested(metric, a, b, "layers were chosen on the reported clips")
     estimates = common_estimates([*a.members, *b.members], metric)
     if isinstance(estimates, str):

@@ -232,6 +232,17 @@ def test_one_model_says_nothing_about_its_kind(make_study: Any) -> None:
     assert any("one model of a kind" in s.text for s in data.said("limit"))
 
 
+def test_kinds_are_not_tested_where_the_reported_clips_chose_the_layers(make_study: Any) -> None:
+    study = make_study(24, 12)
+    for i, source in enumerate(("qwen3-vl-2b", "internvl3-1b", "wan-t2v-1.3b", "cogvideox-t2v-2b")):
+        for block in (1, 2):
+            column = {"t_miou": values(10 * i + block, 24)}
+            seeds(study, "instance", source, column, block=block, split_scheme="paper")
+    data = build(str(study.root))
+    assert pairs(data, "kinds").verdict.tolist() == ["no test"]
+    assert any("layers were chosen on the reported clips" in s.text for s in data.said("limit"))
+
+
 def test_the_primary_family_spans_the_tasks_and_twins_all_models(make_study: Any) -> None:
     study = make_study(32, 16)
     models = ("qwen3-vl-2b", "internvl3-1b", "wan-t2v-1.3b", "cogvideox-t2v-2b")
