@@ -3,7 +3,7 @@
 Simulated scores of rooms with 1 to 30 clips, judged by the functions that results and reports use:
 
 - means: coverage of 95 % intervals of the mean over rooms, for symmetric, heavy-tailed, skewed and rare-loss scores.
-- differences: how often two equal models are told apart (size), and two that differ (power).
+- differences: how often a test tells two equal models apart (size), and two different ones (power).
 - pooled: coverage of the mAP of infinitely many rooms, and of differences of two mAPs.
 - seeds: size for equal features under probes of other seeds, whatever the spread between seeds.
 - choices: coverage and size where the reported clips chose the best of several layers.

@@ -207,7 +207,7 @@ def test_contrasts_are_linear() -> None:
 
 
 def test_models_of_a_kind_are_a_sample() -> None:
-    """Two kinds whose models differ are told apart only beyond the spread of models."""
+    """Two kinds are told apart only if they differ by more than the models of each kind do."""
     rng, hits, fixed = np.random.default_rng(0), 0, 0
     for _ in range(100):
         sides = [
